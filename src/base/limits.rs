@@ -1,0 +1,18 @@
+//! Fixed limits, with the reason for each. What an operator may change stands in `config` with these as the defaults.
+
+/// Longest id that is bound into a value, in bytes (`formats.md`: ids are at most 512 bytes).
+pub const MAX_ID_BYTES: usize = 512;
+/// Deepest nesting of arrays and objects that is read; the same bound as serde_json's, our oracle.
+pub const MAX_JSON_DEPTH: usize = 127;
+/// Largest request body on a protected collection, in bytes; it is checked whole before its first byte goes upstream (T27).
+pub const MAX_REQUEST_BODY_BYTES: usize = 16 << 20;
+/// A window of a reply is sent once it holds this many rows ...
+pub const WINDOW_ROWS: usize = 256;
+/// ... or this many bytes.
+pub const WINDOW_BYTES: usize = 1 << 20;
+/// Largest single row of a reply, in bytes. With [`WINDOW_BYTES`] it bounds what one reply holds in memory.
+pub const MAX_ROW_BYTES: usize = 4 << 20;
+/// Longest value of one protected member, in bytes of JSON text, before padding.
+pub const MAX_PLAINTEXT_BYTES: usize = 1 << 20;
+/// How long a grant may be used after it was decided, in milliseconds (T33).
+pub const GRANT_LIFETIME_MS: u64 = 5_000;

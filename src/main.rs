@@ -1,0 +1,2 @@
+//! The command line: arguments → configuration → app → exit code.
+fn main() {}

@@ -1,0 +1,138 @@
+//! Imports point down: a module may name only what its row of the table in ARCHITECTURE.md lists.
+//!
+//! Reads every `crate::x` path of `src/`, also inside braces, and compares it with [`TABLE`].
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Module, and what it may import of ours. Order is the order of the layers, lowest first.
+const TABLE: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("metrics", &["base"]),
+    ("crypto", &["base"]),
+    ("document", &["base"]),
+    ("store", &["base"]),
+    ("net", &["base"]),
+    ("dialect", &["base", "document"]),
+    ("caller", &["base", "crypto"]),
+    ("purpose", &["base", "caller"]),
+    ("keys", &["base", "crypto", "purpose", "store", "net"]),
+    ("field", &["base", "crypto", "purpose", "document", "keys"]),
+    ("audit", &["base", "crypto", "purpose", "store"]),
+    ("upstream", &["base", "net", "store", "field"]),
+    ("exchange", &["base", "metrics", "crypto", "document", "store", "dialect", "caller", "purpose", "keys", "field", "audit", "upstream"]),
+    ("front", &["base", "metrics", "caller", "exchange"]),
+    ("admin", &["base", "metrics", "caller", "purpose", "keys", "audit"]),
+    ("config", &["*"]),
+    ("app", &["*"]),
+    ("cli", &["*"]),
+];
+
+/// Modules that are fuzzed as they stand: no runtime, no sockets, no files.
+const PURE: &[&str] = &["base", "document", "dialect", "caller", "purpose", "crypto"];
+const IMPURE_WORDS: &[&str] = &["tokio", "hyper::", "hyper_util", "std::fs", "std::net::Tcp", "redb"];
+
+fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, out);
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+/// The code of a file without line comments.
+fn code_of(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
+}
+
+/// First names after `crate::`, also those in `crate::{a, b::c}`.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 1;
+            let mut name = String::new();
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+                if depth == 0 || (depth == 1 && c == ',') {
+                    found.insert(name.trim().split("::").next().unwrap_or("").to_string());
+                    name.clear();
+                } else {
+                    name.push(c);
+                }
+                if depth == 0 {
+                    break;
+                }
+            }
+        } else {
+            found.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    found.remove("");
+    found
+}
+
+fn module_of(path: &Path) -> Option<String> {
+    let inside = path.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).ok()?;
+    let first = inside.components().next()?.as_os_str().to_str()?;
+    let name = first.strip_suffix(".rs").unwrap_or(first);
+    (!matches!(name, "main" | "lib")).then(|| name.to_string())
+}
+
+#[test]
+fn imports_point_down() {
+    let mut files = Vec::new();
+    rust_files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut files);
+    let modules: BTreeSet<&str> = TABLE.iter().map(|(name, _)| *name).collect();
+    let mut wrong = Vec::new();
+    let mut arrows = 0;
+    for file in &files {
+        let Some(module) = module_of(file) else { continue };
+        let Some((_, allowed)) = TABLE.iter().find(|(name, _)| *name == module) else {
+            wrong.push(format!("{}: module {module} stands in no row of the table", file.display()));
+            continue;
+        };
+        let code = code_of(file);
+        for import in imports(&code).iter().filter(|name| modules.contains(name.as_str())) {
+            arrows += 1;
+            if *import != module && !allowed.contains(&"*") && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("{}: {module} must not import {import}", file.display()));
+            }
+        }
+        if PURE.contains(&module.as_str()) {
+            let product = code.split("#[cfg(test)]").next().unwrap_or("");
+            wrong.extend(
+                IMPURE_WORDS.iter().filter(|word| product.contains(**word)).map(|word| format!("{}: {module} is pure, but names {word}", file.display())),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(arrows > 20, "only {arrows} imports seen: the scan does not work");
+}
+
+#[test]
+fn the_table_itself_points_down() {
+    for (at, (module, allowed)) in TABLE.iter().enumerate() {
+        for import in allowed.iter().filter(|name| **name != "*") {
+            let below = TABLE.iter().position(|(name, _)| name == import);
+            assert!(below.is_some_and(|below| below < at), "{module} imports {import}, which does not stand above it");
+        }
+    }
+}
+
+#[test]
+fn the_scan_sees_every_spelling() {
+    let code = "use crate::keys::KeyRing; use crate::{base::{Kid, enc}, field, crypto::Secret}; fn f(_: &crate::audit::Log) {}";
+    let expected: BTreeSet<String> = ["keys", "base", "field", "crypto", "audit"].map(String::from).into();
+    assert_eq!(imports(code), expected);
+}
