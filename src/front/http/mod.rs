@@ -1,0 +1,3 @@
+//! The HTTP front.
+
+pub mod wire;

@@ -1,0 +1,1 @@
+//! Counters and histograms. Filled in by its own commit.
