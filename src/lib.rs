@@ -14,4 +14,5 @@ pub mod keys;
 pub mod metrics;
 pub mod net;
 pub mod purpose;
+pub mod store;
 pub mod upstream;
