@@ -14,9 +14,9 @@ use zeroize::Zeroizing;
 
 use super::KeyError;
 
-/// How often, and how far apart, a held lock is asked for again: 5 s in all, longer than any key operation takes.
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// How often, and how far apart, a held lock is asked for again: 10 s in all, longer than any key operation takes.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads a file that holds a secret, at most `limit` bytes.
 ///
@@ -39,9 +39,12 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, KeyError> {
 }
 
 fn open(path: &Path) -> Result<File, KeyError> {
-    File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => KeyError::Missing(path.to_path_buf()),
-        _ => KeyError::io(path, "opened", &error),
+    File::open(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            KeyError::Missing(path.to_path_buf())
+        } else {
+            KeyError::io(path, "opened", &error)
+        }
     })
 }
 
@@ -111,7 +114,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 pub(super) struct Lock(#[expect(dead_code, reason = "the lock goes when the file is closed")] File);
 
 impl Lock {
-    /// Waits up to five seconds.
+    /// Waits up to ten seconds.
     ///
     /// # Errors
     ///

@@ -46,14 +46,16 @@ impl Kek {
         match (self, named) {
             (Self::File(path), KekRef::File) => from_file(path, ring),
             (Self::Passphrase { env }, KekRef::Passphrase { salt, cost }) => derive(&passphrase(env)?, salt, *cost),
-            (Self::File(_), KekRef::Passphrase { .. }) | (Self::Passphrase { .. }, KekRef::File) => Err(KeyError::OtherProvider {
-                path: ring.to_path_buf(),
-                found: named.provider(),
-                configured: match self {
-                    Self::File(_) => "file",
-                    Self::Passphrase { .. } => "passphrase",
-                },
-            }),
+            (Self::File(_), KekRef::Passphrase { .. }) | (Self::Passphrase { .. }, KekRef::File) => {
+                Err(KeyError::OtherProvider {
+                    path: ring.to_path_buf(),
+                    found: named.provider(),
+                    configured: match self {
+                        Self::File(_) => "file",
+                        Self::Passphrase { .. } => "passphrase",
+                    },
+                })
+            }
         }
     }
 
@@ -85,10 +87,10 @@ impl Kek {
 }
 
 fn from_file(path: &Path, ring: &Path) -> Result<Secret, KeyError> {
-    let bytes = files::read_secret(path, MAX_KEK_FILE_BYTES).map_err(|error| match error {
-        KeyError::Missing(kek) => KeyError::KekMissing { kek, ring: ring.to_path_buf() },
-        other => other,
-    })?;
+    let bytes = match files::read_secret(path, MAX_KEK_FILE_BYTES) {
+        Err(KeyError::Missing(kek)) => return Err(KeyError::KekMissing { kek, ring: ring.to_path_buf() }),
+        read => read?,
+    };
     let not_a_key = || KeyError::NotAKek(path.to_path_buf());
     let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let raw = Zeroizing::new(crypto::from_base64url(text).map_err(|_spelling| not_a_key())?);

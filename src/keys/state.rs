@@ -185,7 +185,11 @@ mod tests {
             (Destroyed, false, false, false),
         ];
         for (state, protects, reveal, upkeep) in table {
-            assert_eq!((state.protects(), state.opens_to_reveal(), state.opens_for_upkeep()), (protects, reveal, upkeep), "{state}");
+            assert_eq!(
+                (state.protects(), state.opens_to_reveal(), state.opens_for_upkeep()),
+                (protects, reveal, upkeep),
+                "{state}"
+            );
         }
     }
 
@@ -195,7 +199,9 @@ mod tests {
             let mut seen = vec![from];
             let mut at = 0;
             while let Some(state) = seen.get(at).copied() {
-                seen.extend(State::ALL.into_iter().filter(|next| state.may_become(*next) && !seen.contains(next)).collect::<Vec<_>>());
+                seen.extend(
+                    State::ALL.into_iter().filter(|next| state.may_become(*next) && !seen.contains(next)).collect::<Vec<_>>(),
+                );
                 at += 1;
             }
             seen

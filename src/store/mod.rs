@@ -61,11 +61,11 @@ impl Store {
             return Err(StoreError::Exposed(path.to_path_buf(), mode));
         }
         let opened = FileBackend::new(file).and_then(|backend| Database::builder().create_with_backend(backend));
-        let database = opened.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_path_buf()),
-            other => failed(&other),
-        })?;
-        Ok(Self { path: path.to_path_buf(), database })
+        match opened {
+            Ok(database) => Ok(Self { path: path.to_path_buf(), database }),
+            Err(DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::InUse(path.to_path_buf())),
+            Err(other) => Err(failed(&other)),
+        }
     }
 
     /// The highest number this node has seen of `name`; 0 if it never saw one.
