@@ -1,4 +1,5 @@
-//! One file per command. Each writes to an `io::Write` it is given and returns its exit code.
+//! The command line: one file per command.
 
 pub mod check;
 pub mod init;
+pub mod policy;
