@@ -55,28 +55,7 @@ pub enum InitError {
 ///
 /// [`InitError`].
 pub fn run(dir: &Path, clock: &dyn Clock, out: &mut dyn io::Write) -> Result<(), InitError> {
-    let service_file = dir.join("sudare.toml");
-    let policy_file = dir.join("policy.toml");
-    if let Some(there) = [&service_file, &policy_file].into_iter().find(|file| file.symlink_metadata().is_ok()) {
-        return Err(InitError::Exists(there.clone()));
-    }
-    let credentials = templates::CALLERS
-        .iter()
-        .map(|name| {
-            let name = CallerName::new(name);
-            let (secret, sha256) = caller::new_credential(&name).map_err(|error| InitError::Random(error.to_string()))?;
-            Ok((name, Zeroizing::new(secret), sha256))
-        })
-        .collect::<Result<Vec<_>, InitError>>()?;
-    let hashes: Vec<(CallerName, [u8; 32])> = credentials.iter().map(|(name, _, sha256)| (name.clone(), *sha256)).collect();
-
-    make_folder(dir)?;
-    make_folder(&dir.join("data"))?;
-    write_new(&policy_file, templates::POLICY)?;
-    write_new(&service_file, &templates::service(ADDRESS, ADMIN, &hashes))?;
-    let settings = config::load_with(&service_file, Environment::Ignored).map_err(InitError::Check)?;
-    let made = keys::init(&settings.keys, &settings.policy.pseudonym_scopes(), clock);
-
+    let Made { credentials, keys: made, service_file } = write_files(dir, clock)?;
     writeln!(out, "Made in {}:", shown(dir).display())?;
     writeln!(out, "  sudare.toml   where things listen and are kept, who the callers are, which members are protected")?;
     writeln!(out, "  policy.toml   who may see what, and why")?;
@@ -85,7 +64,7 @@ pub fn run(dir: &Path, clock: &dyn Clock, out: &mut dyn io::Write) -> Result<(),
     }
     writeln!(out, "\nCredentials, shown only now. An application sends its line as a header:")?;
     let width = templates::CALLERS.iter().map(|name| name.len()).max().unwrap_or(0);
-    for (name, credential, _) in &credentials {
+    for (name, credential) in &credentials {
         writeln!(out, "  {:width$}   Sudare-Credential: {}", name.as_str(), credential.as_str())?;
     }
     made?;
@@ -97,6 +76,39 @@ pub fn run(dir: &Path, clock: &dyn Clock, out: &mut dyn io::Write) -> Result<(),
     writeln!(out, "    -H 'Sudare-Credential: shop.…' -d '{{\"id\":\"c-1\",\"name\":\"Mei Tanaka\",\"phone\":\"+81355501234\"}}'")?;
     writeln!(out, "Then put your own database behind it: [upstream] in sudare.toml.")?;
     Ok(())
+}
+
+/// What [`write_files`] made.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// The header value of each caller.
+    pub(super) credentials: Vec<(CallerName, Zeroizing<String>)>,
+    /// How the key ring went; the files are good either way.
+    pub(super) keys: Result<keys::InitReport, keys::KeyError>,
+    service_file: PathBuf,
+}
+
+/// Writes the files and makes the keys, silently; also what `sudare demo` starts from.
+pub(super) fn write_files(dir: &Path, clock: &dyn Clock) -> Result<Made, InitError> {
+    let service_file = dir.join("sudare.toml");
+    let policy_file = dir.join("policy.toml");
+    if let Some(there) = [&service_file, &policy_file].into_iter().find(|file| file.symlink_metadata().is_ok()) {
+        return Err(InitError::Exists(there.clone()));
+    }
+    let mut credentials = Vec::new();
+    let mut hashes = Vec::new();
+    for name in templates::CALLERS.map(CallerName::new) {
+        let (credential, sha256) = caller::new_credential(&name).map_err(|error| InitError::Random(error.to_string()))?;
+        hashes.push((name.clone(), sha256));
+        credentials.push((name, Zeroizing::new(credential)));
+    }
+    make_folder(dir)?;
+    make_folder(&dir.join("data"))?;
+    write_new(&policy_file, templates::POLICY)?;
+    write_new(&service_file, &templates::service(ADDRESS, ADMIN, &hashes))?;
+    let settings = config::load_with(&service_file, Environment::Ignored).map_err(InitError::Check)?;
+    let keys = keys::init(&settings.keys, &settings.policy.pseudonym_scopes(), clock);
+    Ok(Made { credentials, keys, service_file })
 }
 
 /// The folder as people say it.

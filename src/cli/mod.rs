@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::SystemClock;
+use crate::config::{self, Environment};
 
 /// A screen between an application and its database: protects personal fields in JSON on write, reveals them by purpose.
 #[derive(Debug, Parser)]
@@ -199,24 +200,121 @@ enum Kind {
     Json,
 }
 
-/// Something failed.
-pub(crate) const FAILED: u8 = 1;
-/// Wrong usage or configuration.
-pub(crate) const USAGE: u8 = 2;
+/// Exit code: something failed.
+const FAILED: u8 = 1;
+/// Exit code: wrong usage or configuration.
+const USAGE: u8 = 2;
 
 /// Runs the command line; the process ends with what comes back.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words = match Words::try_parse_from(arguments) {
         Ok(words) => words,
         Err(error) => {
-            let _printed = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            return ExitCode::from(if error.print().is_ok() { code } else { FAILED });
         }
     };
     let mut out = io::stdout().lock();
-    let code = command(words.command, &mut out);
-    if out.flush().is_err() {
-        return ExitCode::from(FAILED);
+    let code = match command(words.command, &mut out) {
+        Ok(code) => code,
+        Err(Trouble { code, sentence }) => {
+            complain(&sentence);
+            code
+        }
+    };
+    ExitCode::from(if out.flush().is_ok() { code } else { FAILED })
+}
+
+/// A command that did not do what it was asked.
+struct Trouble {
+    code: u8,
+    sentence: String,
+}
+
+fn failed(error: impl std::fmt::Display) -> Trouble {
+    Trouble { code: FAILED, sentence: error.to_string() }
+}
+
+fn wrong(error: impl std::fmt::Display) -> Trouble {
+    Trouble { code: USAGE, sentence: error.to_string() }
+}
+
+fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
+    match command {
+        Command::Demo(options) => Ok(demo::run(&options, out)),
+        Command::Init { dir } => init::run(&dir, &SystemClock, out).map(|()| 0).map_err(failed),
+        Command::Check { file, format } => {
+            let format = if format.format == Kind::Json { check::Format::Json } else { check::Format::Text };
+            check::run(&file.config, format, out).map_err(failed)
+        }
+        Command::Serve { file } => Ok(serve::run(&file.config, out)),
+        Command::Caller(CallerCommand::Add { name, file, write }) => caller::add(&name, &file.config, write, out).map(|()| 0).map_err(wrong),
+        Command::Keys(command) => keys_command(command, out),
+        Command::Policy(command) => policy_command(command, out),
+        Command::Audit(command) => audit_command(command, out),
     }
-    ExitCode::from(code)
+}
+
+fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
+    let (KeysCommand::Init { file } | KeysCommand::List { file, .. } | KeysCommand::Rotate { file, .. } | KeysCommand::Verify { file, .. }) =
+        &command;
+    let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
+    let scopes = settings.policy.pseudonym_scopes();
+    match command {
+        KeysCommand::Init { .. } => keys::init(&settings.keys, &scopes, &SystemClock, out),
+        KeysCommand::List { format, .. } => keys::list(&settings.keys, format.format == Kind::Json, out),
+        KeysCommand::Rotate { line, .. } => keys::rotate(&settings.keys, &line, &SystemClock, out),
+        KeysCommand::Verify { format, .. } => keys::verify(&settings.keys, format.format == Kind::Json, out),
+    }
+}
+
+fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
+    let table_or_json = |format: Format| if format.format == Kind::Json { policy::Format::Json } else { policy::Format::Table };
+    match command {
+        PolicyCommand::Explain { file, caller, purpose, format } => {
+            let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
+            let options = policy::ExplainOptions {
+                file: &loaded.policy_file.display().to_string(),
+                caller: caller.as_deref(),
+                purpose: purpose.as_deref(),
+                format: table_or_json(format),
+            };
+            policy::explain(&loaded.policy, &options, out).map(|()| 0).map_err(policy_trouble)
+        }
+        PolicyCommand::Test { file, format } => {
+            let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
+            let options = policy::TestOptions { file: &loaded.policy_file.display().to_string(), format: table_or_json(format) };
+            policy::test(&loaded.policy, &options, out).map(|passed| if passed { 0 } else { FAILED }).map_err(policy_trouble)
+        }
+        PolicyCommand::Schema => policy::schema(out).map(|()| 0).map_err(failed),
+    }
+}
+
+fn policy_trouble(error: policy::PolicyCommandError) -> Trouble {
+    match error {
+        error @ policy::PolicyCommandError::Unknown { .. } => wrong(error),
+        error => failed(error),
+    }
+}
+
+/// The runtime of commands that serve: one worker per core.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| format!("no runtime can be started: {error}"))
+}
+
+/// Tells the operator, on standard error.
+fn complain(what: &dyn std::fmt::Display) {
+    let text = what.to_string();
+    let mut out = io::stderr().lock();
+    // Nobody is left to tell if this fails.
+    let _told = writeln!(out, "{}", text.trim_end());
+}
+
+/// Log lines as JSON on standard error; `SUDARE_LOG` chooses error, warn, info (default), debug or trace.
+fn log_to_stderr() {
+    let level = std::env::var("SUDARE_LOG").ok().and_then(|word| word.parse().ok()).unwrap_or(tracing::Level::INFO);
+    let installed = tracing_subscriber::fmt().json().with_max_level(level).with_writer(io::stderr).with_target(false).try_init();
+    if installed.is_err() {
+        complain(&"logging was already set up by the program that runs us");
+    }
 }

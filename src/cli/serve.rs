@@ -2,14 +2,13 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::ExitCode;
 
 use super::{FAILED, USAGE};
 use crate::app::{self, StartError};
 use crate::config;
 
 /// Runs; prints `listening on ADDRESS` per listener once it is ready.
-pub(super) fn run(path: &Path) -> ExitCode {
+pub(super) fn run(path: &Path, out: &mut dyn Write) -> u8 {
     let settings = match config::load(path) {
         Ok(settings) => settings,
         Err(findings) => {
@@ -27,11 +26,11 @@ pub(super) fn run(path: &Path) -> ExitCode {
     super::log_to_stderr();
     let served = runtime.block_on(async {
         let running = app::start(settings).await?;
-        announce(&running).map_err(|error| StartError::Listen("standard output".to_owned(), error))?;
+        announce(&running, out).map_err(|error| StartError::Listen("standard output".to_owned(), error))?;
         running.until_signalled(path).await
     });
     match served {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             super::complain(&error);
             FAILED
@@ -39,8 +38,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
     }
 }
 
-fn announce(running: &app::Running) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn announce(running: &app::Running, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "listening on {}", running.address())?;
     if let Some(admin) = running.admin() {
         writeln!(out, "listening on {admin} (admin)")?;

@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) collections: String,
     /// More lines at the top level, e.g. `[limits]`.
     pub(crate) more: String,
+    /// More lines of `[upstream]`.
+    pub(crate) upstream: String,
     /// Replaces the policy.
     pub(crate) policy: String,
 }
@@ -60,7 +62,7 @@ id-card = "$.id_card"
 impl Setup {
     /// `rest` in front of the embedded store.
     pub(crate) fn embedded() -> Self {
-        Self { database: Database::Embedded, collections: COLLECTIONS.to_owned(), more: String::new(), policy: POLICY.to_owned() }
+        Self { database: Database::Embedded, collections: COLLECTIONS.to_owned(), more: String::new(), upstream: String::new(), policy: POLICY.to_owned() }
     }
 
     /// `rest` in front of a stub.
@@ -78,19 +80,30 @@ impl Setup {
         self
     }
 
+    pub(crate) fn upstream(mut self, upstream: &str) -> Self {
+        upstream.clone_into(&mut self.upstream);
+        self
+    }
+
+    /// Writes the files and makes the keys, but starts nothing.
+    pub(crate) fn files(self) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = write_files(folder.path(), &self);
+        let settings = config::load(&file).unwrap_or_else(|findings| panic!("{findings}"));
+        keys::init(&settings.keys, &settings.policy.pseudonym_scopes(), &SystemClock).unwrap();
+        (folder, file)
+    }
+
     pub(crate) fn more(mut self, more: &str) -> Self {
         more.clone_into(&mut self.more);
         self
     }
 
     pub(crate) async fn start(self) -> Proxy {
-        let folder = tempfile::tempdir().unwrap();
-        let proxy_file = write_files(folder.path(), &self);
-        let settings = config::load(&proxy_file).unwrap_or_else(|findings| panic!("{findings}"));
-        keys::init(&settings.keys, &settings.policy.pseudonym_scopes(), &SystemClock).unwrap();
-        let running = app::start(settings).await.unwrap_or_else(|error| panic!("{error}"));
+        let (folder, file) = self.files();
+        let running = app::start(config::load(&file).unwrap()).await.unwrap_or_else(|error| panic!("{error}"));
         let Endpoint::Tcp(address) = *running.address() else { panic!("TCP expected") };
-        Proxy { folder, file: proxy_file, address, running: Some(running) }
+        Proxy { folder, file, address, running: Some(running) }
     }
 }
 
@@ -118,6 +131,7 @@ admin = "127.0.0.1:0"
 [upstream]
 url = "{url}"
 dialect = "{dialect}"
+{}
 [keys]
 ring = "keys/ring.json"
 kek = {{ provider = "file", path = "keys/kek" }}
@@ -129,7 +143,7 @@ dir = "data/audit"
 {}
 {}
 "#,
-        setup.collections, setup.more
+        setup.upstream, setup.collections, setup.more
     );
     let file = folder.join("sudare.toml");
     fs::write(&file, text).unwrap();
