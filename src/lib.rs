@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod base;
 pub mod caller;
+pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod dialect;
