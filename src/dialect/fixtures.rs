@@ -91,12 +91,8 @@ pub(super) fn disguised(path: &'static str) -> impl Strategy<Value = String> {
 
 /// As the front does it: only a canonical target is classified at all. `None`: refused there.
 pub(super) fn classified(dialect: &dyn Dialect, method: &str, target: &str) -> Option<Shape> {
+    let method = Method::from_bytes(method.as_bytes()).unwrap();
     let uri: http::Uri = target.parse().ok()?;
-    let target = canonical_target(&uri).ok()?;
-    Some(dialect.classify(Head {
-        method: &Method::from_bytes(method.as_bytes()).unwrap(),
-        path: target.path,
-        query: target.query,
-        headers: &HeaderMap::new(),
-    }))
+    let target = canonical_target(&method, &uri).ok()?;
+    Some(dialect.classify(Head { method: &method, path: target.path, query: target.query, headers: &HeaderMap::new() }))
 }
