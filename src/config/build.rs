@@ -161,14 +161,27 @@ fn check_generalised(report: &Report<'_>, collections: &[collections::Written], 
     }
 }
 
-/// Compiles the policy. What was wrong on a line is said once: a compile error on a line with a finding is left out.
+/// Compiles the policy. A compile error that only repeats a finding is left out.
 fn compile_policy(report: &Report<'_>, written: &policy::Written) -> Option<Arc<Policy>> {
+    let place = |error: &PolicyError| {
+        let about = written.ids.iter().find(|(line, id)| *line == error.line && error.message.contains(&id.value));
+        about.map_or_else(|| report.source.span_of_line(error.line), |(_, id)| id.span.clone())
+    };
     match Policy::compile(written.spec.clone()) {
-        Ok(policy) => Some(Arc::new(policy)),
+        Ok(policy) => {
+            for warning in policy.warnings() {
+                report.push(Draft::warning(&place(warning), warning.message.clone()).remedy(warning.remedy.clone()));
+            }
+            Some(Arc::new(policy))
+        }
         Err(errors) => {
-            let fresh: Vec<PolicyError> = errors.into_iter().filter(|error| !report.has_error_in(&report.source.span_of_line(error.line))).collect();
+            let said = |error: &PolicyError| {
+                let wrong_test = written.tests.iter().any(|(line, extent)| *line == error.line && report.has_error_in(extent));
+                wrong_test || written.said.contains(&error.line) || report.has_error_in(&place(error))
+            };
+            let fresh: Vec<PolicyError> = errors.into_iter().filter(|error| !said(error)).collect();
             for error in fresh {
-                report.push(Draft::error(&report.source.span_of_line(error.line), error.message).remedy(error.remedy));
+                report.push(Draft::error(&place(&error), error.message.clone()).remedy(error.remedy));
             }
             None
         }

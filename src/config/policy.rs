@@ -13,7 +13,7 @@ use super::report::{Draft, Report};
 use super::tree::{Node, Section, Text, shorten};
 use crate::base::{CallerName, CategoryName, PurposeName};
 use crate::field::{Generalise, Mask};
-use crate::purpose::{CategorySpec, Level, Line, Nature, NeverSpec, PolicySpec, PurposeSpec, RecipientSpec, TestSpec};
+use crate::purpose::{CategorySpec, EVERY, Level, LevelList, Line, Nature, NeverSpec, PolicySpec, PurposeSpec, RecipientSpec, TestSpec};
 
 /// The levels, most revealing first.
 const LEVELS: &[(&str, Level)] = &[
@@ -44,6 +44,21 @@ pub(super) struct Written {
     /// The `[category]` table could be read, so that its names are all there are.
     pub(super) categories_known: bool,
     pub(super) purposes_known: bool,
+    /// Ids that compile errors may be about: the line of the rule, the id, where it stands.
+    pub(super) ids: Vec<(Line, Text)>,
+    /// Rules with a finding that a compile error on this line would only repeat.
+    pub(super) said: Vec<Line>,
+    /// Every test: its line, and all of its text.
+    pub(super) tests: Vec<(Line, Range<usize>)>,
+}
+
+/// `category = "level"` pairs as read.
+#[derive(Debug, Default)]
+struct Levels {
+    /// As written; [`EVERY`] stands for the rest.
+    list: LevelList,
+    /// With the rest spelled out, and where each stands.
+    each: Vec<(String, Level, Range<usize>)>,
 }
 
 /// What the fields of a category inherit.
@@ -103,6 +118,9 @@ fn read_categories(root: &Section<'_>, written: &mut Written) {
         let (category, spec) = spec.unwrap_or_else(|| (Category { nature: Nature::Identifying, mask: None, generalise: None, says_generalise: true }, None));
         written.categories.insert(name.value.clone(), category);
         // A category with a mistake still exists, so that its name is not reported again wherever it is used.
+        if spec.is_none() {
+            written.said.push(line(report, &name.span));
+        }
         let spec = spec.unwrap_or_else(|| CategorySpec {
             name: CategoryName::new(&name.value),
             line: line(report, &name.span),
@@ -154,18 +172,18 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
         let entry = node.table_named(title);
         written.purposes.push(name.clone());
         let Some(entry) = entry else { continue };
+        let at = line(report, &name.span);
+        let before = report.errors();
         let dpv = entry.optional("dpv").and_then(|node| node.text()).filter(|dpv| check_dpv(report, dpv, "dpv:DeliveryOfGoods"));
-        let basis = entry.optional("basis").and_then(|node| node.text()).filter(|basis| check_dpv(report, basis, "dpv:ContractPerformance"));
-        let callers_node = entry.optional("callers");
-        let callers = callers_node.as_ref().and_then(Node::texts).unwrap_or_default();
-        if !callers_node.is_some_and(|node| !node.is_empty_list()) {
-            report.push(
-                Draft::warning(&name.span, format!("purpose \"{}\" has no callers, so nobody can use it", shorten(&name.value)))
-                    .remedy("add callers = [\"…\"], or remove the purpose"),
-            );
+        if report.errors() > before {
+            written.said.push(at);
         }
-        refuse_repeats(report, &callers, "caller");
-        let reveal = entry.required("reveal", "reveal = { name = \"clear\" } (what is not listed is absent)").and_then(|node| node.table());
+        written.ids.extend(dpv.iter().map(|dpv| (at, dpv.clone())));
+        let basis = entry.optional("basis").and_then(|node| node.text()).filter(|basis| check_dpv(report, basis, "dpv:ContractPerformance"));
+        let callers = entry.optional("callers").and_then(|node| node.texts()).unwrap_or_default();
+        let callers = without_repeats(report, callers, "caller");
+        let reveal_node = entry.optional("reveal");
+        let reveal = reveal_node.as_ref().and_then(Node::table);
         let levels = reveal.map(|table| read_levels(&table, written)).unwrap_or_default();
         let writes_node = entry.optional("writes");
         let writes = writes_node.as_ref().map(|node| categories(node, written));
@@ -173,16 +191,19 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
         let clauses = clauses(&entry);
         entry.refuse_later(&[("consent", LATER), ("needs", LATER), ("limit", LATER), ("exception", LATER), ("retention", LATER), ("collect", LATER)]);
         entry.finish();
-        written.reveals.extend(reveals(&format!("purpose \"{}\"", shorten(&name.value)), &levels));
+        let line_of = |node: &Option<Node<'_>>| node.as_ref().map_or(0, |node| line(report, &node.span));
+        written.reveals.extend(reveals(&format!("purpose \"{}\"", shorten(&name.value)), levels.each));
         if named {
             written.spec.purposes.push(PurposeSpec {
                 name: PurposeName::new(&name.value),
-                line: line(report, &name.span),
+                line: at,
                 dpv: dpv.map(|dpv| dpv.value),
                 basis: basis.map(|basis| basis.value),
                 callers: callers.iter().map(|caller| CallerName::new(&caller.value)).collect(),
-                reveal: levels.iter().map(|(category, level, span)| (CategoryName::new(category), *level, line(report, span))).collect(),
+                reveal: levels.list,
+                reveal_line: line_of(&reveal_node),
                 writes,
+                writes_line: line_of(&writes_node),
                 delete,
                 clauses,
             });
@@ -191,44 +212,47 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
     }
 }
 
-fn reveals(by: &str, levels: &[(String, Level, Range<usize>)]) -> Vec<Reveal> {
-    levels.iter().map(|(category, level, span)| Reveal { by: by.to_owned(), category: category.clone(), level: *level, span: span.clone() }).collect()
+fn reveals(by: &str, levels: Vec<(String, Level, Range<usize>)>) -> Vec<Reveal> {
+    levels.into_iter().map(|(category, level, span)| Reveal { by: by.to_owned(), category, level, span }).collect()
 }
 
-fn refuse_repeats(report: &Report<'_>, names: &[Text], what: &str) {
-    for (at, name) in names.iter().enumerate() {
-        if names.iter().take(at).any(|before| before.value == name.value) {
+/// Reports names that stand in a list twice, and leaves them out.
+fn without_repeats(report: &Report<'_>, names: Vec<Text>, what: &str) -> Vec<Text> {
+    let mut kept: Vec<Text> = Vec::new();
+    for name in names {
+        if kept.iter().any(|before| before.value == name.value) {
             report.push(Draft::error(&name.span, format!("{what} \"{}\" stands here twice", shorten(&name.value))).remedy("keep one of the two"));
+        } else {
+            kept.push(name);
         }
     }
+    kept
 }
 
-/// `category = "level"` pairs; `"*"` stands for every category that is not listed.
-fn read_levels(table: &Section<'_>, written: &Written) -> Vec<(String, Level, Range<usize>)> {
-    let mut levels = Vec::new();
-    let mut rest = None;
+fn read_levels(table: &Section<'_>, written: &Written) -> Levels {
+    let report = table.report();
+    let mut levels = Levels::default();
     let entries = table.entries();
     for (name, node) in &entries {
         let level = node.word(LEVELS);
-        if name.value == "*" {
-            rest = level.map(|level| (level, name.span.clone()));
-        } else if known_category(table.report(), name, written)
-            && let Some(level) = level
-        {
-            levels.push((name.value.clone(), level, name.span.clone()));
+        if name.value != EVERY && !known_category(report, name, written) {
+            continue;
         }
-    }
-    if let Some((level, span)) = rest {
-        let others = written.spec.categories.iter().map(|category| category.name.as_str());
-        let others = others.filter(|category| !entries.iter().any(|(name, _)| name.value == *category));
-        levels.extend(others.map(|category| (category.to_owned(), level, span.clone())));
+        let Some(level) = level else { continue };
+        levels.list.push((CategoryName::new(&name.value), level, line(report, &name.span)));
+        if name.value == EVERY {
+            let others = written.spec.categories.iter().map(|category| category.name.as_str());
+            let others = others.filter(|category| !entries.iter().any(|(name, _)| name.value == *category));
+            levels.each.extend(others.map(|category| (category.to_owned(), level, name.span.clone())));
+        } else {
+            levels.each.push((name.value.clone(), level, name.span.clone()));
+        }
     }
     levels
 }
 
 fn categories(node: &Node<'_>, written: &Written) -> Vec<CategoryName> {
-    let names = node.texts().unwrap_or_default();
-    refuse_repeats(node.report(), &names, "category");
+    let names = without_repeats(node.report(), node.texts().unwrap_or_default(), "category");
     names.iter().filter(|name| known_category(node.report(), name, written)).map(|name| CategoryName::new(&name.value)).collect()
 }
 
@@ -262,13 +286,13 @@ fn read_recipients(root: &Section<'_>, written: &mut Written) {
         let clauses = clauses(&entry);
         entry.refuse_later(&[("needs", LATER), ("purposes", LATER), ("limit", LATER)]);
         entry.finish();
-        written.caps.extend(reveals(&format!("recipient \"{}\"", shorten(&name.value)), &at_most));
+        written.caps.extend(reveals(&format!("recipient \"{}\"", shorten(&name.value)), at_most.each));
         if let Some(kind) = kind {
             written.spec.recipients.push(RecipientSpec {
                 name: CallerName::new(&name.value),
                 line: line(report, &name.span),
                 kind: kind.to_owned(),
-                at_most: at_most.iter().map(|(category, level, span)| (CategoryName::new(category), *level, line(report, span))).collect(),
+                at_most: at_most.list,
                 clauses,
             });
         }
@@ -281,18 +305,23 @@ fn read_nevers(root: &Section<'_>, written: &mut Written) {
     let report = root.report();
     for (name, node) in table.entries() {
         let named = check_name(report, &name, "a rule");
+        let before = report.errors();
         let Some(entry) = node.table_named(format!("never `{}`", shorten(&name.value))) else { continue };
         let purposes = entry.required("purposes", "purposes = [\"dpv:SellDataToThirdParties\"]").and_then(|node| node.texts());
         let clauses = clauses(&entry);
         entry.refuse_later(&[("categories", LATER), ("recipients", LATER), ("match", LATER)]);
         entry.finish();
-        let purposes: Vec<String> =
-            purposes.unwrap_or_default().into_iter().filter(|id| check_dpv(report, id, "dpv:SellDataToThirdParties")).map(|id| id.value).collect();
-        if purposes.is_empty() && !report.has_error_in(&entry.span) {
-            report.push(Draft::error(&name.span, format!("rule \"{}\" forbids nothing", shorten(&name.value))).remedy("list purposes = [\"dpv:…\"], or remove the rule"));
+        let at = line(report, &name.span);
+        let purposes = purposes.unwrap_or_default();
+        written.ids.extend(purposes.iter().map(|id| (at, id.clone())));
+        let asked = purposes.len();
+        let purposes: Vec<String> = purposes.into_iter().filter(|id| check_dpv(report, id, "dpv:SellDataToThirdParties")).map(|id| id.value).collect();
+        if purposes.is_empty() && (asked > 0 || report.errors() > before) {
+            // Why it names nothing has been said.
+            written.said.push(at);
         }
         if named {
-            written.spec.nevers.push(NeverSpec { name: name.value.clone(), line: line(report, &name.span), purposes, clauses });
+            written.spec.nevers.push(NeverSpec { name: name.value.clone(), line: at, purposes, clauses });
         }
     }
 }
@@ -300,7 +329,6 @@ fn read_nevers(root: &Section<'_>, written: &mut Written) {
 fn read_tests(root: &Section<'_>, written: &mut Written) {
     let Some(node) = root.optional("test") else { return };
     let report = root.report();
-    let mut names: Vec<Text> = Vec::new();
     for node in node.items("[[test]] as a header, once for each test").unwrap_or_default() {
         let Some(entry) = node.table_named("[[test]]") else { continue };
         let name = entry.required("name", "name = \"what the test shows\"").and_then(|node| node.text());
@@ -309,19 +337,19 @@ fn read_tests(root: &Section<'_>, written: &mut Written) {
         let expect = entry.required("expect", "expect = { name = \"clear\" }").and_then(|node| node.table());
         let expect = expect.map(|table| read_levels(&table, written)).unwrap_or_default();
         entry.finish();
-        names.extend(name.clone());
+        let at = line(report, &entry.span);
+        written.tests.push((at, entry.extent()));
         if let (Some(name), Some((caller, purpose))) = (name, asked) {
             written.spec.tests.push(TestSpec {
                 name: name.value,
-                line: line(report, &entry.span),
+                line: at,
                 caller: CallerName::new(&caller.value),
                 purpose: PurposeName::new(&purpose.value),
-                expect: expect.iter().map(|(category, level, span)| (CategoryName::new(category), *level, line(report, span))).collect(),
+                expect: expect.list,
             });
             written.callers.push(caller);
         }
     }
-    refuse_repeats(report, &names, "a test with the name");
 }
 
 fn read_ask(ask: &Section<'_>, written: &Written) -> Option<(Text, Text)> {

@@ -145,6 +145,11 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// From the header to the end of the last value.
+    pub(super) fn extent(&self) -> Range<usize> {
+        self.span.start..end_of(self.table).max(self.span.end)
+    }
+
     /// True if [`Section::finish`] reported an unknown key, which may be a slip in the name of a missing one.
     pub(super) fn has_unknown(&self) -> bool {
         self.unknown.get()
@@ -290,6 +295,14 @@ impl<'a> Node<'a> {
             None => format!("[{}]", self.title.trim_matches('`')),
         }
     }
+}
+
+fn end_of(table: &DeTable<'_>) -> usize {
+    let ends = table.values().map(|value| match value.get_ref() {
+        DeValue::Table(table) => end_of(table).max(value.span().end),
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) => value.span().end,
+    });
+    ends.max().unwrap_or(0)
 }
 
 /// `"a"`, `"a" or "b"`, `"a", "b" or "c"`.
