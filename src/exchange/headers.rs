@@ -16,7 +16,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Belong to one connection (RFC 9110 section 7.6.1); never forwarded.
-const HOP_BY_HOP: &[HeaderName] = &[
+static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -29,7 +29,7 @@ const HOP_BY_HOP: &[HeaderName] = &[
 ];
 
 /// Say something of the body's bytes, which we change.
-const ABOUT_BYTES: &[HeaderName] = &[
+static ABOUT_BYTES: [HeaderName; 10] = [
     header::CONTENT_LENGTH,
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-digest"),
@@ -87,7 +87,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in HOP_BY_HOP {
+    for name in &HOP_BY_HOP {
         headers.remove(name);
     }
 }
@@ -111,7 +111,7 @@ pub(super) fn prepare_documents(headers: &mut HeaderMap, documents: &Documents, 
         return Err(Error::Head("ranges of protected documents cannot be served; ask without Range"));
     }
     strip_ours(headers, purpose_header);
-    for name in ABOUT_BYTES {
+    for name in &ABOUT_BYTES {
         headers.remove(name);
     }
     headers.remove(header::EXPECT);
@@ -131,7 +131,7 @@ pub(super) fn prepare_documents(headers: &mut HeaderMap, documents: &Documents, 
 /// Makes the head of a reply to documents ready to send: what it says of the body's bytes is gone, nobody may store it.
 pub(super) fn finish_documents(headers: &mut HeaderMap, data_view: &str, purpose_header: &HeaderName) {
     strip_hop_by_hop(headers);
-    for name in ABOUT_BYTES {
+    for name in &ABOUT_BYTES {
         headers.remove(name);
     }
     headers.remove(header::ACCEPT_RANGES);

@@ -92,7 +92,7 @@ impl Exchange {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
         let shape = {
-            let target = dialect::canonical_target(&parts.uri)?;
+            let target = dialect::canonical_target(&parts.method, &parts.uri)?;
             state.dialect.classify(Head { method: &parts.method, path: target.path, query: target.query, headers: &parts.headers })
         };
         match shape {

@@ -60,7 +60,7 @@ impl Exchange {
             return Err(Error::DeleteRefused { purpose: grant.purpose().clone() });
         }
         if matches!(documents.request, RequestBody::Plain { .. }) {
-            return Ok(Outgoing::Protected(field::ProtectedBody::without_documents(bytes, &layout)?));
+            return Ok(Outgoing::Protected(field::ProtectedBody::without_documents(plan, &bytes, &layout)?));
         }
         let url_id = url_id(documents)?;
         let protected = field::protect(

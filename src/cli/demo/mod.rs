@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use zeroize::Zeroizing;
+
 use crate::app::{self, Running};
 use crate::base::SystemClock;
 use crate::config::{self, Endpoint};
@@ -37,7 +39,7 @@ const PERSON: &str = r#"{"id":"c-1","name":"Mei Tanaka","address":"101-0047 Uchi
 /// What the walk needs to know of the set-up.
 struct Demo {
     /// Header value by caller.
-    credentials: BTreeMap<String, String>,
+    credentials: BTreeMap<String, Zeroizing<String>>,
     database: PathBuf,
     audit_dir: PathBuf,
     audit_keys: audit::Keys,
@@ -46,7 +48,7 @@ struct Demo {
 
 impl Demo {
     fn credential(&self, caller: &str) -> Option<&str> {
-        self.credentials.get(caller).map(String::as_str)
+        self.credentials.get(caller).map(|credential| credential.as_str())
     }
 }
 
@@ -135,6 +137,7 @@ fn keep_serving(demo: &Demo, address: std::net::SocketAddr, dir: &Path, out: &mu
 /// The same as `sudare init` and `sudare serve`, but for a free port.
 async fn set_up(dir: &Path) -> Result<(Demo, Running), String> {
     let made = init::write_files(dir, &SystemClock).map_err(|error| error.to_string())?;
+    made.keys.map_err(|error| error.to_string())?;
     let mut settings = config::load(&dir.join("sudare.toml")).map_err(|findings| findings.to_string())?;
     settings.listen.address = Endpoint::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
     settings.listen.admin = None;

@@ -153,18 +153,18 @@ impl Walk<'_> {
 
     async fn refused(&mut self, stored: &Bytes) -> Step {
         say!(self, "4 REFUSED Nothing stored, nothing shown.");
-        let get = |purpose| self.ask("helpdesk", purpose, Method::GET, "/customers/c-1", None);
-        let answer = get(Some("delivery")).await?;
+        let answer = self.ask("helpdesk", Some("delivery"), Method::GET, "/customers/c-1", None).await?;
         self.refusal("helpdesk asks for \"delivery\"", &answer, 403, "purpose-refused")?;
         let nobody = As { credential: None, purpose: Some("delivery") };
         let answer = ask(self.address, nobody, Method::GET, "/customers/c-1", None).await?;
         self.refusal("nobody known asks for \"delivery\"", &answer, 401, "caller-unknown")?;
         let answer = self.ask("shop", None, Method::GET, "/customers/c-1", None).await?;
         self.refusal("shop has two purposes, declares none", &answer, 403, "purpose-missing")?;
-        let put = |body| self.ask("helpdesk", Some("support"), Method::PUT, "/customers/c-1", Some(body));
-        let answer = put(r#"{"id":"c-1","name":"Mei Tanaka","phone":"+81355509999","tier":"gold"}"#).await?;
+        let body = r#"{"id":"c-1","name":"Mei Tanaka","phone":"+81355509999","tier":"gold"}"#;
+        let answer = self.ask("helpdesk", Some("support"), Method::PUT, "/customers/c-1", Some(body)).await?;
         self.refusal("helpdesk writes a new phone", &answer, 403, "not-writable")?;
-        let answer = put(r#"{"id":"c-1","tier":"silver"}"#).await?;
+        let body = r#"{"id":"c-1","tier":"silver"}"#;
+        let answer = self.ask("helpdesk", Some("support"), Method::PUT, "/customers/c-1", Some(body)).await?;
         self.refusal("helpdesk saves what it does not see", &answer, 422, "would-erase")?;
         let answer = self.ask("shop", Some("registration"), Method::PATCH, "/customers/c-1", Some(r#"{"name":"M"}"#)).await?;
         self.refusal("a write shape nobody mapped (PATCH)", &answer, 403, "route-refused")?;
@@ -229,7 +229,8 @@ impl Walk<'_> {
         say!(self, "6 WHY     $ sudare policy explain --caller helpdesk --purpose support");
         let mut text = Vec::new();
         let policy = Arc::clone(&self.demo.policy);
-        cli::policy::explain(&policy, Some("helpdesk"), Some("support"), cli::policy::Format::Table, &mut text).map_err(|error| error.to_string())?;
+        let options = cli::policy::ExplainOptions { file: "policy.toml", caller: Some("helpdesk"), purpose: Some("support"), format: cli::policy::Format::Table };
+        cli::policy::explain(&policy, &options, &mut text).map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&text).into_owned();
         for line in text.lines() {
             say!(self, "  {line}");

@@ -65,7 +65,19 @@ fn write_error(error: &WriteError) -> (StatusCode, &'static str) {
     use StatusCode as S;
     match error {
         WriteError::NotWritable { .. } => (S::FORBIDDEN, "not-writable"),
-        _ => (S::UNPROCESSABLE_ENTITY, "placeholder"),
+        WriteError::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
+        WriteError::WouldErase { .. } => (S::UNPROCESSABLE_ENTITY, "would-erase"),
+        WriteError::MaskedValue { .. } => (S::UNPROCESSABLE_ENTITY, "masked-value"),
+        WriteError::ForeignEnvelope { .. } => (S::UNPROCESSABLE_ENTITY, "foreign-envelope"),
+        WriteError::SubjectMissing { .. } => (S::UNPROCESSABLE_ENTITY, "subject-missing"),
+        WriteError::BadId { .. } => (S::UNPROCESSABLE_ENTITY, "id-not-canonical"),
+        WriteError::IdMismatch { .. } => (S::UNPROCESSABLE_ENTITY, "id-mismatch"),
+        WriteError::NoRows { .. } => (S::UNPROCESSABLE_ENTITY, "no-document"),
+        WriteError::Misfit { .. } => (S::UNPROCESSABLE_ENTITY, "misfit"),
+        WriteError::UnexpectedDocument => (S::UNPROCESSABLE_ENTITY, "unexpected-document"),
+        WriteError::TooLong { .. } => (S::PAYLOAD_TOO_LARGE, "too-large"),
+        WriteError::Keys(_) | WriteError::Random(_) => (S::SERVICE_UNAVAILABLE, "keys-unavailable"),
+        _ => (S::INTERNAL_SERVER_ERROR, "internal-error"),
     }
 }
 
