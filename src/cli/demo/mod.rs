@@ -42,7 +42,7 @@ struct Demo {
     credentials: BTreeMap<String, Zeroizing<String>>,
     database: PathBuf,
     audit_dir: PathBuf,
-    audit_keys: audit::Keys,
+    audit_keys: Vec<audit::Key>,
     policy: Arc<Policy>,
 }
 

@@ -206,9 +206,14 @@ impl Proxy {
         self.folder.path().join("data/audit")
     }
 
-    pub(crate) fn audit_keys(&self) -> audit::Keys {
+    pub(crate) fn audit_keys(&self) -> Vec<audit::Key> {
         let settings = config::load(&self.file).unwrap();
         keys::KeyRing::open(&settings.keys).unwrap().audit_keys().unwrap()
+    }
+
+    /// The events that fit, in order; panics if the log does not verify.
+    pub(crate) fn events(&self, filter: &audit::Filter) -> Vec<audit::Entry> {
+        events(&self.audit_dir(), &self.audit_keys(), filter)
     }
 
     /// The whole audit log as text.
@@ -221,4 +226,11 @@ impl Proxy {
     pub(crate) async fn stop(&mut self) {
         self.running.take().unwrap().stop().await;
     }
+}
+
+/// The events of a log that fit, in order; panics if it does not verify.
+pub(crate) fn events(dir: &Path, keys: &[audit::Key], filter: &audit::Filter) -> Vec<audit::Entry> {
+    let mut found = Vec::new();
+    audit::report(dir, keys, filter, &mut |entry| found.push(entry.clone())).unwrap_or_else(|error| panic!("{error}"));
+    found
 }
