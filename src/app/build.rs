@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::StartError;
+use crate::base::Kid;
 use crate::config::Settings;
 use crate::exchange::{Collection, Limits, State};
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, LineName};
 use crate::store::Store;
 use crate::upstream::Upstream;
 
@@ -16,6 +17,20 @@ pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<KeyRing>, S
     let missing: Vec<String> =
         settings.policy.pseudonym_scopes().into_iter().filter(|scope| !ring.has_pseudonym_scope(scope)).collect();
     if missing.is_empty() { Ok(Arc::new(ring)) } else { Err(StartError::PseudonymScope(missing.join(", "))) }
+}
+
+/// The versions of the ring for the metrics: line, id, state.
+pub(super) fn key_versions(keys: &KeyRing) -> impl Iterator<Item = (&'static str, Kid, &'static str)> {
+    keys.versions().into_iter().map(|version| {
+        let line = match version.line {
+            LineName::Seal => "seal",
+            LineName::Lookup => "lookup",
+            LineName::Token => "token",
+            LineName::Audit => "audit",
+            LineName::Pseudonym(_) => "pseudonym",
+        };
+        (line, version.kid, version.state.as_str())
+    })
 }
 
 /// Everything one exchange needs to know.

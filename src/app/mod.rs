@@ -128,7 +128,10 @@ pub async fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Run
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
+        idle_timeout: settings.limits.idle_timeout,
+        metrics: Arc::clone(&metrics),
     };
+    metrics.key_versions(build::key_versions(&keys));
     let drain_timeout = settings.limits.drain_timeout;
     let listen = settings.listen.clone();
     let state = build::state(settings, keys)?;
@@ -202,7 +205,9 @@ impl Running {
             return Err(StartError::NeedsRestart(name));
         }
         let keys = build::keys(&settings, &self.store)?;
+        let versions: Vec<_> = build::key_versions(&keys).collect();
         self.exchange.replace_state(build::state(settings, keys)?);
+        self.metrics.key_versions(versions);
         Ok(())
     }
 

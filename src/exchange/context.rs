@@ -1,8 +1,9 @@
 //! What is known of an exchange so far, for its audit events and log lines. Names only, never a value.
 
 use crate::audit::{Event, Kind};
-use crate::base::{CallerName, CollectionName, PurposeName};
+use crate::base::{CallerName, CollectionName, Intent, PurposeName};
 use crate::dialect::Documents;
+use crate::metrics::RouteClass;
 
 use super::State;
 
@@ -19,6 +20,10 @@ pub struct Context {
     pub collection: Option<CollectionName>,
     /// Method and route pattern; never the raw target (T14).
     pub route: Option<&'static str>,
+    /// What the dialect made of the request.
+    pub class: Option<RouteClass>,
+    /// What it does to documents.
+    pub intent: Option<Intent>,
 }
 
 impl Context {
@@ -31,6 +36,8 @@ impl Context {
     pub(super) fn enter(&mut self, state: &State, documents: &Documents) {
         self.collection = state.collection_name(documents.collection);
         self.route = Some(documents.route);
+        self.class = Some(RouteClass::Documents);
+        self.intent = Some(documents.intent);
     }
 
     /// An event of this exchange, with nothing in it yet but the names.

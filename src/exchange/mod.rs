@@ -15,15 +15,17 @@ mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, Kind};
-use crate::base::Clock;
+use crate::base::{Clock, CollectionName};
 use crate::dialect::{self, Documents, Head, Shape};
-use crate::metrics::Metrics;
+use crate::field::Tally;
+use crate::metrics::{Metrics, Phase, RouteClass};
 use crate::upstream::Outgoing;
 
 pub use crate::audit::AuditError;
@@ -76,8 +78,12 @@ impl Exchange {
     pub async fn handle(self: &Arc<Self>, request: Request<PassBody>, peer: Peer) -> Result<Response<PassBody>, Box<Failure>> {
         let state = self.state.load_full();
         let mut context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
+        let _counted = self.metrics.begun();
         match self.steps(&state, &mut context, request, peer).await {
-            Ok(response) => Ok(response),
+            Ok(response) => {
+                self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, response.status().as_u16(), "");
+                Ok(response)
+            }
             Err(error) => Err(Box::new(Failure { error, context })),
         }
     }
@@ -91,30 +97,37 @@ impl Exchange {
     ) -> Result<Response<PassBody>, Error> {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
+        let started = Instant::now();
         let shape = {
             let target = dialect::canonical_target(&parts.method, &parts.uri)?;
             state.dialect.classify(Head { method: &parts.method, path: target.path, query: target.query, headers: &parts.headers })
         };
+        self.metrics.phase(Phase::Classify, started.elapsed());
         match shape {
             Shape::Refused(refused) => {
+                context.class = Some(RouteClass::Refused);
                 context.collection = refused.collection.and_then(|index| state.collection_name(index));
                 Err(Error::Dialect(refused))
             }
             Shape::Outside => {
                 context.route = Some("outside");
+                context.class = Some(RouteClass::Outside);
                 self.pass(state, context, parts, body, peer).await
             }
             Shape::Neutral { collection } => {
                 context.route = Some("neutral");
+                context.class = Some(RouteClass::Neutral);
                 context.collection = state.collection_name(collection);
                 self.pass(state, context, parts, body, peer).await
             }
             Shape::Documents(documents) => {
                 context.enter(state, &documents);
+                let started = Instant::now();
                 let session = self.decide(state, context, &documents, &parts.headers, peer)?;
+                self.metrics.phase(Phase::Decide, started.elapsed());
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
                 let outgoing = self.protect(state, context, &session, &documents, body).await?;
-                let response = state.upstream.send(parts, outgoing).await?;
+                let response = self.forward(state, parts, outgoing).await?;
                 self.reveal(state, context, session, documents, response).await
             }
         }
@@ -134,9 +147,52 @@ impl Exchange {
             context.caller = Some(state.identify(&parts.headers, peer)?.name);
         }
         headers::prepare_pass(&mut parts.headers, &state.purpose_header);
-        let mut response = state.upstream.send(parts, Outgoing::Passed(body)).await?;
+        let mut response = self.forward(state, parts, Outgoing::Passed(body)).await?;
         headers::strip_hop_by_hop(response.headers_mut());
         Ok(response)
+    }
+
+    /// Asks the database.
+    async fn forward(&self, state: &State, parts: http::request::Parts, body: Outgoing) -> Result<Response<PassBody>, Error> {
+        let started = Instant::now();
+        let outcome = state.upstream.send(parts, body).await;
+        match &outcome {
+            Ok(_) => self.metrics.upstream_answered(started.elapsed()),
+            Err(UpstreamError::Connect(..)) => self.metrics.upstream_failed("connect"),
+            Err(UpstreamError::Timeout(_)) => self.metrics.upstream_failed("timeout"),
+            Err(UpstreamError::Broken(_)) => self.metrics.upstream_failed("broken"),
+            Err(_) => self.metrics.upstream_failed("store"),
+        }
+        outcome.map_err(Error::Upstream)
+    }
+
+    /// Makes an event durable.
+    async fn record(&self, event: audit::Event) -> Result<audit::Recorded, Error> {
+        let started = Instant::now();
+        let outcome = self.audit.record(event).await;
+        match &outcome {
+            Ok(_) => self.metrics.audit_committed(started.elapsed()),
+            Err(_) => self.metrics.audit_failed(),
+        }
+        outcome.map_err(Error::Audit)
+    }
+
+    /// Counts what was done to the values of a window or a body.
+    fn count(&self, state: &State, collection: &CollectionName, tally: &Tally) {
+        for (category, level, count) in &tally.shown {
+            if let Some(category) = state.category_name(*category) {
+                self.metrics.values_shown(&category, level.as_str(), *count);
+            }
+        }
+        for (category, count) in &tally.protected {
+            if let Some(category) = state.category_name(*category) {
+                self.metrics.values_protected(&category, *count);
+            }
+        }
+        let some = |count: u32| (count > 0).then_some(count);
+        some(tally.kept).into_iter().for_each(|count| self.metrics.values_kept(count));
+        some(tally.clear_found).into_iter().for_each(|count| self.metrics.clear_found(collection, count));
+        some(tally.bad).into_iter().for_each(|count| self.metrics.bad_values(collection, count));
     }
 
     /// Who asks, and what the policy allows this request.
@@ -161,11 +217,11 @@ impl Exchange {
 
     /// Records what a request was refused for, with the status `front` chose. Waits for alarms only: a refusal shows nothing.
     pub async fn refused(&self, context: &Context, status: u16, code: &'static str, alarm: bool) {
-        self.metrics.refused(code);
+        self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
         let kind = if alarm { Kind::Alarm } else { Kind::Refused };
         let event = audit::Event { status: Some(status), code: Some(code.to_owned()), ..context.event(kind) };
         if alarm {
-            if let Err(error) = self.audit.record(event).await {
+            if let Err(error) = self.record(event).await {
                 tracing::error!(%error, "an alarm could not be recorded");
             }
         } else {

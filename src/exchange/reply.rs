@@ -17,6 +17,7 @@ use crate::base::{Intent, RecordId};
 use crate::dialect::Documents;
 use crate::document::{Rules, Walker, Window};
 use crate::field;
+use crate::metrics::Phase;
 use crate::purpose::Level;
 use crate::upstream::{BodyError, PassBody};
 
@@ -152,9 +153,8 @@ impl Reply {
             self.url_id.as_ref(),
             self.exchange.clock.now_ms(),
         )?;
-        let metrics = &self.exchange.metrics;
-        metrics.phase_reveal(started.elapsed());
-        metrics.revealed(&self.state.policy, &collection.field_map.name, &revealed.tally);
+        self.exchange.metrics.phase(Phase::Reveal, started.elapsed());
+        self.exchange.count(&self.state, &collection.field_map.name, &revealed.tally);
         let recorded = self.record(&revealed.tally, revealed.subjects).await?;
         Ok(leave(revealed.bytes, recorded))
     }
@@ -164,7 +164,7 @@ impl Reply {
         if tally.bad > 0 || tally.clear_found > 0 {
             let code = if tally.bad > 0 { "value-not-authentic" } else { "clear-value-found" };
             let alarm = audit::Event { code: Some(code.to_owned()), subjects: subjects.clone(), ..self.context.event(Kind::Alarm) };
-            self.exchange.audit.record(alarm).await?;
+            self.exchange.record(alarm).await?;
             tracing::error!(collection = self.context.collection.as_ref().map(|name| name.as_str()), code, "stored values are not as they should be");
         }
         if tally.shown.iter().all(|(_, level, _)| *level == Level::Absent) {
@@ -178,7 +178,7 @@ impl Reply {
             .filter(|(_, level, _)| *level != Level::Absent)
             .filter_map(|(category, level, count)| Some((self.state.category_name(*category)?, *level, *count)))
             .collect();
-        Ok(Some(self.exchange.audit.record(event).await?))
+        Ok(Some(self.exchange.record(event).await?))
     }
 
     /// Records how the exchange ended. Not waited for: it shows nothing.

@@ -9,6 +9,7 @@ use crate::base::{CallerName, Intent, RecordId};
 use crate::dialect::{Documents, RequestBody};
 use crate::document::{self, Rules};
 use crate::field::{self, RowWrite};
+use crate::metrics::Phase;
 use crate::purpose::Grant;
 use crate::upstream::{Outgoing, PassBody};
 use crate::{crypto, keys};
@@ -74,8 +75,8 @@ impl Exchange {
             url_id.as_ref(),
             state.dialect.id_member(),
         )?;
-        self.metrics.phase_protect(started.elapsed());
-        self.metrics.protected(&state.policy, &protected.tally);
+        self.metrics.phase(Phase::Protect, started.elapsed());
+        self.count(state, &collection.field_map.name, &protected.tally);
 
         let mut event = context.event(Kind::Write);
         event.subjects = protected.subjects;
@@ -85,7 +86,7 @@ impl Exchange {
             .iter()
             .filter_map(|(category, count)| Some((state.category_name(*category)?, *count)))
             .collect();
-        self.audit.record(event).await?;
+        self.record(event).await?;
         Ok(Outgoing::Protected(protected.body))
     }
 
@@ -96,7 +97,7 @@ impl Exchange {
         }
         let mut event = context.event(Kind::Write);
         event.subjects.extend(url_id(documents)?);
-        self.audit.record(event).await?;
+        self.record(event).await?;
         Ok(())
     }
 

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{reply, wire};
 use crate::exchange::{Error, Exchange, Failure, PassBody, Peer};
+use crate::metrics::Metrics;
 
 /// Bounds on connections and heads.
 #[derive(Debug, Clone)]
@@ -35,8 +36,12 @@ pub struct Config {
     pub header_bytes: usize,
     /// Most header lines.
     pub headers: usize,
-    /// Longest time a head may take to arrive, and a connection may stay idle.
+    /// Longest time a head may take to arrive, from its first byte.
     pub header_timeout: Duration,
+    /// Longest time a connection may wait for its next request.
+    pub idle_timeout: Duration,
+    /// Counts connections and refusals on the wire.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A socket that listens.
@@ -107,14 +112,20 @@ async fn connection<S>(stream: S, peer: Peer, exchange: Arc<Exchange>, config: &
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let guard = wire::Guard::new(stream, wire::Limits { head_bytes: config.header_bytes, headers: config.headers });
+    let metrics = Arc::clone(&config.metrics);
+    let _counted = metrics.connected();
+    let limits = wire::Limits { head_bytes: config.header_bytes, headers: config.headers };
+    let guard = wire::Guard::new(stream, limits)
+        .head_within(config.header_timeout)
+        .observed_by(Arc::new(move |reason| metrics.wire_refused(reason.code())));
     let service = service_fn(move |request: Request<Incoming>| {
         let exchange = Arc::clone(&exchange);
         async move { Ok::<_, Infallible>(answer(&exchange, request, peer).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
+        // The guard hands over whole heads, so for hyper the wait for a head is the time between requests.
+        .header_read_timeout(config.idle_timeout.max(config.header_timeout))
         .max_headers(config.headers)
         .max_buf_size(config.header_bytes.max(8192))
         .serve_connection(TokioIo::new(guard), service);
