@@ -271,16 +271,16 @@ await check('many', 'create, update, conflict and delete in one request', async 
   return replies.slice(0, 4).map(reply => [reply.id, reply.error ?? null, reply.reason ?? null])
 })
 await check('many', 'several at once with _bulk_get', async () => {
-  const docs = [{ id: 'c-1' }, { id: 'c-1', rev: revs[0] }, { id: 'nobody' }, { id: 'm-0005' }]
-  const reply = await server.request({ db: 'customers', path: '_bulk_get', method: 'POST', body: { docs } })
-  // PouchDB Server puts revisions of one document into one result, in no fixed order.
-  const found = reply.results.flatMap(result => result.docs.flatMap(doc => doc.ok ?? []))
-  const one = (id, rev) => found.find(doc => doc._id === id && (!rev || doc._rev === rev))
-  assert.deepEqual(bare(one('c-1', revs.at(-1))), first)
-  assert.equal(one('c-1', revs[0]).tier, 'gold')
-  assert.equal(one('c-1', revs[0]).name, first.name)
-  assert.deepEqual(bare(one('m-0005')), bare(many[5]))
-  return { found: found.length, nobody: reply.results.find(result => result.id === 'nobody').docs.map(doc => doc.error?.error) }
+  const fetch = docs => server.request({ db: 'customers', path: '_bulk_get', method: 'POST', body: { docs } })
+  const reply = await fetch([{ id: 'c-1' }, { id: 'nobody' }, { id: 'm-0005' }])
+  const [now, nobody, fifth] = reply.results.map(result => result.docs[0])
+  assert.deepEqual(bare(now.ok), first)
+  assert.deepEqual(bare(fifth.ok), bare(many[5]))
+  // An old revision on its own: PouchDB Server answers once for every document.
+  const [then] = (await fetch([{ id: 'c-1', rev: revs[0] }])).results[0].docs
+  assert.equal(then.ok.tier, 'gold')
+  assert.equal(then.ok.name, first.name)
+  return { ids: reply.results.map(result => result.id), nobody: Object.keys(nobody) }
 })
 await check('many', 'the count of documents', async () => (await customers.info()).doc_count)
 
