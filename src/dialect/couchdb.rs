@@ -8,8 +8,14 @@
 //!
 //! Documents get their `_id` from the proxy where a client leaves the choice to the database: values are bound to it.
 
+mod tables;
+
 use http::{HeaderName, HeaderValue, Method};
 
+use self::tables::{
+    ALL_DOCS, ATTACHMENTS, BULK, BULK_GET, DELETED, DOCUMENT, DOCUMENT_DELETE, DOCUMENT_POST, DOCUMENT_READ, DOCUMENT_WRITE,
+    FETCHED, LIMITED, LIST, NEUTRAL, NODE, NOTHING, ONE, OPTIONS, REFUSED, REV, ROW_SETS, SYSTEM, error_name,
+};
 use super::head::{self, Parameter, Untyped, refused};
 use super::rest::about_the_server;
 use super::target::{decode_segment, fold_case, loose_segments};
@@ -31,166 +37,6 @@ struct Database {
     loose: Vec<String>,
 }
 
-/// Row sets, the same for every database: one document as written ...
-const DOCUMENT: usize = 0;
-/// ... `_bulk_docs` as written ...
-const BULK: usize = 1;
-/// ... a body of ids and options ...
-const OPTIONS: usize = 2;
-/// ... replies: one document ...
-const ONE: usize = 3;
-/// ... rows of `_all_docs` ...
-const LIST: usize = 4;
-/// ... results of `_bulk_get` ...
-const FETCHED: usize = 5;
-/// ... and nothing but ids and revisions.
-const NOTHING: usize = 6;
-
-/// Peeks of a written document, in this order.
-const DOCUMENT_PEEKS: [&str; 3] = ["$._rev", "$._deleted", "$._attachments"];
-const REV: usize = 0;
-const DELETED: usize = 1;
-const ATTACHMENTS: usize = 2;
-/// Peeks of the body of `_bulk_docs`, in this order.
-const BULK_PEEKS: [&str; 2] = ["$.new_edits", "$.all_or_nothing"];
-/// Peeks of a body of options, in this order: each would change the shape of the reply.
-const OPTION_PEEKS: [&str; 2] = ["$.queries", "$.attachments"];
-
-/// Rows, row peeks and body peeks of each row set.
-const ROW_SETS: [(&[&str], &[&str], &[&str]); 7] = [
-    (&["$"], &DOCUMENT_PEEKS, &[]),
-    (&["$.docs[*]"], &DOCUMENT_PEEKS, &BULK_PEEKS),
-    (&[], &[], &OPTION_PEEKS),
-    (&["$"], &[], &[]),
-    // The second is the shape of several queries at once, which are refused; no reply may show what it holds all the same.
-    (&["$.rows[*].doc", "$.results[*].rows[*].doc"], &[], &[]),
-    (&["$.results[*].docs[*].ok"], &[], &[]),
-    (&[], &[], &[]),
-];
-
-/// Routes of a protected database that carry no documents, and their methods. OPTIONS is neutral everywhere.
-const NEUTRAL: &[(&str, &[Method])] = &[
-    ("_compact", &[Method::POST]),
-    ("_ensure_full_commit", &[Method::POST]),
-    ("_view_cleanup", &[Method::POST]),
-    ("_revs_limit", &[Method::GET, Method::HEAD, Method::PUT]),
-    ("_purged_infos_limit", &[Method::GET, Method::HEAD, Method::PUT]),
-    ("_security", &[Method::GET, Method::HEAD]),
-    ("_shards", &[Method::GET, Method::HEAD]),
-    ("_sync_shards", &[Method::POST]),
-];
-
-/// Routes of a protected database that are refused by name, and what to do instead.
-const REFUSED: &[(&str, &str)] = &[
-    ("_changes", "the feed of changes is not mapped yet; list documents with _all_docs"),
-    (
-        "_design",
-        "design documents are not mapped yet: a view holds copies of what it emits; write them to the database directly before it is protected",
-    ),
-    ("_design_docs", "design documents are not mapped yet; read them from the database directly"),
-    ("_explain", "searches are not mapped yet; read documents by id"),
-    ("_find", "searches are not mapped yet; read documents by id, with _bulk_get or _all_docs"),
-    ("_index", "indexes are not mapped yet: they hold copies of members"),
-    ("_local", "local documents are not mapped: they would be stored as sent; keep them in a database that is not protected"),
-    ("_local_docs", "local documents are not mapped"),
-    ("_missing_revs", "replication is not mapped yet; write documents with _bulk_docs"),
-    ("_nouveau_cleanup", "search indexes are not mapped yet"),
-    ("_partition", "partitions are not mapped yet; list documents with _all_docs"),
-    ("_purge", "purging is not mapped yet; delete documents"),
-    ("_purged_infos", "purging is not mapped yet"),
-    ("_revs_diff", "replication is not mapped yet; write documents with _bulk_docs"),
-    ("_search_cleanup", "search indexes are not mapped yet"),
-    ("_temp_view", "views are not mapped yet; list documents with _all_docs"),
-    ("_security", "who may use a protected database is set on the database directly, not through the proxy"),
-];
-
-/// System routes that pass, by the first segment of the path. Databases of the system among them pass whole.
-const SYSTEM: &[&str] = &[
-    "_active_tasks",
-    "_all_dbs",
-    "_cluster_setup",
-    "_config",
-    "_db_updates",
-    "_dbs_info",
-    "_log",
-    "_membership",
-    "_prometheus",
-    "_reshard",
-    "_scheduler",
-    "_session",
-    "_stats",
-    "_up",
-    "_users",
-    "_utils",
-    "_uuids",
-    "_global_changes",
-];
-/// What of `/_node/{name}` passes. Other things below it reach the shards of protected databases.
-const NODE: &[&str] = &["_config", "_prometheus", "_stats", "_system", "_versions"];
-
-const DOCUMENT_READ: &[&str] = &[
-    "rev",
-    "revs",
-    "revs_info",
-    "conflicts",
-    "deleted_conflicts",
-    "local_seq",
-    "latest",
-    "meta",
-    "attachments",
-    "att_encoding_info",
-    "_nonce",
-];
-const DOCUMENT_WRITE: &[&str] = &["rev", "batch", "new_edits"];
-const DOCUMENT_DELETE: &[&str] = &["rev", "batch"];
-const DOCUMENT_POST: &[&str] = &["batch"];
-const ALL_DOCS: &[&str] = &[
-    "include_docs",
-    "limit",
-    "skip",
-    "descending",
-    "inclusive_end",
-    "key",
-    "keys",
-    "startkey",
-    "start_key",
-    "endkey",
-    "end_key",
-    "startkey_docid",
-    "start_key_doc_id",
-    "endkey_docid",
-    "end_key_doc_id",
-    "conflicts",
-    "update_seq",
-    "stable",
-    "stale",
-    "update",
-    "sorted",
-    "reduce",
-    "attachments",
-    "att_encoding_info",
-    "_nonce",
-];
-const BULK_GET: &[&str] = &["revs", "latest", "attachments", "_nonce"];
-
-/// Parameters that are refused by name unless they have the one harmless value, and why.
-const LIMITED: &[(&str, Option<&str>, &str)] = &[
-    (
-        "attachments",
-        Some("false"),
-        "attachments are not protected, so they are not served from a protected database; leave it out",
-    ),
-    ("att_encoding_info", Some("false"), "attachments are not protected; leave it out"),
-    (
-        "new_edits",
-        Some("true"),
-        "revisions made elsewhere cannot be stored through the proxy; leave it out and let the database make the revision",
-    ),
-    ("atts_since", None, "attachments are not protected, so they are not served from a protected database; leave it out"),
-    ("open_revs", None, "several revisions at once are not mapped yet; read one with rev, or several with _bulk_get"),
-    ("reduce", Some("false"), "there is nothing to reduce here; leave it out"),
-];
-
 impl CouchDb {
     /// Checks the names of the databases and compiles the row sets.
     ///
@@ -204,10 +50,9 @@ impl CouchDb {
             let database = Database { loose: loose_segments(&route.matches), name: route.matches };
             if let Err(error) = check_database_name(&database.name) {
                 errors.push((at, error));
-            } else if let Some(earlier) = databases
-                .iter()
-                .position(|other| other.loose.starts_with(&database.loose) || database.loose.starts_with(&other.loose))
-            {
+            } else if let Some(earlier) = databases.iter().position(|other| {
+                !other.loose.is_empty() && (other.loose.starts_with(&database.loose) || database.loose.starts_with(&other.loose))
+            }) {
                 errors.push((at, format!("the database is also that of collection number {}, or cannot be told from it in every spelling; protect each database once", earlier + 1)));
             }
             databases.push(database);
@@ -270,7 +115,7 @@ impl CouchDb {
         }
     }
 
-    fn inside(&self, at: usize, head: Head<'_>, below: &[String]) -> Result<Shape, Refused> {
+    fn inside(at: usize, head: Head<'_>, below: &[String]) -> Result<Shape, Refused> {
         let route = Inside { at, head, parameters: head::parameters(head.query) };
         let overridden = head::check_method_override(head.headers, &route.parameters);
         overridden.map_err(|detail| route.refuse(RefusedCode::Route, detail))?;
@@ -545,7 +390,7 @@ impl Dialect for CouchDb {
             Some((at, below))
         });
         let shape = match protected {
-            Some((at, below)) => self.inside(at, head, below),
+            Some((at, below)) => Self::inside(at, head, below),
             None => self.outside(head, &segments),
         };
         shape.unwrap_or_else(Shape::Refused)
@@ -606,33 +451,6 @@ impl Dialect for CouchDb {
     }
 }
 
-/// CouchDB's own words for a status.
-fn error_name(status: u16) -> &'static str {
-    match status {
-        401 => "unauthorized",
-        403 => "forbidden",
-        404 => "not_found",
-        405 => "method_not_allowed",
-        406 => "not_acceptable",
-        408 => "timeout",
-        409 => "conflict",
-        412 => "precondition_failed",
-        413 => "too_large",
-        415 => "bad_content_type",
-        416 => "requested_range_not_satisfiable",
-        417 => "expectation_failed",
-        422 => "doc_validation",
-        429 => "too_many_requests",
-        500 => "internal_server_error",
-        501 => "not_implemented",
-        502 => "bad_gateway",
-        503 => "service_unavailable",
-        504 => "gateway_timeout",
-        505.. => "internal_server_error",
-        _ => "bad_request",
-    }
-}
-
 /// Is every attachment one that the database has already, named only (`"stub": true`)?
 fn are_stubs(attachments: &[u8]) -> bool {
     let Ok(attachments) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(attachments) else { return false };
@@ -661,4 +479,4 @@ fn selectors(texts: &[&str]) -> Result<Vec<Selector>, String> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -8,54 +8,12 @@ use super::head::Parameter;
 use super::target::{fold_case, percent_decode};
 
 /// Words in the names of parameters whose values name members.
+#[rustfmt::skip] // one name a line would hide the rest
 const SELECTING: &[&str] = &[
-    "aggregate",
-    "and",
-    "attributes",
-    "columns",
-    "column",
-    "cond",
-    "condition",
-    "conditions",
-    "criteria",
-    "distinct",
-    "embed",
-    "exclude",
-    "expand",
-    "expr",
-    "expression",
-    "field",
-    "fields",
-    "filter",
-    "filters",
-    "find",
-    "group",
-    "groupby",
-    "having",
-    "include",
-    "jsonpath",
-    "match",
-    "not",
-    "omit",
-    "on",
-    "only",
-    "or",
-    "order",
-    "orderby",
-    "ordering",
-    "pick",
-    "populate",
-    "predicate",
-    "project",
-    "projection",
-    "q",
-    "query",
-    "search",
-    "searchby",
-    "select",
-    "sort",
-    "sortby",
-    "where",
+    "aggregate", "and", "attributes", "columns", "column", "cond", "condition", "conditions", "criteria", "distinct", "embed",
+    "exclude", "expand", "expr", "expression", "field", "fields", "filter", "filters", "find", "group", "groupby", "having",
+    "include", "jsonpath", "match", "not", "omit", "on", "only", "or", "order", "orderby", "ordering", "pick", "populate",
+    "predicate", "project", "projection", "q", "query", "search", "searchby", "select", "sort", "sortby", "where",
 ];
 /// Words in the names of parameters whose values name collections to be put into a reply (T32).
 const EMBEDDING: &[&str] =
@@ -150,16 +108,14 @@ fn undo_unicode_escapes(text: &str) -> String {
     let mut pieces = text.split("\\u");
     out.push_str(pieces.next().unwrap_or_default());
     for piece in pieces {
-        match piece.split_at_checked(4).and_then(|(hex, rest)| Some((char::from_u32(u32::from_str_radix(hex, 16).ok()?)?, rest)))
-        {
-            Some((c, rest)) => {
-                out.push(c);
-                out.push_str(rest);
-            }
-            None => {
-                out.push_str("\\u");
-                out.push_str(piece);
-            }
+        let escape = piece.split_at_checked(4);
+        let character = escape.and_then(|(hex, rest)| Some((char::from_u32(u32::from_str_radix(hex, 16).ok()?)?, rest)));
+        if let Some((c, rest)) = character {
+            out.push(c);
+            out.push_str(rest);
+        } else {
+            out.push_str("\\u");
+            out.push_str(piece);
         }
     }
     out

@@ -40,15 +40,13 @@ struct RestRoute {
     document: Option<Pattern>,
     names: Names,
     query: Option<Vec<String>>,
-    row_sets: [RowSet; 3],
+    row_sets: [RowSet; 2],
 }
 
 /// Row sets of every collection: wherever the configuration says that documents stand, in replies and new documents ...
 const ALL: usize = 0;
-/// ... where one document stands in a body that replaces it ...
+/// ... and where one document stands in a body that replaces it.
 const ONE: usize = 1;
-/// ... and nowhere.
-const NOTHING: usize = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern(Vec<Segment>);
@@ -120,7 +118,7 @@ impl Rest {
 
     fn find<'p>(&self, path: &'p str) -> Option<(usize, &RestRoute, Hit<'p>)> {
         self.routes.iter().enumerate().find_map(|(at, route)| {
-            let document = || Some(Hit::Document(route.document.as_ref()?.matches(path)?.unwrap_or_default()));
+            let document = || Some(Hit::Document(route.document.as_ref()?.matches(path)?));
             let collection = || route.collection.as_ref()?.matches(path).map(|_no_id| Hit::Collection);
             collection().or_else(document).map(|hit| (at, route, hit))
         })
@@ -276,7 +274,7 @@ impl RestRoute {
         if one.is_empty() {
             one.push(root.clone());
         }
-        let row_sets = [rows, one, Vec::new()].map(|rows| RowSet { rows, ..RowSet::default() });
+        let row_sets = [rows, one].map(|rows| RowSet { rows, ..RowSet::default() });
         let (collection, document) = pattern.split();
         Self { collection, document, names, query, row_sets }
     }
@@ -330,15 +328,15 @@ impl Pattern {
         }
     }
 
-    /// Does the path match segment by segment? Then what stands at `{id}`, if the pattern has one.
-    fn matches<'p>(&self, path: &'p str) -> Option<Option<&'p str>> {
+    /// Does the path match segment by segment? Then what stands at `{id}`; the empty text if the pattern has none.
+    fn matches<'p>(&self, path: &'p str) -> Option<&'p str> {
         let mut given = path.strip_prefix('/')?.split('/');
-        let mut id = None;
+        let mut id = "";
         for segment in &self.0 {
             let given = given.next()?;
             match segment {
                 Segment::Literal { exact, .. } if exact == given => {}
-                Segment::Id if !given.is_empty() => id = Some(given),
+                Segment::Id if !given.is_empty() => id = given,
                 Segment::Literal { .. } | Segment::Id => return None,
             }
         }
@@ -463,4 +461,4 @@ fn title(code: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;
