@@ -44,7 +44,6 @@ pub(crate) enum EnvelopeError {
 /// A decoded payload; `sealed` is ciphertext ‖ tag.
 #[derive(Debug)]
 pub(crate) struct Payload<'a> {
-    pub(crate) bind: Bind,
     pub(crate) prefix: [u8; NONCE_HALF_BYTES],
     suffix: [u8; NONCE_HALF_BYTES],
     sealed: &'a mut [u8],
@@ -79,7 +78,7 @@ impl<'a> Envelope<'a> {
         if Bind::from_byte(*bound).ok_or(EnvelopeError::Malformed)? != bind {
             return Err(EnvelopeError::Bind);
         }
-        Ok(Payload { bind, prefix: *prefix, suffix: *suffix, sealed })
+        Ok(Payload { prefix: *prefix, suffix: *suffix, sealed })
     }
 }
 
@@ -106,7 +105,12 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(place: &FieldPlace, bind: Bind) -> Self {
-        let parts = [place.controller.as_str().as_bytes(), place.collection.as_str().as_bytes(), place.field.as_str().as_bytes(), &[bind.byte()]];
+        let parts = [
+            place.controller.as_str().as_bytes(),
+            place.collection.as_str().as_bytes(),
+            place.field.as_str().as_bytes(),
+            &[bind.byte()],
+        ];
         Self { middle: enc(&parts).into_boxed_slice(), bind }
     }
 
@@ -171,7 +175,13 @@ pub(crate) fn write(
 /// # Errors
 ///
 /// [`OpenError`] for every reason: no envelope, another key, another place, another bind, changed bytes.
-pub fn open_envelope(key: &FieldKey, place: &FieldPlace, bind: Bind, id: Option<&RecordId>, text: &str) -> Result<Vec<u8>, OpenError> {
+pub fn open_envelope(
+    key: &FieldKey,
+    place: &FieldPlace,
+    bind: Bind,
+    id: Option<&RecordId>,
+    text: &str,
+) -> Result<Vec<u8>, OpenError> {
     let id = match (bind, id) {
         (Bind::Field, None) => "",
         (Bind::Subject | Bind::Document, Some(id)) => id.as_str(),

@@ -37,7 +37,9 @@ pub enum Generalise {
 
 /// The text is not a generalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a generalisation is one of year, age-band:N (N from 2 to 100), ip-prefix, postcode-prefix:N (N from 1 to 9), grid:STEP, band:WIDTH (above 0, such as 0.1 or 1000)")]
+#[error(
+    "a generalisation is one of year, age-band:N (N from 2 to 100), ip-prefix, postcode-prefix:N (N from 1 to 9), grid:STEP, band:WIDTH (above 0, such as 0.1 or 1000)"
+)]
 pub struct ParseGeneraliseError;
 
 impl Generalise {
@@ -156,7 +158,7 @@ fn digits(text: &str, count: usize) -> Option<i16> {
 /// Whole years from `born` to `today`. Who is born on 29 February has a birthday on 1 March in other years.
 fn age_on(today: Date, born: Date) -> Option<i16> {
     let had_birthday = (today.month(), today.day()) >= (born.month(), born.day());
-    today.year().checked_sub(born.year())?.checked_sub(if had_birthday { 0 } else { 1 })
+    today.year().checked_sub(born.year())?.checked_sub(i16::from(!had_birthday))
 }
 
 fn age_band(age: i16, years: u16) -> Option<String> {
@@ -341,8 +343,23 @@ mod tests {
             assert_eq!(Generalise::parse(text).unwrap().to_string(), text);
         }
         for wrong in [
-            "", "year:1", "age-band", "age-band:1", "age-band:101", "age-band:010", "postcode-prefix:0", "postcode-prefix:10", "grid:0",
-            "grid:-1", "grid:1e3", "grid:.5", "grid:x", "grid:inf", "band:", "band:0.0", "ip-prefix:24",
+            "",
+            "year:1",
+            "age-band",
+            "age-band:1",
+            "age-band:101",
+            "age-band:010",
+            "postcode-prefix:0",
+            "postcode-prefix:10",
+            "grid:0",
+            "grid:-1",
+            "grid:1e3",
+            "grid:.5",
+            "grid:x",
+            "grid:inf",
+            "band:",
+            "band:0.0",
+            "ip-prefix:24",
         ] {
             assert_eq!(Generalise::parse(wrong), Err(ParseGeneraliseError), "{wrong}");
         }

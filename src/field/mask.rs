@@ -189,7 +189,9 @@ mod tests {
         for text in ["keep-last:4", "keep-first:255", "email", "phone", "initials", "all"] {
             assert_eq!(Mask::parse(text).unwrap().to_string(), text);
         }
-        for wrong in ["", "keep-last", "keep-last:0", "keep-last:256", "keep-last:04", "keep-last: 4", "email:1", "All", "keep-middle:2"] {
+        for wrong in
+            ["", "keep-last", "keep-last:0", "keep-last:256", "keep-last:04", "keep-last: 4", "email:1", "All", "keep-middle:2"]
+        {
             assert_eq!(Mask::parse(wrong), Err(ParseMaskError), "{wrong}");
         }
     }

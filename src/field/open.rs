@@ -79,11 +79,13 @@ impl<'a> Opener<'a> {
     }
 }
 
-/// What the ring's refusal says about the value.
+/// What the ring's refusal says about the value. What it says about the ring is an error of its own.
 fn refused(error: KeyError) -> NotOpened {
-    match error {
-        KeyError::UnknownKid(_) => UNKNOWN,
-        KeyError::Destroyed(_) | KeyError::Compromised(_) => BAD,
-        other => NotOpened::Keys(other),
+    if matches!(error, KeyError::UnknownKid(_)) {
+        UNKNOWN
+    } else if matches!(error, KeyError::Destroyed(_) | KeyError::Compromised(_)) {
+        BAD
+    } else {
+        NotOpened::Keys(error)
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct PlannedField {
     pub(super) repeats: bool,
     /// How many wildcards the field's own subject selector has; None without one.
     pub(super) subject_wildcards: Option<usize>,
+    /// Fields, this one included, whose way begins with the same step. A misfit on the way to one of them may hide them all.
+    pub(super) neighbours: Vec<usize>,
 }
 
 /// What a target was looked for.
@@ -129,7 +131,13 @@ impl Plan {
                     field.name
                 ));
             }
-            targets.add(&field.at, Role::Value, Scope::Row, Meaning::Field(index), format!("field {} ({})", field.name, field.at));
+            targets.add(
+                &field.at,
+                Role::Value,
+                Scope::Row,
+                Meaning::Field(index),
+                format!("field {} ({})", field.name, field.at),
+            );
             if let Some(subject) = &field.subject {
                 if let Err(reason) = pairs_with(subject, &field.at) {
                     errors.push(format!("field {}: subject {subject} cannot be paired with {}: {reason}", field.name, field.at));
@@ -164,6 +172,7 @@ impl Plan {
                     context: Context::new(&field.place, collection.bind),
                     repeats: wildcards(&field.at).0 > 0,
                     subject_wildcards: field.subject.as_ref().map(|subject| wildcards(subject).0),
+                    neighbours: neighbours(collection, field),
                 });
                 Ok(Self { map: Arc::new(map), fields: fields.collect(), meanings: targets.meanings, positions })
             }
@@ -197,7 +206,10 @@ pub fn facts<'a>(plan: &Plan, bytes: &'a [u8], layout: &Layout) -> BodyFacts<'a>
             (Some(Meaning::BodyPeek(index)), _) => facts.body.push((index, text)),
             (Some(Meaning::RowPeek(index)), Some(row)) => row.peeks.push((index, text)),
             (Some(Meaning::Id), Some(row)) => row.id = Some(text),
-            (Some(Meaning::Field(_) | Meaning::FieldSubject(_) | Meaning::Subject | Meaning::RowPeek(_) | Meaning::Id) | None, _) => {}
+            (
+                Some(Meaning::Field(_) | Meaning::FieldSubject(_) | Meaning::Subject | Meaning::RowPeek(_) | Meaning::Id) | None,
+                _,
+            ) => {}
         }
     }
     facts
@@ -224,13 +236,23 @@ impl Targets {
 
     fn describe(&self, error: &MapError, positions: &[(String, bool)]) -> String {
         match error {
+            MapError::Overlap { first, second } if first == second => {
+                format!(
+                    "{} can match inside itself, by way of two row positions; name the rows or the field more exactly",
+                    self.name(*first)
+                )
+            }
             MapError::Overlap { first, second } => {
                 format!("{} and {} can match the same value; make the selectors disjoint", self.name(*first), self.name(*second))
             }
             MapError::RowInTarget { row, target } => {
                 let row = positions.get(*row).map_or("a row", |(text, _)| text.as_str());
-                format!("documents at {row} lie at or inside {}; a document cannot be part of a protected value", self.name(*target))
+                format!(
+                    "documents at {row} lie at or inside {}; a document cannot be part of a protected value",
+                    self.name(*target)
+                )
             }
+            MapError::TooMany { .. } => error.to_string(),
         }
     }
 }
@@ -254,6 +276,24 @@ fn pairs_with(subject: &Selector, field: &Selector) -> Result<(), &'static str> 
     } else {
         Ok(())
     }
+}
+
+fn neighbours(collection: &Collection, field: &Field) -> Vec<usize> {
+    let own = first_step(&field.at);
+    let meets = |other: &str| own == other || [own.as_str(), other].iter().any(|step| matches!(*step, ".*" | "[*]"));
+    let others = collection.fields.iter().enumerate();
+    others.filter(|(_, other)| meets(&first_step(&other.at))).map(|(index, _)| index).collect()
+}
+
+/// The text of a selector's first step.
+fn first_step(selector: &Selector) -> String {
+    let text = selector.to_string();
+    let steps = text.strip_prefix('$').unwrap_or_default();
+    let len = match steps.strip_prefix("[\"") {
+        Some(rest) => 2 + quoted_len(rest) + 1,
+        None => steps.char_indices().skip(1).find(|(_, c)| matches!(c, '.' | '[')).map_or(steps.len(), |(at, _)| at),
+    };
+    steps.get(..len).unwrap_or(steps).to_string()
 }
 
 /// How many wildcards a selector has, and where the last one ends in its text.
@@ -285,4 +325,38 @@ fn quoted_len(rest: &str) -> usize {
         }
     }
     rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_quotes_may_look_like_wildcards() {
+        let count = |text: &str| wildcards(&Selector::parse(text).unwrap()).0;
+        assert_eq!(count(r#"$["a[*]\".*"].b[*].c"#), 1);
+        assert_eq!(count("$.*[*].x[3]"), 2);
+        assert_eq!(count("$.name"), 0);
+    }
+
+    #[test]
+    fn first_steps_are_whole() {
+        let first = |text: &str| first_step(&Selector::parse(text).unwrap());
+        assert_eq!(first("$.guests[*].name"), ".guests");
+        assert_eq!(first(r#"$["a.b"].c"#), r#"["a.b"]"#);
+        assert_eq!(first("$.*.x"), ".*");
+        assert_eq!(first("$[*]"), "[*]");
+    }
+
+    #[test]
+    fn a_subject_must_go_its_fields_way() {
+        let pair =
+            |subject: &str, field: &str| pairs_with(&Selector::parse(subject).unwrap(), &Selector::parse(field).unwrap()).is_ok();
+        assert!(pair("$.guests[*].id", "$.guests[*].name"));
+        assert!(pair("$.guests[*].id", "$.guests[*].phones[*]"));
+        assert!(pair("$.owner.id", "$.guests[*].name"));
+        assert!(!pair("$.guests[*].ids[*]", "$.guests[*].name"));
+        assert!(!pair("$.owners[*].id", "$.guests[*].name"));
+        assert!(!pair("$", "$.name"));
+    }
 }

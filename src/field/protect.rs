@@ -6,11 +6,14 @@
 //!
 //! This release does not read the stored document, so a replacement that would need it is refused (`would-erase`). `exchange` calls it.
 
+use std::fmt;
+
 use bytes::Bytes;
 use memchr::memchr_iter;
 
 use super::envelope;
 use super::ids::{Id, Ids, NoId, Subjects};
+use super::mask::MASK_CHARACTER;
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Meaning, Plan, Subject};
 use super::seal::Sealer;
@@ -23,8 +26,14 @@ use crate::keys::{KeyError, KeyRing};
 use crate::purpose::{Grant, Level, Permit, Upkeep};
 
 /// The only body the upstream client takes for a protected collection.
-#[derive(Debug)]
 pub struct ProtectedBody(Bytes);
+
+/// Without the bytes, which hold what is not protected (T13).
+impl fmt::Debug for ProtectedBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProtectedBody({} bytes)", self.0.len())
+    }
+}
 
 impl ProtectedBody {
     /// The body of a request that has none.
@@ -93,7 +102,9 @@ pub enum WriteError {
         purpose: PurposeName,
     },
     /// 422: replacing the document could lose what is stored.
-    #[error("{purpose} {reason} {category}: replacing the whole document could erase or overwrite what is stored there; use a purpose that sees and writes all of its fields")]
+    #[error(
+        "{purpose} {reason} {category}: replacing the whole document could erase or overwrite what is stored there; use a purpose that sees and writes all of its fields"
+    )]
     WouldErase {
         /// The purpose of the request.
         purpose: PurposeName,
@@ -103,13 +114,17 @@ pub enum WriteError {
         reason: &'static str,
     },
     /// 422: a masked value or a pseudonym is not the real value.
-    #[error("field {field}: a value that carries the mask character \u{2022}, or a pseudonym, cannot be stored; leave the member out or send the real value")]
+    #[error(
+        "field {field}: a value that carries the mask character \u{2022}, or a pseudonym, cannot be stored; leave the member out or send the real value"
+    )]
     MaskedValue {
         /// Where.
         field: FieldName,
     },
     /// 422: an envelope that was not sealed for this very place.
-    #[error("field {field}: a text that begins with \"sdr1.\" is stored only if it is this document's own sealed value; send the clear value")]
+    #[error(
+        "field {field}: a text that begins with \"sdr1.\" is stored only if it is this document's own sealed value; send the clear value"
+    )]
     ForeignEnvelope {
         /// Where.
         field: FieldName,
@@ -145,7 +160,9 @@ pub enum WriteError {
         positions: String,
     },
     /// 422: a value of another JSON type stands on the way to a protected one and would be stored in clear (T9).
-    #[error("field {field}: the JSON on the way to {selector} is of another type than the selector needs; its value would be stored in clear")]
+    #[error(
+        "field {field}: the JSON on the way to {selector} is of another type than the selector needs; its value would be stored in clear"
+    )]
     Misfit {
         /// The field that could not be reached.
         field: FieldName,
@@ -249,7 +266,10 @@ fn not_writable(purpose: &PurposeName, category: &CategoryName, level: Level) ->
 /// # Errors
 ///
 /// [`WriteError`]; nothing of the body may then be sent.
-#[expect(clippy::too_many_arguments, reason = "the body, what was found in it, and under which rules it is judged: each comes from another module")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the body, what was found in it, and under which rules it is judged: each comes from another module"
+)]
 pub fn protect(
     collection: &Collection,
     plan: &Plan,
@@ -451,7 +471,8 @@ impl<'a> Write<'a> {
                 let text = unescape(value).ok_or(WriteError::Layout)?;
                 if text.starts_with(envelope::PREFIX) {
                     let id = self.binding(index, field, found)?;
-                    let upkeep = Upkeep::dangerous_for("a write carries an envelope: does it belong here? Its content is dropped at once");
+                    let upkeep =
+                        Upkeep::dangerous_for("a write carries an envelope: does it belong here? Its content is dropped at once");
                     let opener = opener.get_or_insert_with(|| Opener::new(self.collection, self.plan, keys));
                     return match opener.open(index, &text, id, Permit::Upkeep(&upkeep)) {
                         Ok(_dropped) => {
@@ -504,8 +525,10 @@ fn row_index(found: &Found) -> Result<usize, WriteError> {
 
 /// True if `•` stands anywhere in the JSON text, as itself or escaped (`\u2022`).
 fn has_mask_character(json: &[u8]) -> bool {
-    const UTF8: &[u8] = "\u{2022}".as_bytes();
-    if memchr_iter(0xe2, json).any(|at| json.get(at..).is_some_and(|rest| rest.starts_with(UTF8))) {
+    let mut room = [0; 4];
+    let utf8 = MASK_CHARACTER.encode_utf8(&mut room).as_bytes();
+    let first = utf8.first().copied().unwrap_or_default();
+    if memchr_iter(first, json).any(|at| json.get(at..).is_some_and(|rest| rest.starts_with(utf8))) {
         return true;
     }
     // In JSON a backslash stands only in strings, and every second one of a run is itself escaped.

@@ -4,6 +4,7 @@
 //! and absent); every failure to authenticate is one error (T23); a clear value where an envelope should be is refused, or counted while
 //! migrating (T4); what cannot be shown at its level is left out, never shown at a higher one. `exchange` calls it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::ids::{Ids, Subjects};
@@ -17,7 +18,6 @@ use crate::keys::{KeyError, KeyRing};
 use crate::purpose::{Grant, Level, Permit};
 
 /// What [`reveal`] gives.
-#[derive(Debug)]
 pub struct Revealed {
     /// What to send.
     pub bytes: Vec<u8>,
@@ -25,6 +25,17 @@ pub struct Revealed {
     pub tally: Tally,
     /// Who the documents are about: distinct, in order.
     pub subjects: Vec<RecordId>,
+}
+
+/// Without the bytes, which hold clear values (T13).
+impl fmt::Debug for Revealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revealed")
+            .field("bytes", &self.bytes.len())
+            .field("tally", &self.tally)
+            .field("subjects", &self.subjects.len())
+            .finish()
+    }
 }
 
 /// A stored value that cannot be shown. `Display` is for the operator; the client gets [`RevealError::sentence`].
@@ -74,7 +85,9 @@ impl RevealError {
     /// The sentence for the client: the same for every value that cannot be shown.
     pub fn sentence(&self) -> &'static str {
         match self {
-            Self::NotAuthentic { .. } | Self::ClearFound { .. } => "a stored value does not authenticate; the operator has been told",
+            Self::NotAuthentic { .. } | Self::ClearFound { .. } => {
+                "a stored value does not authenticate; the operator has been told"
+            }
             Self::Keys(_) => "the keys for this reply are not available",
             Self::Layout => "the reply could not be revealed",
         }
@@ -87,7 +100,10 @@ impl RevealError {
 /// # Errors
 ///
 /// [`RevealError`]; nothing of the window may then be sent.
-#[expect(clippy::too_many_arguments, reason = "the window, what was found in it, and under which rules it is shown: each comes from another module")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the window, what was found in it, and under which rules it is shown: each comes from another module"
+)]
 pub fn reveal(
     collection: &Collection,
     plan: &Plan,
@@ -105,15 +121,16 @@ pub fn reveal(
         }
     }
     let opener = Opener::new(collection, plan, keys);
-    let mut window = Window { collection, plan, keys, grant, bytes, ids: &ids, now_ms, opener, pseudonyms: None, tally: Tally::default() };
+    let mut window =
+        Window { collection, plan, keys, grant, bytes, ids: &ids, now_ms, opener, pseudonyms: None, tally: Tally::default() };
     let mut changes = vec![Change::Keep; layout.found.len()];
     let mut subjects = Subjects::default();
     for row in 0..layout.rows.len() {
         subjects.add(ids.row(row).and_then(|row| row.about(collection)));
     }
-    // Misfits may share a value, or hold other findings: the first change that covers a place decides it.
+    // What was changed already decides everything inside it; only a misfit holds other findings.
     let mut decided_until = 0;
-    for (at, found) in layout.found.iter().enumerate() {
+    for (found, change) in layout.found.iter().zip(&mut changes) {
         let Some(Meaning::Field(index)) = plan.meaning(found) else { continue };
         let field = collection.fields.get(index).ok_or(RevealError::Layout)?;
         if field.subject.is_some() {
@@ -122,16 +139,10 @@ pub fn reveal(
         if found.value.start < decided_until {
             continue;
         }
-        let level = if found.misfit { window.shared_level(layout, found) } else { window.level(field) };
-        let change = window.change(index, field, found, level)?;
-        // A kept misfit is decided too, but only where it is shared; what is found inside it stands for itself.
-        decided_until = match &change {
-            Change::Keep if found.misfit => found.value.start + 1,
-            Change::Keep => decided_until,
-            Change::Replace(_) | Change::Remove => found.value.end,
-        };
-        if let Some(slot) = changes.get_mut(at) {
-            *slot = change;
+        let level = if found.misfit { window.misfit_level(index, field) } else { window.level(field) };
+        *change = window.change(index, field, found, level)?;
+        if !matches!(change, Change::Keep) {
+            decided_until = found.value.end;
         }
     }
     let tally = window.tally;
@@ -159,18 +170,22 @@ impl Window<'_> {
     fn level(&self, field: &Field) -> Level {
         match self.grant.level(field.category) {
             Level::Generalised if field.generalise.is_none() => Level::Absent,
-            level => level,
+            level @ (Level::Absent | Level::Sealed | Level::Pseudonym | Level::Generalised | Level::Masked | Level::Clear) => {
+                level
+            }
         }
     }
 
-    /// A misfit may stand on the way to several fields: the least level of them all.
-    fn shared_level(&self, layout: &Layout, misfit: &Found) -> Level {
-        let same = layout.found.iter().filter(|found| found.misfit && found.value == misfit.value);
-        let fields = same.filter_map(|found| match self.plan.meaning(found) {
-            Some(Meaning::Field(index)) => self.collection.fields.get(index),
-            _ => None,
-        });
-        fields.fold(Level::Clear, |level, field| level.meet(self.level(field)))
+    /// A misfit is reported for one of the fields it hides: the least level of all that it may hide. Where it is refused anyway, the one
+    /// field decides, so that a mistake is not passed over because a neighbour is absent.
+    fn misfit_level(&self, index: usize, field: &Field) -> Level {
+        let own = self.level(field);
+        if self.collection.strict {
+            return own;
+        }
+        let neighbours = self.plan.fields.get(index).map_or(&[][..], |planned| &planned.neighbours);
+        let fields = neighbours.iter().filter_map(|neighbour| self.collection.fields.get(*neighbour));
+        fields.fold(own, |level, field| level.meet(self.level(field)))
     }
 
     /// What becomes of one stored value.
@@ -226,14 +241,13 @@ impl Window<'_> {
     fn clear_found(&mut self, field: &Field, stored: &[u8], level: Level) -> Result<Change, RevealError> {
         self.tally.clear_found = self.tally.clear_found.saturating_add(1);
         match (level, self.collection.strict, self.collection.on_bad_value) {
-            (Level::Absent, _, _) | (_, true, OnBadValue::Withhold) => Ok(Change::Remove),
+            // Of a clear value there is no sealed form to show.
+            (Level::Absent, _, _) | (_, true, OnBadValue::Withhold) | (Level::Sealed, false, _) => Ok(Change::Remove),
             (_, true, OnBadValue::Refuse) => Err(RevealError::ClearFound { field: field.name.clone() }),
             (Level::Clear, false, _) => {
                 self.tally.show(field.category, level);
                 Ok(Change::Keep)
             }
-            // There is no sealed form of it to show.
-            (Level::Sealed, false, _) => Ok(Change::Remove),
             (Level::Masked | Level::Generalised | Level::Pseudonym, false, _) => self.show(field, stored, level),
         }
     }
@@ -246,11 +260,16 @@ impl Window<'_> {
         let string = unescape(json);
         let mut shown = Vec::new();
         match level {
-            Level::Masked => write_string(&string.map_or_else(|| Mask::whole().to_string(), |text| field.mask.apply(&text)), &mut shown),
+            Level::Masked => {
+                let masked = string.map_or_else(|| Mask::whole().to_string(), |text| field.mask.apply(&text));
+                write_string(&masked, &mut shown);
+            }
             Level::Pseudonym => {
                 let key = match &self.pseudonyms {
                     Some(key) => Arc::clone(key),
-                    None => Arc::clone(self.pseudonyms.insert(self.keys.pseudonym_key(self.grant.scope(), Permit::Reveal(self.grant))?)),
+                    None => Arc::clone(
+                        self.pseudonyms.insert(self.keys.pseudonym_key(self.grant.scope(), Permit::Reveal(self.grant))?),
+                    ),
                 };
                 let canonical = match &string {
                     Some(text) => pseudonym::canonical_text(text),
