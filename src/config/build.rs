@@ -218,8 +218,15 @@ fn build_collections(
         said.sort();
         said.dedup();
         for message in said {
-            let span = collection.fields.iter().find(|field| message.contains(&format!("`{}`", field.name.value))).map_or(&collection.span, |field| &field.at.span);
-            report.push(Draft::error(span, message).remedy(format!("change the selectors of collection \"{}\"", collection.name.value)));
+            let named = |field: &&WrittenField| message.contains(&format!("field {} ", field.name.value)) || message.contains(&format!("field {}:", field.name.value));
+            // Where two fields are named, the later one is the newcomer.
+            let span = match collection.fields.iter().rev().find(named) {
+                Some(field) => field.subject.as_ref().filter(|_| message.contains("subject")).map_or(&field.at.span, |subject| &subject.span),
+                None if message.starts_with("the id") => &collection.id.span,
+                None => collection.subject_span.as_ref().filter(|_| message.contains("subject")).unwrap_or(&collection.span),
+            };
+            let (what, remedy) = message.split_once("; ").unwrap_or((&message, "change the selector"));
+            report.push(Draft::error(span, what).remedy(remedy));
         }
         built.push(Collection { field_map, plans });
     }

@@ -32,6 +32,7 @@ pub(super) struct Written {
     pub(super) id: Placed,
     pub(super) query: Option<Vec<Text>>,
     pub(super) subject: Subject,
+    pub(super) subject_span: Option<Range<usize>>,
     pub(super) bind: Bind,
     pub(super) strict: bool,
     pub(super) on_bad_value: OnBadValue,
@@ -155,12 +156,13 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
         id: id?,
         query,
         subject: subject.unwrap_or(Subject::None),
+        subject_span,
         bind: bind.unwrap_or(Bind::Document),
         strict: strict.unwrap_or(true),
         on_bad_value: on_bad_value.unwrap_or(OnBadValue::Refuse),
         fields,
     };
-    Some(check_conflicts(report, written, subject_span.as_ref(), rest))
+    Some(check_conflicts(report, written, rest))
 }
 
 fn match_fits(report: &Report<'_>, matches: &Text, dialect: Option<DialectName>) -> bool {
@@ -322,7 +324,7 @@ fn protection(node: &Node<'_>) {
 }
 
 /// Reports fields that overlap with one another, with row positions or with members that bind.
-fn check_conflicts(report: &Report<'_>, mut written: Written, subject_span: Option<&Range<usize>>, rest: bool) -> Written {
+fn check_conflicts(report: &Report<'_>, mut written: Written, rest: bool) -> Written {
     let before = report.errors();
     let target = |selector: &Selector, role: Role| Target { selector: selector.clone(), role, scope: Scope::Row };
     let root: Vec<Selector> = Selector::parse("$").into_iter().collect();
@@ -358,7 +360,7 @@ fn check_conflicts(report: &Report<'_>, mut written: Written, subject_span: Opti
             && clash(&at.selector, subject, Role::Peek)
         {
             report.push(
-                Draft::error(subject_span.unwrap_or(&at.span), format!("`subject` names a member that field \"{name}\" protects"))
+                Draft::error(written.subject_span.as_ref().unwrap_or(&at.span), format!("`subject` names a member that field \"{name}\" protects"))
                     .remedy("name an unprotected member: values are bound to the subject, so it must be readable without opening one"),
             );
         }

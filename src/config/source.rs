@@ -74,11 +74,6 @@ impl Source {
             })
     }
 
-    /// True if anything could not be read.
-    pub(super) fn is_broken(&self) -> bool {
-        !self.syntax.is_empty()
-    }
-
     /// 1-based number of the line that holds the byte.
     pub(super) fn line_of(&self, at: usize) -> u32 {
         u32::try_from(self.line_index(at) + 1).unwrap_or(u32::MAX)
@@ -105,6 +100,8 @@ impl Source {
             .filter(|range| range.start < line.end && range.end > line.start)
             .map(|range| range.start.saturating_sub(line.start)..range.end.min(line.end) - line.start)
             .collect();
+        // What is about the whole file has no line to show.
+        let text = if draft.span.is_empty() && draft.span.start == 0 { "" } else { text };
         let (excerpt, caret) = cover(text, &hidden, start - line.start..end - line.start);
         let column = text.get(..start - line.start).map_or(0, |before| before.chars().count()) + 1;
         Finding {
@@ -351,7 +348,10 @@ fn brackets(line: &str, offset: usize, open: &mut Vec<(usize, char)>) {
 }
 
 /// Names behind which a secret may stand.
-const SECRET_NAMES: &[&str] = &["basic", "bearer", "credential", "credential_sha256", "password", "passphrase", "secret", "token", "api_key", "jwt"];
+const SECRET_NAMES: &[&str] = &[
+    "api_key", "auth", "authorization", "basic", "bearer", "credential", "credential_sha256", "jwt", "kek", "key", "passphrase", "password", "pwd", "secret",
+    "token",
+];
 
 /// The line with everything covered that is, or may be, a secret: `hidden`, values behind [`SECRET_NAMES`] that are not a
 /// reference (`env:…`) or a whole hash, and names and passwords in URLs. The caret moves along.
@@ -376,7 +376,8 @@ fn cover(line: &str, hidden: &[Range<usize>], caret: Range<usize>) -> (String, R
         if at >= caret.end {
             end.get_or_insert(out.len());
         }
-        out.push(if ranges.iter().any(|range| range.contains(&at)) { '*' } else { c });
+        let covered = ranges.iter().any(|range| range.contains(&at)) && !matches!(c, '"' | '\'');
+        out.push(if covered { '*' } else { c });
     }
     let start = start.unwrap_or(out.len());
     let end = end.unwrap_or(out.len()).max(start);
@@ -393,6 +394,8 @@ fn secret_behind(line: &str, at: usize, name: &str) -> Option<Range<usize>> {
     let value = line.get(after..)?.trim_start().strip_prefix('=')?.trim_start();
     let start = line.len() - value.len();
     let (start, value, end_mark) = match value.chars().next()? {
+        // The members of an inline table have names of their own.
+        '{' => return None,
         mark @ ('"' | '\'') => (start + 1, value.get(1..)?, Some(mark)),
         _ => (start, value, None),
     };

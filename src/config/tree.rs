@@ -11,6 +11,9 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::report::{Draft, Report};
 
+/// Title of the top level.
+const ROOT: &str = "the file";
+
 /// Text of the file with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
@@ -21,13 +24,15 @@ pub(super) struct Text {
 /// One table.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
-    /// As shown in findings: `[listen]`, or `the file` for the top level.
+    /// As shown in findings: `[listen]`; [`ROOT`] for the top level.
     pub(super) title: String,
     /// The header, or the braces of an inline table.
     pub(super) span: Range<usize>,
     table: &'a DeTable<'a>,
     report: &'a Report<'a>,
     asked: RefCell<Vec<&'static str>>,
+    /// Keys of work that is not done: reported in their own words.
+    later: RefCell<Vec<&'static str>>,
     /// Required keys that are not there, with an example of each.
     missing: RefCell<Vec<(&'static str, String)>>,
     /// An unknown key was reported.
@@ -47,7 +52,11 @@ pub(super) struct Node<'a> {
 impl<'a> Section<'a> {
     /// The top level of a file.
     pub(super) fn root(table: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
-        Self { title: "the file".to_owned(), span: 0..0, table, report, asked: RefCell::default(), missing: RefCell::default(), unknown: Cell::default() }
+        Self { title: ROOT.to_owned(), span: 0..0, table, report, asked: RefCell::default(), later: RefCell::default(), missing: RefCell::default(), unknown: Cell::default() }
+    }
+
+    fn is_root(&self) -> bool {
+        self.title == ROOT
     }
 
     /// Where findings of this table go.
@@ -101,10 +110,11 @@ impl<'a> Section<'a> {
     /// or misleading.
     pub(super) fn refuse_later(&self, later: &[(&'static str, &str)]) {
         for (key, why) in later {
-            self.asked.borrow_mut().push(key);
+            self.later.borrow_mut().push(key);
             if let Some((name, _)) = self.table.get_key_value(*key) {
+                let place = if self.is_root() { String::new() } else { format!(" in {}", self.title) };
                 self.report.push(
-                    Draft::error(&name.span(), format!("unknown key `{key}` in {}: {why}", self.title))
+                    Draft::error(&name.span(), format!("unknown key `{key}`{place}: {why}"))
                         .remedy("remove it; Sudare refuses to start rather than ignore it"),
                 );
             }
@@ -121,9 +131,9 @@ impl<'a> Section<'a> {
     pub(super) fn finish_but(&self, skip: impl Fn(&str) -> bool) {
         let asked = self.asked.borrow();
         let mut explained = Vec::new();
-        for (key, _) in self.table {
+        for (key, value) in self.table {
             let name: &str = key.get_ref();
-            if asked.contains(&name) || skip(name) {
+            if asked.contains(&name) || self.later.borrow().contains(&name) || skip(name) {
                 continue;
             }
             // A slip can only mean a key that is not already there.
@@ -132,7 +142,11 @@ impl<'a> Section<'a> {
             valid.sort_unstable();
             valid.dedup();
             let remedy = if valid.is_empty() { "remove it".to_owned() } else { format!("remove it; valid here: {}", valid.join(", ")) };
-            let message = format!("unknown key `{}` in {}", shorten(name), self.title);
+            let message = match (self.is_root(), value.get_ref().is_table()) {
+                (true, true) => format!("unknown table [{}]", shorten(name)),
+                (true, false) => format!("unknown key `{}` at the top of the file", shorten(name)),
+                (false, _) => format!("unknown key `{}` in {}", shorten(name), self.title),
+            };
             let draft = Draft::error(&key.span(), message).near(name, free).remedy(remedy);
             self.unknown.set(true);
             explained.extend(draft.nearest.clone());
@@ -140,7 +154,8 @@ impl<'a> Section<'a> {
         }
         for (key, example) in self.missing.borrow().iter() {
             if !explained.iter().any(|name| name == key) && !self.report.source.has_lost(key) {
-                self.report.push(Draft::error(&self.span, format!("`{key}` is missing in {}", self.title)).remedy(format!("add {example}")));
+                let place = if self.is_root() { String::new() } else { format!(" in {}", self.title) };
+                self.report.push(Draft::error(&self.span, format!("`{key}` is missing{place}")).remedy(format!("add {example}")));
             }
         }
     }
@@ -156,7 +171,7 @@ impl<'a> Section<'a> {
     }
 
     fn node(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Node<'a> {
-        let title = if self.title == "the file" { format!("`{}`", shorten(key)) } else { format!("`{}` in {}", shorten(key), self.title) };
+        let title = if self.is_root() { format!("`{}`", shorten(key)) } else { format!("`{}` in {}", shorten(key), self.title) };
         Node { title, span: value.span(), value: value.get_ref(), report: self.report }
     }
 }
@@ -242,7 +257,7 @@ impl<'a> Node<'a> {
         match self.value {
             DeValue::Table(table) => {
                 let title = self.table_title();
-                Some(Section { title, span: self.span.clone(), table, report: self.report, asked: RefCell::default(), missing: RefCell::default(), unknown: Cell::default() })
+                Some(Section { title, span: self.span.clone(), table, report: self.report, asked: RefCell::default(), later: RefCell::default(), missing: RefCell::default(), unknown: Cell::default() })
             }
             _ => self.wrong_type("a table", "write { name = value, … }, or a header [name] with lines below it"),
         }
