@@ -1,3 +1,3 @@
-//! What faces the callers. So far: the guard on the wire of HTTP/1.1.
+//! Where requests come in. One folder a protocol; each speaks it to the client and hands plain requests to `exchange`.
 
 pub mod http;

@@ -80,6 +80,9 @@ pub struct Guard<Io> {
     waiting: Option<Waker>,
     refusal: Option<Refusal>,
     observer: Option<Observer>,
+    /// How long a head may take from its first byte, and the alarm while one is on its way.
+    head_within: Option<Duration>,
+    head_alarm: Option<Pin<Box<Sleep>>>,
 }
 
 struct Refusal {
@@ -111,7 +114,15 @@ impl<Io> Guard<Io> {
             waiting: None,
             refusal: None,
             observer: None,
+            head_within: None,
+            head_alarm: None,
         }
+    }
+
+    /// Gives up a connection whose head, once begun, takes longer than this to arrive (T24).
+    #[must_use]
+    pub fn head_within(self, time: Duration) -> Self {
+        Self { head_within: Some(time), ..self }
     }
 
     /// Tells `observer` of a refusal as it happens.
@@ -193,6 +204,17 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guard<Io> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// While nothing comes: pending, or an error once a head that has begun is overdue.
+    fn poll_head_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let head_begun = !self.held.is_empty() && self.requests.at_head();
+        let Some(time) = self.head_within.filter(|_| head_begun) else {
+            self.head_alarm = None;
+            return Poll::Pending;
+        };
+        let alarm = self.head_alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        alarm.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Throws away what still comes after a refusal, until the client closes or a limit is reached.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(refusal) = &mut self.refusal else { return Poll::Ready(()) };
@@ -251,7 +273,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<Io> {
             }
             // Straight into hyper's buffer: bodies, and heads that come in one piece, are not copied.
             let before = buf.filled().len();
-            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+            match Pin::new(&mut this.io).poll_read(cx, buf) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => return this.poll_head_alarm(cx),
+            }
             let fresh = buf.filled().get(before..).unwrap_or_default();
             if fresh.is_empty() {
                 return Poll::Ready(Ok(()));

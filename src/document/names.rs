@@ -1,0 +1,202 @@
+//! The member names of the objects that are open, to refuse a name that stands twice (T7).
+//!
+//! Names are compared unescaped, byte for byte. Small objects are compared by a fingerprint in a flat list, without allocation; larger
+//! ones get a set under a random key, so that nobody can choose names that collide. Of names that were already handed out with a window
+//! a copy is kept. The walker calls this for every object whose names must differ.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use super::text::unescape_inner;
+
+/// Up to this many names an object is searched one by one.
+const SMALL: usize = 64;
+/// A set of more places than this is not kept for reuse: to clear it costs as much as it is large.
+const REUSED_PLACES: usize = 4096;
+
+/// Where the text of a name stands, without its quotes.
+type Spot = (usize, usize);
+
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Of all open objects, outermost first: fingerprint and spot of each name.
+    prints: Vec<u32>,
+    spots: Vec<Spot>,
+    /// Where in those lists each open object starts.
+    starts: Vec<usize>,
+    /// The spots before this one are in `kept`, unescaped; the others are in the buffer.
+    kept_spots: usize,
+    kept: Vec<u8>,
+    /// Sets of the open objects that are large, with their level: from the name's hash to its index.
+    large: Vec<(usize, HashMap<u64, usize>)>,
+    spare: Option<HashMap<u64, usize>>,
+    hasher: Option<RandomState>,
+}
+
+impl Names {
+    /// An object begins.
+    #[inline]
+    pub(super) fn open(&mut self) {
+        self.starts.push(self.prints.len());
+    }
+
+    /// The innermost object ends.
+    #[inline]
+    pub(super) fn close(&mut self) {
+        if self.large.last().is_some_and(|(level, _)| *level == self.starts.len()) {
+            self.spare = self.large.pop().map(|(_, set)| set).filter(|set| set.capacity() <= REUSED_PLACES);
+        }
+        let start = self.starts.pop().unwrap_or(0);
+        self.prints.truncate(start);
+        self.spots.truncate(start);
+        if self.kept_spots > start {
+            self.kept_spots = start;
+            self.kept.truncate(start.checked_sub(1).and_then(|last| self.spots.get(last)).map_or(0, |(_, end)| *end));
+        }
+    }
+
+    /// Adds a name to the innermost object. `name` is its text, unescaped, and stands (perhaps escaped) at `spot` in `buf`.
+    /// False if the object has that name already.
+    #[inline]
+    pub(super) fn add(&mut self, buf: &[u8], name: &[u8], print: u32, spot: Spot) -> bool {
+        let start = self.starts.last().copied().unwrap_or(0);
+        let before = self.prints.get(start..).unwrap_or_default();
+        let fresh = if before.len() < SMALL {
+            !before.contains(&print) || !self.stands_in(start, buf, name, print)
+        } else {
+            self.add_large(buf, name, start)
+        };
+        self.prints.push(print);
+        self.spots.push(spot);
+        fresh
+    }
+
+    /// The first `count` bytes of the buffer go away.
+    pub(super) fn shift(&mut self, buf: &[u8], count: usize) {
+        let gone = self.spots.iter().skip(self.kept_spots).take_while(|(start, _)| *start < count).count();
+        for spot in self.spots.iter_mut().skip(self.kept_spots).take(gone) {
+            let start = self.kept.len();
+            self.kept.extend_from_slice(&unescaped(buf.get(spot.0..spot.1).unwrap_or_default()));
+            *spot = (start, self.kept.len());
+        }
+        self.kept_spots += gone;
+        for spot in self.spots.iter_mut().skip(self.kept_spots) {
+            *spot = (spot.0.saturating_sub(count), spot.1.saturating_sub(count));
+        }
+    }
+
+    /// Bytes held for names that are no longer in the buffer.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept.len() + self.kept_spots * std::mem::size_of::<Spot>()
+    }
+
+    #[cold]
+    fn stands_in(&self, start: usize, buf: &[u8], name: &[u8], print: u32) -> bool {
+        let alike = self.prints.iter().enumerate().skip(start).filter(|(_, other)| **other == print);
+        alike.map(|(i, _)| i).any(|i| *self.text(i, buf) == *name)
+    }
+
+    fn add_large(&mut self, buf: &[u8], name: &[u8], start: usize) -> bool {
+        let level = self.starts.len();
+        let hasher = self.hasher.get_or_insert_with(RandomState::new).clone();
+        let mut set = match self.large.pop() {
+            Some((its, set)) if its == level => set,
+            other => {
+                self.large.extend(other);
+                let mut set = self.spare.take().unwrap_or_default();
+                set.clear();
+                set.extend((start..self.spots.len()).map(|i| (hasher.hash_one(&*self.text(i, buf)), i)));
+                set
+            }
+        };
+        let alike = set.insert(hasher.hash_one(name), self.spots.len());
+        self.large.push((level, set));
+        // Equal hashes of different names do not happen; should they, all names are compared.
+        alike.is_none_or(|i| *self.text(i, buf) != *name && !(start..self.spots.len()).any(|i| *self.text(i, buf) == *name))
+    }
+
+    fn text<'a>(&'a self, index: usize, buf: &'a [u8]) -> Cow<'a, [u8]> {
+        let (start, end) = self.spots.get(index).copied().unwrap_or_default();
+        if index < self.kept_spots {
+            return Cow::Borrowed(self.kept.get(start..end).unwrap_or_default());
+        }
+        unescaped(buf.get(start..end).unwrap_or_default())
+    }
+}
+
+fn unescaped(raw: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', raw).is_none() {
+        return Cow::Borrowed(raw);
+    }
+    unescape_inner(raw).map_or(Cow::Borrowed(raw), |text| Cow::Owned(text.into_bytes()))
+}
+
+/// A quick number for a name; equal names have equal ones. Not secret and not collision-free.
+#[inline]
+pub(super) fn fingerprint(name: &[u8]) -> u32 {
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (head, tail) = if let (Some(head), Some(tail)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (u64::from_le_bytes(*head), u64::from_le_bytes(*tail))
+    } else if let (Some(head), Some(tail)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        (u64::from(u32::from_le_bytes(*head)), u64::from(u32::from_le_bytes(*tail)))
+    } else {
+        let byte = |at: usize| u64::from(name.get(at).copied().unwrap_or(0));
+        (byte(0) | byte(1) << 8, byte(2))
+    };
+    let length = u64::try_from(name.len()).unwrap_or(0);
+    let mixed = (head ^ tail.rotate_left(29) ^ length << 56).wrapping_mul(SPREAD);
+    u32::try_from(mixed >> 32).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(names: &mut Names, buf: &mut Vec<u8>, name: &str) -> bool {
+        let start = buf.len();
+        buf.extend_from_slice(name.as_bytes());
+        let text = unescaped(name.as_bytes()).into_owned();
+        names.add(buf, &text, fingerprint(&text), (start, buf.len()))
+    }
+
+    #[test]
+    fn t7_equal_names_are_seen_in_small_large_and_flushed_objects() {
+        for flush_every in [usize::MAX, 1, 7] {
+            let (mut names, mut buf) = (Names::default(), Vec::new());
+            names.open();
+            for i in 0..300 {
+                assert!(add(&mut names, &mut buf, &format!("name {i} with a common tail")), "{i}");
+                // Inner objects come and go.
+                names.open();
+                assert!(
+                    add(&mut names, &mut buf, "inner") && add(&mut names, &mut buf, "\\u0061") && !add(&mut names, &mut buf, "a")
+                );
+                if (i + 1) % flush_every == 0 {
+                    names.shift(&buf, buf.len());
+                    buf.clear();
+                    assert!(!add(&mut names, &mut buf, "inner"));
+                }
+                names.close();
+                if i % 29 == 3 {
+                    assert!(!add(&mut names, &mut buf, "name 2 with a common tail"), "{i}");
+                }
+            }
+            assert_eq!(names.kept_bytes() > 0, flush_every != usize::MAX);
+            names.close();
+            assert_eq!(names.kept_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn names_with_equal_fingerprints_are_told_apart() {
+        let (mut names, mut buf) = (Names::default(), Vec::new());
+        names.open();
+        for i in 0..200 {
+            let name = format!("12345678{i:04}12345678");
+            assert_eq!(fingerprint(name.as_bytes()), fingerprint(b"12345678000012345678"));
+            assert!(add(&mut names, &mut buf, &name), "{i}");
+        }
+        assert!(!add(&mut names, &mut buf, "12345678000712345678"));
+    }
+}

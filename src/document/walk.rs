@@ -1,0 +1,396 @@
+//! The walk over the tokens of a body: what JSON is, and which places are shown to the [`Tracker`].
+//!
+//! A [`Machine`] is a state machine with an explicit stack (one bit a level), no recursion, and it can stop between any two bytes. What it
+//! accepts is what serde_json accepts as a `Value`, less duplicate names. It owns no bytes: it is given the part of the body that is not
+//! yet handed out, which grows from call to call, and remembers how far it came in it. [`super::Walker`] and [`super::walk`] drive it.
+
+use super::map::Map;
+use super::names::{Names, fingerprint};
+use super::scan::{self, Fault, Resume};
+use super::text::unescape_inner;
+use super::track::{Ambiguous, Tracker};
+use super::{Duplicates, Framing, Kind, Layout, Rules, WalkError};
+use crate::base::limits::MAX_JSON_DEPTH;
+
+/// Room for the names of objects that are handed out in several windows, at least.
+const KEPT_NAMES_BYTES: usize = 1 << 20;
+
+/// What may come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Value,
+    FirstElement,
+    FirstName,
+    Name,
+    Colon,
+    /// A value has ended.
+    After,
+    /// The whole text has ended.
+    Done,
+    /// Before the text of a line ([`Framing::Lines`]).
+    LineStart,
+    /// After the text of a line.
+    LineEnd,
+}
+
+/// Why a run stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// All bytes are read.
+    More,
+    /// A full window stands before [`Machine::anchor`].
+    Full,
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    rules: Rules,
+    state: State,
+    /// Next byte to read, in the buffer; inside an unfinished string or number its start.
+    pos: usize,
+    resume: Resume,
+    /// Bytes of the body before the buffer.
+    base: u64,
+    depth: usize,
+    /// One bit a level, innermost lowest: 1 for an object.
+    objects: u128,
+    /// Something may be found at the value that comes next.
+    hot: bool,
+    names: Names,
+    tracker: Tracker,
+}
+
+impl Machine {
+    pub(super) fn new(rules: Rules) -> Self {
+        let mut tracker = Tracker::default();
+        tracker.begin();
+        let state = match rules.framing {
+            Framing::Document => State::Value,
+            Framing::Lines => State::LineStart,
+        };
+        Machine {
+            rules,
+            state,
+            pos: 0,
+            resume: Resume::default(),
+            base: 0,
+            depth: 0,
+            objects: 0,
+            hot: true,
+            names: Names::default(),
+            tracker,
+        }
+    }
+
+    /// The last place where the body may be cut: bytes before it are read, and all rows and found values in them are whole.
+    pub(super) fn anchor(&self) -> usize {
+        self.tracker.anchor
+    }
+
+    /// True once a window may be made of what stands before the anchor.
+    pub(super) fn is_full(&self) -> bool {
+        self.anchor() > 0 && self.anchor() >= self.rules.window_bytes
+    }
+
+    /// Reads on, to the end of `buf` (at the end of the body too, if `ended`) or until a window is full.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes the body unacceptable, at its offset. The machine must not be run again.
+    pub(super) fn run(&mut self, map: &Map, buf: &[u8], ended: bool) -> Result<Stop, WalkError> {
+        let max = self.rules.max_row_bytes;
+        loop {
+            // What lies beyond the largest row that may come is not looked at, so that the verdict does not depend on the pieces.
+            let end = buf.len().min(self.limit_from().saturating_add(max));
+            let stop = self.tokens(map, buf.get(..end).unwrap_or(buf), ended && end == buf.len())?;
+            if stop == Stop::Full {
+                return Ok(stop);
+            }
+            if end == buf.len() {
+                return if ended && !self.is_complete() { Err(WalkError::Ended { at: self.at(buf.len()) }) } else { Ok(stop) };
+            }
+            if self.limit_from().saturating_add(max) <= end {
+                return Err(WalkError::RowTooLarge { max });
+            }
+        }
+    }
+
+    /// Takes what was found before `count`, a place to cut, and forgets those bytes of `buf`.
+    ///
+    /// # Errors
+    ///
+    /// [`WalkError::RowTooLarge`] when the names of the objects around rows, which must be kept to be compared, take more than a row may, and
+    /// at least [`KEPT_NAMES_BYTES`].
+    pub(super) fn cut(&mut self, buf: &[u8], count: usize) -> Result<Layout, WalkError> {
+        self.names.shift(buf, count);
+        if self.names.kept_bytes() > self.rules.max_row_bytes.max(KEPT_NAMES_BYTES) {
+            return Err(WalkError::RowTooLarge { max: self.rules.max_row_bytes });
+        }
+        self.pos = self.pos.saturating_sub(count);
+        self.resume.shift(count);
+        self.base = self.at(count);
+        Ok(self.tracker.cut(count))
+    }
+
+    /// Where the thing starts that must fit in `max_row_bytes`: the open row or found value, or else the token at hand.
+    fn limit_from(&self) -> usize {
+        match self.tracker.open_from() {
+            Some(start) => start,
+            None if self.depth > self.tracker.depth() => self.pos,
+            None => self.tracker.anchor,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        matches!(self.state, State::Done | State::LineStart | State::LineEnd)
+    }
+
+    fn at(&self, offset: usize) -> u64 {
+        self.base.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX))
+    }
+
+    #[cold]
+    fn syntax(&self, at: usize, expected: &'static str) -> WalkError {
+        WalkError::Syntax { at: self.at(at), expected }
+    }
+
+    #[cold]
+    fn fault(&self, fault: Fault) -> WalkError {
+        match fault {
+            Fault::Syntax { at, expected } => self.syntax(at, expected),
+            Fault::Utf8 { at } => WalkError::Utf8 { at: self.at(at) },
+            Fault::Surrogate { at } => WalkError::Surrogate { at: self.at(at) },
+            Fault::NumberRange { at } => WalkError::NumberRange { at: self.at(at) },
+        }
+    }
+
+    /// The bytes end; `at` is the token at hand.
+    fn pause(&mut self, at: usize, state: State) -> Stop {
+        self.pos = at;
+        self.state = state;
+        // Between texts, and inside a container that nobody looks into, every token starts where a cut is possible.
+        if self.tracker.is_free() {
+            if self.depth == 0 || self.depth > self.tracker.depth() {
+                self.tracker.anchor = at;
+            } else if state == State::After {
+                self.tracker.settle(at);
+            }
+        }
+        Stop::More
+    }
+
+    fn tokens(&mut self, map: &Map, buf: &[u8], ended: bool) -> Result<Stop, WalkError> {
+        let everywhere = self.rules.duplicates == Duplicates::RefuseEverywhere;
+        let lines = self.rules.framing == Framing::Lines;
+        let mut at = self.pos;
+        let mut state = self.state;
+        // The innermost container is live.
+        let mut live = self.depth == self.tracker.depth();
+
+        // The next byte that is not white space.
+        macro_rules! next {
+            () => {
+                loop {
+                    match buf.get(at) {
+                        Some(byte) if *byte > b' ' => break *byte,
+                        Some(b' ' | b'\t' | b'\r') => at += 1,
+                        Some(b'\n') if !lines => at += 1,
+                        Some(b'\n') => return Err(self.syntax(at, "the rest of the JSON text on the same line")),
+                        Some(byte) => break *byte,
+                        None => return Ok(self.pause(at, state)),
+                    }
+                }
+            };
+        }
+        // The end of a token that starts at `at`.
+        macro_rules! whole {
+            ($token:expr) => {
+                match $token {
+                    Ok(Some(end)) => end,
+                    Ok(None) => return Ok(self.pause(at, state)),
+                    Err(fault) => return Err(self.fault(fault)),
+                }
+            };
+        }
+
+        loop {
+            match state {
+                State::Value => {
+                    let byte = next!();
+                    let (kind, end) = match byte {
+                        b'"' => (Kind::String, whole!(scan::string(buf, at, &mut self.resume))),
+                        b'{' | b'[' => {
+                            live = self.open(map, byte == b'{', at, live)?;
+                            at += 1;
+                            self.tracker.begun(live, at);
+                            state = if byte == b'{' { State::FirstName } else { State::FirstElement };
+                            continue;
+                        }
+                        b'-' | b'0'..=b'9' => (Kind::Number, whole!(scan::number(buf, at, ended, &mut self.resume))),
+                        b't' => (Kind::Bool, whole!(scan::word(buf, at, "true"))),
+                        b'f' => (Kind::Bool, whole!(scan::word(buf, at, "false"))),
+                        b'n' => (Kind::Null, whole!(scan::word(buf, at, "null"))),
+                        _ => return Err(self.syntax(at, "a value")),
+                    };
+                    if self.hot {
+                        self.hot = false;
+                        let start = at;
+                        self.tracker
+                            .scalar(map, kind, start, end)
+                            .map_err(|Ambiguous| WalkError::AmbiguousRows { at: self.at(start) })?;
+                    }
+                    at = end;
+                    state = State::After;
+                }
+                State::After => {
+                    let byte = if self.depth == 0 { b'\n' } else { next!() };
+                    if live && self.tracker.is_free() && self.tracker.settle(at) && self.fills(at) {
+                        self.pos = at;
+                        self.state = state;
+                        return Ok(Stop::Full);
+                    }
+                    if self.depth == 0 {
+                        state = if lines { State::LineEnd } else { State::Done };
+                        continue;
+                    }
+                    let object = self.objects & 1 == 1;
+                    match byte {
+                        b',' if object => {
+                            at += 1;
+                            state = State::Name;
+                        }
+                        b',' => {
+                            at += 1;
+                            self.hot = live && self.tracker.element(map);
+                            state = State::Value;
+                        }
+                        b'}' if object => {
+                            at += 1;
+                            live = self.close(at, live);
+                        }
+                        b']' if !object => {
+                            at += 1;
+                            live = self.close(at, live);
+                        }
+                        _ if object => return Err(self.syntax(at, "a comma or }")),
+                        _ => return Err(self.syntax(at, "a comma or ]")),
+                    }
+                }
+                State::FirstElement => {
+                    if next!() == b']' {
+                        at += 1;
+                        live = self.close(at, live);
+                        state = State::After;
+                    } else {
+                        self.hot = live && self.tracker.element(map);
+                        state = State::Value;
+                    }
+                }
+                State::FirstName | State::Name => {
+                    match next!() {
+                        b'"' => {}
+                        b'}' if state == State::FirstName => {
+                            at += 1;
+                            live = self.close(at, live);
+                            state = State::After;
+                            continue;
+                        }
+                        _ => return Err(self.syntax(at, "a name in quotes")),
+                    }
+                    let end = whole!(scan::string(buf, at, &mut self.resume));
+                    if live || everywhere {
+                        self.name(map, buf, at, end, live)?;
+                    }
+                    at = end;
+                    state = State::Colon;
+                }
+                State::Colon => {
+                    if next!() != b':' {
+                        return Err(self.syntax(at, "a colon"));
+                    }
+                    at += 1;
+                    state = State::Value;
+                }
+                State::Done => {
+                    let _ = next!();
+                    return Err(self.syntax(at, "nothing more after the JSON text"));
+                }
+                State::LineStart | State::LineEnd => match buf.get(at) {
+                    None => return Ok(self.pause(at, state)),
+                    Some(b' ' | b'\t' | b'\r') => at += 1,
+                    Some(b'\n') => {
+                        at += 1;
+                        state = State::LineStart;
+                    }
+                    Some(_) if state == State::LineEnd => return Err(self.syntax(at, "a new line after the JSON text")),
+                    Some(_) => {
+                        self.tracker.begin();
+                        self.tracker.anchor = at;
+                        self.hot = true;
+                        state = State::Value;
+                    }
+                },
+            }
+        }
+    }
+
+    /// True if the bytes and rows before `at` make a window.
+    fn fills(&self, at: usize) -> bool {
+        at > 0 && (at >= self.rules.window_bytes || self.tracker.rows() >= self.rules.window_rows.max(1))
+    }
+
+    /// A container begins. True if it is live.
+    #[inline]
+    fn open(&mut self, map: &Map, object: bool, at: usize, in_live: bool) -> Result<bool, WalkError> {
+        if self.depth == MAX_JSON_DEPTH {
+            return Err(WalkError::TooDeep { at: self.at(at) });
+        }
+        let mut live = false;
+        if self.hot && in_live {
+            self.hot = false;
+            live = self.tracker.open(map, object, at).map_err(|Ambiguous| WalkError::AmbiguousRows { at: self.at(at) })?;
+        }
+        self.objects = self.objects << 1 | u128::from(object);
+        self.depth += 1;
+        if object && (live || self.rules.duplicates == Duplicates::RefuseEverywhere) {
+            self.names.open();
+        }
+        Ok(live)
+    }
+
+    /// The innermost container ends. True if the one around it is live.
+    #[inline]
+    fn close(&mut self, end: usize, live: bool) -> bool {
+        if self.objects & 1 == 1 && (live || self.rules.duplicates == Duplicates::RefuseEverywhere) {
+            self.names.close();
+        }
+        self.objects >>= 1;
+        self.depth -= 1;
+        if live {
+            self.tracker.close(end);
+        } else if self.depth == self.tracker.depth() {
+            self.tracker.close_dead(end);
+        }
+        self.depth == self.tracker.depth()
+    }
+
+    /// A member's name stands from `start` to `end`.
+    #[inline]
+    fn name(&mut self, map: &Map, buf: &[u8], start: usize, end: usize, live: bool) -> Result<(), WalkError> {
+        let spot = (start + 1, end.saturating_sub(1));
+        let raw = buf.get(spot.0..spot.1).unwrap_or_default();
+        let text;
+        let name = if self.resume.escaped() {
+            text = unescape_inner(raw).unwrap_or_default();
+            text.as_bytes()
+        } else {
+            raw
+        };
+        let print = fingerprint(name);
+        if !self.names.add(buf, name, print, spot) {
+            return Err(WalkError::DuplicateName { at: self.at(start) });
+        }
+        self.hot = live && self.tracker.member(map, name, print, start);
+        Ok(())
+    }
+}
