@@ -89,7 +89,7 @@ impl Map {
         let mut at = ROOT;
         for step in steps {
             if let Some(node) = self.nodes.get_mut(at) {
-                let leads = if step.into_object() { &mut node.rows_in_object } else { &mut node.rows_in_array };
+                let leads = if step.is_into_object() { &mut node.rows_in_object } else { &mut node.rows_in_array };
                 *leads = true;
             }
             at = self.child(at, step);
@@ -106,7 +106,7 @@ impl Map {
             // A row position itself is an object or no row at all; only below it a wrong type hides a target.
             let hides = terminal.value && terminal.row_depth.is_none_or(|row| depth > row);
             if let Some(node) = self.nodes.get_mut(at).filter(|_| hides) {
-                let needs = if step.into_object() { &mut node.needs_object } else { &mut node.needs_array };
+                let needs = if step.is_into_object() { &mut node.needs_object } else { &mut node.needs_array };
                 if needs.is_none_or(|other| terminal.target < other.target) {
                     *needs = Some(terminal);
                 }
@@ -124,20 +124,8 @@ impl Map {
             return ROOT;
         };
         let child = match step {
-            Step::Member(name) => match node.members.iter().find(|(known, _)| **known == *name.as_bytes()) {
-                Some((_, child)) => *child,
-                None => {
-                    node.members.push((name.as_bytes().into(), new));
-                    new
-                }
-            },
-            Step::Element(n) => match node.elements.iter().find(|(known, _)| known == n) {
-                Some((_, child)) => *child,
-                None => {
-                    node.elements.push((*n, new));
-                    new
-                }
-            },
+            Step::Member(name) => known(&mut node.members, name.as_bytes().into(), new),
+            Step::Element(n) => known(&mut node.elements, *n, new),
             Step::AnyMember => *node.any_member.get_or_insert(new),
             Step::AnyElement => *node.any_element.get_or_insert(new),
         };
@@ -146,6 +134,15 @@ impl Map {
         }
         child
     }
+}
+
+/// The child that `step` leads to; `new` if there was none.
+fn known<T: PartialEq>(children: &mut Vec<(T, NodeId)>, step: T, new: NodeId) -> NodeId {
+    let old = children.iter().find(|(other, _)| *other == step).map(|(_, child)| *child);
+    old.unwrap_or_else(|| {
+        children.push((step, new));
+        new
+    })
 }
 
 /// Index of a node; 0 is the root.
@@ -246,10 +243,10 @@ impl<'a> Path<'a> {
         for (target, Target { selector, role, scope }) in targets.iter().enumerate() {
             match scope {
                 Scope::Body => {
-                    paths.push(Path { steps: selector.steps().iter().collect(), target, role: *role, row_depth: None })
+                    paths.push(Path { steps: selector.steps().iter().collect(), target, role: *role, row_depth: None });
                 }
                 // Rows are objects, so a path that starts with an element finds nothing in them.
-                Scope::Row if selector.steps().first().is_some_and(|step| !step.into_object()) => {}
+                Scope::Row if selector.steps().first().is_some_and(|step| !step.is_into_object()) => {}
                 Scope::Row => paths.extend(rows.iter().map(|row| Path {
                     steps: row.steps().iter().chain(selector.steps()).collect(),
                     target,

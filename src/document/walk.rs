@@ -179,6 +179,7 @@ impl Machine {
         Stop::More
     }
 
+    #[expect(clippy::too_many_lines, reason = "one state machine: to split it would scatter the grammar")]
     fn tokens(&mut self, map: &Map, buf: &[u8], ended: bool) -> Result<Stop, WalkError> {
         let everywhere = self.rules.duplicates == Duplicates::RefuseEverywhere;
         let lines = self.rules.framing == Framing::Lines;
