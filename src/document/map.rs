@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::names::fingerprint;
+use super::names::{bit_of, fingerprint};
 use super::selector::{MAX_WILDCARDS, Selector, Step};
 use super::{Role, Scope, Target};
 
@@ -157,6 +157,8 @@ pub(super) struct Node {
     prints: Vec<u32>,
     /// `members` by name, where there are many.
     by_name: HashMap<Box<[u8]>, NodeId>,
+    /// The [`bit_of`] all `prints`; all bits if any member leads on.
+    pub(super) mask: u64,
     any_member: Option<NodeId>,
     elements: Vec<(u32, NodeId)>,
     any_element: Option<NodeId>,
@@ -178,6 +180,8 @@ const MANY_MEMBERS: usize = 32;
 impl Node {
     fn seal(&mut self) {
         self.prints = self.members.iter().map(|(name, _)| fingerprint(name)).collect();
+        self.mask =
+            if self.any_member.is_some() { u64::MAX } else { self.prints.iter().fold(0, |mask, print| mask | bit_of(*print)) };
         if self.members.len() > MANY_MEMBERS {
             self.by_name = self.members.iter().cloned().collect();
         }
