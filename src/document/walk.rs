@@ -179,13 +179,16 @@ impl Machine {
         Stop::More
     }
 
+    #[expect(clippy::too_many_lines, reason = "one state machine: to split it would scatter the grammar")]
     fn tokens(&mut self, map: &Map, buf: &[u8], ended: bool) -> Result<Stop, WalkError> {
         let everywhere = self.rules.duplicates == Duplicates::RefuseEverywhere;
         let lines = self.rules.framing == Framing::Lines;
         let mut at = self.pos;
         let mut state = self.state;
-        // The innermost container is live.
+        // The innermost container is live; it is an object; nothing is open that must stay in one window.
         let mut live = self.depth == self.tracker.depth();
+        let mut object = self.objects & 1 == 1;
+        let mut free = self.tracker.is_free();
 
         // The next byte that is not white space.
         macro_rules! next {
@@ -220,10 +223,14 @@ impl Machine {
                     let (kind, end) = match byte {
                         b'"' => (Kind::String, whole!(scan::string(buf, at, &mut self.resume))),
                         b'{' | b'[' => {
-                            live = self.open(map, byte == b'{', at, live)?;
+                            object = byte == b'{';
+                            live = self.open(map, object, at, live)?;
                             at += 1;
-                            self.tracker.begun(live, at);
-                            state = if byte == b'{' { State::FirstName } else { State::FirstElement };
+                            free = self.tracker.is_free();
+                            if free {
+                                self.tracker.begun(live, at);
+                            }
+                            state = if object { State::FirstName } else { State::FirstElement };
                             continue;
                         }
                         b'-' | b'0'..=b'9' => (Kind::Number, whole!(scan::number(buf, at, ended, &mut self.resume))),
@@ -244,7 +251,7 @@ impl Machine {
                 }
                 State::After => {
                     let byte = if self.depth == 0 { b'\n' } else { next!() };
-                    if live && self.tracker.is_free() && self.tracker.settle(at) && self.fills(at) {
+                    if live && free && self.tracker.settle(at) && self.fills(at) {
                         self.pos = at;
                         self.state = state;
                         return Ok(Stop::Full);
@@ -253,7 +260,6 @@ impl Machine {
                         state = if lines { State::LineEnd } else { State::Done };
                         continue;
                     }
-                    let object = self.objects & 1 == 1;
                     match byte {
                         b',' if object => {
                             at += 1;
@@ -266,11 +272,11 @@ impl Machine {
                         }
                         b'}' if object => {
                             at += 1;
-                            live = self.close(at, live);
+                            (live, object, free) = self.close(at, live);
                         }
                         b']' if !object => {
                             at += 1;
-                            live = self.close(at, live);
+                            (live, object, free) = self.close(at, live);
                         }
                         _ if object => return Err(self.syntax(at, "a comma or }")),
                         _ => return Err(self.syntax(at, "a comma or ]")),
@@ -279,7 +285,7 @@ impl Machine {
                 State::FirstElement => {
                     if next!() == b']' {
                         at += 1;
-                        live = self.close(at, live);
+                        (live, object, free) = self.close(at, live);
                         state = State::After;
                     } else {
                         self.hot = live && self.tracker.element(map);
@@ -291,7 +297,7 @@ impl Machine {
                         b'"' => {}
                         b'}' if state == State::FirstName => {
                             at += 1;
-                            live = self.close(at, live);
+                            (live, object, free) = self.close(at, live);
                             state = State::After;
                             continue;
                         }
@@ -303,6 +309,10 @@ impl Machine {
                     }
                     at = end;
                     state = State::Colon;
+                    if buf.get(at) == Some(&b':') {
+                        at += 1;
+                        state = State::Value;
+                    }
                 }
                 State::Colon => {
                     if next!() != b':' {
@@ -358,9 +368,9 @@ impl Machine {
         Ok(live)
     }
 
-    /// The innermost container ends. True if the one around it is live.
+    /// The innermost container ends. Gives whether the one around it is live, whether it is an object, whether nothing is open.
     #[inline]
-    fn close(&mut self, end: usize, live: bool) -> bool {
+    fn close(&mut self, end: usize, live: bool) -> (bool, bool, bool) {
         if self.objects & 1 == 1 && (live || self.rules.duplicates == Duplicates::RefuseEverywhere) {
             self.names.close();
         }
@@ -371,7 +381,7 @@ impl Machine {
         } else if self.depth == self.tracker.depth() {
             self.tracker.close_dead(end);
         }
-        self.depth == self.tracker.depth()
+        (self.depth == self.tracker.depth(), self.objects & 1 == 1, self.tracker.is_free())
     }
 
     /// A member's name stands from `start` to `end`.
