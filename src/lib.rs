@@ -11,4 +11,5 @@ pub mod document;
 pub mod field;
 pub mod keys;
 pub mod purpose;
+pub mod store;
 pub mod upstream;

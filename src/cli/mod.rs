@@ -1,3 +1,5 @@
 //! The command line: one file per command.
 
+pub mod check;
+pub mod init;
 pub mod policy;
