@@ -27,7 +27,7 @@ pub(super) const HEAD_BYTES: usize = 512;
 pub(super) type Hash = [u8; 32];
 
 /// An audit key and its id.
-pub(super) type Key = (Kid, Arc<MacKey>);
+pub type Key = (Kid, Arc<MacKey>);
 
 /// The last line there is: its event's number (a header has that of the event before it) and its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

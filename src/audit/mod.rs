@@ -28,6 +28,7 @@ use std::time::Duration;
 use crate::base::{CallerName, CategoryName, CollectionName, Controller, Kid, PurposeName, RecordId};
 use crate::purpose::Level;
 
+pub use chain::Key;
 pub use event::{Counts, Entry, Shown};
 pub use report::{Filter, report, tail};
 pub use walk::{Finding, VerifyError, VerifyReport, What, verify};
