@@ -40,7 +40,7 @@ const HIGH: u64 = ONES << 7;
 
 /// Marks (in the high bit of its byte) the first quote, backslash or control character of eight bytes. Bytes after the first mark may be
 /// marked wrongly, because of the borrow.
-#[inline]
+#[inline(always)]
 fn stops(word: u64) -> u64 {
     let control = word.wrapping_sub(ONES * 0x20) & !word;
     let quote = word ^ (ONES * 0x22);
@@ -49,7 +49,7 @@ fn stops(word: u64) -> u64 {
 }
 
 /// The first quote, backslash or control character at or after `at`, or the end. Gathers the bytes passed over into `seen`.
-#[inline]
+#[inline(always)]
 fn plain_until(buf: &[u8], mut at: usize, seen: &mut u64) -> usize {
     while let Some(chunk) = buf.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*chunk);
@@ -74,7 +74,7 @@ fn plain_until(buf: &[u8], mut at: usize, seen: &mut u64) -> usize {
 }
 
 /// Reads the string whose opening quote stands at `quote`.
-#[inline]
+#[inline(always)]
 pub(super) fn string(buf: &[u8], quote: usize, resume: &mut Resume) -> Result<Option<usize>, Fault> {
     if resume.at == 0 {
         let mut seen = 0;

@@ -216,92 +216,56 @@ impl Machine {
             };
         }
 
-        loop {
-            match state {
-                State::Value => {
-                    let byte = next!();
-                    let (kind, end) = match byte {
-                        b'"' => (Kind::String, whole!(scan::string(buf, at, &mut self.resume))),
-                        b'{' | b'[' => {
-                            object = byte == b'{';
-                            live = self.open(map, object, at, live)?;
-                            at += 1;
-                            free = self.tracker.is_free();
-                            if free {
-                                self.tracker.begun(live, at);
+        // A turn reads one value (or the start of a container) with its name, then what follows it. The parts of a turn stand in the order
+        // in which they follow one another; `state` says where to enter.
+        'turn: loop {
+            'value: {
+                match state {
+                    State::Value | State::FirstElement | State::FirstName | State::Name | State::Colon => {}
+                    State::After => break 'value,
+                    State::Done => {
+                        next!();
+                        return Err(self.syntax(at, "nothing more after the JSON text"));
+                    }
+                    State::LineStart | State::LineEnd => {
+                        match buf.get(at) {
+                            None => return Ok(self.pause(at, state)),
+                            Some(b' ' | b'\t' | b'\r') => at += 1,
+                            Some(b'\n') => {
+                                at += 1;
+                                state = State::LineStart;
                             }
-                            state = if object { State::FirstName } else { State::FirstElement };
-                            continue;
+                            Some(_) if state == State::LineEnd => return Err(self.syntax(at, "a new line after the JSON text")),
+                            Some(_) => {
+                                self.tracker.begin();
+                                self.tracker.anchor = at;
+                                self.hot = true;
+                                state = State::Value;
+                            }
                         }
-                        b'-' | b'0'..=b'9' => (Kind::Number, whole!(scan::number(buf, at, ended, &mut self.resume))),
-                        b't' => (Kind::Bool, whole!(scan::word(buf, at, "true"))),
-                        b'f' => (Kind::Bool, whole!(scan::word(buf, at, "false"))),
-                        b'n' => (Kind::Null, whole!(scan::word(buf, at, "null"))),
-                        _ => return Err(self.syntax(at, "a value")),
-                    };
-                    if self.hot {
-                        self.hot = false;
-                        let start = at;
-                        self.tracker
-                            .scalar(map, kind, start, end)
-                            .map_err(|Ambiguous| WalkError::AmbiguousRows { at: self.at(start) })?;
-                    }
-                    at = end;
-                    state = State::After;
-                }
-                State::After => {
-                    let byte = if self.depth == 0 { b'\n' } else { next!() };
-                    if live && free && self.tracker.settle(at) && self.fills(at) {
-                        self.pos = at;
-                        self.state = state;
-                        return Ok(Stop::Full);
-                    }
-                    if self.depth == 0 {
-                        state = if lines { State::LineEnd } else { State::Done };
-                        continue;
-                    }
-                    match byte {
-                        b',' if object => {
-                            at += 1;
-                            state = State::Name;
-                        }
-                        b',' => {
-                            at += 1;
-                            self.hot = live && self.tracker.element(map);
-                            state = State::Value;
-                        }
-                        b'}' if object => {
-                            at += 1;
-                            (live, object, free) = self.close(at, live);
-                        }
-                        b']' if !object => {
-                            at += 1;
-                            (live, object, free) = self.close(at, live);
-                        }
-                        _ if object => return Err(self.syntax(at, "a comma or }")),
-                        _ => return Err(self.syntax(at, "a comma or ]")),
+                        continue 'turn;
                     }
                 }
-                State::FirstElement => {
+                if state == State::FirstElement {
                     if next!() == b']' {
                         at += 1;
                         (live, object, free) = self.close(at, live);
                         state = State::After;
-                    } else {
-                        self.hot = live && self.tracker.element(map);
-                        state = State::Value;
+                        break 'value;
                     }
+                    self.hot = live && self.tracker.element(map);
+                    state = State::Value;
                 }
-                State::FirstName | State::Name => {
-                    match next!() {
-                        b'"' => {}
-                        b'}' if state == State::FirstName => {
-                            at += 1;
-                            (live, object, free) = self.close(at, live);
-                            state = State::After;
-                            continue;
+                if state == State::FirstName || state == State::Name {
+                    let byte = next!();
+                    if byte != b'"' {
+                        if byte != b'}' || state == State::Name {
+                            return Err(self.syntax(at, "a name in quotes"));
                         }
-                        _ => return Err(self.syntax(at, "a name in quotes")),
+                        at += 1;
+                        (live, object, free) = self.close(at, live);
+                        state = State::After;
+                        break 'value;
                     }
                     let end = whole!(scan::string(buf, at, &mut self.resume));
                     if live || everywhere {
@@ -309,37 +273,70 @@ impl Machine {
                     }
                     at = end;
                     state = State::Colon;
-                    if buf.get(at) == Some(&b':') {
-                        at += 1;
-                        state = State::Value;
-                    }
                 }
-                State::Colon => {
+                if state == State::Colon {
                     if next!() != b':' {
                         return Err(self.syntax(at, "a colon"));
                     }
                     at += 1;
                     state = State::Value;
                 }
-                State::Done => {
-                    let _ = next!();
-                    return Err(self.syntax(at, "nothing more after the JSON text"));
-                }
-                State::LineStart | State::LineEnd => match buf.get(at) {
-                    None => return Ok(self.pause(at, state)),
-                    Some(b' ' | b'\t' | b'\r') => at += 1,
-                    Some(b'\n') => {
+                let byte = next!();
+                let (kind, end) = match byte {
+                    b'"' => (Kind::String, whole!(scan::string(buf, at, &mut self.resume))),
+                    b'{' | b'[' => {
+                        object = byte == b'{';
+                        live = self.open(map, object, at, live)?;
                         at += 1;
-                        state = State::LineStart;
+                        free = self.tracker.is_free();
+                        if free {
+                            self.tracker.begun(live, at);
+                        }
+                        state = if object { State::FirstName } else { State::FirstElement };
+                        continue 'turn;
                     }
-                    Some(_) if state == State::LineEnd => return Err(self.syntax(at, "a new line after the JSON text")),
-                    Some(_) => {
-                        self.tracker.begin();
-                        self.tracker.anchor = at;
-                        self.hot = true;
+                    b'-' | b'0'..=b'9' => (Kind::Number, whole!(scan::number(buf, at, ended, &mut self.resume))),
+                    b't' => (Kind::Bool, whole!(scan::word(buf, at, "true"))),
+                    b'f' => (Kind::Bool, whole!(scan::word(buf, at, "false"))),
+                    b'n' => (Kind::Null, whole!(scan::word(buf, at, "null"))),
+                    _ => return Err(self.syntax(at, "a value")),
+                };
+                if self.hot {
+                    self.hot = false;
+                    let start = at;
+                    self.tracker
+                        .scalar(map, kind, start, end)
+                        .map_err(|Ambiguous| WalkError::AmbiguousRows { at: self.at(start) })?;
+                }
+                at = end;
+                state = State::After;
+            }
+            // After a value: up to the next comma, or to the end of the text.
+            loop {
+                let byte = if self.depth == 0 { b'\n' } else { next!() };
+                if live && free && self.tracker.settle(at) && self.fills(at) {
+                    self.pos = at;
+                    self.state = state;
+                    return Ok(Stop::Full);
+                }
+                if self.depth == 0 {
+                    state = if lines { State::LineEnd } else { State::Done };
+                    break;
+                }
+                at += 1;
+                if byte == b',' {
+                    if object {
+                        state = State::Name;
+                    } else {
+                        self.hot = live && self.tracker.element(map);
                         state = State::Value;
                     }
-                },
+                    break;
+                }
+                if byte != if object { b'}' } else { b']' } {
+                    return Err(self.syntax(at - 1, if object { "a comma or }" } else { "a comma or ]" }));
+                }
+                (live, object, free) = self.close(at, live);
             }
         }
     }
