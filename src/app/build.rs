@@ -53,6 +53,7 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>) -> Result<State, Sta
         limits: Limits {
             body_bytes: settings.limits.body_bytes,
             body_timeout: settings.limits.body_timeout,
+            total_timeout: settings.limits.total_timeout,
             idle_timeout: settings.limits.idle_timeout,
         },
     })

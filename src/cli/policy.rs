@@ -362,4 +362,6 @@ fn rule_json(rule: &Rule) -> Value {
 }
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;

@@ -59,11 +59,11 @@ pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Setting
     });
     let policy_report = policy_source.as_ref().map(Report::new);
     let policy_tree = policy_source.as_ref().map(Source::tree);
-    let written = policy_tree.as_ref().zip(policy_report.as_ref()).map(|(tree, report)| policy::read(&Section::root(tree, report)));
+    let mut written = policy_tree.as_ref().zip(policy_report.as_ref()).map(|(tree, report)| policy::read(&Section::root(tree, report)));
 
     let mut policy = None;
-    if let (Some(written), Some(policy_report)) = (&written, &policy_report) {
-        check_callers(&report, policy_report, &service.callers, written);
+    if let (Some(written), Some(policy_report)) = (&mut written, &policy_report) {
+        written.callers_unsure |= !check_callers(&report, policy_report, &service.callers, written);
         check_categories(&report, policy_report, &service.collections, written);
         check_generalised(policy_report, &service.collections, written);
         policy = compile_policy(policy_report, written);
@@ -107,11 +107,12 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     Service { controller, listen, upstream, keys, store, audit, limits, purpose_header, callers, collections, policy }
 }
 
-/// Every caller the policy names stands in `sudare.toml`.
-fn check_callers(service: &Report<'_>, report: &Report<'_>, callers: &callers::Written, policy: &policy::Written) {
+/// Every caller the policy names stands in `sudare.toml`. False if one does not.
+fn check_callers(service: &Report<'_>, report: &Report<'_>, callers: &callers::Written, policy: &policy::Written) -> bool {
     if !callers.known {
-        return;
+        return false;
     }
+    let before = report.errors();
     let names: Vec<&str> = callers.names.iter().map(|name| name.value.as_str()).collect();
     for caller in &policy.callers {
         if !names.contains(&caller.value.as_str()) && !service.source.has_lost(&caller.value) {
@@ -123,6 +124,7 @@ fn check_callers(service: &Report<'_>, report: &Report<'_>, callers: &callers::W
             );
         }
     }
+    report.errors() == before
 }
 
 /// Every field's category stands in the policy.
@@ -137,11 +139,16 @@ fn check_categories(report: &Report<'_>, policy_report: &Report<'_>, collections
             continue;
         }
         let message = if category.span == field.name.span {
-            format!("field \"{}\" has no category of its own, and the policy has no category of that name", shorten(&field.name.value))
+            format!("field \"{0}\" needs a category: the policy has none called \"{0}\"", shorten(&field.name.value))
         } else {
             format!("the policy has no category \"{}\"", shorten(&category.value))
         };
-        let remedy = format!("define it under [category] in {}, or write category = with one of: {}", policy_report.source.shown, names.join(", "));
+        let remedy = format!(
+            "write {{ at = \"…\", category = \"…\" }} with one of: {}; or define \"{}\" under [category] in {}",
+            names.join(", "),
+            shorten(&category.value),
+            policy_report.source.shown
+        );
         report.push(Draft::error(&category.span, message).near(&category.value, names.iter().copied()).remedy(remedy));
     }
 }
@@ -169,15 +176,18 @@ fn compile_policy(report: &Report<'_>, written: &policy::Written) -> Option<Arc<
     };
     match Policy::compile(written.spec.clone()) {
         Ok(policy) => {
-            for warning in policy.warnings() {
+            // Where something was left out for a mistake, a warning may only be about what is left.
+            let warnings = if report.has_errors() { &[] } else { policy.warnings() };
+            for warning in warnings {
                 report.push(Draft::warning(&place(warning), warning.message.clone()).remedy(warning.remedy.clone()));
             }
             Some(Arc::new(policy))
         }
         Err(errors) => {
             let said = |error: &PolicyError| {
+                let callers_unsure = written.callers_unsure && error.message.contains("a caller of no purpose");
                 let wrong_test = written.tests.iter().any(|(line, extent)| *line == error.line && report.has_error_in(extent));
-                wrong_test || written.said.contains(&error.line) || report.has_error_in(&place(error))
+                callers_unsure || wrong_test || written.said.contains(&error.line) || report.has_error_in(&place(error))
             };
             let fresh: Vec<PolicyError> = errors.into_iter().filter(|error| !said(error)).collect();
             for error in fresh {
@@ -261,7 +271,11 @@ fn dialect(report: &Report<'_>, name: DialectName, outside: Outside, sound: &[&c
         let message = sound.iter().enumerate().rev().fold(message, |message, (index, other)| {
             message.replace(&format!("collection number {}", index + 1), &format!("collection \"{}\"", other.name.value))
         });
-        let (what, remedy) = message.split_once("; ").unwrap_or((&message, "change the line"));
+        let example = match name {
+            DialectName::Rest => "write it like \"/customers/{id}\"",
+            DialectName::CouchDb => "write the name of one database, like \"customers\"",
+        };
+        let (what, remedy) = message.split_once("; ").unwrap_or((&message, example));
         report.push(Draft::error(span, what).remedy(remedy));
     }
     None

@@ -35,8 +35,8 @@ pub(super) fn read(root: &Section<'_>, over_unix: bool) -> Written {
             report.hide(&node.span);
         }
         let Some(entry) = node.table_named(format!("[caller.{}]", shorten(&name.value))) else { continue };
-        for (_, value) in entry.entries() {
-            if value.is_text() {
+        for (key, value) in entry.entries() {
+            if value.is_text() && !["uid", "spiffe"].contains(&key.value.as_str()) {
                 report.hide(&value.span);
             }
         }

@@ -136,7 +136,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
         let strict = node.boolean()?;
         if !strict {
             report.push(
-                Draft::warning(&node.span, "strict = false: clear values found in the database are shown as if they had been sealed")
+                Draft::warning(&node.span, "strict = false: a clear value found in the database is accepted as if it had been sealed there")
                     .remedy("remove the line as soon as every stored value is sealed"),
             );
         }

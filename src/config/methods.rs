@@ -2,31 +2,35 @@
 //!
 //! Always holds: a word that passed is one that `field` carries out. Used by the readers of both files.
 
+use super::nearest::nearest;
 use super::report::{Draft, Report};
-use super::tree::{Node, Text, shorten};
+use super::tree::{Node, Text, one_of, shorten};
 use crate::field::{Generalise, Mask};
 use crate::purpose::Nature;
 
+const MASKS: &[&str] = &["all", "keep-last:4", "keep-first:1", "email", "phone", "initials"];
+const GENERALISATIONS: &[&str] = &["year", "age-band:10", "ip-prefix", "postcode-prefix:3", "grid:0.1", "band:1000"];
+
 /// Reads `keep-last:4`, `initials` and so on.
 pub(super) fn parse_mask(report: &Report<'_>, text: &Text) -> Option<Mask> {
-    text.value.parse().ok().or_else(|| {
-        let draft = Draft::error(&text.span, format!("\"{}\" is no way to mask", shorten(&text.value)))
-            .near(without_number(&text.value), ["all", "keep-last", "keep-first", "email", "phone", "initials"])
-            .remedy("write \"all\", \"keep-last:4\", \"keep-first:1\", \"email\", \"phone\" or \"initials\"");
-        report.push(draft);
-        None
-    })
+    parse(report, text, "mask", MASKS)
 }
 
 /// Reads `year`, `postcode-prefix:3` and so on.
 pub(super) fn parse_generalise(report: &Report<'_>, text: &Text) -> Option<Generalise> {
-    text.value.parse().ok().or_else(|| {
-        let draft = Draft::error(&text.span, format!("\"{}\" is no way to generalise", shorten(&text.value)))
-            .near(without_number(&text.value), ["year", "age-band", "ip-prefix", "postcode-prefix", "grid", "band"])
-            .remedy("write \"year\", \"age-band:10\", \"ip-prefix\", \"postcode-prefix:3\", \"grid:0.1\" or \"band:1000\"");
-        report.push(draft);
-        None
-    })
+    parse(report, text, "generalise", GENERALISATIONS)
+}
+
+fn parse<T: std::str::FromStr>(report: &Report<'_>, text: &Text, what: &str, examples: &[&str]) -> Option<T> {
+    if let Ok(method) = text.value.parse() {
+        return Some(method);
+    }
+    let written = without_number(&text.value);
+    let mut draft = Draft::error(&text.span, format!("\"{}\" is no way to {what}", shorten(&text.value))).remedy(format!("write {}", one_of(examples)));
+    let meant = nearest(written, examples.iter().map(|example| without_number(example)));
+    draft.nearest = meant.and_then(|meant| examples.iter().find(|example| without_number(example) == meant)).map(|example| (*example).to_owned());
+    report.push(draft);
+    None
 }
 
 /// Reads `pad`: `"none"`, 32, 64 or 128. 0 means none.

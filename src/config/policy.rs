@@ -48,6 +48,8 @@ pub(super) struct Written {
     pub(super) ids: Vec<(Line, Text)>,
     /// Rules with a finding that a compile error on this line would only repeat.
     pub(super) said: Vec<Line>,
+    /// A list of callers could not be read whole.
+    pub(super) callers_unsure: bool,
     /// Every test: its line, and all of its text.
     pub(super) tests: Vec<(Line, Range<usize>)>,
 }
@@ -180,7 +182,9 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
         }
         written.ids.extend(dpv.iter().map(|dpv| (at, dpv.clone())));
         let basis = entry.optional("basis").and_then(|node| node.text()).filter(|basis| check_dpv(report, basis, "dpv:ContractPerformance"));
+        let before = report.errors();
         let callers = entry.optional("callers").and_then(|node| node.texts()).unwrap_or_default();
+        written.callers_unsure |= report.errors() > before;
         let callers = without_repeats(report, callers, "caller");
         let reveal_node = entry.optional("reveal");
         let reveal = reveal_node.as_ref().and_then(Node::table);
@@ -335,9 +339,13 @@ fn read_tests(root: &Section<'_>, written: &mut Written) {
         let ask = entry.required("ask", "ask = { caller = \"…\", purpose = \"…\", facts = [] }").and_then(|node| node.table());
         let asked = ask.as_ref().and_then(|ask| read_ask(ask, written));
         let expect = entry.required("expect", "expect = { name = \"clear\" }").and_then(|node| node.table());
+        let expected = expect.as_ref().map_or(0, |table| table.entries().len());
         let expect = expect.map(|table| read_levels(&table, written)).unwrap_or_default();
         entry.finish();
         let at = line(report, &entry.span);
+        if expect.list.len() < expected {
+            written.said.push(at);
+        }
         written.tests.push((at, entry.extent()));
         if let (Some(name), Some((caller, purpose))) = (name, asked) {
             written.spec.tests.push(TestSpec {

@@ -272,6 +272,9 @@ fn authorization(section: &Section<'_>, environment: Environment<'_>) -> Option<
         let content = if basic { "name:password" } else { "the token" };
         return wrong(format!("the environment variable {variable} is not set"), &format!("set it to {content} of the database before starting Sudare"));
     };
+    if secret.chars().any(char::is_control) {
+        return wrong(format!("the environment variable {variable} holds a line end or another control character"), "remove it: a file that is read into a variable often ends with one");
+    }
     let value = if basic {
         if !secret.contains(':') {
             return wrong(format!("the environment variable {variable} does not hold name:password"), "put a colon between name and password");
@@ -281,7 +284,7 @@ fn authorization(section: &Section<'_>, environment: Environment<'_>) -> Option<
         zeroize::Zeroizing::new(format!("Bearer {}", secret.as_str()))
     };
     let Ok(mut value) = http::HeaderValue::try_from(value.as_str()) else {
-        return wrong(format!("the environment variable {variable} holds a character that no header may have"), "remove line ends and control characters from it");
+        return wrong(format!("the environment variable {variable} holds a character that no header may have"), "use the token as the database gave it");
     };
     value.set_sensitive(true);
     Some(Some(value))

@@ -243,9 +243,11 @@ impl<'a> Node<'a> {
         let found = words.iter().find(|(word, _)| *word == text.value).map(|(_, meaning)| *meaning);
         if found.is_none() {
             let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            // Where there is one word only, the remedy names it already.
+            let choice = names.iter().copied().filter(|_| names.len() > 1);
             self.report.push(
                 Draft::error(&self.span, format!("{} is \"{}\"", self.title, shorten(&text.value)))
-                    .near(&text.value, names.iter().copied())
+                    .near(&text.value, choice)
                     .remedy(format!("write {}", one_of(&names))),
             );
         }
@@ -332,7 +334,9 @@ pub(super) fn one_of(names: &[&str]) -> String {
 
 /// The text, cut where it would fill the line.
 pub(super) fn shorten(text: &str) -> String {
-    let mut short: String = text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // Invisible characters and those that turn the direction of writing would make the message say something else.
+    let hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let mut short: String = text.chars().take(60).map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(60).is_some() {
         short.push('…');
     }

@@ -60,10 +60,10 @@ pub enum Error {
         max: usize,
     },
     /// The request body did not arrive in time.
-    #[error("the body did not arrive within {seconds} s")]
+    #[error("nothing more of the body arrived within {ms} ms")]
     BodyTimeout {
-        /// The limit in seconds.
-        seconds: u64,
+        /// The limit in milliseconds.
+        ms: u128,
     },
     /// The client broke off its body.
     #[error("the body broke off")]

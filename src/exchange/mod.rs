@@ -75,11 +75,11 @@ impl Exchange {
     }
 
     /// Handles one request whose framing `front` has checked.
-    pub async fn handle(self: &Arc<Self>, request: Request<PassBody>, peer: Peer) -> Result<Response<PassBody>, Box<Failure>> {
+    pub async fn handle(self: Arc<Self>, request: Request<PassBody>, peer: Peer) -> Result<Response<PassBody>, Box<Failure>> {
         let state = self.state.load_full();
         let mut context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
         let _counted = self.metrics.begun();
-        match self.steps(&state, &mut context, request, peer).await {
+        match self.steps(state, &mut context, request, peer).await {
             Ok(response) => {
                 self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, response.status().as_u16(), "");
                 Ok(response)
@@ -90,7 +90,7 @@ impl Exchange {
 
     async fn steps(
         self: &Arc<Self>,
-        state: &Arc<State>,
+        state: Arc<State>,
         context: &mut Context,
         request: Request<PassBody>,
         peer: Peer,
@@ -112,22 +112,22 @@ impl Exchange {
             Shape::Outside => {
                 context.route = Some("outside");
                 context.class = Some(RouteClass::Outside);
-                self.pass(state, context, parts, body, peer).await
+                self.pass(&state, context, parts, body, peer).await
             }
             Shape::Neutral { collection } => {
                 context.route = Some("neutral");
                 context.class = Some(RouteClass::Neutral);
                 context.collection = state.collection_name(collection);
-                self.pass(state, context, parts, body, peer).await
+                self.pass(&state, context, parts, body, peer).await
             }
             Shape::Documents(documents) => {
-                context.enter(state, &documents);
+                context.enter(&state, &documents);
                 let started = Instant::now();
-                let session = self.decide(state, context, &documents, &parts.headers, peer)?;
+                let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
-                let outgoing = self.protect(state, context, &session, &documents, body).await?;
-                let response = self.forward(state, parts, outgoing).await?;
+                let outgoing = self.protect(&state, context, &session, &documents, body).await?;
+                let response = self.forward(&state, parts, outgoing).await?;
                 self.reveal(state, context, session, documents, response).await
             }
         }

@@ -36,13 +36,14 @@ struct Reply {
     walker: Walker,
     body: PassBody,
     ended: bool,
+    deadline: tokio::time::Instant,
 }
 
 impl Exchange {
     /// Rewrites the database's reply under the session's grant.
     pub(super) async fn reveal(
         self: &Arc<Self>,
-        state: &Arc<State>,
+        state: Arc<State>,
         context: &Context,
         session: Session,
         documents: Documents,
@@ -60,7 +61,7 @@ impl Exchange {
         let plan = collection.plans.get(documents.reply).ok_or(Error::Internal("no such row set"))?;
         let mut reply = Reply {
             exchange: Arc::clone(self),
-            state: Arc::clone(state),
+            state: Arc::clone(&state),
             context: context.clone(),
             url_id: url_id(&documents)?,
             session,
@@ -68,6 +69,7 @@ impl Exchange {
             status,
             walker: Walker::new(Arc::clone(&plan.map), Rules::reply()),
             ended: body.is_end_stream(),
+            deadline: tokio::time::Instant::now() + state.limits.total_timeout,
             body,
         };
         if reply.ended {
@@ -98,6 +100,28 @@ impl Exchange {
             }
         }
         Ok(Response::from_parts(parts, reply.stream(vec![first])))
+    }
+
+    /// Makes durable what this window shows. A window that shows nothing personal needs no event of its own.
+    async fn record_window(&self, state: &State, context: &Context, tally: &field::Tally, subjects: Vec<RecordId>) -> Result<Option<Recorded>, Error> {
+        if tally.bad > 0 || tally.clear_found > 0 {
+            let code = if tally.bad > 0 { "value-not-authentic" } else { "clear-value-found" };
+            let alarm = audit::Event { code: Some(code.to_owned()), subjects: subjects.clone(), ..context.event(Kind::Alarm) };
+            let _recorded = self.record(alarm).await?;
+            tracing::error!(collection = context.collection.as_ref().map(|name| name.as_str()), code, "stored values are not as they should be");
+        }
+        if tally.shown.iter().all(|(_, level, _)| *level == Level::Absent) {
+            return Ok(None);
+        }
+        let mut event = context.event(Kind::Reveal);
+        event.subjects = subjects;
+        event.shown = tally
+            .shown
+            .iter()
+            .filter(|(_, level, _)| *level != Level::Absent)
+            .filter_map(|(category, level, count)| Some((state.category_name(*category)?, *level, *count)))
+            .collect();
+        Ok(Some(self.record(event).await?))
     }
 }
 
@@ -155,30 +179,8 @@ impl Reply {
         )?;
         self.exchange.metrics.phase(Phase::Reveal, started.elapsed());
         self.exchange.count(&self.state, &collection.field_map.name, &revealed.tally);
-        let recorded = self.record(&revealed.tally, revealed.subjects).await?;
+        let recorded = self.exchange.record_window(&self.state, &self.context, &revealed.tally, revealed.subjects).await?;
         Ok(leave(revealed.bytes, recorded))
-    }
-
-    /// Makes durable what this window shows. A window that shows nothing personal needs no event of its own.
-    async fn record(&self, tally: &field::Tally, subjects: Vec<RecordId>) -> Result<Option<Recorded>, Error> {
-        if tally.bad > 0 || tally.clear_found > 0 {
-            let code = if tally.bad > 0 { "value-not-authentic" } else { "clear-value-found" };
-            let alarm = audit::Event { code: Some(code.to_owned()), subjects: subjects.clone(), ..self.context.event(Kind::Alarm) };
-            self.exchange.record(alarm).await?;
-            tracing::error!(collection = self.context.collection.as_ref().map(|name| name.as_str()), code, "stored values are not as they should be");
-        }
-        if tally.shown.iter().all(|(_, level, _)| *level == Level::Absent) {
-            return Ok(None);
-        }
-        let mut event = self.context.event(Kind::Reveal);
-        event.subjects = subjects;
-        event.shown = tally
-            .shown
-            .iter()
-            .filter(|(_, level, _)| *level != Level::Absent)
-            .filter_map(|(category, level, count)| Some((self.state.category_name(*category)?, *level, *count)))
-            .collect();
-        Ok(Some(self.exchange.record(event).await?))
     }
 
     /// Records how the exchange ended. Not waited for: it shows nothing.
@@ -221,7 +223,8 @@ impl Reply {
                 }
             };
             let broken = frame.is_err();
-            match tokio::time::timeout(wait, sender.send(frame)).await {
+            let patience = (tokio::time::Instant::now() + wait).min(self.deadline);
+            match tokio::time::timeout_at(patience, sender.send(frame)).await {
                 Err(_elapsed) => return Some("client-too-slow"),
                 Ok(Err(_gone)) => return Some("client-gone"),
                 Ok(Ok(())) if broken => return Some("reply-broken-off"),

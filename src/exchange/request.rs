@@ -1,8 +1,8 @@
 //! The way in: a request body is checked whole, protected, recorded; only then does its first byte go upstream (T27).
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 
 use crate::audit::Kind;
 use crate::base::{CallerName, Intent, RecordId};
@@ -86,7 +86,7 @@ impl Exchange {
             .iter()
             .filter_map(|(category, count)| Some((state.category_name(*category)?, *count)))
             .collect();
-        self.record(event).await?;
+        let _recorded = self.record(event).await?;
         Ok(Outgoing::Protected(protected.body))
     }
 
@@ -97,7 +97,7 @@ impl Exchange {
         }
         let mut event = context.event(Kind::Write);
         event.subjects.extend(url_id(documents)?);
-        self.record(event).await?;
+        let _recorded = self.record(event).await?;
         Ok(())
     }
 
@@ -139,19 +139,33 @@ fn row_write(intent: Intent, assign_id: bool) -> Result<RowWrite, Error> {
     Ok(RowWrite { intent, assigned_id })
 }
 
-/// Reads a body whole, within the limits.
-async fn read_whole(body: PassBody, limits: Limits) -> Result<Bytes, Error> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
+/// Reads a body whole, within the limits: of its size, of the wait for each piece, and of the time in all.
+async fn read_whole(mut body: PassBody, limits: Limits) -> Result<Bytes, Error> {
     let max = limits.body_bytes;
     if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
         return Err(Error::BodyTooLarge { max });
     }
-    match tokio::time::timeout(limits.body_timeout, Limited::new(body, max).collect()).await {
-        Err(_elapsed) => Err(Error::BodyTimeout { seconds: limits.body_timeout.as_secs() }),
-        Ok(Err(error)) if error.downcast_ref::<http_body_util::LengthLimitError>().is_some() => Err(Error::BodyTooLarge { max }),
-        Ok(Err(_broken)) => Err(Error::BodyBroken),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    let deadline = tokio::time::Instant::now() + limits.total_timeout;
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while !body.is_end_stream() {
+        let patience = (tokio::time::Instant::now() + limits.body_timeout).min(deadline);
+        let piece = match tokio::time::timeout_at(patience, body.frame()).await {
+            Err(_elapsed) => return Err(Error::BodyTimeout { ms: limits.body_timeout.as_millis() }),
+            Ok(None) => break,
+            Ok(Some(Err(_broken))) => return Err(Error::BodyBroken),
+            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+        };
+        if first.len() + whole.len() + piece.len() > max {
+            return Err(Error::BodyTooLarge { max });
+        }
+        if first.is_empty() && whole.is_empty() {
+            // Most bodies come in one piece and are not copied.
+            first = piece;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            whole.extend_from_slice(&piece);
+        }
     }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }

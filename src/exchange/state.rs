@@ -50,8 +50,10 @@ pub struct Collection {
 pub struct Limits {
     /// Largest request body on a protected collection, in bytes.
     pub body_bytes: usize,
-    /// Longest time a request body may take to arrive.
+    /// Longest wait for the next piece of a request body.
     pub body_timeout: Duration,
+    /// Longest time an exchange may take, from its head to the end of the reply.
+    pub total_timeout: Duration,
     /// Longest time a client may leave a piece of a reply unread.
     pub idle_timeout: Duration,
 }

@@ -160,7 +160,7 @@ impl Walk<'_> {
         self.refusal("nobody known asks for \"delivery\"", &answer, 401, "caller-unknown")?;
         let answer = self.ask("shop", None, Method::GET, "/customers/c-1", None).await?;
         self.refusal("shop has two purposes, declares none", &answer, 403, "purpose-missing")?;
-        let body = r#"{"id":"c-1","name":"Mei Tanaka","phone":"+81355509999","tier":"gold"}"#;
+        let body = r#"{"id":"c-1","phone":"+81355509999","tier":"gold"}"#;
         let answer = self.ask("helpdesk", Some("support"), Method::PUT, "/customers/c-1", Some(body)).await?;
         self.refusal("helpdesk writes a new phone", &answer, 403, "not-writable")?;
         let body = r#"{"id":"c-1","tier":"silver"}"#;
@@ -200,7 +200,8 @@ impl Walk<'_> {
         let filter = audit::Filter { subject: Some(crate::base::RecordId::from_text("c-1").map_err(|error| error.to_string())?), ..Default::default() };
         let mut reveals = Vec::new();
         audit::report(dir, keys, &filter, &mut |entry| {
-            if entry.kind == audit::Kind::Reveal.as_str() {
+            let reader = VIEWS.iter().any(|(caller, ..)| entry.caller.as_deref() == Some(caller));
+            if entry.kind == audit::Kind::Reveal.as_str() && reader {
                 reveals.push(entry.clone());
             }
         })

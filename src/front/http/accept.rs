@@ -4,9 +4,9 @@
 //! ends one exchange, not the process; nothing of one request stays on the connection for the next.
 
 use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -78,8 +78,8 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
         let (exchange, config, drain) = (Arc::clone(&exchange), config.clone(), drain.clone());
         tasks.spawn(async move {
             match stream {
-                Stream::Tcp(stream) => connection(stream, peer, exchange, &config, drain).await,
-                Stream::Unix(stream) => connection(stream, peer, exchange, &config, drain).await,
+                Stream::Tcp(stream) => connection(stream, peer, exchange, config, drain).await,
+                Stream::Unix(stream) => connection(stream, peer, exchange, config, drain).await,
             }
             drop(slot);
         });
@@ -108,7 +108,7 @@ impl Listener {
     }
 }
 
-async fn connection<S>(stream: S, peer: Peer, exchange: Arc<Exchange>, config: &Config, drain: CancellationToken)
+async fn connection<S>(stream: S, peer: Peer, exchange: Arc<Exchange>, config: Config, drain: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -120,7 +120,7 @@ where
         .observed_by(Arc::new(move |reason| metrics.wire_refused(reason.code())));
     let service = service_fn(move |request: Request<Incoming>| {
         let exchange = Arc::clone(&exchange);
-        async move { Ok::<_, Infallible>(answer(&exchange, request, peer).await) }
+        async move { Ok::<_, Infallible>(answer(exchange, request, peer).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -143,10 +143,12 @@ where
     }
 }
 
+type Outcome = Result<Response<PassBody>, Box<Failure>>;
+
 /// One request, one answer; also after a panic.
-async fn answer(exchange: &Arc<Exchange>, request: Request<Incoming>, peer: Peer) -> Response<PassBody> {
+async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, peer: Peer) -> Response<PassBody> {
     let request = request.map(|body| body.map_err(|error| Box::new(error).into()).boxed_unsync());
-    let mut handled = Box::pin(exchange.handle(request, peer));
+    let mut handled: Pin<Box<dyn Future<Output = Outcome> + Send>> = Box::pin(Arc::clone(&exchange).handle(request, peer));
     let outcome = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),

@@ -154,6 +154,7 @@ impl<Io> Guard<Io> {
                 Step::Body(bytes) => passed += bytes,
                 Step::Head { bytes, bodiless_reply } => {
                     passed += bytes;
+                    self.head_alarm = None;
                     self.owed = true;
                     self.bodiless = bodiless_reply;
                 }
