@@ -24,6 +24,7 @@ name    = "$.name"
 address = "$.address"
 [collection.guests]
 match   = "/guests/{id}"
+rows    = ["$", "$[*]"]
 subject = "$.host"
 bind    = "subject"
 [collection.guests.field]

@@ -144,9 +144,13 @@ fn serve(file: &std::path::Path, before: &str) -> (Process, std::net::SocketAddr
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).parse().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut listening = || {
+        let line = lines.next().unwrap().unwrap();
+        line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned()
+    };
+    let address = listening().parse().unwrap();
+    assert!(listening().ends_with(" (admin)"));
     (Process(child), address)
 }
 
