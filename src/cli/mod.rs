@@ -1,3 +1,5 @@
 //! The command line: one file per command.
 
+pub mod audit;
+pub mod keys;
 pub mod policy;
