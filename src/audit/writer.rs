@@ -235,14 +235,12 @@ impl Shared {
             let (jobs, closing) = self.next_batch(&mut gap);
             let waited_for = |job: &Job| job.tell.as_ref().is_none_or(|tell| !tell.is_closed());
             let jobs: Vec<Job> = gap.kept.drain(..).chain(jobs).filter(waited_for).collect();
-            let mut first = gap.bodies();
+            let first = gap.bodies();
             let last = closing.then(|| own_body(Kind::Stop, None, None));
             if jobs.is_empty() && first.is_empty() && !closing {
                 continue;
             }
-            first.extend(jobs.iter().flat_map(|job| &job.bodies).cloned());
-            first.extend(last);
-            let outcome = writer.commit(first.iter());
+            let outcome = writer.commit(first.iter().chain(jobs.iter().flat_map(|job| &job.bodies)).chain(&last));
             self.healthy.store(outcome.is_ok(), Ordering::Release);
             match &outcome {
                 Ok(()) => gap = Gap::default(),

@@ -124,14 +124,13 @@ fn t25_one_sync_serves_all_who_wait() {
         // The writer takes the first one and hangs in its sync ...
         let first = log.clone();
         tasks.spawn(async move { first.record(reveal(0)).await.map(|_| ()) });
-        let queued = |count| wait_until(|| log.waiting() == count);
         wait_until(|| faults.hanging.load(Ordering::SeqCst)).await;
         // ... while 400 more come, from several threads.
         for exchange in 1..=400 {
             let log = log.clone();
             tasks.spawn(async move { log.record(reveal(exchange)).await.map(|_| ()) });
         }
-        queued(400).await;
+        wait_until(|| log.waiting() == 400).await;
         faults.gate(true);
         while let Some(task) = tasks.join_next().await {
             task.unwrap().unwrap();
