@@ -798,3 +798,41 @@ fn example_files_are_good() {
     let (out, code) = Folder::with(&text, &policy).check(Format::Text);
     assert_eq!(code, 0, "{out}");
 }
+
+#[test]
+fn a_wrong_name_is_said_once() {
+    let policy = templates::POLICY.replace("purpose.marketing", "purpose.Marketing").replace("\"marketing\"", "\"Marketing\"");
+    let findings = Folder::with(&service(), &policy).load().unwrap_err();
+    assert_eq!(findings.len(), 1, "{findings}");
+    let policy = templates::POLICY.replace("phone ", "Phone ");
+    let service = service().replace("phone   = \"$.phone\"", "phone = { at = \"$.phone\", category = \"Phone\" }");
+    let findings = Folder::with(&service, &policy).load().unwrap_err();
+    assert!(findings.iter().all(|finding| finding.message.contains("\"Phone\"")), "{findings}");
+    let service = self::service().replace("caller.mailer", "caller.Mailer");
+    let policy = templates::POLICY.replace("\"mailer\"", "\"Mailer\"");
+    let findings = Folder::with(&service, &policy).load().unwrap_err();
+    assert_eq!(findings.len(), 1, "{findings}");
+}
+
+#[test]
+fn nothing_is_refused_in_silence() {
+    for (from, to) in [
+        ("kek  = { provider = \"file\", path = \"keys/kek\" }", "kek = {}"),
+        ("kek  = { provider = \"file\", path = \"keys/kek\" }", "kek = { path = \"keys/kek\" }"),
+        ("[audit]\n", "[audit]\n[limits]\n"),
+        ("controller = \"example-shop\"", "controller = 1979-05-27"),
+    ] {
+        let text = service();
+        assert!(text.contains(from), "{from}");
+        match Folder::with(&text.replacen(from, to, 1), templates::POLICY).load() {
+            Ok(_) => panic!("{to} passed"),
+            Err(findings) => assert!(
+                !findings.to_string().contains("failed to say why") && findings.errors() == findings.len(),
+                "{to}: {findings}"
+            ),
+        }
+    }
+    let none = service().split("[caller.shop]").next().unwrap().to_owned() + "[caller]\n[collection]\n";
+    let findings = Folder::with(&none, "policy = { id = \"p\", version = 1 }\n[category]\n[purpose]\n").load().unwrap_err();
+    assert_eq!(findings.errors(), 2, "{findings}");
+}

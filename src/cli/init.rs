@@ -124,8 +124,11 @@ fn write_new(path: &Path, text: &str) -> Result<(), InitError> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => InitError::Exists(path.to_owned()),
-        _ => InitError::Write { path: path.to_owned(), error },
+    write().map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            InitError::Exists(path.to_owned())
+        } else {
+            InitError::Write { path: path.to_owned(), error }
+        }
     })
 }

@@ -30,6 +30,12 @@ pub(super) fn read(root: &Section<'_>, over_unix: bool) -> Written {
     };
     let report = root.report();
     written.known = true;
+    if table.entries().is_empty() {
+        report.push(
+            Draft::error(&table.span, "there is no caller, so nobody could ask for anything")
+                .remedy("run `sudare caller add NAME` and paste the lines it prints"),
+        );
+    }
     for (name, node) in table.entries() {
         let named = check_name(report, &name, "a caller");
         written.names.push(name.clone());

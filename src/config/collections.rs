@@ -96,7 +96,7 @@ pub(super) fn read(root: &Section<'_>, dialect: Option<DialectName>) -> Vec<Writ
         }
         written.push(collection);
     }
-    if written.is_empty() && !root.report().has_errors() {
+    if table.entries().is_empty() {
         root.report()
             .push(Draft::error(&table.span, "there is no collection, so nothing is protected").remedy(format!("add {example}")));
     }

@@ -126,12 +126,11 @@ fn read_categories(root: &Section<'_>, written: &mut Written) {
     let report = root.report();
     written.categories_known = true;
     for (name, node) in table.entries() {
-        let named = check_name(report, &name, "a category");
+        check_name(report, &name, "a category");
         let entry = node.table_named(format!("category `{}`", shorten(&name.value)));
         let spec = entry.as_ref().map(|entry| read_category(entry, &name));
-        let (category, spec) = spec.unwrap_or_else(|| {
-            (Category { nature: Nature::Identifying, mask: None, generalise: None, says_generalise: true }, None)
-        });
+        let unknown = Category { nature: Nature::Identifying, mask: None, generalise: None, says_generalise: true };
+        let (category, spec) = spec.unwrap_or((unknown, None));
         written.categories.insert(name.value.clone(), category);
         // A category with a mistake still exists, so that its name is not reported again wherever it is used.
         if spec.is_none() {
@@ -146,9 +145,7 @@ fn read_categories(root: &Section<'_>, written: &mut Written) {
             generalise: None,
             clauses: Vec::new(),
         });
-        if named {
-            written.spec.categories.push(spec);
-        }
+        written.spec.categories.push(spec);
     }
 }
 
@@ -187,7 +184,7 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
     let report = root.report();
     written.purposes_known = true;
     for (name, node) in table.entries() {
-        let named = check_name(report, &name, "a purpose");
+        check_name(report, &name, "a purpose");
         let title = format!("[purpose.{}]", shorten(&name.value));
         let entry = node.table_named(title);
         written.purposes.push(name.clone());
@@ -225,21 +222,19 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
         entry.finish();
         let line_of = |node: &Option<Node<'_>>| node.as_ref().map_or(0, |node| line(report, &node.span));
         written.reveals.extend(reveals(&format!("purpose \"{}\"", shorten(&name.value)), levels.each));
-        if named {
-            written.spec.purposes.push(PurposeSpec {
-                name: PurposeName::new(&name.value),
-                line: at,
-                dpv: dpv.map(|dpv| dpv.value),
-                basis: basis.map(|basis| basis.value),
-                callers: callers.iter().map(|caller| CallerName::new(&caller.value)).collect(),
-                reveal: levels.list,
-                reveal_line: line_of(&reveal_node),
-                writes,
-                writes_line: line_of(&writes_node),
-                delete,
-                clauses,
-            });
-        }
+        written.spec.purposes.push(PurposeSpec {
+            name: PurposeName::new(&name.value),
+            line: at,
+            dpv: dpv.map(|dpv| dpv.value),
+            basis: basis.map(|basis| basis.value),
+            callers: callers.iter().map(|caller| CallerName::new(&caller.value)).collect(),
+            reveal: levels.list,
+            reveal_line: line_of(&reveal_node),
+            writes,
+            writes_line: line_of(&writes_node),
+            delete,
+            clauses,
+        });
         written.callers.extend(callers);
     }
 }

@@ -380,8 +380,7 @@ fn brackets(line: &str, offset: usize, open: &mut Vec<(usize, char)>) {
                 escaped = true;
                 continue;
             }
-            (Some(mark), _) if mark == c && !escaped => quote = None,
-            (Some(_), _) => {}
+            (Some(mark), _) => quote = Some(mark).filter(|_| mark != c || escaped),
             (None, '"' | '\'') => quote = Some(c),
             (None, '#') => return,
             (None, '{' | '[') => open.push((offset + at, c)),

@@ -52,12 +52,17 @@ pub(super) struct Node<'a> {
 impl<'a> Section<'a> {
     /// The top level of a file.
     pub(super) fn root(table: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
+        Self::new(ROOT.to_owned(), 0..0, table, report)
+    }
+
+    fn new(title: String, span: Range<usize>, table: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
+        let asked = RefCell::default();
         Self {
-            title: ROOT.to_owned(),
-            span: 0..0,
+            title,
+            span,
             table,
             report,
-            asked: RefCell::default(),
+            asked,
             later: RefCell::default(),
             missing: RefCell::default(),
             unknown: Cell::default(),
@@ -198,7 +203,12 @@ impl<'a> Node<'a> {
                 None
             }
             DeValue::String(text) => Some(Text { value: text.to_string(), span: self.span.clone() }),
-            _ => self.wrong_type("text", "put it in quotation marks: \"…\""),
+            DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => self.wrong_type("text", "put it in quotation marks: \"…\""),
         }
     }
 
@@ -224,10 +234,11 @@ impl<'a> Node<'a> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
-        match self.value {
-            DeValue::Boolean(value) => Some(*value),
-            _ => self.wrong_type("true or false", "write true or false, without quotation marks"),
+        let value = self.value.as_bool();
+        if value.is_none() {
+            return self.wrong_type("true or false", "write true or false, without quotation marks");
         }
+        value
     }
 
     /// A whole number in `range`; `unit` completes the finding and may be empty.
@@ -269,22 +280,10 @@ impl<'a> Node<'a> {
 
     /// A table.
     pub(super) fn table(&self) -> Option<Section<'a>> {
-        match self.value {
-            DeValue::Table(table) => {
-                let title = self.table_title();
-                Some(Section {
-                    title,
-                    span: self.span.clone(),
-                    table,
-                    report: self.report,
-                    asked: RefCell::default(),
-                    later: RefCell::default(),
-                    missing: RefCell::default(),
-                    unknown: Cell::default(),
-                })
-            }
-            _ => self.wrong_type("a table", "write { name = value, … }, or a header [name] with lines below it"),
-        }
+        let DeValue::Table(table) = self.value else {
+            return self.wrong_type("a table", "write { name = value, … }, or a header [name] with lines below it");
+        };
+        Some(Section::new(self.table_title(), self.span.clone(), table, self.report))
     }
 
     /// A table with the title it should have in findings.
@@ -301,10 +300,8 @@ impl<'a> Node<'a> {
 
     /// A list.
     pub(super) fn items(&self, example: &str) -> Option<Vec<Node<'a>>> {
-        match self.value {
-            DeValue::Array(items) => Some(self.nodes(items)),
-            _ => self.wrong_type("a list", &format!("write {example}")),
-        }
+        let DeValue::Array(items) = self.value else { return self.wrong_type("a list", &format!("write {example}")) };
+        Some(self.nodes(items))
     }
 
     /// Reports that the value has another type than it should. Always `None`, for the caller to return.
