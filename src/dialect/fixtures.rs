@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 
 use super::*;
+use crate::document::{self, Map, Role, RowFacts, Rules, Scope};
 
 pub(super) fn selector(text: &str) -> Selector {
     Selector::parse(text).unwrap()
@@ -95,4 +96,32 @@ pub(super) fn classified(dialect: &dyn Dialect, method: &str, target: &str) -> O
     let uri: http::Uri = target.parse().ok()?;
     let target = canonical_target(&method, &uri).ok()?;
     Some(dialect.classify(Head { method: &method, path: target.path, query: target.query, headers: &HeaderMap::new() }))
+}
+
+/// Walks a body by a row set as `field` does: what the dialect peeks at, the `id` of each row, and how many values of `$.name` it has.
+pub(super) fn walked<'b>(set: &RowSet, id: &str, body: &'b str) -> (BodyFacts<'b>, usize) {
+    let target = |selector: &Selector, role, scope| document::Target { selector: selector.clone(), role, scope };
+    let peeks = set.row_peeks.len();
+    let mut targets: Vec<_> = set.row_peeks.iter().map(|peek| target(peek, Role::Peek, Scope::Row)).collect();
+    targets.extend(set.body_peeks.iter().map(|peek| target(peek, Role::Peek, Scope::Body)));
+    let with_bodies = targets.len();
+    targets.push(target(&selector(id), Role::Peek, Scope::Row));
+    targets.push(target(&selector("$.name"), Role::Value, Scope::Row));
+    let map = Map::compile(&set.rows, &targets).unwrap();
+    let layout = document::walk(&map, Rules::request(), body.as_bytes()).unwrap();
+    let mut facts = BodyFacts::default();
+    facts.rows.resize_with(layout.rows.len(), RowFacts::default);
+    let mut names = 0;
+    for found in layout.found.iter().filter(|found| !found.misfit) {
+        let text = &body.as_bytes()[found.value.clone()];
+        let at = usize::from(found.target);
+        let row = found.row.map(|row| &mut facts.rows[usize::try_from(row).unwrap()]);
+        match row {
+            Some(row) if at < peeks => row.peeks.push((at, text)),
+            Some(row) if at == with_bodies => row.id = Some(text),
+            Some(_) => names += 1,
+            None => facts.body.push((at - peeks, text)),
+        }
+    }
+    (facts, names)
 }

@@ -23,8 +23,10 @@ pub(super) struct Names {
     /// Of all open objects, outermost first: fingerprint and spot of each name.
     prints: Vec<u32>,
     spots: Vec<Spot>,
-    /// Where in those lists each open object starts.
-    starts: Vec<usize>,
+    /// Where in those lists each open object starts, and of each object around the innermost its `mask`.
+    starts: Vec<(usize, u64)>,
+    /// One bit for each fingerprint in the innermost object; see [`bit_of`].
+    mask: u64,
     /// The spots before this one are in `kept`, unescaped; the others are in the buffer.
     kept_spots: usize,
     kept: Vec<u8>,
@@ -38,7 +40,7 @@ impl Names {
     /// An object begins.
     #[inline]
     pub(super) fn open(&mut self) {
-        self.starts.push(self.prints.len());
+        self.starts.push((self.prints.len(), std::mem::take(&mut self.mask)));
     }
 
     /// The innermost object ends.
@@ -47,7 +49,8 @@ impl Names {
         if self.large.last().is_some_and(|(level, _)| *level == self.starts.len()) {
             self.spare = self.large.pop().map(|(_, set)| set).filter(|set| set.capacity() <= REUSED_PLACES);
         }
-        let start = self.starts.pop().unwrap_or(0);
+        let (start, mask) = self.starts.pop().unwrap_or_default();
+        self.mask = mask;
         self.prints.truncate(start);
         self.spots.truncate(start);
         if self.kept_spots > start {
@@ -60,13 +63,9 @@ impl Names {
     /// False if the object has that name already.
     #[inline]
     pub(super) fn add(&mut self, buf: &[u8], name: &[u8], print: u32, spot: Spot) -> bool {
-        let start = self.starts.last().copied().unwrap_or(0);
-        let before = self.prints.get(start..).unwrap_or_default();
-        let fresh = if before.len() < SMALL {
-            !before.contains(&print) || !self.stands_in(start, buf, name, print)
-        } else {
-            self.add_large(buf, name, start)
-        };
+        let bit = bit_of(print);
+        let fresh = self.mask & bit == 0 || self.is_fresh(buf, name, print);
+        self.mask |= bit;
         self.prints.push(print);
         self.spots.push(spot);
         fresh
@@ -91,10 +90,15 @@ impl Names {
         self.kept.len() + self.kept_spots * std::mem::size_of::<Spot>()
     }
 
-    #[cold]
-    fn stands_in(&self, start: usize, buf: &[u8], name: &[u8], print: u32) -> bool {
-        let alike = self.prints.iter().enumerate().skip(start).filter(|(_, other)| **other == print);
-        alike.map(|(i, _)| i).any(|i| *self.text(i, buf) == *name)
+    #[inline(never)]
+    fn is_fresh(&mut self, buf: &[u8], name: &[u8], print: u32) -> bool {
+        let (start, _) = self.starts.last().copied().unwrap_or_default();
+        let before = self.prints.get(start..).unwrap_or_default();
+        if before.len() >= SMALL {
+            return self.add_large(buf, name, start);
+        }
+        !before.contains(&print)
+            || !(start..self.prints.len()).any(|i| self.prints.get(i) == Some(&print) && *self.text(i, buf) == *name)
     }
 
     fn add_large(&mut self, buf: &[u8], name: &[u8], start: usize) -> bool {
@@ -104,6 +108,8 @@ impl Names {
             Some((its, set)) if its == level => set,
             other => {
                 self.large.extend(other);
+                // From now on every name of the object must come here.
+                self.mask = u64::MAX;
                 let mut set = self.spare.take().unwrap_or_default();
                 set.clear();
                 set.extend((start..self.spots.len()).map(|i| (hasher.hash_one(&*self.text(i, buf)), i)));
@@ -130,6 +136,12 @@ fn unescaped(raw: &[u8]) -> Cow<'_, [u8]> {
         return Cow::Borrowed(raw);
     }
     unescape_inner(raw).map_or(Cow::Borrowed(raw), |text| Cow::Owned(text.into_bytes()))
+}
+
+/// The bit of a mask that stands for a fingerprint. A mask without it is one of names that are all different from this one.
+#[inline]
+pub(super) fn bit_of(print: u32) -> u64 {
+    1 << (print & 63)
 }
 
 /// A quick number for a name; equal names have equal ones. Not secret and not collision-free.

@@ -40,7 +40,7 @@ const HIGH: u64 = ONES << 7;
 
 /// Marks (in the high bit of its byte) the first quote, backslash or control character of eight bytes. Bytes after the first mark may be
 /// marked wrongly, because of the borrow.
-#[inline]
+#[inline(always)]
 fn stops(word: u64) -> u64 {
     let control = word.wrapping_sub(ONES * 0x20) & !word;
     let quote = word ^ (ONES * 0x22);
@@ -49,7 +49,7 @@ fn stops(word: u64) -> u64 {
 }
 
 /// The first quote, backslash or control character at or after `at`, or the end. Gathers the bytes passed over into `seen`.
-#[inline]
+#[inline(always)]
 fn plain_until(buf: &[u8], mut at: usize, seen: &mut u64) -> usize {
     while let Some(chunk) = buf.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*chunk);
@@ -74,7 +74,7 @@ fn plain_until(buf: &[u8], mut at: usize, seen: &mut u64) -> usize {
 }
 
 /// Reads the string whose opening quote stands at `quote`.
-#[inline]
+#[inline(always)]
 pub(super) fn string(buf: &[u8], quote: usize, resume: &mut Resume) -> Result<Option<usize>, Fault> {
     if resume.at == 0 {
         let mut seen = 0;
@@ -181,6 +181,21 @@ const SURELY_FINITE_BYTES: usize = 200;
 /// Reads the number that starts at `start`. A number ends where the next token starts, or where the input ends (`ended`).
 #[inline]
 pub(super) fn number(buf: &[u8], start: usize, ended: bool, resume: &mut Resume) -> Result<Option<usize>, Fault> {
+    if resume.at == 0 && matches!(buf.get(start), Some(b'1'..=b'9')) {
+        // Most numbers are positive, without exponent, and all there.
+        let mut at = digits_until(buf, start + 1);
+        if buf.get(at) == Some(&b'.') && buf.get(at + 1).is_some_and(u8::is_ascii_digit) {
+            at = digits_until(buf, at + 2);
+        }
+        if at - start <= SURELY_FINITE_BYTES && !matches!(buf.get(at), None | Some(b'.' | b'e' | b'E')) {
+            return Ok(Some(at));
+        }
+    }
+    any_number(buf, start, ended, resume)
+}
+
+#[inline(never)]
+fn any_number(buf: &[u8], start: usize, ended: bool, resume: &mut Resume) -> Result<Option<usize>, Fault> {
     let (mut at, mut phase) = if resume.at == 0 { (start, Phase::Start) } else { (resume.at, resume.phase) };
     loop {
         let Some(byte) = buf.get(at) else {
@@ -247,9 +262,11 @@ fn finite(text: &[u8]) -> bool {
 #[inline]
 pub(super) fn word(buf: &[u8], at: usize, word: &'static str) -> Result<Option<usize>, Fault> {
     let have = buf.get(at..).unwrap_or_default();
+    if have.starts_with(word.as_bytes()) {
+        return Ok(Some(at + word.len()));
+    }
     match have.iter().zip(word.bytes()).position(|(a, b)| *a != b) {
         Some(wrong) => Err(Fault::Syntax { at: at + wrong, expected: "true, false or null" }),
-        None if have.len() < word.len() => Ok(None),
-        None => Ok(Some(at + word.len())),
+        None => Ok(None),
     }
 }

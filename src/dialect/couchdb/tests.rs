@@ -1,7 +1,7 @@
 use http::HeaderMap;
 use proptest::prelude::*;
 
-use super::super::fixtures::{ask, brief, classified, disguised, documents, refusal, route};
+use super::super::fixtures::{ask, brief, classified, disguised, documents, refusal, route, walked};
 use super::*;
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
@@ -398,6 +398,77 @@ fn row_sets_are_where_couchdb_puts_documents() {
     assert_eq!(of("POST /customers/_all_docs").0, Some(list(&[])));
     assert_eq!(of("POST /customers/_bulk_get"), (Some(list(&[])), list(&["$.results[*].docs[*].ok"])));
     assert_eq!(of("DELETE /customers"), (None, list(&[])));
+}
+
+/// A whole request body as it comes from the wire: its intents, or the code it is refused with.
+fn judged_body(request: &str, body: &str) -> Result<String, RefusedCode> {
+    let couch = couch();
+    let documents = documents(ask(&couch, request, JSON));
+    let (RequestBody::Plain { row_set } | RequestBody::Documents { row_set }) = documents.request else {
+        panic!("{request} takes no body")
+    };
+    let (facts, _) = walked(&couch.row_sets(0)[row_set], "$._id", body);
+    let intents = couch.judge(&documents, &facts).map_err(|refused| refused.code)?;
+    Ok(intents
+        .iter()
+        .map(|row| format!("{:?}{}", row.intent, if row.assign_id { "+id" } else { "" }))
+        .collect::<Vec<_>>()
+        .join(" "))
+}
+
+#[test]
+fn t5_whole_bodies_are_judged_by_what_the_walker_finds() {
+    for (request, body, expected) in [
+        ("PUT /customers/c-1", r#"{"name":"x"}"#, Ok("Create")),
+        ("PUT /customers/c-1", r#"{"_rev":"1-a","name":"x"}"#, Ok("Replace")),
+        ("PUT /customers/c-1", r#"{"_r\u0065v":"1-a","_delet\u0065d":true}"#, Ok("Delete")),
+        ("PUT /customers/c-1", "{}", Ok("Create")),
+        ("PUT /customers/c-1", r#"[{"name":"x"}]"#, Err(RefusedCode::Malformed)),
+        ("PUT /customers/c-1", "null", Err(RefusedCode::Malformed)),
+        ("POST /customers", r#"{"name":"x"}"#, Ok("Create+id")),
+        ("POST /customers", r#"{"_id":"_design/x","views":{}}"#, Err(RefusedCode::Route)),
+        ("POST /customers", r#"{"_attachments":{"a":{"data":"eA=="}}}"#, Err(RefusedCode::Route)),
+        (
+            "POST /customers/_bulk_docs",
+            r#"{"docs":[{"name":"x"},{"_id":"a"},{"_id":"b","_rev":"1-a","docs":[{"name":"y"}]},{"_id":"c","_rev":"1-a","_deleted":true}],"new_edits":true}"#,
+            Ok("Create+id Create Replace Delete"),
+        ),
+        ("POST /customers/_bulk_docs", r#"{"docs":[{"_id":"a"}],"new_edits":false}"#, Err(RefusedCode::Route)),
+        ("POST /customers/_bulk_docs", r#"{"new_edits":true,"docs":[{"_id":"a"},{"_id":"_local/x"}]}"#, Err(RefusedCode::Route)),
+        ("POST /customers/_bulk_docs", r#"{"docs":{"_id":"a"}}"#, Err(RefusedCode::Malformed)),
+        ("POST /customers/_bulk_docs", r#"[{"_id":"a"}]"#, Err(RefusedCode::Malformed)),
+        ("POST /customers/_bulk_docs", r#"{"docs":[]}"#, Err(RefusedCode::Malformed)),
+        ("POST /customers/_all_docs", r#"{"keys":["a","b"]}"#, Ok("")),
+        ("POST /customers/_all_docs", r#"{"queries":[{"keys":["a"]}]}"#, Err(RefusedCode::Route)),
+        ("POST /customers/_bulk_get", r#"{"docs":[{"id":"a","rev":"1-a"}]}"#, Ok("")),
+    ] {
+        assert_eq!(judged_body(request, body), expected.map(str::to_string), "{request} {body}");
+    }
+}
+
+#[test]
+fn protected_members_of_every_reply_are_found() {
+    let couch = couch();
+    for (request, body, expected) in [
+        ("GET /customers/c-1", r#"{"_id":"c-1","_rev":"1-a","name":"x"}"#, 1),
+        (
+            "GET /customers/_all_docs",
+            r#"{"total_rows":3,"offset":0,"rows":[{"id":"a","key":"a","value":{"rev":"1-a"},"doc":{"_id":"a","name":"x"}},{"key":"b","error":"not_found"},{"id":"c","key":"c","value":{"rev":"2-b","deleted":true},"doc":null}]}"#,
+            1,
+        ),
+        ("POST /customers/_all_docs", r#"{"rows":[{"doc":{"name":"x"}},{"doc":{"name":"y"}}]}"#, 2),
+        ("POST /customers/_all_docs", r#"{"results":[{"rows":[{"doc":{"name":"x"}}]},{"rows":[{"doc":{"name":"y"}}]}]}"#, 2),
+        (
+            "POST /customers/_bulk_get",
+            r#"{"results":[{"id":"a","docs":[{"ok":{"_id":"a","name":"x"}},{"ok":{"_id":"a","name":"y"}}]},{"id":"b","docs":[{"error":{"id":"b","error":"not_found"}}]}]}"#,
+            2,
+        ),
+        ("POST /customers", r#"{"ok":true,"id":"a","rev":"1-a"}"#, 0),
+    ] {
+        let documents = documents(ask(&couch, request, JSON));
+        let (_, names) = walked(&couch.row_sets(0)[documents.reply], "$._id", body);
+        assert_eq!(names, expected, "{request} {body}");
+    }
 }
 
 #[test]

@@ -288,7 +288,7 @@ fn is_odd(plan: &Plan, v: &Visit<'_>, candidates: &[(At, u16)]) -> bool {
     let kind = v.json.kind();
     let next = |r: &usize| plan.rows[*r].steps().get(v.at.len());
     let at_row = v.rows.iter().any(|r| next(r).is_none());
-    let fits = v.rows.iter().filter_map(next).any(|step| kind == if step.into_object() { Kind::Object } else { Kind::Array });
+    let fits = v.rows.iter().filter_map(next).any(|step| kind == if step.is_into_object() { Kind::Object } else { Kind::Array });
     let in_candidate = candidates.iter().any(|(at, _)| v.at.starts_with(at) && v.at.len() > at.len());
     kind != Kind::Null && !fits && if at_row { kind != Kind::Object } else { !v.rows.is_empty() && !in_candidate }
 }
@@ -360,7 +360,7 @@ fn hits(plan: &Plan, visits: &[Visit<'_>], candidates: &[(At, u16)]) -> Vec<Hit>
             for (slot, d) in wildcards.iter_mut().zip(own) {
                 *slot = u32::try_from(v.at[d]).unwrap();
             }
-            let element = depth > 0 && !steps[depth - 1].into_object();
+            let element = depth > 0 && !steps[depth - 1].is_into_object();
             let is_row = path.0.is_some() && row == depth;
             let peek = plan.targets[path.1].role == Role::Peek;
             let by_position = is_row || (element && (misfit || peek || matches!(steps[depth - 1], Step::Element(_))));
@@ -393,7 +393,7 @@ fn hits(plan: &Plan, visits: &[Visit<'_>], candidates: &[(At, u16)]) -> Vec<Hit>
             .collect();
         let is_row = candidates.iter().any(|(at, _)| *at == v.at);
         let kind = v.json.kind();
-        let wants = |step: &Step| if step.into_object() { Kind::Object } else { Kind::Array };
+        let wants = |step: &Step| if step.is_into_object() { Kind::Object } else { Kind::Array };
         let row_fits = v.rows.iter().filter_map(|r| plan.rows[*r].steps().get(depth)).any(|step| wants(step) == kind);
         let value_fits = on.iter().any(|path| wants(full_path(plan, path).1[depth]) == kind);
         if kind != Kind::Null

@@ -246,7 +246,7 @@ fn edited(tree: &Json, edits: &[(At, Option<Json>)]) -> Json {
 }
 
 proptest! {
-    #![proptest_config(cases(3000))]
+    #![proptest_config(cases(1000))]
 
     #[test]
     fn t7_what_serde_json_accepts_and_nothing_else(json in json(), style in any::<[u8; 16]>(), damages in prop::collection::vec(damage(), 0..4)) {
@@ -321,7 +321,9 @@ proptest! {
                     prop_assert_eq!(&bytes, &body);
                     prop_assert_eq!(&all, layout);
                     for Window { bytes, layout } in &windows {
-                        prop_assert!(!bytes.is_empty() && (flush || layout.rows.len() <= window_rows));
+                        // A found value of the body may hold many rows and stays whole.
+                        let whole = flush || plan.targets.iter().any(|target| target.scope == Scope::Body);
+                        prop_assert!(!bytes.is_empty() && (whole || layout.rows.len() <= window_rows));
                     }
                 }
                 (Err(a), Err(b)) => prop_assert_eq!(a, &b),

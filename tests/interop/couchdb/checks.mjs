@@ -34,12 +34,12 @@ export class Checks {
   }
 }
 
-// What a client library reports of a failure. `reason` is kept only where it is the database's own.
+// What a client library reports of a failure, less the request, which it keeps beside it.
 export async function failure (promise) {
   try {
     await promise
   } catch (error) {
-    return { status: error.statusCode, error: error.error, reason: error.reason, type: error.type, text: JSON.stringify(error) + error.message }
+    return { status: error.statusCode, error: error.error, reason: error.reason, type: error.type, text: JSON.stringify([error.statusCode, error.error, error.reason, error.type, error.message]) }
   }
   throw new Error('this should have failed, and did not')
 }

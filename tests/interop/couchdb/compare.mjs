@@ -19,7 +19,8 @@ for (const result of straight) {
     console.log(`  NEW FAILURE  ${key(result)}: ${same ? same.why : 'did not run'}`)
   } else if (JSON.stringify(same.seen) !== JSON.stringify(result.seen)) {
     failures += 1
-    console.log(`  DIFFERENT  ${key(result)}\n    straight  ${JSON.stringify(result.seen)}\n    through   ${JSON.stringify(same.seen)}`)
+    const [before, now] = [result, same].map(({ seen }) => JSON.stringify(seen).slice(0, 400))
+    console.log(`  DIFFERENT  ${key(result)}\n    straight  ${before}\n    through   ${now}`)
   }
 }
 if (compared === 0) {

@@ -126,22 +126,22 @@ await check('refusals', 'routes that are not mapped', async () => {
   const server = nano({ url, headers: identity('shop', 'registration') })
   const doc = { _id: 'r-1', name: text }
   const requests = {
-    'a search': shop.find({ selector: { name: text } }),
-    'an index': shop.createIndex({ index: { fields: ['name'] } }),
-    'a view': shop.insert({ views: {}, note: text }, '_design/r'),
-    'a design document in a batch': shop.bulk({ docs: [{ _id: '_design/r', note: text }] }),
-    'a local document': shop.insert({ name: text }, '_local/r'),
-    'an attachment': shop.attachment.insert('r-1', 'a.txt', text, 'text/plain'),
-    'an attachment inside': shop.insert({ _id: 'r-1', _attachments: { a: { content_type: 'text/plain', data: Buffer.from(text).toString('base64') } } }),
-    'a revision made elsewhere': shop.bulk({ docs: [{ ...doc, _rev: '1-00000000000000000000000000000001' }], new_edits: false }),
-    changes: shop.changes({ include_docs: true }),
-    'all revisions': shop.get(id, { open_revs: 'all' }),
-    purging: server.request({ db: 'customers', path: '_purge', method: 'POST', body: { [id]: [] } }),
-    replication: server.request({ path: '_replicate', method: 'POST', body: { source: 'products', target: 'customers' } }),
-    'another spelling': server.request({ db: 'Customers', method: 'POST', body: doc })
+    'a search': () => shop.find({ selector: { name: text } }),
+    'an index': () => shop.createIndex({ index: { fields: ['name'] } }),
+    'a view': () => shop.insert({ views: {}, note: text }, '_design/r'),
+    'a design document in a batch': () => shop.bulk({ docs: [{ _id: '_design/r', note: text }] }),
+    'a local document': () => shop.insert({ name: text }, '_local/r'),
+    'an attachment': () => shop.attachment.insert('r-1', 'a.txt', text, 'text/plain'),
+    'an attachment inside': () => shop.insert({ _id: 'r-1', _attachments: { a: { content_type: 'text/plain', data: Buffer.from(text).toString('base64') } } }),
+    'a revision made elsewhere': () => shop.bulk({ docs: [{ ...doc, _rev: '1-00000000000000000000000000000001' }], new_edits: false }),
+    changes: () => shop.changes({ include_docs: true }),
+    'all revisions': () => shop.get(id, { open_revs: 'all' }),
+    purging: () => server.request({ db: 'customers', path: '_purge', method: 'POST', body: { [id]: [] } }),
+    replication: () => server.request({ path: '_replicate', method: 'POST', body: { source: 'products', target: 'customers' } }),
+    'another spelling': () => server.request({ db: 'Customers', method: 'POST', body: doc })
   }
   for (const [what, request] of Object.entries(requests)) {
-    await refused(request, 403, 'forbidden', 'route-refused').catch(error => { throw new Error(`${what}: ${error.message}`) })
+    await refused(request(), 403, 'forbidden', 'route-refused').catch(error => { throw new Error(`${what}: ${error.message}`) })
   }
 })
 await check('refusals', 'bodies that are not plain JSON', async () => {
