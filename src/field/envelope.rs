@@ -196,3 +196,6 @@ pub fn open_envelope(
     let row = key.xaes.row_key(&payload.prefix);
     payload.open(&row, Context::new(place, bind).aad(envelope.kid, id, &mut aad)).map(<[u8]>::to_vec)
 }
+
+#[cfg(test)]
+mod tests;
