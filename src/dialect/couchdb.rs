@@ -448,11 +448,15 @@ fn check_options(body: &[u8]) -> Result<(), String> {
             ("queries", _) => return Err("several queries in one request are not mapped; send them one by one".to_owned()),
             ("attachments", Value::Bool(false)) => true,
             ("attachments", _) => {
-                return Err("attachments are not protected, so they are not served from a protected database; leave it out".to_owned());
+                return Err(
+                    "attachments are not protected, so they are not served from a protected database; leave it out".to_owned()
+                );
             }
             ("keys", Value::Array(keys)) => keys.iter().all(Value::is_string),
             ("docs", Value::Array(docs)) => docs.iter().all(is_revision_of_a_document),
-            (name, value) => ALL_DOCS.contains(&name) && (value.is_string() || value.is_number() || value.is_boolean() || value.is_null()),
+            (name, value) => {
+                ALL_DOCS.contains(&name) && (value.is_string() || value.is_number() || value.is_boolean() || value.is_null())
+            }
         };
         if !fits {
             return Err("the body may hold only ids, revisions and options of this route; leave everything else out".to_owned());

@@ -266,7 +266,8 @@ fn row(id: Option<&'static str>, peeks: &[(usize, &'static str)]) -> RowFacts<'s
 /// One document by this request; `Ok((intent, assign_id))` or the code.
 fn judged(request: &str, row: RowFacts<'static>) -> Result<(Intent, bool), RefusedCode> {
     let documents = documents(ask(&couch(), request, JSON));
-    let intents = couch().judge(&documents, &BodyFacts { rows: vec![row], ..BodyFacts::default() }).map_err(|refused| refused.code)?;
+    let intents =
+        couch().judge(&documents, &BodyFacts { rows: vec![row], ..BodyFacts::default() }).map_err(|refused| refused.code)?;
     assert_eq!(intents.len(), 1);
     Ok((intents[0].intent, intents[0].assign_id))
 }
