@@ -195,7 +195,7 @@ fn t25_a_disk_that_hangs_means_no_answer_and_unhealthy() {
         assert!(matches!((&a, &b), (Err(AuditError::Timeout(_)), Err(AuditError::Timeout(_)))), "{a:?} {b:?}");
         assert!(!log.healthy());
         faults.gate(true);
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        wait_until(|| log.healthy()).await;
         log.record(reveal(3)).await.unwrap();
         assert!(log.healthy());
         log.close().await;
