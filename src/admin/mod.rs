@@ -90,7 +90,8 @@ where
         let pages = pages.clone();
         async move { Ok::<_, Infallible>(page(&pages, request.method(), request.uri().path()).await) }
     });
-    let served = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).serve_connection(io, service);
+    let served =
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).serve_connection(io, service);
     tokio::select! {
         _ended = served => {}
         () = stop.cancelled() => {}

@@ -34,8 +34,13 @@ pub(super) fn key_versions(keys: &KeyRing) -> impl Iterator<Item = (&'static str
 }
 
 /// Everything one exchange needs to know.
-pub(super) fn state(settings: Settings, keys: Arc<KeyRing>) -> Result<State, StartError> {
-    let upstream = Upstream::new(&settings.upstream)?;
+///
+/// On a reload `before` is the database in use, which is kept if nothing of it changed.
+pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Upstream>) -> Result<State, StartError> {
+    let upstream = match before {
+        Some(before) => before.or_new(&settings.upstream)?,
+        None => Upstream::new(&settings.upstream)?,
+    };
     let collections = settings
         .collections
         .into_iter()

@@ -11,7 +11,9 @@ use crate::{admin, front};
 pub(super) fn front(endpoint: &Endpoint) -> Result<(front::http::accept::Listener, Endpoint), StartError> {
     match endpoint {
         Endpoint::Tcp(_) => tcp(endpoint).map(|(listener, real)| (front::http::accept::Listener::Tcp(listener), real)),
-        Endpoint::Unix(path) => unix(path, endpoint).map(|listener| (front::http::accept::Listener::Unix(listener), endpoint.clone())),
+        Endpoint::Unix(path) => {
+            unix(path, endpoint).map(|listener| (front::http::accept::Listener::Unix(listener), endpoint.clone()))
+        }
     }
 }
 

@@ -134,7 +134,7 @@ pub async fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Run
     metrics.key_versions(build::key_versions(&keys));
     let drain_timeout = settings.limits.drain_timeout;
     let listen = settings.listen.clone();
-    let state = build::state(settings, keys)?;
+    let state = build::state(settings, keys, None)?;
     let upstream = state.upstream.clone();
     let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone()));
 
@@ -206,7 +206,8 @@ impl Running {
         }
         let keys = build::keys(&settings, &self.store)?;
         let versions: Vec<_> = build::key_versions(&keys).collect();
-        self.exchange.replace_state(build::state(settings, keys)?);
+        let state = build::state(settings, keys, Some(&self.exchange.state().upstream))?;
+        self.exchange.replace_state(state);
         self.metrics.key_versions(versions);
         Ok(())
     }

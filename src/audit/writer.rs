@@ -11,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -53,6 +53,8 @@ struct Shared {
 struct Queue {
     jobs: Vec<Job>,
     notes: usize,
+    /// Since when the thread is at a batch.
+    busy_since: Option<Instant>,
     /// Notes that found no room since the last commit.
     dropped: u64,
     /// Set by [`Log::close`]: told when the thread has ended.
@@ -126,11 +128,7 @@ impl Log {
         match tokio::time::timeout(handle.durable_timeout, told).await {
             Ok(Ok(answer)) => answer.map(|()| Recorded(())),
             Ok(Err(_writer_gone)) => Err(AuditError::Closed),
-            Err(_elapsed) => {
-                // A disk that hangs reports nothing; the next batch that succeeds makes the log healthy again.
-                handle.shared.healthy.store(false, Ordering::Release);
-                Err(AuditError::Timeout(handle.durable_timeout))
-            }
+            Err(_elapsed) => Err(AuditError::Timeout(handle.durable_timeout)),
         }
     }
 
@@ -142,9 +140,12 @@ impl Log {
         self.handle.shared.push(job).ok();
     }
 
-    /// True while events can be made durable, for /readyz.
+    /// True while events can be made durable, for /readyz: the last batch was, and none hangs in the disk for longer than
+    /// `durable_timeout`. It comes back by itself when the disk does.
     pub fn healthy(&self) -> bool {
-        self.handle.shared.healthy.load(Ordering::Acquire)
+        let handle = &self.handle;
+        let hangs = || handle.shared.lock().busy_since.is_some_and(|since| since.elapsed() > handle.durable_timeout);
+        handle.shared.healthy.load(Ordering::Acquire) && !hangs()
     }
 
     /// How many wait for the writer to take them.
@@ -235,14 +236,12 @@ impl Shared {
             let (jobs, closing) = self.next_batch(&mut gap);
             let waited_for = |job: &Job| job.tell.as_ref().is_none_or(|tell| !tell.is_closed());
             let jobs: Vec<Job> = gap.kept.drain(..).chain(jobs).filter(waited_for).collect();
-            let mut first = gap.bodies();
+            let first = gap.bodies();
             let last = closing.then(|| own_body(Kind::Stop, None, None));
             if jobs.is_empty() && first.is_empty() && !closing {
                 continue;
             }
-            first.extend(jobs.iter().flat_map(|job| &job.bodies).cloned());
-            first.extend(last);
-            let outcome = writer.commit(first.iter());
+            let outcome = writer.commit(first.iter().chain(jobs.iter().flat_map(|job| &job.bodies)).chain(&last));
             self.healthy.store(outcome.is_ok(), Ordering::Release);
             match &outcome {
                 Ok(()) => gap = Gap::default(),
@@ -268,6 +267,7 @@ impl Shared {
     /// Waits for jobs, for the end, or, while the log is interrupted, for the next try. True if these are the last.
     fn next_batch(&self, gap: &mut Gap) -> (Vec<Job>, bool) {
         let mut queue = self.lock();
+        queue.busy_since = None;
         while queue.jobs.is_empty() && !queue.closed {
             if gap.interrupted {
                 let (again, waited) = self.wake.wait_timeout(queue, RETRY).unwrap_or_else(PoisonError::into_inner);
@@ -281,6 +281,7 @@ impl Shared {
         }
         gap.dropped += std::mem::take(&mut queue.dropped);
         queue.notes = 0;
+        queue.busy_since = Some(Instant::now());
         (std::mem::take(&mut queue.jobs), queue.closed)
     }
 }

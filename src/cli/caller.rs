@@ -17,7 +17,9 @@ pub(super) fn add(name: &str, path: &Path, write: bool, out: &mut dyn Write) -> 
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !valid {
-        return Err(format!("{name:?} is not a caller's name: lower-case letters, digits and -, starting with a letter, at most 64"));
+        return Err(format!(
+            "{name:?} is not a caller's name: lower-case letters, digits and -, starting with a letter, at most 64"
+        ));
     }
     let text = fs::read_to_string(path).ok();
     if text.as_deref().is_some_and(|text| text.lines().any(|line| line.trim() == format!("[caller.{name}]"))) {
@@ -31,10 +33,14 @@ pub(super) fn add(name: &str, path: &Path, write: bool, out: &mut dyn Write) -> 
     print(writeln!(out, "  The application sends this header. It is shown once and stored nowhere.\n"))?;
     if write {
         let Some(text) = text else {
-            return Err(format!("{} cannot be read; run sudare init, or leave --write out and paste the lines yourself:\n{lines}", path.display()));
+            return Err(format!(
+                "{} cannot be read; run sudare init, or leave --write out and paste the lines yourself:\n{lines}",
+                path.display()
+            ));
         };
         let separator = if text.ends_with('\n') { "\n" } else { "\n\n" };
-        replace(path, &format!("{text}{separator}{lines}")).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        replace(path, &format!("{text}{separator}{lines}"))
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         print(writeln!(out, "Added to {}:\n{lines}", path.display()))?;
         print(writeln!(out, "Next: list {name} in a purpose of the policy, then reload."))
     } else {

@@ -30,7 +30,7 @@ pub const WRONG: u8 = 2;
 ///
 /// Only if `out` cannot be written to.
 pub fn run(path: &Path, format: Format, out: &mut dyn io::Write) -> io::Result<u8> {
-    report(path, config::load(path), format, out)
+    report(path, &config::load(path), format, out)
 }
 
 /// As [`run`], with another place for environment variables.
@@ -39,11 +39,11 @@ pub fn run(path: &Path, format: Format, out: &mut dyn io::Write) -> io::Result<u
 ///
 /// As [`run`].
 pub fn run_with(path: &Path, environment: Environment<'_>, format: Format, out: &mut dyn io::Write) -> io::Result<u8> {
-    report(path, config::load_with(path, environment), format, out)
+    report(path, &config::load_with(path, environment), format, out)
 }
 
-fn report(path: &Path, loaded: Result<Settings, Findings>, format: Format, out: &mut dyn io::Write) -> io::Result<u8> {
-    let (findings, code) = match &loaded {
+fn report(path: &Path, loaded: &Result<Settings, Findings>, format: Format, out: &mut dyn io::Write) -> io::Result<u8> {
+    let (findings, code) = match loaded {
         Ok(settings) => (&settings.warnings, GOOD),
         Err(findings) => (findings, WRONG),
     };
@@ -56,7 +56,7 @@ fn report(path: &Path, loaded: Result<Settings, Findings>, format: Format, out: 
             if !findings.is_empty() {
                 writeln!(out, "{findings}")?;
             }
-            if let Ok(settings) = &loaded {
+            if let Ok(settings) = loaded {
                 writeln!(out, "{}", good(path, settings))?;
             }
         }

@@ -24,7 +24,9 @@ const ADMIN: &str = "127.0.0.1:8081";
 #[non_exhaustive]
 pub enum InitError {
     /// A file of that name is there.
-    #[error("{0} is already there, and nothing is ever overwritten: nothing was written. Choose another folder with --dir, or check yours with `sudare check`")]
+    #[error(
+        "{0} is already there, and nothing is ever overwritten: nothing was written. Choose another folder with --dir, or check yours with `sudare check`"
+    )]
     Exists(PathBuf),
     /// A file or folder could not be made.
     #[error("{path} cannot be written: {error}. Choose a folder you may write to with --dir")]
@@ -73,7 +75,10 @@ pub fn run(dir: &Path, clock: &dyn Clock, out: &mut dyn io::Write) -> Result<(),
     writeln!(out, "  sudare check{option}      says what would be wrong")?;
     writeln!(out, "  sudare serve{option}      starts, with a small database of its own")?;
     writeln!(out, "  curl -i http://{ADDRESS}/customers -H 'Content-Type: application/json' -H 'Data-Purpose: registration' \\")?;
-    writeln!(out, "    -H 'Sudare-Credential: shop.…' -d '{{\"id\":\"c-1\",\"name\":\"Mei Tanaka\",\"phone\":\"+81355501234\"}}'")?;
+    writeln!(
+        out,
+        "    -H 'Sudare-Credential: shop.…' -d '{{\"id\":\"c-1\",\"name\":\"Mei Tanaka\",\"phone\":\"+81355501234\"}}'"
+    )?;
     writeln!(out, "Then put your own database behind it: [upstream] in sudare.toml.")?;
     Ok(())
 }
@@ -131,8 +136,11 @@ fn write_new(path: &Path, text: &str) -> Result<(), InitError> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => InitError::Exists(path.to_owned()),
-        _ => InitError::Write { path: path.to_owned(), error },
+    write().map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            InitError::Exists(path.to_owned())
+        } else {
+            InitError::Write { path: path.to_owned(), error }
+        }
     })
 }

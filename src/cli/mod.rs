@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::base::SystemClock;
+use crate::base::{CallerName, PurposeName, RecordId, SystemClock};
 use crate::config::{self, Environment};
 
 /// A screen between an application and its database: protects personal fields in JSON on write, reveals them by purpose.
@@ -194,6 +194,12 @@ struct Format {
     format: Kind,
 }
 
+impl From<Format> for policy::Format {
+    fn from(format: Format) -> Self {
+        if format.format == Kind::Json { Self::Json } else { Self::Table }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
     Table,
@@ -248,28 +254,71 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
             check::run(&file.config, format, out).map_err(failed)
         }
         Command::Serve { file } => Ok(serve::run(&file.config, out)),
-        Command::Caller(CallerCommand::Add { name, file, write }) => caller::add(&name, &file.config, write, out).map(|()| 0).map_err(wrong),
+        Command::Caller(CallerCommand::Add { name, file, write }) => {
+            caller::add(&name, &file.config, write, out).map(|()| 0).map_err(wrong)
+        }
         Command::Keys(command) => keys_command(command, out),
         Command::Policy(command) => policy_command(command, out),
-        Command::Audit(_command) => Ok(0),
+        Command::Audit(command) => audit_command(command, out),
     }
 }
 
 fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
-    let (KeysCommand::Init { file } | KeysCommand::List { file, .. } | KeysCommand::Rotate { file, .. } | KeysCommand::Verify { file, .. }) =
-        &command;
+    let (KeysCommand::Init { file }
+    | KeysCommand::List { file, .. }
+    | KeysCommand::Rotate { file, .. }
+    | KeysCommand::Verify { file, .. }) = &command;
     let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
-    let scopes = settings.policy.pseudonym_scopes();
-    match command {
-        KeysCommand::Init { .. } => keys::init(&settings.keys, &scopes, &SystemClock, out),
-        KeysCommand::List { format, .. } => keys::list(&settings.keys, format.format == Kind::Json, out),
-        KeysCommand::Rotate { line, .. } => keys::rotate(&settings.keys, &line, &SystemClock, out),
-        KeysCommand::Verify { format, .. } => keys::verify(&settings.keys, format.format == Kind::Json, out),
-    }
+    let ring = &settings.keys;
+    let done = match command {
+        KeysCommand::Init { .. } => {
+            keys::init(ring, &settings.policy.pseudonym_scopes(), &SystemClock, policy::Format::Table, out)
+        }
+        KeysCommand::List { format, .. } => keys::list(ring, format.into(), out),
+        KeysCommand::Rotate { line, .. } => keys::rotate(ring, &line, &SystemClock, policy::Format::Table, out),
+        KeysCommand::Verify { format, .. } => {
+            return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
+        }
+    };
+    done.map(|()| 0).map_err(|error| match error {
+        error @ keys::KeysCommandError::Line { .. } => wrong(error),
+        error => failed(error),
+    })
+}
+
+fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
+    let (AuditCommand::Tail { file, .. } | AuditCommand::Verify { file, .. } | AuditCommand::Report { file, .. }) = &command;
+    let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
+    let dir = settings.audit.dir.as_path();
+    let keys = || crate::keys::KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed);
+    let sound = match command {
+        AuditCommand::Tail { lines, format, .. } => audit::tail(dir, lines, format.into(), out).map(|()| true),
+        AuditCommand::Verify { format, .. } => audit::verify(dir, &keys()?, format.into(), out),
+        AuditCommand::Report { subject, caller, purpose, since, until, format, .. } => {
+            let filter = crate::audit::Filter {
+                subject: subject
+                    .map(|id| RecordId::from_text(&id))
+                    .transpose()
+                    .map_err(|error| wrong(format!("--subject: {error}")))?,
+                caller: caller.as_deref().map(CallerName::new),
+                purpose: purpose.as_deref().map(PurposeName::new),
+                since_ms: since.map(|time| time_ms("--since", &time)).transpose()?,
+                until_ms: until.map(|time| time_ms("--until", &time)).transpose()?,
+            };
+            audit::report(dir, &keys()?, &filter, format.into(), out)
+        }
+    };
+    sound.map(|sound| if sound { 0 } else { FAILED }).map_err(failed)
+}
+
+/// A time of RFC 3339, in milliseconds since 1970.
+fn time_ms(option: &str, text: &str) -> Result<u64, Trouble> {
+    let time: jiff::Timestamp =
+        text.parse().map_err(|error| wrong(format!("{option}: {error}; write a time like 2026-11-22T16:00:00Z")))?;
+    u64::try_from(time.as_millisecond()).map_err(|_before_1970| wrong(format!("{option}: before 1970")))
 }
 
 fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
-    let table_or_json = |format: Format| if format.format == Kind::Json { policy::Format::Json } else { policy::Format::Table };
     match command {
         PolicyCommand::Explain { file, caller, purpose, format } => {
             let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
@@ -277,13 +326,13 @@ fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Tro
                 file: &loaded.policy_file.display().to_string(),
                 caller: caller.as_deref(),
                 purpose: purpose.as_deref(),
-                format: table_or_json(format),
+                format: format.into(),
             };
             policy::explain(&loaded.policy, &options, out).map(|()| 0).map_err(policy_trouble)
         }
         PolicyCommand::Test { file, format } => {
             let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
-            let options = policy::TestOptions { file: &loaded.policy_file.display().to_string(), format: table_or_json(format) };
+            let options = policy::TestOptions { file: &loaded.policy_file.display().to_string(), format: format.into() };
             policy::test(&loaded.policy, &options, out).map(|passed| if passed { 0 } else { FAILED }).map_err(policy_trouble)
         }
         PolicyCommand::Schema => policy::schema(out).map(|()| 0).map_err(failed),
@@ -299,7 +348,10 @@ fn policy_trouble(error: policy::PolicyCommandError) -> Trouble {
 
 /// The runtime of commands that serve: one worker per core.
 fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| format!("no runtime can be started: {error}"))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no runtime can be started: {error}"))
 }
 
 /// Tells the operator, on standard error.

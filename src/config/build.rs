@@ -50,16 +50,16 @@ pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Setting
         Ok(source) => Some(source),
         Err(why) => {
             let span = service.policy.as_ref().map(|text| text.span.clone()).unwrap_or_default();
-            report.push(
-                Draft::error(&span, format!("the policy {} cannot be read: {why}", file.display()))
-                    .remedy("name the policy file, relative to this file; `sudare init` in an empty folder writes one to start from"),
-            );
+            report.push(Draft::error(&span, format!("the policy {} cannot be read: {why}", file.display())).remedy(
+                "name the policy file, relative to this file; `sudare init` in an empty folder writes one to start from",
+            ));
             None
         }
     });
     let policy_report = policy_source.as_ref().map(Report::new);
     let policy_tree = policy_source.as_ref().map(Source::tree);
-    let mut written = policy_tree.as_ref().zip(policy_report.as_ref()).map(|(tree, report)| policy::read(&Section::root(tree, report)));
+    let mut written =
+        policy_tree.as_ref().zip(policy_report.as_ref()).map(|(tree, report)| policy::read(&Section::root(tree, report)));
 
     let mut policy = None;
     if let (Some(written), Some(policy_report)) = (&mut written, &policy_report) {
@@ -81,7 +81,8 @@ pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Setting
         return Err(findings);
     }
     let purposes = written.as_ref().map_or(0, |written| written.spec.purposes.len());
-    let settings = settings(service, policy, policy_file, parts, findings.clone()).map(|settings| Settings { purposes, ..settings });
+    let settings =
+        settings(service, policy, policy_file, parts, findings.clone()).map(|settings| Settings { purposes, ..settings });
     let settings = settings.zip(written.map(|written| written.spec));
     settings.ok_or_else(|| Findings::new(findings.iter().cloned().chain([unexplained(path)]).collect()))
 }
@@ -102,7 +103,10 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let callers = callers::read(root, over_unix);
     let dialect = upstream.as_ref().and_then(|upstream| upstream.dialect);
     let collections = collections::read(root, dialect);
-    root.refuse_later(&[("jwt", "callers with a signed JWT are not built in yet"), ("tls", "TLS listeners are not built in yet")]);
+    root.refuse_later(&[
+        ("jwt", "callers with a signed JWT are not built in yet"),
+        ("tls", "TLS listeners are not built in yet"),
+    ]);
     root.finish();
     Service { controller, listen, upstream, keys, store, audit, limits, purpose_header, callers, collections, policy }
 }
@@ -116,7 +120,12 @@ fn check_callers(service: &Report<'_>, report: &Report<'_>, callers: &callers::W
     let names: Vec<&str> = callers.names.iter().map(|name| name.value.as_str()).collect();
     for caller in &policy.callers {
         if !names.contains(&caller.value.as_str()) && !service.source.has_lost(&caller.value) {
-            let remedy = format!("add [caller.{}] to {}, or use one of: {}", shorten(&caller.value), service.source.shown, names.join(", "));
+            let remedy = format!(
+                "add [caller.{}] to {}, or use one of: {}",
+                shorten(&caller.value),
+                service.source.shown,
+                names.join(", ")
+            );
             report.push(
                 Draft::error(&caller.span, format!("there is no caller \"{}\"", shorten(&caller.value)))
                     .near(&caller.value, names.iter().copied())
@@ -128,7 +137,12 @@ fn check_callers(service: &Report<'_>, report: &Report<'_>, callers: &callers::W
 }
 
 /// Every field's category stands in the policy.
-fn check_categories(report: &Report<'_>, policy_report: &Report<'_>, collections: &[collections::Written], policy: &policy::Written) {
+fn check_categories(
+    report: &Report<'_>,
+    policy_report: &Report<'_>,
+    collections: &[collections::Written],
+    policy: &policy::Written,
+) {
     if !policy.categories_known {
         return;
     }
@@ -157,7 +171,9 @@ fn check_categories(report: &Report<'_>, policy_report: &Report<'_>, collections
 fn check_generalised(report: &Report<'_>, collections: &[collections::Written], policy: &policy::Written) {
     for reveal in policy.reveals.iter().chain(&policy.caps).filter(|reveal| reveal.level == Level::Generalised) {
         let Some(category) = policy.categories.get(&reveal.category) else { continue };
-        let fields = || collections.iter().flat_map(|collection| &collection.fields).filter(|field| field.category.value == reveal.category);
+        let fields = || {
+            collections.iter().flat_map(|collection| &collection.fields).filter(|field| field.category.value == reveal.category)
+        };
         let every_field_says = fields().next().is_some() && fields().all(|field| field.generalise.is_some());
         if !category.says_generalise && !every_field_says {
             report.push(
@@ -168,7 +184,8 @@ fn check_generalised(report: &Report<'_>, collections: &[collections::Written], 
     }
 }
 
-/// Compiles the policy. A compile error that only repeats a finding is left out.
+/// Compiles the policy. A compile error that only repeats a finding is left out: names that do not exist or have a wrong form
+/// were found by the readers, with their exact place. Should that ever hide the only finding, [`unexplained`] says so.
 fn compile_policy(report: &Report<'_>, written: &policy::Written) -> Option<Arc<Policy>> {
     let place = |error: &PolicyError| {
         let about = written.ids.iter().find(|(line, id)| *line == error.line && error.message.contains(&id.value));
@@ -187,7 +204,14 @@ fn compile_policy(report: &Report<'_>, written: &policy::Written) -> Option<Arc<
             let said = |error: &PolicyError| {
                 let callers_unsure = written.callers_unsure && error.message.contains("a caller of no purpose");
                 let wrong_test = written.tests.iter().any(|(line, extent)| *line == error.line && report.has_error_in(extent));
-                callers_unsure || wrong_test || written.said.contains(&error.line) || report.has_error_in(&place(error))
+                let checked_here = ["which is not there", "which [category] does not have", " name \""]
+                    .iter()
+                    .any(|part| error.message.contains(part));
+                checked_here
+                    || callers_unsure
+                    || wrong_test
+                    || written.said.contains(&error.line)
+                    || report.has_error_in(&place(error))
             };
             let fresh: Vec<PolicyError> = errors.into_iter().filter(|error| !said(error)).collect();
             for error in fresh {
@@ -228,10 +252,15 @@ fn build_collections(
         said.sort();
         said.dedup();
         for message in said {
-            let named = |field: &&WrittenField| message.contains(&format!("field {} ", field.name.value)) || message.contains(&format!("field {}:", field.name.value));
+            let named = |field: &&WrittenField| {
+                message.contains(&format!("field {} ", field.name.value))
+                    || message.contains(&format!("field {}:", field.name.value))
+            };
             // Where two fields are named, the later one is the newcomer.
             let span = match collection.fields.iter().rev().find(named) {
-                Some(field) => field.subject.as_ref().filter(|_| message.contains("subject")).map_or(&field.at.span, |subject| &subject.span),
+                Some(field) => {
+                    field.subject.as_ref().filter(|_| message.contains("subject")).map_or(&field.at.span, |subject| &subject.span)
+                }
                 None if message.starts_with("the id") => &collection.id.span,
                 None => collection.subject_span.as_ref().filter(|_| message.contains("subject")).unwrap_or(&collection.span),
             };
@@ -243,7 +272,12 @@ fn build_collections(
     Some((dialect, built))
 }
 
-fn dialect(report: &Report<'_>, name: DialectName, outside: Outside, sound: &[&collections::Written]) -> Option<Arc<dyn Dialect>> {
+fn dialect(
+    report: &Report<'_>,
+    name: DialectName,
+    outside: Outside,
+    sound: &[&collections::Written],
+) -> Option<Arc<dyn Dialect>> {
     let routes: Vec<Route> = sound
         .iter()
         .map(|collection| Route {
@@ -256,8 +290,8 @@ fn dialect(report: &Report<'_>, name: DialectName, outside: Outside, sound: &[&c
         })
         .collect();
     let made: Result<Arc<dyn Dialect>, Vec<(usize, String)>> = match name {
-        DialectName::Rest => Rest::new(routes, outside).map(|rest| Arc::new(rest) as Arc<dyn Dialect>),
-        DialectName::CouchDb => CouchDb::new(routes).map(|couchdb| Arc::new(couchdb) as Arc<dyn Dialect>),
+        DialectName::Rest => Rest::new(routes, outside).map(|rest| -> Arc<dyn Dialect> { Arc::new(rest) }),
+        DialectName::CouchDb => CouchDb::new(routes).map(|couchdb| -> Arc<dyn Dialect> { Arc::new(couchdb) }),
     };
     let errors = match made {
         Ok(dialect) => return Some(dialect),
@@ -265,7 +299,11 @@ fn dialect(report: &Report<'_>, name: DialectName, outside: Outside, sound: &[&c
     };
     for (index, message) in errors {
         let Some(collection) = sound.get(index) else { continue };
-        let asked = collection.query.iter().flatten().find(|name| message.contains("query parameter") && message.contains(&format!("{:?}", name.value)));
+        let asked = collection
+            .query
+            .iter()
+            .flatten()
+            .find(|name| message.contains("query parameter") && message.contains(&format!("{:?}", name.value)));
         let span = asked.or(collection.matches.as_ref()).map_or(&collection.span, |text| &text.span);
         // The dialect counts collections; people name them.
         let message = sound.iter().enumerate().rev().fold(message, |message, (index, other)| {
@@ -294,7 +332,11 @@ fn field_map(
         field::Field {
             name: FieldName::new(&field.name.value),
             at: field.at.selector.clone(),
-            place: FieldPlace { controller: controller.clone(), collection: name.clone(), field: FieldName::new(&field.name.value) },
+            place: FieldPlace {
+                controller: controller.clone(),
+                collection: name.clone(),
+                field: FieldName::new(&field.name.value),
+            },
             // Only a policy with a mistake has no such category, and then nothing is built from this.
             category: policy.and_then(|policy| policy.category(&field.category.value)).unwrap_or(CategoryId(0)),
             category_name: CategoryName::new(&field.category.value),
@@ -323,7 +365,9 @@ fn check_files(report: &Report<'_>, service: &Service) {
     if let (Some((store, span)), Some(crate::upstream::Endpoint::Embedded(documents))) = (&service.store, embedded)
         && store == documents
     {
-        report.push(Draft::error(span, "the store and the embedded database name the same file").remedy("give each a file of its own"));
+        report.push(
+            Draft::error(span, "the store and the embedded database name the same file").remedy("give each a file of its own"),
+        );
     }
 }
 
@@ -333,8 +377,11 @@ fn warn_of_loose_ends(report: &Report<'_>, service: &Service, written: Option<&p
     for caller in &service.callers.names {
         if !written.spec.purposes.iter().any(|purpose| purpose.callers.iter().any(|name| name.as_str() == caller.value)) {
             report.push(
-                Draft::warning(&caller.span, format!("caller \"{}\" may use no purpose, so all its requests for documents are refused", caller.value))
-                    .remedy("add it to the callers of a purpose in the policy, or remove it"),
+                Draft::warning(
+                    &caller.span,
+                    format!("caller \"{}\" may use no purpose, so all its requests for documents are refused", caller.value),
+                )
+                .remedy("add it to the callers of a purpose in the policy, or remove it"),
             );
         }
     }
@@ -342,8 +389,14 @@ fn warn_of_loose_ends(report: &Report<'_>, service: &Service, written: Option<&p
         let shown = |reveal: &policy::Reveal| reveal.category == field.category.value && reveal.level != Level::Absent;
         if !written.reveals.iter().any(shown) {
             report.push(
-                Draft::warning(&field.category.span, format!("no purpose reveals category \"{}\", so nobody can see field \"{}\"", field.category.value, field.name.value))
-                    .remedy("that is fine for values kept only to be stored; otherwise add it to reveal of a purpose"),
+                Draft::warning(
+                    &field.category.span,
+                    format!(
+                        "no purpose reveals category \"{}\", so nobody can see field \"{}\"",
+                        field.category.value, field.name.value
+                    ),
+                )
+                .remedy("that is fine for values kept only to be stored; otherwise add it to reveal of a purpose"),
             );
         }
     }

@@ -25,9 +25,17 @@ const LATER: &str = "this way to know a caller is not built in yet; use credenti
 /// Reads every `[caller.NAME]`. `over_unix`: the listener is a Unix socket, or could not be read.
 pub(super) fn read(root: &Section<'_>, over_unix: bool) -> Written {
     let mut written = Written::default();
-    let Some(table) = root.required_table("caller", "[caller.NAME] with credential_sha256: run `sudare caller add NAME`") else { return written };
+    let Some(table) = root.required_table("caller", "[caller.NAME] with credential_sha256: run `sudare caller add NAME`") else {
+        return written;
+    };
     let report = root.report();
     written.known = true;
+    if table.entries().is_empty() {
+        report.push(
+            Draft::error(&table.span, "there is no caller, so nobody could ask for anything")
+                .remedy("run `sudare caller add NAME` and paste the lines it prints"),
+        );
+    }
     for (name, node) in table.entries() {
         let named = check_name(report, &name, "a caller");
         written.names.push(name.clone());
@@ -48,8 +56,11 @@ pub(super) fn read(root: &Section<'_>, over_unix: bool) -> Written {
                 Means::Uid(_) => "the same uid",
             };
             report.push(
-                Draft::error(&name.span, format!("caller \"{}\" has {what} as caller \"{other}\", so they cannot be told apart", name.value))
-                    .remedy("give each caller a credential of its own: `sudare caller add NAME`"),
+                Draft::error(
+                    &name.span,
+                    format!("caller \"{}\" has {what} as caller \"{other}\", so they cannot be told apart", name.value),
+                )
+                .remedy("give each caller a credential of its own: `sudare caller add NAME`"),
             );
         } else if named {
             written.entries.push((CallerName::new(&name.value), means));
@@ -76,7 +87,10 @@ fn means(entry: &Section<'_>, over_unix: bool) -> Option<Means> {
     entry.finish();
     match (hash, uid) {
         (Some(_), Some(uid)) => {
-            report.push(Draft::error(&uid.span, format!("{} has both credential_sha256 and uid", entry.title)).remedy("keep exactly one way to know this caller"));
+            report.push(
+                Draft::error(&uid.span, format!("{} has both credential_sha256 and uid", entry.title))
+                    .remedy("keep exactly one way to know this caller"),
+            );
             None
         }
         (Some(hash), None) => {
@@ -101,18 +115,20 @@ fn means(entry: &Section<'_>, over_unix: bool) -> Option<Means> {
             let value = uid.integer(0..=u64::from(u32::MAX) - 1, "")?;
             if !over_unix {
                 report.push(
-                    Draft::warning(&uid.span, format!("{} is known by uid, but Sudare listens on TCP, where no uid is seen", entry.title))
-                        .remedy("set [listen] address = \"unix:…\", or give the caller a credential"),
+                    Draft::warning(
+                        &uid.span,
+                        format!("{} is known by uid, but Sudare listens on TCP, where no uid is seen", entry.title),
+                    )
+                    .remedy("set [listen] address = \"unix:…\", or give the caller a credential"),
                 );
             }
             u32::try_from(value).ok().map(Means::Uid)
         }
         (None, None) => {
             if !has_later && !entry.has_unknown() {
-                report.push(
-                    Draft::error(&entry.span, format!("{} does not say how the caller is known", entry.title))
-                        .remedy("add credential_sha256 = \"…\" (run `sudare caller add NAME`), or uid = 1000 for a process on this machine"),
-                );
+                report.push(Draft::error(&entry.span, format!("{} does not say how the caller is known", entry.title)).remedy(
+                    "add credential_sha256 = \"…\" (run `sudare caller add NAME`), or uid = 1000 for a process on this machine",
+                ));
             }
             None
         }

@@ -82,18 +82,23 @@ pub(super) fn read(root: &Section<'_>, dialect: Option<DialectName>) -> Vec<Writ
         let Some(mut collection) = read_collection(&entry, &name, dialect) else { continue };
         collection.complete &= named;
         if let Some(matches) = &collection.matches
-            && let Some(twin) = written.iter().find(|other| other.matches.as_ref().is_some_and(|other| other.value == matches.value))
+            && let Some(twin) =
+                written.iter().find(|other| other.matches.as_ref().is_some_and(|other| other.value == matches.value))
         {
             root.report().push(
-                Draft::error(&matches.span, format!("collection \"{}\" already has \"{}\"", twin.name.value, shorten(&matches.value)))
-                    .remedy("put the fields of both under one collection"),
+                Draft::error(
+                    &matches.span,
+                    format!("collection \"{}\" already has \"{}\"", twin.name.value, shorten(&matches.value)),
+                )
+                .remedy("put the fields of both under one collection"),
             );
             collection.complete = false;
         }
         written.push(collection);
     }
-    if written.is_empty() && !root.report().has_errors() {
-        root.report().push(Draft::error(&table.span, "there is no collection, so nothing is protected").remedy(format!("add {example}")));
+    if table.entries().is_empty() {
+        root.report()
+            .push(Draft::error(&table.span, "there is no collection, so nothing is protected").remedy(format!("add {example}")));
     }
     written
 }
@@ -105,7 +110,9 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
     let matches = entry.required("match", example).and_then(|node| node.text());
     let matches = matches.filter(|matches| match_fits(report, matches, dialect));
     let only_rest = |node: Node<'_>, key: &str, why: &str| {
-        report.push(Draft::error(&node.span, format!("`{key}` has a meaning for the dialect rest only: {why}")).remedy("remove the line"));
+        report.push(
+            Draft::error(&node.span, format!("`{key}` has a meaning for the dialect rest only: {why}")).remedy("remove the line"),
+        );
     };
     let mut selectors_fit = true;
     let mut rows = Vec::new();
@@ -116,7 +123,10 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
     } else if let Some(node) = entry.required("rows", "rows = [\"$\", \"$[*]\"]: where documents stand in bodies") {
         let texts = node.texts();
         if texts.as_ref().is_some_and(Vec::is_empty) && node.is_empty_list() {
-            report.push(Draft::error(&node.span, "`rows` is empty, so no document would be found").remedy("write rows = [\"$\", \"$[*]\"]"));
+            report.push(
+                Draft::error(&node.span, "`rows` is empty, so no document would be found")
+                    .remedy("write rows = [\"$\", \"$[*]\"]"),
+            );
         }
         let texts = texts.unwrap_or_default();
         rows = texts.iter().filter_map(|text| selector(report, text)).collect();
@@ -127,7 +137,9 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
     let (id, query) = if rest { (entry.optional("id"), entry.optional("query")) } else { (None, None) };
     let id = match id {
         Some(node) => node.text().and_then(|text| selector(report, &text)),
-        None => Selector::parse(if rest { "$.id" } else { "$._id" }).ok().map(|selector| Placed { selector, span: entry.span.clone() }),
+        None => Selector::parse(if rest { "$.id" } else { "$._id" })
+            .ok()
+            .map(|selector| Placed { selector, span: entry.span.clone() }),
     };
     let query = query.and_then(|node| node.texts());
     let (subject, subject_span) = subject(entry);
@@ -136,8 +148,11 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
         let strict = node.boolean()?;
         if !strict {
             report.push(
-                Draft::warning(&node.span, "strict = false: a clear value found in the database is accepted as if it had been sealed there")
-                    .remedy("remove the line as soon as every stored value is sealed"),
+                Draft::warning(
+                    &node.span,
+                    "strict = false: a clear value found in the database is accepted as if it had been sealed there",
+                )
+                .remedy("remove the line as soon as every stored value is sealed"),
             );
         }
         Some(strict)
@@ -150,7 +165,13 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
     let written = Written {
         name: name.clone(),
         span: entry.span.clone(),
-        complete: selectors_fit && fields_fit && matches.is_some() && strict.is_some() && on_bad_value.is_some() && bind.is_some() && subject.is_some(),
+        complete: selectors_fit
+            && fields_fit
+            && matches.is_some()
+            && strict.is_some()
+            && on_bad_value.is_some()
+            && bind.is_some()
+            && subject.is_some(),
         matches,
         rows,
         id: id?,
@@ -168,8 +189,10 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
 fn match_fits(report: &Report<'_>, matches: &Text, dialect: Option<DialectName>) -> bool {
     let slash = matches.value.starts_with('/');
     let wrong = match dialect {
-        Some(DialectName::Rest) if !slash => ("\"match\" is a path for the dialect rest", format!("write \"/{}/{{id}}\"", shorten(&matches.value))),
-        Some(DialectName::CouchDb) if slash || matches.value.contains('/') => {
+        Some(DialectName::Rest) if !slash => {
+            ("\"match\" is a path for the dialect rest", format!("write \"/{}/{{id}}\"", shorten(&matches.value)))
+        }
+        Some(DialectName::CouchDb) if slash => {
             let name = matches.value.trim_matches('/').split('/').next().unwrap_or("customers");
             ("\"match\" is the name of a database for the dialect couchdb", format!("write \"{}\"", shorten(name)))
         }
@@ -190,7 +213,9 @@ fn selector(report: &Report<'_>, text: &Text) -> Option<Placed> {
             let span = if plain { at..(at + 1).min(text.span.end) } else { text.span.clone() };
             let remedy = match Selector::parse(&format!("$.{}", text.value.trim_start_matches(['$', '.']))) {
                 Ok(better) => format!("write \"{better}\""),
-                Err(_still_wrong) => "write the path of a member, such as \"$.name\", \"$.phones[*]\" or \"$.guests[*].name\"".to_owned(),
+                Err(_still_wrong) => {
+                    "write the path of a member, such as \"$.name\", \"$.phones[*]\" or \"$.guests[*].name\"".to_owned()
+                }
             };
             report.push(Draft::error(&span, format!("\"{}\" is not a selector: {error}", shorten(&text.value))).remedy(remedy));
             None
@@ -206,10 +231,11 @@ fn subject(entry: &Section<'_>) -> (Option<Subject>, Option<Range<usize>>) {
         return (Some(Subject::DocumentId), Some(text.span));
     }
     if text.value.starts_with('{') || !text.value.starts_with('$') {
-        entry.report().push(
-            Draft::error(&text.span, format!("\"{}\" does not say who the document is about", shorten(&text.value)))
-                .remedy("write \"{id}\" if the document's own id is the person's, or the member that names them, such as \"$.customer_id\""),
-        );
+        entry
+            .report()
+            .push(Draft::error(&text.span, format!("\"{}\" does not say who the document is about", shorten(&text.value))).remedy(
+            "write \"{id}\" if the document's own id is the person's, or the member that names them, such as \"$.customer_id\"",
+        ));
         return (None, None);
     }
     let placed = selector(entry.report(), &text);
@@ -249,7 +275,10 @@ fn fields(entry: &Section<'_>) -> (Vec<WrittenField>, bool) {
     let report = entry.report();
     let entries = table.entries();
     if entries.is_empty() {
-        report.push(Draft::error(&table.span, format!("{} lists no field, so nothing is protected", table.title)).remedy("add name = \"$.name\""));
+        report.push(
+            Draft::error(&table.span, format!("{} lists no field, so nothing is protected", table.title))
+                .remedy("add name = \"$.name\""),
+        );
     }
     let mut fields = Vec::new();
     let total = entries.len();
@@ -266,14 +295,26 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str) -> Option<WrittenField>
     let report = node.report();
     if node.is_text() {
         let at = member(report, &node.text()?)?;
-        return Some(WrittenField { name: name.clone(), at, category: name.clone(), mask: None, generalise: None, pad: None, seal_null: false, subject: None });
+        return Some(WrittenField {
+            name: name.clone(),
+            at,
+            category: name.clone(),
+            mask: None,
+            generalise: None,
+            pad: None,
+            seal_null: false,
+            subject: None,
+        });
     }
     if !node.is_table() {
         return node.wrong_type("a selector or a table", "write \"$.name\", or { at = \"$.name\", … }");
     }
     let entry = node.table_named(format!("field `{}` of {table}", shorten(&name.value)))?;
     let before = report.errors();
-    let at = entry.required("at", "at = \"$.name\": where the value stands").and_then(|node| node.text()).and_then(|text| member(report, &text));
+    let at = entry
+        .required("at", "at = \"$.name\": where the value stands")
+        .and_then(|node| node.text())
+        .and_then(|text| member(report, &text));
     let category = entry.optional("category").map_or_else(|| Some(name.clone()), |node| node.text());
     if let Some(node) = entry.optional("protect") {
         protection(&node);
@@ -301,7 +342,10 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str) -> Option<WrittenField>
 fn member(report: &Report<'_>, text: &Text) -> Option<Placed> {
     let placed = selector(report, text)?;
     if placed.selector.is_root() {
-        report.push(Draft::error(&text.span, "\"$\" is the whole document; a field is one of its members").remedy("write the path of the member, such as \"$.name\""));
+        report.push(
+            Draft::error(&text.span, "\"$\" is the whole document; a field is one of its members")
+                .remedy("write the path of the member, such as \"$.name\""),
+        );
         return None;
     }
     Some(placed)
@@ -328,13 +372,15 @@ fn check_conflicts(report: &Report<'_>, mut written: Written, rest: bool) -> Wri
     let before = report.errors();
     let target = |selector: &Selector, role: Role| Target { selector: selector.clone(), role, scope: Scope::Row };
     let root: Vec<Selector> = Selector::parse("$").into_iter().collect();
-    let clash = |one: &Selector, two: &Selector, role: Role| Map::compile(&root, &[target(one, Role::Value), target(two, role)]).is_err();
+    let clash =
+        |one: &Selector, two: &Selector, role: Role| Map::compile(&root, &[target(one, Role::Value), target(two, role)]).is_err();
     let rows: Vec<Selector> = written.rows.iter().map(|row| row.selector.clone()).collect();
     for (index, field) in written.fields.iter().enumerate() {
         let (name, at) = (&field.name.value, &field.at);
         if !rest && first_member_is_reserved(&at.selector) {
             report.push(
-                Draft::error(&at.span, format!("field \"{name}\": members that begin with _ belong to CouchDB itself")).remedy("protect a member of your own"),
+                Draft::error(&at.span, format!("field \"{name}\": members that begin with _ belong to CouchDB itself"))
+                    .remedy("protect a member of your own"),
             );
             continue;
         }
@@ -360,8 +406,13 @@ fn check_conflicts(report: &Report<'_>, mut written: Written, rest: bool) -> Wri
             && clash(&at.selector, subject, Role::Peek)
         {
             report.push(
-                Draft::error(written.subject_span.as_ref().unwrap_or(&at.span), format!("`subject` names a member that field \"{name}\" protects"))
-                    .remedy("name an unprotected member: values are bound to the subject, so it must be readable without opening one"),
+                Draft::error(
+                    written.subject_span.as_ref().unwrap_or(&at.span),
+                    format!("`subject` names a member that field \"{name}\" protects"),
+                )
+                .remedy(
+                    "name an unprotected member: values are bound to the subject, so it must be readable without opening one",
+                ),
             );
         }
         for other in &written.fields {
@@ -369,13 +420,17 @@ fn check_conflicts(report: &Report<'_>, mut written: Written, rest: bool) -> Wri
                 && clash(&at.selector, &subject.selector, Role::Peek)
             {
                 report.push(
-                    Draft::error(&subject.span, format!("the subject of field \"{}\" is a member that field \"{name}\" protects", other.name.value))
-                        .remedy("name an unprotected member, such as the person's id"),
+                    Draft::error(
+                        &subject.span,
+                        format!("the subject of field \"{}\" is a member that field \"{name}\" protects", other.name.value),
+                    )
+                    .remedy("name an unprotected member, such as the person's id"),
                 );
             }
         }
         if let Err(errors) = Map::compile(&rows, &[target(&at.selector, Role::Value)])
-            && let Some(MapError::RowInTarget { row, .. }) = errors.iter().find(|error| matches!(error, MapError::RowInTarget { .. }))
+            && let Some(MapError::RowInTarget { row, .. }) =
+                errors.iter().find(|error| matches!(error, MapError::RowInTarget { .. }))
         {
             let row = rows.get(*row).map(ToString::to_string).unwrap_or_default();
             report.push(

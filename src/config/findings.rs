@@ -161,9 +161,9 @@ impl fmt::Display for Finding {
             annotation = annotation.label(format!("expected {}", self.expected));
         }
         let group: Group<'_> = if self.excerpt.is_empty() {
-            let mut group = level
-                .primary_title(self.message.as_str())
-                .element(annotate_snippets::Origin::path(self.file.as_str()).line(usize::try_from(self.line).unwrap_or(1)).char_column(1));
+            let mut group = level.primary_title(self.message.as_str()).element(
+                annotate_snippets::Origin::path(self.file.as_str()).line(usize::try_from(self.line).unwrap_or(1)).char_column(1),
+            );
             if !self.expected.is_empty() {
                 group = group.element(Level::NOTE.message(format!("expected {}", self.expected)));
             }

@@ -26,9 +26,12 @@ fn parse<T: std::str::FromStr>(report: &Report<'_>, text: &Text, what: &str, exa
         return Some(method);
     }
     let written = without_number(&text.value);
-    let mut draft = Draft::error(&text.span, format!("\"{}\" is no way to {what}", shorten(&text.value))).remedy(format!("write {}", one_of(examples)));
+    let mut draft = Draft::error(&text.span, format!("\"{}\" is no way to {what}", shorten(&text.value)))
+        .remedy(format!("write {}", one_of(examples)));
     let meant = nearest(written, examples.iter().map(|example| without_number(example)));
-    draft.nearest = meant.and_then(|meant| examples.iter().find(|example| without_number(example) == meant)).map(|example| (*example).to_owned());
+    draft.nearest = meant
+        .and_then(|meant| examples.iter().find(|example| without_number(example) == meant))
+        .map(|example| (*example).to_owned());
     report.push(draft);
     None
 }
@@ -41,7 +44,11 @@ pub(super) fn parse_pad(report: &Report<'_>, node: &Node<'_>) -> Option<u16> {
     let value = node.integer(0..=128, "bytes")?;
     let bucket = u16::try_from(value).ok().filter(|bucket| matches!(bucket, 32 | 64 | 128));
     if bucket.is_none() {
-        report.push(Draft::error(&node.span, format!("`pad` is {value}")).expected("\"none\", 32, 64 or 128 bytes").remedy("write 32, or remove the line to use the default"));
+        report.push(
+            Draft::error(&node.span, format!("`pad` is {value}"))
+                .expected("\"none\", 32, 64 or 128 bytes")
+                .remedy("write 32, or remove the line to use the default"),
+        );
     }
     bucket
 }

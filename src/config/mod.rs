@@ -143,8 +143,8 @@ impl Default for Limits {
             body_bytes: MAX_REQUEST_BODY_BYTES,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(60),
-            total_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_mins(1),
+            total_timeout: Duration::from_mins(5),
             drain_timeout: Duration::from_secs(30),
         }
     }

@@ -12,7 +12,8 @@ const MAX_NAME_BYTES: usize = 64;
 pub(super) fn check_name(report: &Report<'_>, name: &Text, what: &str) -> bool {
     let mut chars = name.value.chars();
     let begins = chars.next().is_some_and(|c| c.is_ascii_lowercase());
-    let fits = begins && name.value.len() <= MAX_NAME_BYTES && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let fits =
+        begins && name.value.len() <= MAX_NAME_BYTES && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !fits {
         let mut draft = Draft::error(&name.span, format!("\"{}\" cannot be the name of {what}", shorten(&name.value)))
             .expected(format!("a-z, then a-z, 0-9 and -, at most {MAX_NAME_BYTES} characters"));
@@ -44,7 +45,8 @@ pub(super) fn check_dpv(report: &Report<'_>, id: &Text, example: &str) -> bool {
     let fits = id.value.split_once(':').is_some_and(|(prefix, name)| {
         let prefix_fits = prefix.starts_with(|c: char| c.is_ascii_lowercase())
             && prefix.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        let name_fits = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        let name_fits = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         prefix_fits && name_fits
     });
     if !fits {
@@ -59,7 +61,9 @@ pub(super) fn check_dpv(report: &Report<'_>, id: &Text, example: &str) -> bool {
 
 /// Reports clause ids that are not of the shape `003-21`, and keeps the others.
 pub(super) fn checked_clauses(report: &Report<'_>, clauses: Vec<Text>) -> Vec<String> {
-    let digits = |text: &str, low: usize, high: usize| (low..=high).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |text: &str, low: usize, high: usize| {
+        (low..=high).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let mut kept: Vec<String> = Vec::new();
     for clause in clauses {
         if !clause.value.split_once('-').is_some_and(|(policy, number)| digits(policy, 3, 3) && digits(number, 2, 3)) {
@@ -69,7 +73,10 @@ pub(super) fn checked_clauses(report: &Report<'_>, clauses: Vec<Text>) -> Vec<St
                     .remedy("write it like \"003-21\": published policy 003, clause 21"),
             );
         } else if kept.contains(&clause.value) {
-            report.push(Draft::error(&clause.span, format!("clause \"{}\" stands here twice", clause.value)).remedy("keep one of the two"));
+            report.push(
+                Draft::error(&clause.span, format!("clause \"{}\" stands here twice", clause.value))
+                    .remedy("keep one of the two"),
+            );
         } else {
             kept.push(clause.value);
         }

@@ -64,9 +64,15 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, expected) in
-            [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("adress", "address", 1), ("nmae", "name", 1), ("ab", "ba", 1)]
-        {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("adress", "address", 1),
+            ("nmae", "name", 1),
+            ("ab", "ba", 1),
+        ] {
             assert_eq!(far(a, b), expected, "{a} {b}");
             assert_eq!(far(b, a), expected, "{b} {a}");
         }

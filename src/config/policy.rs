@@ -13,7 +13,9 @@ use super::report::{Draft, Report};
 use super::tree::{Node, Section, Text, shorten};
 use crate::base::{CallerName, CategoryName, PurposeName};
 use crate::field::{Generalise, Mask};
-use crate::purpose::{CategorySpec, EVERY, Level, LevelList, Line, Nature, NeverSpec, PolicySpec, PurposeSpec, RecipientSpec, TestSpec};
+use crate::purpose::{
+    CategorySpec, EVERY, Level, LevelList, Line, Nature, NeverSpec, PolicySpec, PurposeSpec, RecipientSpec, TestSpec,
+};
 
 /// The levels, most revealing first.
 const LEVELS: &[(&str, Level)] = &[
@@ -100,7 +102,14 @@ pub(super) fn read(root: &Section<'_>) -> Written {
     read_recipients(root, &mut written);
     read_nevers(root, &mut written);
     read_tests(root, &mut written);
-    root.refuse_later(&[("limit", LATER), ("exception", LATER), ("retention", LATER), ("rights", LATER), ("minor", LATER), ("combination", LATER)]);
+    root.refuse_later(&[
+        ("limit", LATER),
+        ("exception", LATER),
+        ("retention", LATER),
+        ("rights", LATER),
+        ("minor", LATER),
+        ("combination", LATER),
+    ]);
     root.finish();
     written
 }
@@ -110,14 +119,18 @@ fn line(report: &Report<'_>, span: &Range<usize>) -> Line {
 }
 
 fn read_categories(root: &Section<'_>, written: &mut Written) {
-    let Some(table) = root.required_table("category", "[category] with name = { dpv = \"pd:Name\", nature = \"identifying\" }") else { return };
+    let Some(table) = root.required_table("category", "[category] with name = { dpv = \"pd:Name\", nature = \"identifying\" }")
+    else {
+        return;
+    };
     let report = root.report();
     written.categories_known = true;
     for (name, node) in table.entries() {
-        let named = check_name(report, &name, "a category");
+        check_name(report, &name, "a category");
         let entry = node.table_named(format!("category `{}`", shorten(&name.value)));
         let spec = entry.as_ref().map(|entry| read_category(entry, &name));
-        let (category, spec) = spec.unwrap_or_else(|| (Category { nature: Nature::Identifying, mask: None, generalise: None, says_generalise: true }, None));
+        let unknown = Category { nature: Nature::Identifying, mask: None, generalise: None, says_generalise: true };
+        let (category, spec) = spec.unwrap_or((unknown, None));
         written.categories.insert(name.value.clone(), category);
         // A category with a mistake still exists, so that its name is not reported again wherever it is used.
         if spec.is_none() {
@@ -132,9 +145,7 @@ fn read_categories(root: &Section<'_>, written: &mut Written) {
             generalise: None,
             clauses: Vec::new(),
         });
-        if named {
-            written.spec.categories.push(spec);
-        }
+        written.spec.categories.push(spec);
     }
 }
 
@@ -143,10 +154,12 @@ fn read_category(entry: &Section<'_>, name: &Text) -> (Category, Option<Category
     let dpv = entry.required("dpv", "dpv = \"pd:Name\": its id in the Data Privacy Vocabulary").and_then(|node| node.text());
     let dpv = dpv.filter(|dpv| check_dpv(report, dpv, "pd:Name"));
     let natures = [("identifying", Nature::Identifying), ("linkable", Nature::Linkable), ("neither", Nature::Neither)];
-    let nature = entry.required("nature", "nature = \"identifying\", \"linkable\" or \"neither\"").and_then(|node| node.word(&natures));
+    let nature =
+        entry.required("nature", "nature = \"identifying\", \"linkable\" or \"neither\"").and_then(|node| node.word(&natures));
     let mask = entry.optional("mask").and_then(|node| node.text()).and_then(|text| Some((parse_mask(report, &text)?, text)));
     let says_generalise = entry.has("generalise");
-    let generalise = entry.optional("generalise").and_then(|node| node.text()).and_then(|text| Some((parse_generalise(report, &text)?, text)));
+    let generalise =
+        entry.optional("generalise").and_then(|node| node.text()).and_then(|text| Some((parse_generalise(report, &text)?, text)));
     let clauses = clauses(entry);
     entry.finish();
     let (mask, mask_text) = mask.map_or((None, None), |(mask, text)| (Some(mask), Some(text.value)));
@@ -165,11 +178,13 @@ fn read_category(entry: &Section<'_>, name: &Text) -> (Category, Option<Category
 }
 
 fn read_purposes(root: &Section<'_>, written: &mut Written) {
-    let Some(table) = root.required_table("purpose", "[purpose.NAME] with callers and reveal: who may see what, and why") else { return };
+    let Some(table) = root.required_table("purpose", "[purpose.NAME] with callers and reveal: who may see what, and why") else {
+        return;
+    };
     let report = root.report();
     written.purposes_known = true;
     for (name, node) in table.entries() {
-        let named = check_name(report, &name, "a purpose");
+        check_name(report, &name, "a purpose");
         let title = format!("[purpose.{}]", shorten(&name.value));
         let entry = node.table_named(title);
         written.purposes.push(name.clone());
@@ -181,7 +196,10 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
             written.said.push(at);
         }
         written.ids.extend(dpv.iter().map(|dpv| (at, dpv.clone())));
-        let basis = entry.optional("basis").and_then(|node| node.text()).filter(|basis| check_dpv(report, basis, "dpv:ContractPerformance"));
+        let basis = entry
+            .optional("basis")
+            .and_then(|node| node.text())
+            .filter(|basis| check_dpv(report, basis, "dpv:ContractPerformance"));
         let before = report.errors();
         let callers = entry.optional("callers").and_then(|node| node.texts()).unwrap_or_default();
         written.callers_unsure |= report.errors() > before;
@@ -193,25 +211,30 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
         let writes = writes_node.as_ref().map(|node| categories(node, written));
         let delete = entry.optional("delete").and_then(|node| node.boolean()).unwrap_or(false);
         let clauses = clauses(&entry);
-        entry.refuse_later(&[("consent", LATER), ("needs", LATER), ("limit", LATER), ("exception", LATER), ("retention", LATER), ("collect", LATER)]);
+        entry.refuse_later(&[
+            ("consent", LATER),
+            ("needs", LATER),
+            ("limit", LATER),
+            ("exception", LATER),
+            ("retention", LATER),
+            ("collect", LATER),
+        ]);
         entry.finish();
         let line_of = |node: &Option<Node<'_>>| node.as_ref().map_or(0, |node| line(report, &node.span));
         written.reveals.extend(reveals(&format!("purpose \"{}\"", shorten(&name.value)), levels.each));
-        if named {
-            written.spec.purposes.push(PurposeSpec {
-                name: PurposeName::new(&name.value),
-                line: at,
-                dpv: dpv.map(|dpv| dpv.value),
-                basis: basis.map(|basis| basis.value),
-                callers: callers.iter().map(|caller| CallerName::new(&caller.value)).collect(),
-                reveal: levels.list,
-                reveal_line: line_of(&reveal_node),
-                writes,
-                writes_line: line_of(&writes_node),
-                delete,
-                clauses,
-            });
-        }
+        written.spec.purposes.push(PurposeSpec {
+            name: PurposeName::new(&name.value),
+            line: at,
+            dpv: dpv.map(|dpv| dpv.value),
+            basis: basis.map(|basis| basis.value),
+            callers: callers.iter().map(|caller| CallerName::new(&caller.value)).collect(),
+            reveal: levels.list,
+            reveal_line: line_of(&reveal_node),
+            writes,
+            writes_line: line_of(&writes_node),
+            delete,
+            clauses,
+        });
         written.callers.extend(callers);
     }
 }
@@ -225,7 +248,10 @@ fn without_repeats(report: &Report<'_>, names: Vec<Text>, what: &str) -> Vec<Tex
     let mut kept: Vec<Text> = Vec::new();
     for name in names {
         if kept.iter().any(|before| before.value == name.value) {
-            report.push(Draft::error(&name.span, format!("{what} \"{}\" stands here twice", shorten(&name.value))).remedy("keep one of the two"));
+            report.push(
+                Draft::error(&name.span, format!("{what} \"{}\" stands here twice", shorten(&name.value)))
+                    .remedy("keep one of the two"),
+            );
         } else {
             kept.push(name);
         }
@@ -268,7 +294,11 @@ pub(super) fn known_category(report: &Report<'_>, name: &Text, written: &Written
     if written.categories_known && !report.source.has_lost(&name.value) {
         let names: Vec<&str> = written.categories.keys().map(String::as_str).collect();
         let remedy = format!("define it under [category], or use one of: {}", names.join(", "));
-        report.push(Draft::error(&name.span, format!("there is no category \"{}\"", shorten(&name.value))).near(&name.value, names).remedy(remedy));
+        report.push(
+            Draft::error(&name.span, format!("there is no category \"{}\"", shorten(&name.value)))
+                .near(&name.value, names)
+                .remedy(remedy),
+        );
     }
     false
 }
@@ -285,7 +315,9 @@ fn read_recipients(root: &Section<'_>, written: &mut Written) {
     let report = root.report();
     for (name, node) in table.entries() {
         let Some(entry) = node.table_named(format!("recipient `{}`", shorten(&name.value))) else { continue };
-        let kind = entry.required("kind", "kind = \"processor\" (or controller, joint-controller, authority, third-party)").and_then(|node| node.word(KINDS));
+        let kind = entry
+            .required("kind", "kind = \"processor\" (or controller, joint-controller, authority, third-party)")
+            .and_then(|node| node.word(KINDS));
         let at_most = entry.optional_table("at_most").map(|table| read_levels(&table, written)).unwrap_or_default();
         let clauses = clauses(&entry);
         entry.refuse_later(&[("needs", LATER), ("purposes", LATER), ("limit", LATER)]);
@@ -319,7 +351,8 @@ fn read_nevers(root: &Section<'_>, written: &mut Written) {
         let purposes = purposes.unwrap_or_default();
         written.ids.extend(purposes.iter().map(|id| (at, id.clone())));
         let asked = purposes.len();
-        let purposes: Vec<String> = purposes.into_iter().filter(|id| check_dpv(report, id, "dpv:SellDataToThirdParties")).map(|id| id.value).collect();
+        let purposes: Vec<String> =
+            purposes.into_iter().filter(|id| check_dpv(report, id, "dpv:SellDataToThirdParties")).map(|id| id.value).collect();
         if purposes.is_empty() && (asked > 0 || report.errors() > before) {
             // Why it names nothing has been said.
             written.said.push(at);
@@ -379,7 +412,11 @@ fn read_ask(ask: &Section<'_>, written: &Written) -> Option<(Text, Text)> {
         if !known && written.purposes_known && !report.source.has_lost(&purpose.value) {
             let names: Vec<&str> = written.purposes.iter().map(|name| name.value.as_str()).collect();
             let remedy = format!("use one of: {}", names.join(", "));
-            report.push(Draft::error(&purpose.span, format!("there is no purpose \"{}\"", shorten(&purpose.value))).near(&purpose.value, names).remedy(remedy));
+            report.push(
+                Draft::error(&purpose.span, format!("there is no purpose \"{}\"", shorten(&purpose.value)))
+                    .near(&purpose.value, names)
+                    .remedy(remedy),
+            );
         }
         known
     });
@@ -387,5 +424,9 @@ fn read_ask(ask: &Section<'_>, written: &Written) -> Option<(Text, Text)> {
 }
 
 fn clauses(entry: &Section<'_>) -> Vec<String> {
-    entry.optional("clauses").and_then(|node| node.texts()).map(|clauses| checked_clauses(entry.report(), clauses)).unwrap_or_default()
+    entry
+        .optional("clauses")
+        .and_then(|node| node.texts())
+        .map(|clauses| checked_clauses(entry.report(), clauses))
+        .unwrap_or_default()
 }

@@ -86,7 +86,10 @@ impl<'s> Report<'s> {
 
     /// True if an error points into `span`.
     pub(super) fn has_error_in(&self, span: &Range<usize>) -> bool {
-        self.drafts.borrow().iter().any(|draft| draft.severity == Severity::Error && draft.span.start >= span.start && draft.span.start <= span.end)
+        self.drafts
+            .borrow()
+            .iter()
+            .any(|draft| draft.severity == Severity::Error && draft.span.start >= span.start && draft.span.start <= span.end)
     }
 
     /// The findings from top to bottom.

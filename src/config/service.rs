@@ -42,9 +42,33 @@ pub(super) fn controller(root: &Section<'_>) -> Option<Controller> {
 pub(super) fn purpose_header(root: &Section<'_>) -> Option<http::HeaderName> {
     /// Headers with a meaning of their own, which a purpose must not take away.
     const TAKEN: &[&str] = &[
-        "accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "cookie", "data-view", "expect",
-        "forwarded", "host", "if-match", "if-none-match", "keep-alive", "prefer", "proxy-authorization", "proxy-connection", "range", "sudare-credential",
-        "te", "trailer", "transfer-encoding", "upgrade", "via", "x-forwarded-for", "x-http-method-override",
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "data-view",
+        "expect",
+        "forwarded",
+        "host",
+        "if-match",
+        "if-none-match",
+        "keep-alive",
+        "prefer",
+        "proxy-authorization",
+        "proxy-connection",
+        "range",
+        "sudare-credential",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+        "x-forwarded-for",
+        "x-http-method-override",
     ];
     let Some(node) = root.optional("purpose_header") else { return Some(http::HeaderName::from_static("data-purpose")) };
     let text = node.text()?;
@@ -76,9 +100,17 @@ pub(super) fn listen(root: &Section<'_>, folder: &Path) -> Option<Listen> {
         && one == two
         && !matches!(one, Endpoint::Tcp(socket) if socket.port() == 0)
     {
-        report.push(Draft::error(&text.span, "`admin` is the same as `address`").remedy("give `admin` a port of its own, or remove the line"));
+        report.push(
+            Draft::error(&text.span, "`admin` is the same as `address`")
+                .remedy("give `admin` a port of its own, or remove the line"),
+        );
     }
-    warn_of_open_listener(report, address.as_ref(), address_end.as_ref(), "credentials and revealed values travel unencrypted: TLS is not built in yet");
+    warn_of_open_listener(
+        report,
+        address.as_ref(),
+        address_end.as_ref(),
+        "credentials and revealed values travel unencrypted: TLS is not built in yet",
+    );
     let admin_text = admin.as_ref().and_then(Option::as_ref);
     warn_of_open_listener(report, admin_text, admin_end.as_ref().and_then(Option::as_ref), "health and metrics have no login");
     Some(Listen { address: address_end?, admin: admin_end? })
@@ -89,8 +121,9 @@ fn warn_of_open_listener(report: &Report<'_>, text: Option<&Text>, end: Option<&
         && !socket.ip().is_loopback()
     {
         report.push(
-            Draft::warning(&text.span, format!("other machines can reach {socket}, and {why}"))
-                .remedy("use 127.0.0.1 or unix:…, unless something in front of it (a sidecar mesh, a TLS proxy) protects the way"),
+            Draft::warning(&text.span, format!("other machines can reach {socket}, and {why}")).remedy(
+                "use 127.0.0.1 or unix:…, unless something in front of it (a sidecar mesh, a TLS proxy) protects the way",
+            ),
         );
     }
 }
@@ -116,7 +149,10 @@ fn endpoint(report: &Report<'_>, text: &Text, folder: &Path) -> Option<Endpoint>
 /// A path behind `unix:`, `embedded:` or `redb:`.
 fn path_behind(report: &Report<'_>, text: &Text, path: &str, folder: &Path) -> Option<PathBuf> {
     if path.trim().is_empty() {
-        report.push(Draft::error(&text.span, format!("no path stands behind \"{}\"", text.value)).remedy("add the path of the file, relative to this file"));
+        report.push(
+            Draft::error(&text.span, format!("no path stands behind \"{}\"", text.value))
+                .remedy("add the path of the file, relative to this file"),
+        );
         return None;
     }
     Some(folder.join(path))
@@ -127,16 +163,18 @@ pub(super) fn upstream(root: &Section<'_>, folder: &Path, environment: Environme
     use crate::dialect::Outside;
     let section = root.required_table("upstream", "[upstream] with url and dialect: where the database is")?;
     let report = section.report();
-    let url = section.required("url", "url = \"http://127.0.0.1:5984\" (or \"unix:…\", \"embedded:data/documents.redb\")").and_then(|node| node.text());
+    let url = section
+        .required("url", "url = \"http://127.0.0.1:5984\" (or \"unix:…\", \"embedded:data/documents.redb\")")
+        .and_then(|node| node.text());
     let dialect_node = section.required("dialect", "dialect = \"rest\" or \"couchdb\"");
-    let dialect = dialect_node.as_ref().and_then(|node| node.word(&[("rest", DialectName::Rest), ("couchdb", DialectName::CouchDb)]));
+    let dialect =
+        dialect_node.as_ref().and_then(|node| node.word(&[("rest", DialectName::Rest), ("couchdb", DialectName::CouchDb)]));
     let outside_node = section.optional("outside");
     let outside = outside_node.as_ref().map(|node| node.word(&[("pass", Outside::Pass), ("refuse", Outside::Refuse)]));
     if let (Some(node), Some(DialectName::CouchDb)) = (&outside_node, dialect) {
-        report.push(
-            Draft::error(&node.span, "`outside` has a meaning for the dialect rest only")
-                .remedy("remove the line: with couchdb, databases without a collection pass, and routes that span databases are refused"),
-        );
+        report.push(Draft::error(&node.span, "`outside` has a meaning for the dialect rest only").remedy(
+            "remove the line: with couchdb, databases without a collection pass, and routes that span databases are refused",
+        ));
     }
     let authorization = authorization(&section, environment);
     let connect_timeout = millis(&section, "connect_timeout_ms", 1..=60_000, 5_000);
@@ -188,7 +226,11 @@ fn database(report: &Report<'_>, url: &Text, folder: &Path) -> Option<upstream::
         return None;
     }
     let Some(rest) = text.strip_prefix("http://") else {
-        report.push(Draft::error(&url.span, "this URL is of no kind that Sudare can forward to").expected(EXPECTED).remedy("write \"http://127.0.0.1:5984\""));
+        report.push(
+            Draft::error(&url.span, "this URL is of no kind that Sudare can forward to")
+                .expected(EXPECTED)
+                .remedy("write \"http://127.0.0.1:5984\""),
+        );
         return None;
     };
     if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
@@ -201,13 +243,17 @@ fn database(report: &Report<'_>, url: &Text, folder: &Path) -> Option<upstream::
         return None;
     }
     let parsed = text.parse::<http::Uri>().ok();
-    let authority = parsed.as_ref().and_then(http::Uri::authority).filter(|authority| !authority.host().is_empty() && port_fits(authority));
+    let authority =
+        parsed.as_ref().and_then(http::Uri::authority).filter(|authority| !authority.host().is_empty() && port_fits(authority));
     let (Some(uri), Some(authority)) = (&parsed, authority) else {
         report.push(Draft::error(&url.span, "this is not a URL").expected(EXPECTED).remedy("write \"http://127.0.0.1:5984\""));
         return None;
     };
     if uri.query().is_some() || rest.contains('#') {
-        report.push(Draft::error(&url.span, "the URL of the database has a query or a fragment").remedy("end it after the host, port and path"));
+        report.push(
+            Draft::error(&url.span, "the URL of the database has a query or a fragment")
+                .remedy("end it after the host, port and path"),
+        );
         return None;
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -248,7 +294,10 @@ fn authorization(section: &Section<'_>, environment: Environment<'_>) -> Option<
         }
         (None, None) => {
             if !report.has_error_in(&auth.span) {
-                report.push(Draft::error(&auth.span, "`auth` says neither basic nor bearer").remedy("write auth = { basic = \"env:DATABASE_AUTH\" }"));
+                report.push(
+                    Draft::error(&auth.span, "`auth` says neither basic nor bearer")
+                        .remedy("write auth = { basic = \"env:DATABASE_AUTH\" }"),
+                );
             }
             return None;
         }
@@ -270,21 +319,33 @@ fn authorization(section: &Section<'_>, environment: Environment<'_>) -> Option<
     };
     let Some(secret) = read(variable).filter(|secret| !secret.is_empty()) else {
         let content = if basic { "name:password" } else { "the token" };
-        return wrong(format!("the environment variable {variable} is not set"), &format!("set it to {content} of the database before starting Sudare"));
+        return wrong(
+            format!("the environment variable {variable} is not set"),
+            &format!("set it to {content} of the database before starting Sudare"),
+        );
     };
     if secret.chars().any(char::is_control) {
-        return wrong(format!("the environment variable {variable} holds a line end or another control character"), "remove it: a file that is read into a variable often ends with one");
+        return wrong(
+            format!("the environment variable {variable} holds a line end or another control character"),
+            "remove it: a file that is read into a variable often ends with one",
+        );
     }
     let value = if basic {
         if !secret.contains(':') {
-            return wrong(format!("the environment variable {variable} does not hold name:password"), "put a colon between name and password");
+            return wrong(
+                format!("the environment variable {variable} does not hold name:password"),
+                "put a colon between name and password",
+            );
         }
         zeroize::Zeroizing::new(format!("Basic {}", data_encoding::BASE64.encode(secret.as_bytes())))
     } else {
         zeroize::Zeroizing::new(format!("Bearer {}", secret.as_str()))
     };
     let Ok(mut value) = http::HeaderValue::try_from(value.as_str()) else {
-        return wrong(format!("the environment variable {variable} holds a character that no header may have"), "use the token as the database gave it");
+        return wrong(
+            format!("the environment variable {variable} holds a character that no header may have"),
+            "use the token as the database gave it",
+        );
     };
     value.set_sensitive(true);
     Some(Some(value))
@@ -309,8 +370,11 @@ pub(super) fn keys(root: &Section<'_>, folder: &Path, controller: &Controller) -
     for (name, node) in section.entries() {
         if node.is_table() && name.value != "kek" {
             report.push(
-                Draft::error(&name.span, format!("a second ring, \"{}\": several rings are not built in yet", shorten(&name.value)))
-                    .remedy("remove the table; all fields use the ring of [keys]"),
+                Draft::error(
+                    &name.span,
+                    format!("a second ring, \"{}\": several rings are not built in yet", shorten(&name.value)),
+                )
+                .remedy("remove the table; all fields use the ring of [keys]"),
             );
             rings.push(name.value);
         }
@@ -339,7 +403,10 @@ fn key_encryption_key(kek: &Section<'_>, folder: &Path) -> Option<keys::Kek> {
         if let Some(text) = node.is_text().then(|| node.text()).flatten()
             && later.contains(&text.value.as_str())
         {
-            report.push(Draft::error(&text.span, format!("the key provider \"{}\" is not built in yet", text.value)).remedy("use \"file\" or \"passphrase\""));
+            report.push(
+                Draft::error(&text.span, format!("the key provider \"{}\" is not built in yet", text.value))
+                    .remedy("use \"file\" or \"passphrase\""),
+            );
             return Some(Provider::Later);
         }
         node.word(&[("file", Provider::File), ("passphrase", Provider::Passphrase)])
@@ -350,7 +417,9 @@ fn key_encryption_key(kek: &Section<'_>, folder: &Path) -> Option<keys::Kek> {
             path.map(|path| keys::Kek::File(folder.join(path.value)))
         }
         Some(Provider::Passphrase) => {
-            let text = kek.required("env", "env = \"SUDARE_PASSPHRASE\": the environment variable that holds the passphrase").and_then(|node| node.text());
+            let text = kek
+                .required("env", "env = \"SUDARE_PASSPHRASE\": the environment variable that holds the passphrase")
+                .and_then(|node| node.text());
             text.and_then(|text| {
                 let name = text.value.strip_prefix("env:").unwrap_or(&text.value);
                 if !variable_fits(name) {
@@ -365,7 +434,12 @@ fn key_encryption_key(kek: &Section<'_>, folder: &Path) -> Option<keys::Kek> {
                 Some(keys::Kek::Passphrase { env: name.to_owned() })
             })
         }
-        Some(Provider::Later) | None => return None,
+        // What else the table must hold depends on the provider.
+        Some(Provider::Later) => return None,
+        None => {
+            kek.finish_but(|_name| true);
+            return None;
+        }
     };
     kek.finish();
     result
@@ -417,8 +491,16 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
     let connections = count(&section, "connections", 1..=1_000_000, default.connections, "connections");
     let header_bytes = count(&section, "header_bytes", 1 << 10..=1 << 20, default.header_bytes, "bytes");
     let headers = count(&section, "headers", 8..=1_000, default.headers, "headers");
-    let body_bytes = count(&section, "body_bytes", 1 << 10..=u64::try_from(limits::MAX_REQUEST_BODY_BYTES).unwrap_or(u64::MAX), default.body_bytes, "bytes");
-    let timeout = |key: &'static str, default: Duration| millis(&section, key, 10..=3_600_000, u64::try_from(default.as_millis()).unwrap_or(u64::MAX));
+    let body_bytes = count(
+        &section,
+        "body_bytes",
+        1 << 10..=u64::try_from(limits::MAX_REQUEST_BODY_BYTES).unwrap_or(u64::MAX),
+        default.body_bytes,
+        "bytes",
+    );
+    let timeout = |key: &'static str, default: Duration| {
+        millis(&section, key, 10..=3_600_000, u64::try_from(default.as_millis()).unwrap_or(u64::MAX))
+    };
     let header_timeout = timeout("header_timeout_ms", default.header_timeout);
     let body_timeout = timeout("body_timeout_ms", default.body_timeout);
     let idle_timeout = timeout("idle_timeout_ms", default.idle_timeout);
@@ -448,7 +530,13 @@ fn millis(section: &Section<'_>, key: &'static str, range: std::ops::RangeInclus
 }
 
 /// A number of things with a default.
-fn count(section: &Section<'_>, key: &'static str, range: std::ops::RangeInclusive<u64>, default: usize, unit: &str) -> Option<usize> {
+fn count(
+    section: &Section<'_>,
+    key: &'static str,
+    range: std::ops::RangeInclusive<u64>,
+    default: usize,
+    unit: &str,
+) -> Option<usize> {
     match section.optional(key) {
         Some(node) => usize::try_from(node.integer(range, unit)?).ok(),
         None => Some(default),

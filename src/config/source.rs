@@ -47,8 +47,15 @@ impl Source {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let readable = text.clone();
-        let mut source =
-            Self { shown: path.display().to_string(), folder, text, readable, lost: String::new(), line_starts, syntax: Vec::new() };
+        let mut source = Self {
+            shown: path.display().to_string(),
+            folder,
+            text,
+            readable,
+            lost: String::new(),
+            line_starts,
+            syntax: Vec::new(),
+        };
         source.take_out_syntax_errors();
         source
     }
@@ -138,11 +145,19 @@ impl Source {
     fn take_out_syntax_errors(&mut self) {
         for round in 0.. {
             let (_, errors) = DeTable::parse_recoverable(&self.readable);
+            let unclosed = errors
+                .iter()
+                .any(|error| ["unclosed array", "unclosed inline table"].iter().any(|what| error.message().contains(what)));
             let first = errors.into_iter().min_by_key(|error| error.span().map_or(0, |span| span.start));
             let Some(error) = first else { return };
             let span = error.span().unwrap_or(0..0);
             let statements = Statements::of(self);
-            let culprit = statements.culprit(self.line_index(self.floor(span.start)), error.message());
+            let line = self.line_index(self.floor(span.start));
+            // What stands behind an open bracket looks wrong in many ways; the bracket is what to repair.
+            let text_left_open =
+                error.message().contains("invalid basic string") || error.message().contains("invalid literal string");
+            let open = (unclosed && !text_left_open).then(|| statements.open_above(line + 1)).flatten();
+            let culprit = open.unwrap_or_else(|| statements.culprit(line, error.message()));
             let draft = self.explain(&span, error.message(), &culprit, round);
             self.syntax.push(draft);
             let lines = if round < MAX_SYNTAX_ERRORS { culprit.lines } else { 0..self.line_starts.len() };
@@ -165,8 +180,12 @@ impl Source {
 
     fn explain(&self, span: &Range<usize>, message: &str, culprit: &Culprit, round: usize) -> Draft {
         if round >= MAX_SYNTAX_ERRORS {
-            return Draft::new(Severity::Error, 0..0, format!("more than {MAX_SYNTAX_ERRORS} lines are not TOML; the rest was not read"))
-                .remedy("is this the right file? Repair the lines above and check again");
+            return Draft::new(
+                Severity::Error,
+                0..0,
+                format!("more than {MAX_SYNTAX_ERRORS} lines are not TOML; the rest was not read"),
+            )
+            .remedy("is this the right file? Repair the lines above and check again");
         }
         if let Some((at, bracket)) = culprit.open {
             let close = if bracket == '{' { '}' } else { ']' };
@@ -184,17 +203,39 @@ impl Source {
         if what.contains("must be quoted") && rest_of_line.trim_start().is_empty() {
             return new("the value is missing after `=`".to_owned(), "write a value, or remove the line");
         }
-        if what.contains("must be quoted") || what.contains("invalid float") || what.contains("invalid integer") || what.contains("invalid datetime") {
-            return new("this is neither a number nor text in quotation marks".to_owned(), "put text in quotation marks: name = \"text\"");
+        if what.contains("must be quoted")
+            || what.contains("invalid float")
+            || what.contains("invalid integer")
+            || what.contains("invalid datetime")
+        {
+            return new(
+                "this is neither a number nor text in quotation marks".to_owned(),
+                "put text in quotation marks: name = \"text\"",
+            );
         }
         if what.contains("invalid basic string") || what.contains("invalid literal string") {
-            return new("the text in quotation marks is not closed on this line, or holds a character that must be escaped".to_owned(), "close it with the same quotation mark it was opened with");
+            return new(
+                "the text in quotation marks is not closed on this line, or holds a character that must be escaped".to_owned(),
+                "close it with the same quotation mark it was opened with",
+            );
+        }
+        if what.contains("extra comma") {
+            return new("there is nothing before this comma".to_owned(), "write a value, or remove the comma");
+        }
+        if what.contains("missing comma") {
+            return new("a comma is missing here".to_owned(), "separate entries by commas");
         }
         if what.contains("key with no value") {
-            return new("there is no `=` after the name".to_owned(), "write name = value, or put # before the line to make it a comment");
+            return new(
+                "there is no `=` after the name".to_owned(),
+                "write name = value, or put # before the line to make it a comment",
+            );
         }
         if what.contains("unclosed table") {
-            return new("the header is not closed".to_owned(), "close it with `]`, as in [listen]; what stands below it was not read");
+            return new(
+                "the header is not closed".to_owned(),
+                "close it with `]`, as in [listen]; what stands below it was not read",
+            );
         }
         new(format!("this is not TOML: {what}"), "repair the line; the format is described on https://toml.io").expected(expected)
     }
@@ -210,7 +251,8 @@ fn read_text(path: &Path) -> Result<String, String> {
         return Err(format!("it is larger than {MAX_FILE_BYTES} bytes"));
     }
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 text: byte {} belongs to no character", error.utf8_error().valid_up_to()))
+    String::from_utf8(bytes)
+        .map_err(|error| format!("it is not UTF-8 text: byte {} belongs to no character", error.utf8_error().valid_up_to()))
 }
 
 /// Where statements begin, guessed line by line, so that one broken statement does not spoil the next.
@@ -238,7 +280,10 @@ struct Culprit {
 impl<'a> Statements<'a> {
     fn of(source: &'a Source) -> Self {
         let lines = 0..source.line_starts.len();
-        Self { source, begins: lines.map(|index| begin_of(source.readable.get(source.line_range(index)).unwrap_or(""))).collect() }
+        Self {
+            source,
+            begins: lines.map(|index| begin_of(source.readable.get(source.line_range(index)).unwrap_or(""))).collect(),
+        }
     }
 
     fn begin(&self, line: usize) -> Begin {
@@ -248,25 +293,27 @@ impl<'a> Statements<'a> {
     /// The statement that is to blame for a syntax error seen in `line`.
     fn culprit(&self, line: usize, message: &str) -> Culprit {
         let own = (0..=line).rev().find(|line| self.begin(*line) != Begin::Nothing).unwrap_or(line);
+        let stumbles = ["inline table", "array", "comma"].iter().any(|word| message.contains(word));
         if self.begin(own) == Begin::Header && own == line {
             let end = (own + 1..self.begins.len()).find(|line| self.begin(*line) == Begin::Header).unwrap_or(self.begins.len());
             // A bracket left open above makes the parser stumble over this header.
-            if let Some(open) = self.open_above(own, message) {
+            if let Some(open) = stumbles.then(|| self.open_above(own)).flatten() {
                 return open;
             }
             return Culprit { lines: own..end, open: None };
         }
-        if let Some(open) = self.open_above(own + 1, message) {
+        if let Some(open) = stumbles.then(|| self.open_above(own + 1)).flatten() {
             return open;
         }
-        Culprit { lines: own..self.extent(own).0.max(line + 1), open: None }
+        // A line inside a table or list that spans several lines belongs to the whole of it.
+        let around =
+            (0..own).rev().filter(|start| self.begin(*start) == Begin::Pair).take(40).find(|start| self.extent(*start).0 > own);
+        let start = around.unwrap_or(own);
+        Culprit { lines: start..self.extent(start).0.max(line + 1), open: None }
     }
 
     /// The nearest statement above `line` that opens a bracket and never closes it.
-    fn open_above(&self, line: usize, message: &str) -> Option<Culprit> {
-        if !["inline table", "array", "comma", "unclosed"].iter().any(|word| message.contains(word)) || message.contains("unclosed table") {
-            return None;
-        }
+    fn open_above(&self, line: usize) -> Option<Culprit> {
         let own = (0..line).rev().filter(|line| self.begin(*line) == Begin::Pair).take(40);
         own.into_iter().find_map(|start| {
             let (end, open) = self.extent(start);
@@ -320,7 +367,7 @@ fn begin_of(line: &str) -> Begin {
     };
     let inside = name.trim();
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-.\"'* ".contains(c);
-    if !inside.is_empty() && inside.chars().all(fits) { Begin::Pair } else { Begin::Nothing }
+    if inside.chars().all(fits) { Begin::Pair } else { Begin::Nothing }
 }
 
 /// Follows the brackets of a line, outside of strings and comments.
@@ -333,8 +380,7 @@ fn brackets(line: &str, offset: usize, open: &mut Vec<(usize, char)>) {
                 escaped = true;
                 continue;
             }
-            (Some(mark), _) if mark == c && !escaped => quote = None,
-            (Some(_), _) => {}
+            (Some(mark), _) => quote = Some(mark).filter(|_| mark != c || escaped),
             (None, '"' | '\'') => quote = Some(c),
             (None, '#') => return,
             (None, '{' | '[') => open.push((offset + at, c)),
@@ -349,7 +395,20 @@ fn brackets(line: &str, offset: usize, open: &mut Vec<(usize, char)>) {
 
 /// Names behind which a secret may stand.
 const SECRET_NAMES: &[&str] = &[
-    "api_key", "auth", "authorization", "basic", "bearer", "credential", "credential_sha256", "jwt", "kek", "key", "passphrase", "password", "pwd", "secret",
+    "api_key",
+    "auth",
+    "authorization",
+    "basic",
+    "bearer",
+    "credential",
+    "credential_sha256",
+    "jwt",
+    "kek",
+    "key",
+    "passphrase",
+    "password",
+    "pwd",
+    "secret",
     "token",
 ];
 

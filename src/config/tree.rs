@@ -52,7 +52,21 @@ pub(super) struct Node<'a> {
 impl<'a> Section<'a> {
     /// The top level of a file.
     pub(super) fn root(table: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
-        Self { title: ROOT.to_owned(), span: 0..0, table, report, asked: RefCell::default(), later: RefCell::default(), missing: RefCell::default(), unknown: Cell::default() }
+        Self::new(ROOT.to_owned(), 0..0, table, report)
+    }
+
+    fn new(title: String, span: Range<usize>, table: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
+        let asked = RefCell::default();
+        Self {
+            title,
+            span,
+            table,
+            report,
+            asked,
+            later: RefCell::default(),
+            missing: RefCell::default(),
+            unknown: Cell::default(),
+        }
     }
 
     fn is_root(&self) -> bool {
@@ -141,7 +155,8 @@ impl<'a> Section<'a> {
             let mut valid: Vec<&str> = asked.to_vec();
             valid.sort_unstable();
             valid.dedup();
-            let remedy = if valid.is_empty() { "remove it".to_owned() } else { format!("remove it; valid here: {}", valid.join(", ")) };
+            let remedy =
+                if valid.is_empty() { "remove it".to_owned() } else { format!("remove it; valid here: {}", valid.join(", ")) };
             let message = match (self.is_root(), value.get_ref().is_table()) {
                 (true, true) => format!("unknown table [{}]", shorten(name)),
                 (true, false) => format!("unknown key `{}` at the top of the file", shorten(name)),
@@ -181,11 +196,19 @@ impl<'a> Node<'a> {
     pub(super) fn text(&self) -> Option<Text> {
         match self.value {
             DeValue::String(text) if text.trim().is_empty() => {
-                self.report.push(Draft::error(&self.span, format!("{} is empty", self.title)).remedy("write what it should be, or remove the line"));
+                self.report.push(
+                    Draft::error(&self.span, format!("{} is empty", self.title))
+                        .remedy("write what it should be, or remove the line"),
+                );
                 None
             }
             DeValue::String(text) => Some(Text { value: text.to_string(), span: self.span.clone() }),
-            _ => self.wrong_type("text", "put it in quotation marks: \"…\""),
+            DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => self.wrong_type("text", "put it in quotation marks: \"…\""),
         }
     }
 
@@ -211,10 +234,11 @@ impl<'a> Node<'a> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Option<bool> {
-        match self.value {
-            DeValue::Boolean(value) => Some(*value),
-            _ => self.wrong_type("true or false", "write true or false, without quotation marks"),
+        let value = self.value.as_bool();
+        if value.is_none() {
+            return self.wrong_type("true or false", "write true or false, without quotation marks");
         }
+        value
     }
 
     /// A whole number in `range`; `unit` completes the finding and may be empty.
@@ -256,13 +280,10 @@ impl<'a> Node<'a> {
 
     /// A table.
     pub(super) fn table(&self) -> Option<Section<'a>> {
-        match self.value {
-            DeValue::Table(table) => {
-                let title = self.table_title();
-                Some(Section { title, span: self.span.clone(), table, report: self.report, asked: RefCell::default(), later: RefCell::default(), missing: RefCell::default(), unknown: Cell::default() })
-            }
-            _ => self.wrong_type("a table", "write { name = value, … }, or a header [name] with lines below it"),
-        }
+        let DeValue::Table(table) = self.value else {
+            return self.wrong_type("a table", "write { name = value, … }, or a header [name] with lines below it");
+        };
+        Some(Section::new(self.table_title(), self.span.clone(), table, self.report))
     }
 
     /// A table with the title it should have in findings.
@@ -279,10 +300,8 @@ impl<'a> Node<'a> {
 
     /// A list.
     pub(super) fn items(&self, example: &str) -> Option<Vec<Node<'a>>> {
-        match self.value {
-            DeValue::Array(items) => Some(self.nodes(items)),
-            _ => self.wrong_type("a list", &format!("write {example}")),
-        }
+        let DeValue::Array(items) = self.value else { return self.wrong_type("a list", &format!("write {example}")) };
+        Some(self.nodes(items))
     }
 
     /// Reports that the value has another type than it should. Always `None`, for the caller to return.
@@ -302,7 +321,10 @@ impl<'a> Node<'a> {
 
     fn nodes(&self, items: &'a DeArray<'a>) -> Vec<Node<'a>> {
         let title = format!("an entry of {}", self.title);
-        items.iter().map(|item| Node { title: title.clone(), span: item.span(), value: item.get_ref(), report: self.report }).collect()
+        items
+            .iter()
+            .map(|item| Node { title: title.clone(), span: item.span(), value: item.get_ref(), report: self.report })
+            .collect()
     }
 
     /// `` `kek` in [keys] `` becomes `[keys] kek`; a top-level `` `listen` `` becomes `[listen]`.
@@ -317,7 +339,12 @@ impl<'a> Node<'a> {
 fn end_of(table: &DeTable<'_>) -> usize {
     let ends = table.values().map(|value| match value.get_ref() {
         DeValue::Table(table) => end_of(table).max(value.span().end),
-        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) => value.span().end,
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_) => value.span().end,
     });
     ends.max().unwrap_or(0)
 }
@@ -335,7 +362,9 @@ pub(super) fn one_of(names: &[&str]) -> String {
 /// The text, cut where it would fill the line.
 pub(super) fn shorten(text: &str) -> String {
     // Invisible characters and those that turn the direction of writing would make the message say something else.
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
     let mut short: String = text.chars().take(60).map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(60).is_some() {
         short.push('…');

@@ -11,6 +11,7 @@
 mod tables;
 
 use http::{HeaderName, HeaderValue, Method};
+use serde_json::Value;
 
 use self::tables::{
     ALL_DOCS, ATTACHMENTS, BULK, BULK_GET, DELETED, DOCUMENT, DOCUMENT_DELETE, DOCUMENT_POST, DOCUMENT_READ, DOCUMENT_WRITE,
@@ -402,18 +403,7 @@ impl Dialect for CouchDb {
         match documents.request {
             RequestBody::None => return Ok(Vec::new()),
             RequestBody::Plain { .. } => {
-                if peek(0).is_some() {
-                    return Err(refuse(
-                        RefusedCode::Route,
-                        "several queries in one request are not mapped; send them one by one",
-                    ));
-                }
-                if peek(1).is_some_and(|text| text != b"false") {
-                    return Err(refuse(
-                        RefusedCode::Route,
-                        "attachments are not protected, so they are not served from a protected database; leave it out",
-                    ));
-                }
+                check_options(facts.whole).map_err(|detail| refuse(RefusedCode::Route, &detail))?;
                 return Ok(Vec::new());
             }
             RequestBody::Documents { row_set: BULK } => {
@@ -428,10 +418,6 @@ impl Dialect for CouchDb {
                 }
             }
             RequestBody::Documents { .. } => {}
-        }
-        if facts.rows.is_empty() {
-            let detail = "the body holds no document where this route expects one: an object, or for _bulk_docs an object with a list of them in docs";
-            return Err(refuse(RefusedCode::Malformed, detail));
         }
         facts.rows.iter().map(|row| Self::judge_row(documents, row).map_err(|(code, detail)| refuse(code, detail))).collect()
     }
@@ -451,11 +437,51 @@ impl Dialect for CouchDb {
     }
 }
 
+/// A body that carries no documents: nothing but the known options with values of the known kind, for whatever else stood in it
+/// would reach the database in clear (T5).
+fn check_options(body: &[u8]) -> Result<(), String> {
+    let Ok(options) = serde_json::from_slice::<serde_json::Map<String, Value>>(body) else {
+        return Err("this route takes an object with options, such as {\"keys\": [...]}".to_owned());
+    };
+    for (name, value) in &options {
+        let fits = match (name.as_str(), value) {
+            ("queries", _) => return Err("several queries in one request are not mapped; send them one by one".to_owned()),
+            ("attachments", Value::Bool(false)) => true,
+            ("attachments", _) => {
+                return Err(
+                    "attachments are not protected, so they are not served from a protected database; leave it out".to_owned()
+                );
+            }
+            ("keys", Value::Array(keys)) => keys.iter().all(Value::is_string),
+            ("docs", Value::Array(docs)) => docs.iter().all(is_revision_of_a_document),
+            (name, value) => {
+                ALL_DOCS.contains(&name) && (value.is_string() || value.is_number() || value.is_boolean() || value.is_null())
+            }
+        };
+        if !fits {
+            return Err("the body may hold only ids, revisions and options of this route; leave everything else out".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// One entry of `_bulk_get`: which document, which revision.
+fn is_revision_of_a_document(entry: &Value) -> bool {
+    let only_ids = |entry: &serde_json::Map<String, Value>| {
+        entry.iter().all(|(name, value)| match name.as_str() {
+            "id" | "rev" => value.is_string(),
+            "atts_since" => value.as_array().is_some_and(|revisions| revisions.iter().all(Value::is_string)),
+            _ => false,
+        })
+    };
+    entry.as_object().is_some_and(only_ids)
+}
+
 /// Is every attachment one that the database has already, named only (`"stub": true`)?
 fn are_stubs(attachments: &[u8]) -> bool {
-    let Ok(attachments) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(attachments) else { return false };
+    let Ok(attachments) = serde_json::from_slice::<serde_json::Map<String, Value>>(attachments) else { return false };
     attachments.values().all(|attachment| {
-        attachment.get("stub") == Some(&serde_json::Value::Bool(true))
+        attachment.get("stub") == Some(&Value::Bool(true))
             && attachment.get("data").is_none()
             && attachment.get("follows").is_none()
     })

@@ -237,10 +237,6 @@ impl Dialect for Rest {
     }
 
     fn judge(&self, documents: &Documents, facts: &BodyFacts<'_>) -> Result<Vec<RowIntent>, Refused> {
-        if facts.rows.is_empty() {
-            let detail = "no document stands in the body where the collection's `rows` say; send a JSON object there";
-            return Err(refused(Some(documents.collection), RefusedCode::Malformed, detail));
-        }
         Ok(facts.rows.iter().map(|_| RowIntent { intent: documents.intent, assign_id: false }).collect())
     }
 

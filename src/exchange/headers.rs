@@ -106,7 +106,11 @@ pub(super) fn prepare_pass(headers: &mut HeaderMap, purpose_header: &HeaderName)
 }
 
 /// Makes the head of a request to documents ready to forward.
-pub(super) fn prepare_documents(headers: &mut HeaderMap, documents: &Documents, purpose_header: &HeaderName) -> Result<(), Error> {
+pub(super) fn prepare_documents(
+    headers: &mut HeaderMap,
+    documents: &Documents,
+    purpose_header: &HeaderName,
+) -> Result<(), Error> {
     if headers.contains_key(header::RANGE) {
         return Err(Error::Head("ranges of protected documents cannot be served; ask without Range"));
     }

@@ -81,7 +81,12 @@ impl Exchange {
         let _counted = self.metrics.begun();
         match self.steps(state, &mut context, request, peer).await {
             Ok(response) => {
-                self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, response.status().as_u16(), "");
+                self.metrics.request(
+                    context.class.unwrap_or(RouteClass::Unclassified),
+                    context.intent,
+                    response.status().as_u16(),
+                    "",
+                );
                 Ok(response)
             }
             Err(error) => Err(Box::new(Failure { error, context })),
@@ -100,7 +105,12 @@ impl Exchange {
         let started = Instant::now();
         let shape = {
             let target = dialect::canonical_target(&parts.method, &parts.uri)?;
-            state.dialect.classify(Head { method: &parts.method, path: target.path, query: target.query, headers: &parts.headers })
+            state.dialect.classify(Head {
+                method: &parts.method,
+                path: target.path,
+                query: target.query,
+                headers: &parts.headers,
+            })
         };
         self.metrics.phase(Phase::Classify, started.elapsed());
         match shape {

@@ -103,12 +103,22 @@ impl Exchange {
     }
 
     /// Makes durable what this window shows. A window that shows nothing personal needs no event of its own.
-    async fn record_window(&self, state: &State, context: &Context, tally: &field::Tally, subjects: Vec<RecordId>) -> Result<Option<Recorded>, Error> {
+    async fn record_window(
+        &self,
+        state: &State,
+        context: &Context,
+        tally: &field::Tally,
+        subjects: Vec<RecordId>,
+    ) -> Result<Option<Recorded>, Error> {
         if tally.bad > 0 || tally.clear_found > 0 {
             let code = if tally.bad > 0 { "value-not-authentic" } else { "clear-value-found" };
             let alarm = audit::Event { code: Some(code.to_owned()), subjects: subjects.clone(), ..context.event(Kind::Alarm) };
             let _recorded = self.record(alarm).await?;
-            tracing::error!(collection = context.collection.as_ref().map(|name| name.as_str()), code, "stored values are not as they should be");
+            tracing::error!(
+                collection = context.collection.as_ref().map(|name| name.as_str()),
+                code,
+                "stored values are not as they should be"
+            );
         }
         if tally.shown.iter().all(|(_, level, _)| *level == Level::Absent) {
             return Ok(None);
@@ -205,7 +215,11 @@ impl Reply {
         http_body_util::StreamBody::new(Receiver(receiver)).boxed_unsync()
     }
 
-    async fn send_all(&mut self, sender: &mpsc::Sender<Result<Frame<Bytes>, BodyError>>, ready: Vec<Bytes>) -> Option<&'static str> {
+    async fn send_all(
+        &mut self,
+        sender: &mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
+        ready: Vec<Bytes>,
+    ) -> Option<&'static str> {
         let wait = self.state.limits.idle_timeout;
         let mut ready = ready.into_iter();
         loop {

@@ -125,7 +125,9 @@ impl Exchange {
 pub(super) fn url_id(documents: &Documents) -> Result<Option<RecordId>, Error> {
     match &documents.url_id {
         None => Ok(None),
-        Some(text) => RecordId::from_text(text).map(Some).map_err(|_too_long| Error::Head("the id in the path is empty or over 512 bytes")),
+        Some(text) => {
+            RecordId::from_text(text).map(Some).map_err(|_too_long| Error::Head("the id in the path is empty or over 512 bytes"))
+        }
     }
 }
 

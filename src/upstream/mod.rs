@@ -36,7 +36,7 @@ pub const POOL_IDLE: Duration = Duration::from_millis(3_500);
 pub const MAX_IDLE: usize = 256;
 
 /// `[upstream]` as run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Which database.
     pub endpoint: Endpoint,
@@ -100,6 +100,7 @@ pub enum Outgoing {
 #[derive(Debug, Clone)]
 pub struct Upstream {
     kind: Kind,
+    config: Config,
 }
 
 #[derive(Debug, Clone)]
@@ -120,7 +121,16 @@ impl Upstream {
             Endpoint::Embedded(path) => Kind::Embedded(embedded::Documents::open(path)?),
             Endpoint::Http { .. } | Endpoint::Unix(_) => Kind::Http(Arc::new(http::HttpDatabase::new(config)?)),
         };
-        Ok(Self { kind })
+        Ok(Self { kind, config: config.clone() })
+    }
+
+    /// The same database, with its open connections, if `config` says the same; else as [`Self::new`]. For a reload.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn or_new(&self, config: &Config) -> Result<Self, UpstreamError> {
+        if self.config == *config { Ok(self.clone()) } else { Self::new(config) }
     }
 
     /// Sends a request and waits for the head of the reply. The reply's hop-by-hop fields and trailers are gone.

@@ -141,7 +141,8 @@ impl std::io::Write for Lines {
 async fn t13_no_value_in_anything_that_is_stored_logged_counted_or_refused() {
     let lines = Lines::default();
     let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let subscriber =
+        tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
 
     let mut canaries = Canaries::new();
@@ -158,7 +159,10 @@ async fn t13_no_value_in_anything_that_is_stored_logged_counted_or_refused() {
     let mut couch = Setup::couchdb(stub.address).start().await;
     drive_couchdb(&couch, &mut canaries, &mut searched).await;
     for seen in stub.seen() {
-        searched.add("a request at the database", [seen.target.as_bytes(), &seen.body, format!("{:?}", seen.headers).as_bytes()].concat());
+        searched.add(
+            "a request at the database",
+            [seen.target.as_bytes(), &seen.body, format!("{:?}", seen.headers).as_bytes()].concat(),
+        );
     }
 
     for proxy in [&mut embedded, &mut couch] {
@@ -184,7 +188,15 @@ async fn t13_no_value_in_anything_that_is_stored_logged_counted_or_refused() {
 }
 
 /// Sends a request; its answer is searched unless it is a reveal to one who may see.
-async fn sent(proxy: &Proxy, searched: &mut Searched, who: (&str, &str), method: Method, path: &str, more: &[(&str, &str)], body: String) {
+async fn sent(
+    proxy: &Proxy,
+    searched: &mut Searched,
+    who: (&str, &str),
+    method: Method,
+    path: &str,
+    more: &[(&str, &str)],
+    body: String,
+) {
     let what = format!("answer to {} for {} {method}", who.0, who.1);
     match proxy.ask_with(who.0, who.1, method, path, more, body).await {
         Ok(answer) => {

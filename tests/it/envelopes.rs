@@ -24,6 +24,7 @@ name    = "$.name"
 address = "$.address"
 [collection.guests]
 match   = "/guests/{id}"
+rows    = ["$", "$[*]"]
 subject = "$.host"
 bind    = "subject"
 [collection.guests.field]
@@ -139,10 +140,7 @@ async fn t4_clear_text_where_an_envelope_belongs_is_refused() {
     let answer = proxy.ask("shop", "registration", Method::GET, "/customers/c-9", "").await;
     assert_eq!((answer.status.as_u16(), answer.json().get("name")), (200, None));
 
-    let lenient = Setup::embedded()
-        .collections(&include_str!("support/lenient.toml").replace("STRICT", "false"))
-        .start()
-        .await;
+    let lenient = Setup::embedded().collections(&include_str!("support/lenient.toml").replace("STRICT", "false")).start().await;
     lenient.database(Method::POST, "/customers", planted.to_string()).await;
     let answer = lenient.ask("shipping", "delivery", Method::GET, "/customers/c-9", "").await;
     assert_eq!(answer.json()["name"], "Planted", "while migrating");
@@ -150,7 +148,10 @@ async fn t4_clear_text_where_an_envelope_belongs_is_refused() {
     assert_eq!(answer.json()["name"], "P•••", "the level applies to it all the same");
     assert!(lenient.audit_text().contains("clear-value-found"), "and it is named in the audit");
     let metrics = lenient.running.as_ref().unwrap().metrics().encode();
-    assert!(metrics.lines().any(|line| line.contains("clear") && line.contains("customers") && !line.ends_with(" 0")), "{metrics}");
+    assert!(
+        metrics.lines().any(|line| line.contains("clear") && line.contains("customers") && !line.ends_with(" 0")),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -174,7 +175,8 @@ async fn t2_and_t3_what_looks_encrypted_is_opened_in_its_place_or_refused() {
     let answer = proxy.ask("shipping", "delivery", Method::GET, "/customers/c-4", "").await;
     assert_eq!(answer.json()["note"], envelope.as_str());
     // Nor on a route that is not protected.
-    let answer = proxy.ask("shop", "registration", Method::POST, "/notes", json!({"id": "n", "name": envelope}).to_string()).await;
+    let answer =
+        proxy.ask("shop", "registration", Method::POST, "/notes", json!({"id": "n", "name": envelope}).to_string()).await;
     assert_eq!(answer.status, 201);
     assert_eq!(proxy.ask("shipping", "delivery", Method::GET, "/notes/n", "").await.json()["name"], envelope.as_str());
     // In its own place it may be written back as it is.

@@ -43,7 +43,11 @@ async fn what_is_ours_never_reaches_the_database() {
     proxy.ask("shop", "account", Method::GET, "/customers", "").await;
     proxy.ask("shop", "account", Method::GET, "/orders", "").await;
     for seen in stub.seen() {
-        assert!(!seen.headers.contains_key("sudare-credential") && !seen.headers.contains_key("data-purpose"), "{:?}", seen.headers);
+        assert!(
+            !seen.headers.contains_key("sudare-credential") && !seen.headers.contains_key("data-purpose"),
+            "{:?}",
+            seen.headers
+        );
     }
     assert_eq!(stub.seen().len(), 2);
 }
@@ -54,17 +58,33 @@ async fn t10_ambiguous_framing_is_refused_before_it_is_a_request() {
     let proxy = Setup::rest(stub.address).start().await;
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
     for (what, head) in [
-        ("length and coding", format!("POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}")),
-        ("coding and length", format!("POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n{smuggled}")),
+        (
+            "length and coding",
+            format!(
+                "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
+        ),
+        (
+            "coding and length",
+            format!(
+                "POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
+        ),
         ("two lengths", format!("POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 41\r\n\r\n{smuggled}")),
-        ("two equal lengths", format!("POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n{smuggled}")),
+        (
+            "two equal lengths",
+            format!("POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n{smuggled}"),
+        ),
         ("a list of lengths", "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\n{}".to_owned()),
         ("folded header", "GET /orders HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n".to_owned()),
         ("bare line feeds", "GET /orders HTTP/1.1\nHost: x\n\n".to_owned()),
         ("space before the colon", "POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n".to_owned()),
         ("another coding", "POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n".to_owned()),
         ("two codings", "POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n".to_owned()),
-        ("trailers", "POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nData-Purpose: account\r\n\r\n".to_owned()),
+        (
+            "trailers",
+            "POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nData-Purpose: account\r\n\r\n".to_owned(),
+        ),
         ("upgrade", "GET /orders HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n".to_owned()),
         ("no host", "GET /orders HTTP/1.1\r\n\r\n".to_owned()),
         ("two hosts", "GET /orders HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n".to_owned()),
@@ -98,7 +118,10 @@ async fn t31_targets_that_can_be_read_in_two_ways_are_refused() {
         "/customers/c-1/",
         "*",
     ] {
-        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\nSudare-Credential: {}\r\nData-Purpose: account\r\n\r\n", Proxy::credential("shop"));
+        let head = format!(
+            "GET {target} HTTP/1.1\r\nHost: x\r\nSudare-Credential: {}\r\nData-Purpose: account\r\n\r\n",
+            Proxy::credential("shop")
+        );
         let reply = exchange_raw(proxy.address, head.as_bytes(), Duration::from_millis(300)).await;
         assert!(reply.starts_with("HTTP/1.1 400") || reply.starts_with("HTTP/1.1 403"), "{target}: {reply}");
     }
@@ -120,7 +143,8 @@ async fn t11_entity_tags_stay_and_framing_headers_are_made_anew() {
     })
     .await;
     let proxy = Setup::rest(stub.address).start().await;
-    let headers = [("if-none-match", "\"7\""), ("if-modified-since", "Sat, 29 Oct 1994 19:43:31 GMT"), ("accept-encoding", "gzip")];
+    let headers =
+        [("if-none-match", "\"7\""), ("if-modified-since", "Sat, 29 Oct 1994 19:43:31 GMT"), ("accept-encoding", "gzip")];
     let answer = proxy.ask_with("shop", "account", Method::GET, "/customers/c-1", &headers, "").await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.headers["etag"].to_str().unwrap()), (200, "\"7\""));
     for gone in ["digest", "content-md5", "accept-ranges"] {
@@ -149,7 +173,16 @@ async fn t11_entity_tags_stay_and_framing_headers_are_made_anew() {
 async fn t14_queries_on_protected_members_are_refused_and_nothing_of_a_target_is_logged() {
     let stub = Stub::start(|_| StubReply::json(200, "[]")).await;
     let proxy = Setup::rest(stub.address).start().await;
-    for query in ["name=Mei", "NAME=Mei", "filter%5Bname%5D=Mei", "name_like=Mei", "sort=name", "order=phone", "select=id_card", "id-card=1"] {
+    for query in [
+        "name=Mei",
+        "NAME=Mei",
+        "filter%5Bname%5D=Mei",
+        "name_like=Mei",
+        "sort=name",
+        "order=phone",
+        "select=id_card",
+        "id-card=1",
+    ] {
         let answer = proxy.ask("shop", "account", Method::GET, &format!("/customers?{query}"), "").await;
         assert_eq!(answer.outcome(), (400, "not-searchable".to_owned()), "{query}");
         assert!(!answer.text().contains("Mei"));
@@ -165,7 +198,11 @@ async fn t15_error_bodies_of_the_database_are_rewritten_like_any_other() {
     let stub = Stub::start(|seen| {
         // A database that echoes what it was sent, and one that answers with text.
         if seen.target.contains("text") {
-            StubReply { status: 500, headers: vec![("content-type", "text/plain".to_owned())], body: b"duplicate: Mei Tanaka".to_vec() }
+            StubReply {
+                status: 500,
+                headers: vec![("content-type", "text/plain".to_owned())],
+                body: b"duplicate: Mei Tanaka".to_vec(),
+            }
         } else {
             StubReply { status: 409, headers: vec![("content-type", "application/json".to_owned())], body: seen.body.to_vec() }
         }
@@ -174,7 +211,11 @@ async fn t15_error_bodies_of_the_database_are_rewritten_like_any_other() {
     let proxy = Setup::rest(stub.address).start().await;
     let answer = proxy.ask("shop", "registration", Method::POST, "/customers", PERSON).await;
     assert_eq!(answer.status, 409);
-    assert!(!answer.text().contains("sdr1.") && !answer.text().contains("Mei"), "registration reveals nothing: {}", answer.text());
+    assert!(
+        !answer.text().contains("sdr1.") && !answer.text().contains("Mei"),
+        "registration reveals nothing: {}",
+        answer.text()
+    );
     assert_eq!(answer.json()["tier"], "gold");
     let answer = proxy.ask("shop", "account", Method::GET, "/customers/text", "").await;
     assert_eq!(answer.outcome(), (500, "reply-unreadable".to_owned()));
@@ -199,7 +240,17 @@ async fn t27_a_reply_that_fails_under_way_is_reset_never_ended_cleanly() {
 async fn t28_nothing_of_one_caller_stays_on_a_pooled_connection() {
     let stub = Stub::start(|_| StubReply::json(200, "[]")).await;
     let proxy = Setup::rest(stub.address).start().await;
-    proxy.ask_with("shop", "account", Method::GET, "/customers", &[("authorization", "Basic c2hvcA=="), ("cookie", "who=shop")], "").await.unwrap();
+    proxy
+        .ask_with(
+            "shop",
+            "account",
+            Method::GET,
+            "/customers",
+            &[("authorization", "Basic c2hvcA=="), ("cookie", "who=shop")],
+            "",
+        )
+        .await
+        .unwrap();
     proxy.ask("shipping", "delivery", Method::GET, "/customers", "").await;
     let seen = stub.seen();
     assert_eq!(seen[0].headers["authorization"], "Basic c2hvcA==");

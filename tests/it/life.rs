@@ -22,7 +22,8 @@ async fn t30_a_reload_takes_everything_or_nothing() {
     let name_seen = async || proxy.ask("helpdesk", "support", Method::GET, "/customers/c-1", "").await.json()["name"].clone();
 
     // A change and a mistake together: neither takes effect.
-    let changed = policy.replace("reveal  = { name = \"clear\", phone = \"masked\" }", "reveal  = { name = \"masked\", phone = \"masked\" }");
+    let changed = policy
+        .replace("reveal  = { name = \"clear\", phone = \"masked\" }", "reveal  = { name = \"masked\", phone = \"masked\" }");
     assert_ne!(changed, policy);
     fs::write(&policy_file, changed.replace("[purpose.marketing]", "[purpose.marketing]\nclallers = [\"mailer\"]")).unwrap();
     let error = running.reload(&proxy.file).unwrap_err().to_string();
@@ -144,9 +145,13 @@ fn serve(file: &std::path::Path, before: &str) -> (Process, std::net::SocketAddr
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).parse().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut listening = || {
+        let line = lines.next().unwrap().unwrap();
+        line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned()
+    };
+    let address = listening().parse().unwrap();
+    assert!(listening().ends_with(" (admin)"));
     (Process(child), address)
 }
 
@@ -169,7 +174,9 @@ async fn t25_no_audit_no_reveal_on_a_full_disk() {
     // Writes beyond 4 MiB of one file fail, as on a full disk; the signal that goes with it is ignored.
     let (_process, address) = serve(&file, "trap '' XFSZ; ulimit -f 8192;");
     let credential = Proxy::credential("shop");
-    let headers = |purpose| [("sudare-credential", credential.clone()), ("data-purpose", purpose), ("content-type", "application/json".to_owned())];
+    let headers = |purpose| {
+        [("sudare-credential", credential.clone()), ("data-purpose", purpose), ("content-type", "application/json".to_owned())]
+    };
     let ask = async |method: Method, purpose: &str, body: String| {
         let owned = headers(purpose.to_owned());
         let headers: Vec<_> = owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -201,13 +208,15 @@ async fn t25_no_audit_no_reveal_on_a_full_disk() {
 
 #[tokio::test]
 async fn t25_a_killed_proxy_leaves_a_log_that_verifies_and_goes_on() {
-    let stub = Stub::start(|seen| StubReply::json(200, if seen.body.is_empty() { b"[]".to_vec() } else { seen.body.to_vec() })).await;
+    let stub =
+        Stub::start(|seen| StubReply::json(200, if seen.body.is_empty() { b"[]".to_vec() } else { seen.body.to_vec() })).await;
     let (folder, file) = Setup::rest(stub.address).files();
     let settings = config::load(&file).unwrap();
     for round in 0..3 {
         let (process, address) = serve(&file, "");
         let credential = Proxy::credential("shop");
-        let headers = [("sudare-credential", credential.as_str()), ("data-purpose", "account"), ("content-type", "application/json")];
+        let headers =
+            [("sudare-credential", credential.as_str()), ("data-purpose", "account"), ("content-type", "application/json")];
         let mut asked = tokio::task::JoinSet::new();
         for at in 0..20 {
             let body = PERSON.replace("c-1", &format!("c-{round}-{at}"));
@@ -270,7 +279,9 @@ async fn serve_prints_where_it_listens_reloads_on_hup_and_drains_on_term() {
 #[tokio::test]
 async fn the_admin_listener_tells_health_readiness_and_metrics() {
     let proxy = Setup::embedded().start().await;
-    let Some(config::Endpoint::Tcp(admin)) = proxy.running.as_ref().unwrap().admin().cloned() else { panic!("an admin listener") };
+    let Some(config::Endpoint::Tcp(admin)) = proxy.running.as_ref().unwrap().admin().cloned() else {
+        panic!("an admin listener")
+    };
     proxy.ask("shop", "registration", Method::POST, "/customers", PERSON).await;
     proxy.ask("shipping", "delivery", Method::GET, "/customers/c-1", "").await;
     let get = async |path: &str| send(admin, Method::GET, path, &[], "").await.unwrap();

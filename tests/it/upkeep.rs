@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// File, number of call sites in product code, why.
-const ALLOWED: &[(&str, usize, &str)] = &[("src/field/protect.rs", 1, "an envelope in a write is opened to verify its place; it is kept byte for byte")];
+const ALLOWED: &[(&str, usize, &str)] =
+    &[("src/field/protect.rs", 1, "an envelope in a write is opened to verify its place; it is kept byte for byte")];
 
 fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

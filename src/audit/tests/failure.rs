@@ -124,14 +124,13 @@ fn t25_one_sync_serves_all_who_wait() {
         // The writer takes the first one and hangs in its sync ...
         let first = log.clone();
         tasks.spawn(async move { first.record(reveal(0)).await.map(|_| ()) });
-        let queued = |count| wait_until(|| log.waiting() == count);
         wait_until(|| faults.hanging.load(Ordering::SeqCst)).await;
         // ... while 400 more come, from several threads.
         for exchange in 1..=400 {
             let log = log.clone();
             tasks.spawn(async move { log.record(reveal(exchange)).await.map(|_| ()) });
         }
-        queued(400).await;
+        wait_until(|| log.waiting() == 400).await;
         faults.gate(true);
         while let Some(task) = tasks.join_next().await {
             task.unwrap().unwrap();
@@ -196,7 +195,7 @@ fn t25_a_disk_that_hangs_means_no_answer_and_unhealthy() {
         assert!(matches!((&a, &b), (Err(AuditError::Timeout(_)), Err(AuditError::Timeout(_)))), "{a:?} {b:?}");
         assert!(!log.healthy());
         faults.gate(true);
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        wait_until(|| log.healthy()).await;
         log.record(reveal(3)).await.unwrap();
         assert!(log.healthy());
         log.close().await;

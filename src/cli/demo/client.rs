@@ -40,7 +40,13 @@ pub(super) struct As<'a> {
 }
 
 /// Asks the proxy at `address`.
-pub(super) async fn ask(address: std::net::SocketAddr, who: As<'_>, method: Method, path: &str, body: Option<&str>) -> Result<Answer, String> {
+pub(super) async fn ask(
+    address: std::net::SocketAddr,
+    who: As<'_>,
+    method: Method,
+    path: &str,
+    body: Option<&str>,
+) -> Result<Answer, String> {
     let stream = TcpStream::connect(address).await.map_err(|error| format!("cannot connect to {address}: {error}"))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;

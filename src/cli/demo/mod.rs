@@ -125,10 +125,7 @@ fn keep_serving(demo: &Demo, address: std::net::SocketAddr, dir: &Path, out: &mu
     writeln!(out, "\nStill serving on http://{address} until Ctrl-C; state in {}. Try:", dir.display())?;
     for (caller, purpose, _) in walk::VIEWS {
         let credential = demo.credential(caller).unwrap_or_default();
-        writeln!(
-            out,
-            "  curl -H 'Sudare-Credential: {credential}' -H 'Data-Purpose: {purpose}' http://{address}/customers/c-1"
-        )?;
+        writeln!(out, "  curl -H 'Sudare-Credential: {credential}' -H 'Data-Purpose: {purpose}' http://{address}/customers/c-1")?;
     }
     writeln!(out, "Yours:  sudare init   then README, \"In front of your database\"")?;
     out.flush()

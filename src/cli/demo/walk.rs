@@ -72,7 +72,14 @@ impl Walk<'_> {
         self.why()
     }
 
-    async fn ask(&self, caller: &str, purpose: Option<&str>, method: Method, path: &str, body: Option<&str>) -> Result<Answer, String> {
+    async fn ask(
+        &self,
+        caller: &str,
+        purpose: Option<&str>,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+    ) -> Result<Answer, String> {
         ask(self.address, As { credential: self.demo.credential(caller), purpose }, method, path, body).await
     }
 
@@ -82,7 +89,8 @@ impl Walk<'_> {
         say!(self, "  {PERSON}");
         let answer = self.ask("shop", Some("registration"), Method::POST, "/customers", Some(PERSON)).await?;
         say!(self, "  {} {}\n", answer.status.as_u16(), answer.status.canonical_reason().unwrap_or_default());
-        self.promises.that(format!("the customer is created (201, got {} {})", answer.status, answer.detail()), answer.status == 201);
+        self.promises
+            .that(format!("the customer is created (201, got {} {})", answer.status, answer.detail()), answer.status == 201);
         Ok(())
     }
 
@@ -136,7 +144,9 @@ impl Walk<'_> {
             let document = answer.json();
             let shown = FIELDS.map(|field| document.get(field).and_then(Value::as_str).unwrap_or("–").to_owned());
             let [name, address, phone, id_card] = &shown;
-            let name_shown = name.strip_prefix("psn1_").map_or(name.clone(), |rest| format!("psn1_{}…", rest.chars().take(8).collect::<String>()));
+            let name_shown = name
+                .strip_prefix("psn1_")
+                .map_or(name.clone(), |rest| format!("psn1_{}…", rest.chars().take(8).collect::<String>()));
             say!(self, "  {caller:<10}{purpose:<12}{name_shown:<28}{address:<20}{phone:<15}{id_card}");
             for ((field, got), want) in FIELDS.iter().zip(&shown).zip(expected) {
                 let kept = if want == "psn1_" { got.len() == 31 && got.starts_with(want) } else { got == want };
@@ -145,7 +155,8 @@ impl Walk<'_> {
             let tier = document.get("tier").and_then(Value::as_str) == Some("gold");
             let view = answer.headers.get("data-view").and_then(|view| view.to_str().ok()).unwrap_or_default();
             let no_store = answer.headers.get("cache-control").is_some_and(|value| value == "no-store");
-            self.promises.that(format!("{caller} sees tier, a Data-View and no-store"), tier && view.contains(purpose) && no_store);
+            self.promises
+                .that(format!("{caller} sees tier, a Data-View and no-store"), tier && view.contains(purpose) && no_store);
         }
         say!(self, "");
         Ok(())
@@ -177,7 +188,8 @@ impl Walk<'_> {
         self.refusal("one bit of the stored name flips", &answer, 500, "value-not-authentic")?;
         self.database(Method::PUT, Some(stored)).await?;
         let answer = self.ask("shipping", Some("delivery"), Method::GET, "/customers/c-1", None).await?;
-        self.promises.that("the bit flipped back, the name is shown again", answer.json().get("name") == Some(&json!("Mei Tanaka")));
+        self.promises
+            .that("the bit flipped back, the name is shown again", answer.json().get("name") == Some(&json!("Mei Tanaka")));
         say!(self, "");
         Ok(())
     }
@@ -197,7 +209,10 @@ impl Walk<'_> {
         let _last = self.ask("shipping", Some("delivery"), Method::GET, "/customers/c-1", None).await?;
         let dir = self.demo.audit_dir.as_path();
         let keys = self.demo.audit_keys.as_slice();
-        let filter = audit::Filter { subject: Some(crate::base::RecordId::from_text("c-1").map_err(|error| error.to_string())?), ..Default::default() };
+        let filter = audit::Filter {
+            subject: Some(crate::base::RecordId::from_text("c-1").map_err(|error| error.to_string())?),
+            ..Default::default()
+        };
         let mut reveals = Vec::new();
         audit::report(dir, keys, &filter, &mut |entry| {
             let reader = VIEWS.iter().any(|(caller, ..)| entry.caller.as_deref() == Some(caller));
@@ -208,10 +223,13 @@ impl Walk<'_> {
         .map_err(|error| error.to_string())?;
         reveals.truncate(4);
         for event in &reveals {
-            say!(self, "  {}", cli::audit::line(event));
+            say!(self, "  {event}");
         }
         for ((caller, purpose, _), event) in VIEWS.iter().zip(&reveals) {
-            self.promises.that(format!("the read of {caller} for {purpose} is recorded"), event.caller.as_deref() == Some(caller) && event.purpose.as_deref() == Some(purpose));
+            self.promises.that(
+                format!("the read of {caller} for {purpose} is recorded"),
+                event.caller.as_deref() == Some(caller) && event.purpose.as_deref() == Some(purpose),
+            );
         }
         self.promises.that("the four reads are recorded", reveals.len() == 4);
         let verified = audit::verify(dir, keys);
@@ -227,7 +245,9 @@ impl Walk<'_> {
         for entry in std::fs::read_dir(dir).map_err(|error| error.to_string())?.flatten() {
             log.extend(std::fs::read(entry.path()).unwrap_or_default());
         }
-        let silent = ["Tanaka", "Uchikanda", "+81355501234", "123456789018"].iter().all(|value| spellings(value).iter().all(|form| !contains(&log, form)));
+        let silent = ["Tanaka", "Uchikanda", "+81355501234", "123456789018"]
+            .iter()
+            .all(|value| spellings(value).iter().all(|form| !contains(&log, form)));
         self.promises.that("no value stands in the audit log", silent && contains(&log, b"shipping"));
         Ok(())
     }
@@ -236,14 +256,20 @@ impl Walk<'_> {
         say!(self, "6 WHY     $ sudare policy explain --caller helpdesk --purpose support");
         let mut text = Vec::new();
         let policy = Arc::clone(&self.demo.policy);
-        let options = cli::policy::ExplainOptions { file: "policy.toml", caller: Some("helpdesk"), purpose: Some("support"), format: cli::policy::Format::Table };
+        let options = cli::policy::ExplainOptions {
+            file: "policy.toml",
+            caller: Some("helpdesk"),
+            purpose: Some("support"),
+            format: cli::policy::Format::Table,
+        };
         cli::policy::explain(&policy, &options, &mut text).map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&text).into_owned();
         for line in text.lines() {
             say!(self, "  {line}");
         }
         say!(self, "");
-        self.promises.that("the explanation names the rule and its line", text.contains("policy.toml:") && text.contains("phone"));
+        self.promises
+            .that("the explanation names the rule and its line", text.contains("policy.toml:") && text.contains("phone"));
         Ok(())
     }
 }

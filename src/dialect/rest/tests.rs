@@ -313,7 +313,7 @@ fn a_replacement_is_one_document() {
     let documents = documents(ask(&rest, "PUT /customers/c-1", JSON));
     assert_eq!((documents.request, documents.reply), (RequestBody::Documents { row_set: ONE }, ALL));
     // Two rows, two intents; none, no write.
-    let facts = BodyFacts { body: Vec::new(), rows: vec![RowFacts::default(), RowFacts::default()] };
+    let facts = BodyFacts { rows: vec![RowFacts::default(), RowFacts::default()], ..BodyFacts::default() };
     assert_eq!(rest.judge(&documents, &facts).unwrap(), [RowIntent { intent: Intent::Replace, assign_id: false }; 2]);
     assert_eq!(rest.judge(&documents, &BodyFacts::default()).unwrap_err().code, RefusedCode::Malformed);
 }

@@ -6,7 +6,9 @@
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
-use crate::exchange::{AuditError, CallerUnknown, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError, WriteError};
+use crate::exchange::{
+    AuditError, CallerUnknown, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError, WriteError,
+};
 
 /// An answer of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,9 +88,15 @@ fn sentence(error: &Error) -> String {
     match error {
         Error::Upstream(UpstreamError::Timeout(_)) => "the database did not answer in time".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
-        Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) => "a key is unavailable, so nothing is revealed or stored".to_owned(),
-        Error::Reveal(_) => "a stored value did not authenticate in its place; it is not shown, and an alarm is raised".to_owned(),
-        Error::Audit(AuditError::Timeout(_)) => "the audit log did not become durable in time, so nothing is revealed or stored".to_owned(),
+        Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) => {
+            "a key is unavailable, so nothing is revealed or stored".to_owned()
+        }
+        Error::Reveal(_) => {
+            "a stored value did not authenticate in its place; it is not shown, and an alarm is raised".to_owned()
+        }
+        Error::Audit(AuditError::Timeout(_)) => {
+            "the audit log did not become durable in time, so nothing is revealed or stored".to_owned()
+        }
         Error::Audit(_) => "the audit log is unavailable, so nothing is revealed or stored".to_owned(),
         Error::Internal(_) => "an internal check failed; the operator's log has the exchange".to_owned(),
         other => other.to_string(),

@@ -62,7 +62,13 @@ id-card = "$.id_card"
 impl Setup {
     /// `rest` in front of the embedded store.
     pub(crate) fn embedded() -> Self {
-        Self { database: Database::Embedded, collections: COLLECTIONS.to_owned(), more: String::new(), upstream: String::new(), policy: POLICY.to_owned() }
+        Self {
+            database: Database::Embedded,
+            collections: COLLECTIONS.to_owned(),
+            more: String::new(),
+            upstream: String::new(),
+            policy: POLICY.to_owned(),
+        }
     }
 
     /// `rest` in front of a stub.
@@ -193,10 +199,14 @@ impl Proxy {
         use http_body_util::{BodyExt as _, Full};
         use sudare::upstream::Outgoing;
         let body: Bytes = body.into();
-        let request = http::Request::builder().method(method).uri(path).header("host", "db").header("content-type", "application/json");
+        let request =
+            http::Request::builder().method(method).uri(path).header("host", "db").header("content-type", "application/json");
         let (parts, ()) = request.header("content-length", body.len()).body(()).unwrap().into_parts();
-        let outgoing =
-            if body.is_empty() { Outgoing::Empty } else { Outgoing::Passed(Full::new(body).map_err(|never| match never {}).boxed_unsync()) };
+        let outgoing = if body.is_empty() {
+            Outgoing::Empty
+        } else {
+            Outgoing::Passed(Full::new(body).map_err(|never| match never {}).boxed_unsync())
+        };
         let reply = self.running.as_ref().unwrap().upstream().send(parts, outgoing).await.unwrap();
         let (parts, body) = reply.into_parts();
         Answer { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }

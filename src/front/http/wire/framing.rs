@@ -256,6 +256,10 @@ fn read_head(bytes: &[u8], limit: usize) -> Result<Head, Reason> {
     if matches!(method, "CONNECT" | "TRACE") {
         return Err(Reason::Method);
     }
+    // hyper would drop a fragment silently; a target never has one (RFC 9112 section 3.2).
+    if request.path.is_some_and(|target| target.contains('#')) {
+        return Err(Reason::RequestLine);
+    }
     let fields = Fields::read(request.headers)?;
     let is_1_1 = request.version == Some(1);
     if is_1_1 && !fields.host {
