@@ -1,36 +1,291 @@
 //! Who is asking. Pure.
 //!
-//! INTERFACE SKETCH
+//! A caller is known in exactly one way: by an API credential, of which the configuration holds only the SHA-256, or by the uid
+//! of the process at the other end of a Unix socket. What a client says of itself in any other header is not looked at.
+//!
+//! Always holds: a credential that is sent decides alone, so a wrong one is never made good by the peer's uid; the comparison
+//! takes the same time whatever the secret, and a name that is not known costs what a wrong secret costs (T23). Errors hold
+//! neither the name nor the secret that was sent. `front` calls [`Callers::identify`] once per request; `cli` makes credentials.
+
+use std::collections::HashMap;
+use std::fmt;
 
 use crate::base::CallerName;
+use crate::crypto::{RandomError, base64url, constant_time_eq, random, sha256};
+
+/// Length of a secret in bytes, before it is written as base64url text.
+const SECRET_BYTES: usize = 32;
+/// Longest header value that is looked at, in bytes. A credential of ours has 44 and the name.
+const MAX_CREDENTIAL_BYTES: usize = 512;
 
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller { pub name: CallerName, pub how: How }
+pub struct Caller {
+    /// Its name in the configuration.
+    pub name: CallerName,
+    /// By what it is known.
+    pub how: How,
+}
+
+/// By what a caller is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How { Credential, PeerUid }
+pub enum How {
+    /// The header `Sudare-Credential`.
+    Credential,
+    /// The uid of the peer of a Unix socket, told by the kernel.
+    PeerUid,
+}
+
+/// One entry as configured.
+#[derive(Clone)]
+pub enum Means {
+    /// SHA-256 of the secret's text, as it stands behind the dot of the header.
+    CredentialSha256([u8; 32]),
+    /// The uid of the peer.
+    Uid(u32),
+}
 
 /// `[caller.*]` as run.
-#[derive(Debug, Default)]
-pub struct Callers { /* by name → sha256; by uid → name */ }
-/// One entry as configured.
-#[derive(Debug, Clone)]
-pub enum Means { CredentialSha256([u8; 32]), Uid(u32) }
-impl Callers {
-    /// Two callers with one uid, or one credential hash, are refused.
-    pub fn new(_entries: Vec<(CallerName, Means)>) -> Result<Self, CallerConfigError> { todo!() }
-    /// `credentials`: every `Sudare-Credential` header value of the request (two = malformed). A wrong credential is never replaced by the peer uid.
-    /// Constant time in the secret; an unknown name costs the same as a wrong secret.
-    pub fn identify(&self, _credentials: &[&[u8]], _peer_uid: Option<u32>) -> Result<Caller, Unknown> { todo!() }
-    pub fn names(&self) -> Vec<&CallerName> { todo!() }
+#[derive(Default)]
+pub struct Callers {
+    /// In the order of the configuration.
+    names: Vec<CallerName>,
+    by_name: HashMap<Box<str>, (CallerName, [u8; 32])>,
+    by_uid: HashMap<u32, CallerName>,
 }
+
+/// Two entries that cannot both stand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallerConfigError { #[error("callers {0} and {1} cannot be told apart")] Same(CallerName, CallerName) }
+#[non_exhaustive]
+pub enum CallerConfigError {
+    /// One uid or one credential for two names.
+    #[error("callers {0} and {1} cannot be told apart: give each its own credential or uid")]
+    Same(CallerName, CallerName),
+    /// One name with two entries.
+    #[error("caller {0} stands twice: exactly one way to be known is allowed")]
+    Twice(CallerName),
+}
+
 /// 401. One sentence for every reason but a malformed header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
-    #[error("no caller known: send Sudare-Credential: name.secret")] None,
-    #[error("the credential is not known")] Refused,
-    #[error("send one Sudare-Credential header, as name.secret")] Malformed,
+    /// Neither a credential nor a known uid.
+    #[error("no caller known: send Sudare-Credential: name.secret")]
+    None,
+    /// Unknown name or wrong secret; which of the two is not said.
+    #[error("the credential is not known")]
+    Refused,
+    /// More than one header, or not of the form `name.secret`.
+    #[error("send one Sudare-Credential header, as name.secret")]
+    Malformed,
 }
-// pub fn new_credential(name:&CallerName) -> Result<(String /*header value, shown once*/, [u8;32]), RandomError>    secret: 32 random bytes as base64url
+
+impl Callers {
+    /// # Errors
+    ///
+    /// Two callers with one uid or one credential hash, or a name that stands twice.
+    pub fn new(entries: Vec<(CallerName, Means)>) -> Result<Self, CallerConfigError> {
+        let mut callers = Self::default();
+        let mut by_hash: HashMap<[u8; 32], CallerName> = HashMap::new();
+        for (name, means) in entries {
+            if callers.names.contains(&name) {
+                return Err(CallerConfigError::Twice(name));
+            }
+            let same = match means {
+                Means::CredentialSha256(hash) => {
+                    callers.by_name.insert(Box::from(name.as_str()), (name.clone(), hash));
+                    by_hash.insert(hash, name.clone())
+                }
+                Means::Uid(uid) => callers.by_uid.insert(uid, name.clone()),
+            };
+            if let Some(first) = same {
+                return Err(CallerConfigError::Same(first, name));
+            }
+            callers.names.push(name);
+        }
+        Ok(callers)
+    }
+
+    /// Finds out who asks. `credentials` holds every value of the header `Sudare-Credential`; `peer_uid` comes from the kernel
+    /// and only for Unix sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`Unknown`], without a trace of what was sent.
+    pub fn identify(&self, credentials: &[&[u8]], peer_uid: Option<u32>) -> Result<Caller, Unknown> {
+        match credentials {
+            [] => {
+                let name = peer_uid.and_then(|uid| self.by_uid.get(&uid)).ok_or(Unknown::None)?;
+                Ok(Caller { name: name.clone(), how: How::PeerUid })
+            }
+            [one] => self.by_credential(one),
+            _ => Err(Unknown::Malformed),
+        }
+    }
+
+    /// All callers, in the order of the configuration.
+    pub fn names(&self) -> Vec<&CallerName> {
+        self.names.iter().collect()
+    }
+
+    fn by_credential(&self, credential: &[u8]) -> Result<Caller, Unknown> {
+        let (name, secret) = parts(credential).ok_or(Unknown::Malformed)?;
+        let known = self.by_name.get(name);
+        // The hash of nothing that can be sent: a name that is not known is compared like any other.
+        let expected = known.map_or([0; 32], |(_, hash)| *hash);
+        let same = constant_time_eq(&sha256(secret), &expected);
+        match known {
+            Some((name, _)) if same => Ok(Caller { name: name.clone(), how: How::Credential }),
+            _ => Err(Unknown::Refused),
+        }
+    }
+}
+
+/// Makes a credential for `name`: the header value `name.secret`, to be shown once, and the SHA-256 for the configuration.
+///
+/// # Errors
+///
+/// The operating system gives no randomness.
+pub fn new_credential(name: &CallerName) -> Result<(String, [u8; 32]), RandomError> {
+    let secret = base64url(&random::<SECRET_BYTES>()?);
+    let hash = sha256(secret.as_bytes());
+    Ok((format!("{name}.{secret}"), hash))
+}
+
+/// Splits `name.secret` at the first dot. Both must be there, in visible ASCII.
+fn parts(credential: &[u8]) -> Option<(&str, &[u8])> {
+    if credential.len() > MAX_CREDENTIAL_BYTES || !credential.iter().all(u8::is_ascii_graphic) {
+        return None;
+    }
+    let (name, secret) = std::str::from_utf8(credential).ok()?.split_once('.')?;
+    (!name.is_empty() && !secret.is_empty()).then_some((name, secret.as_bytes()))
+}
+
+impl fmt::Debug for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Callers").field(&self.names).finish()
+    }
+}
+
+impl fmt::Debug for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CredentialSha256(_) => f.write_str("CredentialSha256(..)"),
+            Self::Uid(uid) => f.debug_tuple("Uid").field(uid).finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+
+    fn name(text: &str) -> CallerName {
+        CallerName::new(text)
+    }
+
+    fn callers() -> Callers {
+        Callers::new(vec![
+            (name("helpdesk"), Means::CredentialSha256(sha256(SECRET.as_bytes()))),
+            (name("shipping"), Means::Uid(1001)),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn a_credential_or_a_uid_names_its_caller() {
+        let sent = format!("helpdesk.{SECRET}");
+        let caller = callers().identify(&[sent.as_bytes()], None).unwrap();
+        assert_eq!((caller.name.as_str(), caller.how), ("helpdesk", How::Credential));
+        let caller = callers().identify(&[], Some(1001)).unwrap();
+        assert_eq!((caller.name.as_str(), caller.how), ("shipping", How::PeerUid));
+        assert_eq!(callers().identify(&[], None), Err(Unknown::None));
+        assert_eq!(callers().identify(&[], Some(1002)), Err(Unknown::None));
+        assert_eq!(callers().names(), [&name("helpdesk"), &name("shipping")]);
+    }
+
+    #[test]
+    fn a_new_credential_is_known_by_its_hash_alone() {
+        let (sent, hash) = new_credential(&name("mailer")).unwrap();
+        let (_, secret) = sent.split_once('.').unwrap();
+        assert_eq!(secret.len(), 43);
+        assert_eq!(crate::crypto::from_base64url(secret.as_bytes()).unwrap().len(), SECRET_BYTES);
+        let callers = Callers::new(vec![(name("mailer"), Means::CredentialSha256(hash))]).unwrap();
+        assert_eq!(callers.identify(&[sent.as_bytes()], None).unwrap().name, name("mailer"));
+        assert_ne!(new_credential(&name("mailer")).unwrap().0, sent);
+    }
+
+    #[test]
+    fn t23_every_wrong_credential_gets_one_answer() {
+        let callers = callers();
+        let right = format!("helpdesk.{SECRET}");
+        let mut wrong = vec![
+            format!("nobody.{SECRET}"),
+            format!("shipping.{SECRET}"),
+            format!("Helpdesk.{SECRET}"),
+            format!("helpdesk.{SECRET}="),
+            format!("helpdesk..{SECRET}"),
+            "helpdesk.x".to_owned(),
+            // The comparison value of unknown names is not the hash of this or any text.
+            format!("nobody.{}", "0".repeat(64)),
+        ];
+        for at in "helpdesk.".len()..right.len() {
+            let mut bytes = right.clone().into_bytes();
+            bytes[at] ^= 1;
+            wrong.push(String::from_utf8(bytes).unwrap());
+        }
+        for sent in wrong {
+            assert_eq!(callers.identify(&[sent.as_bytes()], None), Err(Unknown::Refused), "{sent}");
+        }
+    }
+
+    #[test]
+    fn t23_an_unknown_name_is_compared_like_a_known_one() {
+        // Both go through one hash and one constant-time comparison of 32 bytes; the dummy never matches.
+        let none = Callers::default();
+        for secret in [SECRET, "", "\0"] {
+            assert_ne!(sha256(secret.as_bytes()), [0; 32]);
+        }
+        assert_eq!(none.identify(&[format!("helpdesk.{SECRET}").as_bytes()], None), Err(Unknown::Refused));
+        assert_eq!(callers().identify(&[b"helpdesk.wrong"], None), Err(Unknown::Refused));
+    }
+
+    #[test]
+    fn a_wrong_credential_is_not_made_good_by_the_uid() {
+        assert_eq!(callers().identify(&[b"helpdesk.wrong"], Some(1001)), Err(Unknown::Refused));
+        assert_eq!(callers().identify(&[b""], Some(1001)), Err(Unknown::Malformed));
+        let sent = format!("helpdesk.{SECRET}");
+        assert_eq!(callers().identify(&[sent.as_bytes(), sent.as_bytes()], Some(1001)), Err(Unknown::Malformed));
+    }
+
+    #[test]
+    fn malformed_headers_are_told_so() {
+        let long = format!("helpdesk.{}", "a".repeat(MAX_CREDENTIAL_BYTES));
+        for sent in
+            ["helpdesk", ".secret", "helpdesk.", "help desk.secret", "helpdesk.sec\tret", "helpdesk.se\u{e9}", long.as_str()]
+        {
+            assert_eq!(callers().identify(&[sent.as_bytes()], None), Err(Unknown::Malformed), "{sent}");
+        }
+    }
+
+    #[test]
+    fn callers_that_cannot_be_told_apart_are_refused() {
+        let hash = Means::CredentialSha256([7; 32]);
+        let same = |a, b| Callers::new(vec![(name("a"), a), (name("b"), b)]).unwrap_err();
+        assert_eq!(same(hash.clone(), hash.clone()), CallerConfigError::Same(name("a"), name("b")));
+        assert_eq!(same(Means::Uid(5), Means::Uid(5)), CallerConfigError::Same(name("a"), name("b")));
+        let twice = Callers::new(vec![(name("a"), hash), (name("a"), Means::Uid(5))]).unwrap_err();
+        assert_eq!(twice, CallerConfigError::Twice(name("a")));
+    }
+
+    #[test]
+    fn t13_debug_and_errors_show_no_secret() {
+        let hash = sha256(SECRET.as_bytes());
+        let shown = format!("{:?} {:?}", callers(), Means::CredentialSha256(hash));
+        assert_eq!(shown, r#"Callers([CallerName("helpdesk"), CallerName("shipping")]) CredentialSha256(..)"#);
+        let error = callers().identify(&[b"canary-name.canary-secret"], None).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("canary"));
+    }
+}

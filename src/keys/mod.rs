@@ -1,63 +1,249 @@
-//! Key ring: lines of key versions, what each may do, the file manifest, KEK providers.
+//! Key ring: which key versions exist and what each may still do.
 //!
-//! INTERFACE SKETCH. To come: ring.rs (snapshot, subkeys), manifest.rs (file format, HMAC, atomic write), kek.rs (provider file), life.rs (rotate …)
+//! A [`KeyRing`] belongs to one controller and holds keys in lines (seal, lookup, token, audit, one per pseudonym scope), each
+//! wrapped under the ring's KEK in a manifest file. One version of a line is Active: new values are protected under it.
+//! Rotation rewrites nothing. States and moves: [`State`]. Format: `docs/format.md`. Runbook: `keys/README.md`.
+//!
+//! Always holds: one Active version a line; an id is never used twice; an opening key leaves only against a
+//! [`Permit`](crate::purpose::Permit); a ring is believed only whole and authenticated; no secret is printed (T13).
+//!
+//! `app` opens a ring at start and reload; `field` and `audit` use its keys; `cli/keys` runs [`init`], [`rotate`], [`verify`].
+//!
+//! Where to look: `state` what a version may do · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
+//! `kek` where the KEK comes from · `life` what operators do · `files` private, atomic, locked.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod files;
+mod kek;
+mod life;
+mod manifest;
+mod ring;
+mod state;
+mod subkeys;
+#[cfg(test)]
+mod tests;
 
-use crate::base::{Controller, FieldPlace, Kid};
-use crate::crypto::{MacKey, XaesKey};
-use crate::purpose::Permit;
+use std::path::{Path, PathBuf};
+
+use crate::base::{Controller, Kid};
+use crate::crypto::RandomError;
+use crate::store::StoreError;
+
+pub use life::{InitReport, RotateReport, VerifyReport, init, rotate, verify};
+pub use ring::{FieldKey, KeyRing, VersionInfo};
+pub use state::{LineName, ParseLineError, ParseStateError, State};
+
+/// The name of the one ring of a configuration. It is bound into every wrapped secret, so that rings by field group can join
+/// it later.
+pub const MAIN_RING: &str = "main";
 
 /// `[keys]` as run.
 #[derive(Debug, Clone)]
-pub struct Config { pub controller: Controller, pub ring: PathBuf, pub kek: Kek, pub min_revision: u64 }
+pub struct Config {
+    /// Whose ring it must be.
+    pub controller: Controller,
+    /// The manifest, `ring.json`.
+    pub ring: PathBuf,
+    /// What unwraps it.
+    pub kek: Kek,
+    /// A manifest below this revision is refused.
+    pub min_revision: u64,
+}
+
+/// Where the key-encryption key comes from.
 #[derive(Debug, Clone)]
 pub enum Kek {
     /// A file with 32 bytes as base64url text, mode 0600; refused when others may read it.
     File(PathBuf),
-    /// Argon2id over a passphrase taken from this environment variable; salt and parameters stand in the manifest.
-    Passphrase { env: String },
+    /// Argon2id over a passphrase; salt and parameters stand in the manifest.
+    Passphrase {
+        /// Name of the environment variable that holds the passphrase.
+        env: String,
+    },
 }
 
-/// NIST SP 800-57 part 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State { PreActive, Active, Deactivated, Compromised, Destroyed }
-
-/// One of `seal`, `lookup`, `token`, `audit`, or `pseudonym/<scope>`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum LineName { Seal, Lookup, Token, Audit, Pseudonym(String) }
-
-/// An opened ring: immutable snapshot of one manifest revision, with a bounded cache of subkeys (dashmap).
-#[derive(Debug)]
-pub struct KeyRing { /* … */ }
-impl KeyRing {
-    /// Reads, authenticates and unwraps. Refuses: bad HMAC, foreign controller, commitment mismatch, revision below `min_revision`, two Active in a line.
-    pub fn open(_config: &Config) -> Result<Self, KeyError> { todo!() }
-    pub fn revision(&self) -> u64 { todo!() }
-    /// The XAES key of the Active seal version for this field (subkey = HKDF(version secret, enc("sudare/v1","seal",controller,collection,field))).
-    pub fn seal_key(&self, _place: &FieldPlace) -> Result<Arc<FieldKey>, KeyError> { todo!() }
-    /// The key a stored value names. Refused: unknown kid, Destroyed, Compromised under Permit::Reveal.
-    pub fn open_key(&self, _kid: Kid, _place: &FieldPlace, _permit: Permit<'_>) -> Result<Arc<FieldKey>, KeyError> { todo!() }
-    /// The pseudonym key of a scope; only under Permit::Reveal is it used.
-    pub fn pseudonym_key(&self, _scope: &str, _permit: Permit<'_>) -> Result<Arc<MacKey>, KeyError> { todo!() }
-    /// For subject pseudonyms in the audit log and its head; all versions that open, Active first.
-    pub fn audit_keys(&self) -> Result<Vec<(Kid, Arc<MacKey>)>, KeyError> { todo!() }
-    pub fn has_pseudonym_scope(&self, _scope: &str) -> bool { todo!() }
-    /// For `keys list` and metrics: line, kid, state, created_ms, activated_ms …
-    pub fn versions(&self) -> Vec<VersionInfo> { todo!() }
-}
-#[derive(Debug, Clone)]
-pub struct VersionInfo { pub line: LineName, pub kid: Kid, pub state: State, pub created_ms: u64, pub activated_ms: Option<u64>, pub deactivated_ms: Option<u64> }
-
-/// A prepared key for one field under one version.
-pub struct FieldKey { pub kid: Kid, pub xaes: XaesKey }
-
-// Operator functions (used by cli/keys.rs): 
-// pub fn init(config:&Config, scopes:&[String], clock:&dyn Clock) -> Result<InitReport, KeyError>   makes KEK file + ring where absent; adds missing pseudonym scopes to an existing ring (revision+1); overwrites nothing
-// pub fn rotate(config:&Config, line:&LineName, clock) -> Result<RotateReport, KeyError>             new version Active, old Deactivated (one node); holds an advisory lock; write-new + fsync + rename + fsync dir
-// pub fn verify(config:&Config) -> Result<VerifyReport, KeyError>                                    everything open() checks, per version
-
+/// Why a ring, or a key of it, cannot be used. Names files, lines and ids; never a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeyError { #[error("placeholder")] Placeholder }
+pub enum KeyError {
+    /// No such file.
+    #[error("{path}: not there: make it with `sudare keys init`", path = .0.display())]
+    Missing(PathBuf),
+    /// The ring is there, the KEK it hangs on is not.
+    #[error("{kek}: not there, but {ring} needs it: put it back from your backup; a new one cannot open this ring", kek = .kek.display(), ring = .ring.display())]
+    KekMissing {
+        /// The KEK's file.
+        kek: PathBuf,
+        /// The ring's file.
+        ring: PathBuf,
+    },
+    /// Others than its owner have rights to a secret file.
+    #[error("{path}: readable by others (mode {mode:04o}): chmod 600 {path}", path = .path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The system refused.
+    #[error("{path}: cannot be {doing}: {why}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// `read`, `written`, …
+        doing: &'static str,
+        /// What the system says.
+        why: String,
+    },
+    /// The KEK's file holds something else.
+    #[error("{path}: not a key: expected 32 bytes as 43 characters of base64url text", path = .0.display())]
+    NotAKek(PathBuf),
+    /// No passphrase to derive the KEK from.
+    #[error("the environment variable {0} is empty or not set: put the ring's passphrase there")]
+    PassphraseUnset(String),
+    /// Too short to make a ring with.
+    #[error("the passphrase in {env} is too short: take at least {least} bytes, better six random words")]
+    PassphraseShort {
+        /// The variable.
+        env: String,
+        /// Fewest bytes.
+        least: usize,
+    },
+    /// The KEK could not be derived.
+    #[error("the key-encryption key cannot be derived from the passphrase: {0}")]
+    Kdf(String),
+    /// The ring hangs on another kind of KEK than configured.
+    #[error("{path}: wrapped under a KEK of provider \"{found}\", but the configuration names \"{configured}\": change [keys] kek", path = .path.display())]
+    OtherProvider {
+        /// The ring's file.
+        path: PathBuf,
+        /// In the ring.
+        found: &'static str,
+        /// In the configuration.
+        configured: &'static str,
+    },
+    /// Not a ring's file, or one changed by hand.
+    #[error("{path}: not a key ring as `sudare keys` writes it: {why}: put it back from your backup", path = .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        why: String,
+    },
+    /// Another controller's ring, or another ring.
+    #[error("{path}: belongs to {what} \"{found}\", not \"{expected}\": name the right file in [keys] ring", path = .path.display())]
+    Foreign {
+        /// The ring's file.
+        path: PathBuf,
+        /// `controller` or `ring`.
+        what: &'static str,
+        /// In the ring.
+        found: String,
+        /// In the configuration.
+        expected: String,
+    },
+    /// The KEK does not open it.
+    #[error("{path}: does not open under this KEK or passphrase: it is another one, or the file was changed", path = .0.display())]
+    WrongKek(PathBuf),
+    /// The MAC does not fit the bytes.
+    #[error("{path}: was changed after `sudare keys` wrote it: put it back from your backup and find out who did", path = .0.display())]
+    NotAuthentic(PathBuf),
+    /// Authentic, but it cannot be true.
+    #[error("{path}: contradicts itself: {why}", path = .path.display())]
+    Contradiction {
+        /// The ring's file.
+        path: PathBuf,
+        /// What cannot be.
+        why: String,
+    },
+    /// One version is not what the manifest says.
+    #[error("{path}: version {kid} of line {line} is not loaded: {why}", path = .path.display())]
+    BadVersion {
+        /// The ring's file.
+        path: PathBuf,
+        /// Its line.
+        line: LineName,
+        /// Its id.
+        kid: Kid,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Below the configured revision.
+    #[error("{path}: revision {found} is older than min_revision {least}: an old file was put back", path = .path.display())]
+    TooOld {
+        /// The ring's file.
+        path: PathBuf,
+        /// Its revision.
+        found: u64,
+        /// The lowest accepted.
+        least: u64,
+    },
+    /// Below what this node has opened before.
+    #[error("the key ring's revision {found} is older than {newest}, which this node has already used: an old file was put back")]
+    RolledBack {
+        /// The ring's revision.
+        found: u64,
+        /// The newest this node has seen.
+        newest: u64,
+    },
+    /// The high-water mark could not be read or raised.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another process is changing the ring.
+    #[error("{path}: held by another `sudare keys`: wait until it ends", path = .0.display())]
+    Locked(PathBuf),
+    /// The ring has no such line.
+    #[error("the key ring has no line {0}: see `sudare keys list`")]
+    NoSuchLine(LineName),
+    /// Not the name of a line.
+    #[error(transparent)]
+    Line(#[from] ParseLineError),
+    /// A state that cannot follow.
+    #[error("version {kid} is {from} and cannot become {to}")]
+    NoSuchMove {
+        /// The version.
+        kid: Kid,
+        /// Where it is.
+        from: State,
+        /// Where it cannot go.
+        to: State,
+    },
+    /// No version of the line protects.
+    #[error("the key ring's line {0} has no active version")]
+    NoActive(LineName),
+    /// A value names a key this ring does not have.
+    #[error("no key {0} in the key ring's seal line")]
+    UnknownKid(Kid),
+    /// A value names a key that is gone.
+    #[error("key {0} is destroyed")]
+    Destroyed(Kid),
+    /// A value names a key that somebody else may know.
+    #[error("key {0} is compromised: its values open only to be sealed anew")]
+    Compromised(Kid),
+    /// A key was asked for another controller's field.
+    #[error("the key ring of {ring} has no keys for {asked}")]
+    ForeignPlace {
+        /// The ring's controller.
+        ring: Controller,
+        /// The field's controller.
+        asked: Controller,
+    },
+    /// No pseudonym line for this scope.
+    #[error("the key ring has no pseudonym scope {0}: add it with `sudare keys init`")]
+    NoScope(String),
+    /// The permit is not for this scope.
+    #[error("the pseudonym scope {0} is not the scope of this grant")]
+    OtherScope(String),
+    /// No randomness.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}
+
+impl KeyError {
+    fn io(path: &Path, doing: &'static str, error: &std::io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), doing, why: error.to_string() }
+    }
+
+    fn malformed(path: &Path, why: String) -> Self {
+        Self::Malformed { path: path.to_path_buf(), why }
+    }
+}

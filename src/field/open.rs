@@ -1,0 +1,91 @@
+//! Opens stored values of one body or window, each only under the place where it stands (T1) and only against a permit.
+
+use std::sync::Arc;
+
+use super::envelope::Envelope;
+use super::plan::{Collection, Plan};
+use crate::base::Kid;
+use crate::crypto::{NONCE_HALF_BYTES, RowKey};
+use crate::keys::{FieldKey, KeyError, KeyRing};
+use crate::purpose::Permit;
+
+/// Why a stored value does not open.
+#[derive(Debug)]
+pub(super) enum NotOpened {
+    /// It does not authenticate, for whatever reason. `kid_known` is for the operator only (T23).
+    Bad { kid_known: bool },
+    /// The ring cannot be asked for this place at all.
+    Keys(KeyError),
+}
+
+const UNKNOWN: NotOpened = NotOpened::Bad { kid_known: false };
+const BAD: NotOpened = NotOpened::Bad { kid_known: true };
+
+/// Opens the values of one body or window.
+pub(super) struct Opener<'a> {
+    collection: &'a Collection,
+    plan: &'a Plan,
+    keys: &'a KeyRing,
+    fields: Vec<Slot>,
+    aad: Vec<u8>,
+    room: Vec<u8>,
+}
+
+/// What is kept of a field while a body is opened. The ring was asked for the key under the permit of this body.
+#[derive(Default)]
+struct Slot {
+    key: Option<Arc<FieldKey>>,
+    /// Only for fields that may stand in a row more than once.
+    row: Option<(Kid, [u8; NONCE_HALF_BYTES], RowKey)>,
+}
+
+impl<'a> Opener<'a> {
+    /// All openings of one opener are against one permit.
+    pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a KeyRing) -> Self {
+        let fields = collection.fields.iter().map(|_| Slot::default()).collect();
+        Self { collection, plan, keys, fields, aad: Vec::new(), room: Vec::new() }
+    }
+
+    /// Opens `text`, which stands at a value of `field`; `id` is what the value is bound to. Returns its JSON text.
+    pub(super) fn open(&mut self, field: usize, text: &str, id: &str, permit: Permit<'_>) -> Result<&[u8], NotOpened> {
+        let (Some(config), Some(planned), Some(slot)) =
+            (self.collection.fields.get(field), self.plan.fields.get(field), self.fields.get_mut(field))
+        else {
+            return Err(UNKNOWN);
+        };
+        let envelope = Envelope::parse(text).map_err(|_not_an_envelope| UNKNOWN)?;
+        let key = match &slot.key {
+            Some(key) if key.kid == envelope.kid => key,
+            _ => slot.key.insert(self.keys.open_key(envelope.kid, &config.place, permit).map_err(refused)?),
+        };
+        let payload = envelope.decode(planned.context.bind(), &mut self.room).map_err(|_not_an_envelope| BAD)?;
+        let once;
+        let row_key = if planned.repeats {
+            match &mut slot.row {
+                Some((kid, prefix, row_key)) if *kid == key.kid && *prefix == payload.prefix => row_key,
+                stale => &stale.insert((key.kid, payload.prefix, key.xaes.row_key(&payload.prefix))).2,
+            }
+        } else {
+            once = key.xaes.row_key(&payload.prefix);
+            &once
+        };
+        payload.open(row_key, planned.context.aad(key.kid, id, &mut self.aad)).map_err(|_one_error| BAD)
+    }
+
+    /// True if `text` is spelled as an envelope of this field, so that it may be shown sealed. No key is used.
+    pub(super) fn is_envelope(&mut self, field: usize, text: &str) -> bool {
+        let Some(planned) = self.plan.fields.get(field) else { return false };
+        Envelope::parse(text).is_ok_and(|envelope| envelope.decode(planned.context.bind(), &mut self.room).is_ok())
+    }
+}
+
+/// What the ring's refusal says about the value. What it says about the ring is an error of its own.
+fn refused(error: KeyError) -> NotOpened {
+    if matches!(error, KeyError::UnknownKid(_)) {
+        UNKNOWN
+    } else if matches!(error, KeyError::Destroyed(_) | KeyError::Compromised(_)) {
+        BAD
+    } else {
+        NotOpened::Keys(error)
+    }
+}

@@ -1,0 +1,546 @@
+//! Protects a request body: every configured value leaves sealed, every other byte leaves as it came (T8).
+//!
+//! Always holds: of a body that carries documents, a [`ProtectedBody`] is made only here, after every configured value was judged under
+//! the grant; a text that looks like an envelope is opened under its place or refused, never skipped (T2); a form that a reader was
+//! shown never replaces the real value (T26). A refusal names fields, categories and selectors, never a value.
+//!
+//! This release does not read the stored document, so a replacement that would need it is refused (`would-erase`). `exchange` calls it.
+
+use std::fmt;
+
+use bytes::Bytes;
+use memchr::memchr_iter;
+
+use super::envelope;
+use super::ids::{Id, Ids, NoId, Subjects};
+use super::mask::MASK_CHARACTER;
+use super::open::{NotOpened, Opener};
+use super::plan::{Collection, Field, Meaning, Plan, Subject};
+use super::seal::Sealer;
+use super::{Tally, pseudonym};
+use crate::base::limits::MAX_PLAINTEXT_BYTES;
+use crate::base::{Bind, CategoryName, FieldName, Intent, PurposeName, RecordId, RecordIdError};
+use crate::crypto::RandomError;
+use crate::document::{Found, Kind, Layout, unescape, write_string};
+use crate::keys::{KeyError, KeyRing};
+use crate::purpose::{Grant, Level, Permit, Upkeep};
+
+/// The only body the upstream client takes for a protected collection.
+pub struct ProtectedBody(Bytes);
+
+/// Without the bytes, which hold what is not protected (T13).
+impl fmt::Debug for ProtectedBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProtectedBody({} bytes)", self.0.len())
+    }
+}
+
+impl ProtectedBody {
+    /// The body of a request that has none.
+    pub fn none() -> Self {
+        Self(Bytes::new())
+    }
+
+    /// A body that by its route carries no documents (a list of ids), byte for byte. `layout` is what the walker found in it.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::UnexpectedDocument`] if a document or a configured value stands in it after all.
+    pub fn without_documents(plan: &Plan, bytes: &Bytes, layout: &Layout) -> Result<Self, WriteError> {
+        let value = |found: &Found| !matches!(plan.meaning(found), Some(Meaning::BodyPeek(_)));
+        if layout.rows.is_empty() && layout.odd_rows == 0 && !layout.found.iter().any(value) {
+            Ok(Self(bytes.clone()))
+        } else {
+            Err(WriteError::UnexpectedDocument)
+        }
+    }
+
+    /// The bytes to send.
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}
+
+/// What one row of a write does, with the new id where the proxy gives one.
+#[derive(Debug, Clone)]
+pub struct RowWrite {
+    /// Create, Replace or Delete. Anything else is judged like Replace, the strictest.
+    pub intent: Intent,
+    /// The id that is inserted as the row's first member.
+    pub assigned_id: Option<String>,
+}
+
+/// What [`protect`] gives.
+#[derive(Debug)]
+pub struct Protected {
+    /// What to send.
+    pub body: ProtectedBody,
+    /// Counts.
+    pub tally: Tally,
+    /// Who the documents are about: distinct, in order.
+    pub subjects: Vec<RecordId>,
+}
+
+/// A write that may not be stored as given. `Display` is fit for the client: it names fields, categories and selectors, never a value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// 403: the grant has no right to write the category.
+    #[error("{}", not_writable(purpose, category, *level))]
+    NotWritable {
+        /// The purpose of the request.
+        purpose: PurposeName,
+        /// What it may not write.
+        category: CategoryName,
+        /// What it may read of it.
+        level: Level,
+    },
+    /// 403: the grant has no right to remove documents.
+    #[error("{purpose} may not delete documents; the policy allows it with `delete = true`")]
+    DeleteRefused {
+        /// The purpose of the request.
+        purpose: PurposeName,
+    },
+    /// 422: replacing the document could lose what is stored.
+    #[error(
+        "{purpose} {reason} {category}: replacing the whole document could erase or overwrite what is stored there; use a purpose that sees and writes all of its fields"
+    )]
+    WouldErase {
+        /// The purpose of the request.
+        purpose: PurposeName,
+        /// What would be lost.
+        category: CategoryName,
+        /// `may not write`, `does not see`, `sees a stand-in of`.
+        reason: &'static str,
+    },
+    /// 422: a masked value or a pseudonym is not the real value.
+    #[error(
+        "field {field}: a value that carries the mask character \u{2022}, or a pseudonym, cannot be stored; leave the member out or send the real value"
+    )]
+    MaskedValue {
+        /// Where.
+        field: FieldName,
+    },
+    /// 422: an envelope that was not sealed for this very place.
+    #[error(
+        "field {field}: a text that begins with \"sdr1.\" is stored only if it is this document's own sealed value; send the clear value"
+    )]
+    ForeignEnvelope {
+        /// Where.
+        field: FieldName,
+    },
+    /// 422: nobody says which document or data subject the values belong to.
+    #[error("field {field} is bound to the {bind}, but {selector} is missing: send it in the document or in the URL")]
+    SubjectMissing {
+        /// What could not be bound.
+        field: FieldName,
+        /// `document` or `data subject`.
+        bind: &'static str,
+        /// Where the id should stand.
+        selector: String,
+    },
+    /// 422: the id cannot be bound (T36).
+    #[error("{selector}: {why}")]
+    BadId {
+        /// Where.
+        selector: String,
+        /// Why.
+        why: RecordIdError,
+    },
+    /// 422: URL and body name different documents.
+    #[error("{selector} in the document is not the id in the URL: make them agree or leave the member out")]
+    IdMismatch {
+        /// Where in the body.
+        selector: String,
+    },
+    /// 422: nothing in the body is a document.
+    #[error("no document in this request: one JSON object is expected at {positions}")]
+    NoRows {
+        /// Where documents may stand.
+        positions: String,
+    },
+    /// 422: a value of another JSON type stands on the way to a protected one and would be stored in clear (T9).
+    #[error(
+        "field {field}: the JSON on the way to {selector} is of another type than the selector needs; its value would be stored in clear"
+    )]
+    Misfit {
+        /// The field that could not be reached.
+        field: FieldName,
+        /// Its selector.
+        selector: String,
+    },
+    /// 413: a value over [`MAX_PLAINTEXT_BYTES`].
+    #[error("field {field}: the value is longer than {MAX_PLAINTEXT_BYTES} bytes of JSON")]
+    TooLong {
+        /// Where.
+        field: FieldName,
+    },
+    /// 422: a body that should carry no document has one.
+    #[error("this route takes no documents, but the body has one")]
+    UnexpectedDocument,
+    /// 503: the ring has no key to seal with.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// 503: nothing can be sealed without randomness.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// 500: the layout is not this body's; a mistake of ours.
+    #[error("the body's layout does not fit the body")]
+    Layout,
+}
+
+impl WriteError {
+    /// The stable code, an anchor of `docs/errors.md`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotWritable { .. } => "not-writable",
+            Self::DeleteRefused { .. } => "delete-refused",
+            Self::WouldErase { .. } => "would-erase",
+            Self::MaskedValue { .. } => "masked-value",
+            Self::ForeignEnvelope { .. } => "foreign-envelope",
+            Self::SubjectMissing { .. } => "subject-missing",
+            Self::BadId { .. } => "id-malformed",
+            Self::IdMismatch { .. } => "id-mismatch",
+            Self::NoRows { .. } => "no-document",
+            Self::Misfit { .. } => "misfit",
+            Self::TooLong { .. } => "value-too-long",
+            Self::UnexpectedDocument => "unexpected-document",
+            Self::Keys(_) => "keys-unavailable",
+            Self::Random(_) => "randomness-unavailable",
+            Self::Layout => "internal",
+        }
+    }
+
+    /// The HTTP status it stands for.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NotWritable { .. } | Self::DeleteRefused { .. } => 403,
+            Self::TooLong { .. } => 413,
+            Self::WouldErase { .. }
+            | Self::MaskedValue { .. }
+            | Self::ForeignEnvelope { .. }
+            | Self::SubjectMissing { .. }
+            | Self::BadId { .. }
+            | Self::IdMismatch { .. }
+            | Self::NoRows { .. }
+            | Self::Misfit { .. }
+            | Self::UnexpectedDocument => 422,
+            Self::Keys(_) | Self::Random(_) => 503,
+            Self::Layout => 500,
+        }
+    }
+
+    /// The sentence for the client. What keys and the machine report is the operator's business.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Keys(_) => "the keys for this write are not available".to_string(),
+            Self::Random(_) | Self::Layout => "the write could not be protected".to_string(),
+            Self::NotWritable { .. }
+            | Self::DeleteRefused { .. }
+            | Self::WouldErase { .. }
+            | Self::MaskedValue { .. }
+            | Self::ForeignEnvelope { .. }
+            | Self::SubjectMissing { .. }
+            | Self::BadId { .. }
+            | Self::IdMismatch { .. }
+            | Self::NoRows { .. }
+            | Self::Misfit { .. }
+            | Self::TooLong { .. }
+            | Self::UnexpectedDocument => self.to_string(),
+        }
+    }
+}
+
+fn not_writable(purpose: &PurposeName, category: &CategoryName, level: Level) -> String {
+    match level {
+        Level::Absent => format!("{purpose} may neither read nor write {category}"),
+        Level::Sealed | Level::Pseudonym | Level::Generalised | Level::Masked | Level::Clear => {
+            format!("{purpose} may read {category} {}, not write it", level.as_str())
+        }
+    }
+}
+
+/// Protects a whole request body. `rows[i]` belongs to `layout.rows[i]`; `url_id` is the id of row `$` (it must agree with the id in the
+/// body); `id_member` is the member that an assigned id is written as.
+///
+/// # Errors
+///
+/// [`WriteError`]; nothing of the body may then be sent.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the body, what was found in it, and under which rules it is judged: each comes from another module"
+)]
+pub fn protect(
+    collection: &Collection,
+    plan: &Plan,
+    keys: &KeyRing,
+    grant: &Grant,
+    bytes: &Bytes,
+    layout: &Layout,
+    rows: &[RowWrite],
+    url_id: Option<&RecordId>,
+    id_member: &str,
+) -> Result<Protected, WriteError> {
+    if layout.rows.is_empty() || layout.odd_rows > 0 {
+        return Err(WriteError::NoRows { positions: plan.row_positions() });
+    }
+    let mut write = Write { collection, plan, grant, bytes, layout, rows, ids: Ids::of(plan, bytes, layout) };
+    write.name_rows(url_id)?;
+    write.judge()?;
+    let (body, tally) = write.seal(keys, id_member)?;
+    let mut subjects = Subjects::default();
+    for row in 0..layout.rows.len() {
+        subjects.add(write.ids.row(row).and_then(|ids| ids.about(collection)));
+    }
+    for (found, field) in write.values() {
+        if collection.fields.get(field).is_some_and(|field| field.subject.is_some()) {
+            subjects.add(write.ids.subject(collection, plan, field, found));
+        }
+    }
+    Ok(Protected { body: ProtectedBody(body), tally, subjects: subjects.into_list() })
+}
+
+/// One body on its way.
+struct Write<'a> {
+    collection: &'a Collection,
+    plan: &'a Plan,
+    grant: &'a Grant,
+    bytes: &'a [u8],
+    layout: &'a Layout,
+    rows: &'a [RowWrite],
+    ids: Ids,
+}
+
+impl<'a> Write<'a> {
+    fn values(&self) -> impl Iterator<Item = (&'a Found, usize)> + use<'a> {
+        let plan = self.plan;
+        self.layout.found.iter().filter_map(move |found| match plan.meaning(found) {
+            Some(Meaning::Field(field)) => Some((found, field)),
+            _ => None,
+        })
+    }
+
+    fn field(&self, index: usize) -> Result<&'a Field, WriteError> {
+        self.collection.fields.get(index).ok_or(WriteError::Layout)
+    }
+
+    fn intent(&self, row: usize) -> Intent {
+        self.rows.get(row).map_or(Intent::Replace, |row| row.intent)
+    }
+
+    /// Gives rows the id of the URL, or the one the proxy assigns.
+    fn name_rows(&mut self, url_id: Option<&RecordId>) -> Result<(), WriteError> {
+        let selector = || self.collection.id.to_string();
+        for (index, row) in self.layout.rows.iter().enumerate() {
+            let in_body = self.ids.row(index).and_then(|ids| ids.document.as_ref());
+            let url_id = url_id.filter(|_| self.plan.is_root_row(row.set));
+            let assigned = self.rows.get(index).and_then(|row| row.assigned_id.as_deref());
+            let id: Id = match (url_id, assigned, in_body) {
+                (Some(url), _, Some(Ok(id))) if id == url => continue,
+                // An assigned id beside one in the body would write the member twice.
+                (Some(_), _, Some(_)) | (None, Some(_), Some(_)) => return Err(WriteError::IdMismatch { selector: selector() }),
+                (Some(url), _, None) => Ok(url.clone()),
+                (None, Some(assigned), None) => {
+                    Ok(RecordId::from_text(assigned).map_err(|why| WriteError::BadId { selector: selector(), why })?)
+                }
+                (None, None, _) => continue,
+            };
+            self.ids.set_document(index, id);
+        }
+        Ok(())
+    }
+
+    /// May this grant do this to these rows? Looks at which values there are, not at what they say.
+    fn judge(&self) -> Result<(), WriteError> {
+        for (found, index) in self.values() {
+            let field = self.field(index)?;
+            if found.misfit {
+                return Err(WriteError::Misfit { field: field.name.clone(), selector: field.at.to_string() });
+            }
+            let row = row_index(found)?;
+            // Creating with null stores nothing; replacing with null erases.
+            let stores_nothing = found.kind == Kind::Null && !field.seal_null && self.intent(row) != Intent::Replace;
+            if !self.grant.may_write(field.category) && !stores_nothing {
+                return Err(WriteError::NotWritable {
+                    purpose: self.grant.purpose().clone(),
+                    category: field.category_name.clone(),
+                    level: self.grant.level(field.category),
+                });
+            }
+        }
+        for row in 0..self.layout.rows.len() {
+            match self.intent(row) {
+                Intent::Create => {}
+                Intent::Delete if self.grant.may_delete() => {}
+                Intent::Delete => return Err(WriteError::DeleteRefused { purpose: self.grant.purpose().clone() }),
+                Intent::Replace | Intent::Read | Intent::PerRow => self.judge_replace(row)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A replacement that leaves out what the caller cannot see would erase it (T26).
+    fn judge_replace(&self, row: usize) -> Result<(), WriteError> {
+        for (index, field) in self.collection.fields.iter().enumerate() {
+            let present = || self.values().any(|(found, of)| of == index && row_index(found).is_ok_and(|at| at == row));
+            if !self.grant.may_write(field.category) {
+                return Err(self.would_erase(field, "may not write"));
+            }
+            if self.grant.level(field.category) == Level::Absent && !present() {
+                return Err(self.would_erase(field, "does not see"));
+            }
+        }
+        Ok(())
+    }
+
+    fn would_erase(&self, field: &Field, reason: &'static str) -> WriteError {
+        WriteError::WouldErase { purpose: self.grant.purpose().clone(), category: field.category_name.clone(), reason }
+    }
+
+    /// Writes the body anew, values sealed straight into it.
+    fn seal(&self, keys: &KeyRing, id_member: &str) -> Result<(Bytes, Tally), WriteError> {
+        let mut tally = Tally::default();
+        let mut sealer = Sealer::new(self.collection, self.plan, keys, self.layout.rows.len());
+        let mut opener = None;
+        let mut inserts = self.inserts(id_member);
+        let mut out = Vec::with_capacity(self.bytes.len() + self.bytes.len() / 2 + 128 * self.layout.found.len().min(4096));
+        let mut copied = 0;
+        for (found, index) in self.values() {
+            let field = self.field(index)?;
+            let value = self.bytes.get(found.value.clone()).ok_or(WriteError::Layout)?;
+            if self.stays(found, index, field, value, keys, &mut opener, &mut tally)? {
+                continue;
+            }
+            while let Some((at, text)) = inserts.next_if(|(at, _)| *at <= found.value.start) {
+                out.extend_from_slice(self.bytes.get(copied..at).ok_or(WriteError::Layout)?);
+                out.extend_from_slice(&text);
+                copied = at;
+            }
+            out.extend_from_slice(self.bytes.get(copied..found.value.start).ok_or(WriteError::Layout)?);
+            let id = self.binding(index, field, found)?;
+            sealer.seal(index, row_index(found)?, id, value, &mut out)?;
+            tally.protect(field.category);
+            copied = found.value.end;
+        }
+        for (at, text) in inserts {
+            out.extend_from_slice(self.bytes.get(copied..at).ok_or(WriteError::Layout)?);
+            out.extend_from_slice(&text);
+            copied = at;
+        }
+        out.extend_from_slice(self.bytes.get(copied..).ok_or(WriteError::Layout)?);
+        Ok((Bytes::from(out), tally))
+    }
+
+    /// Members with assigned ids, in order of their place.
+    fn inserts(&self, id_member: &str) -> std::iter::Peekable<std::vec::IntoIter<(usize, Vec<u8>)>> {
+        let mut inserts = Vec::new();
+        for (row, write) in self.layout.rows.iter().zip(self.rows) {
+            if let Some(id) = &write.assigned_id {
+                let mut text = Vec::with_capacity(id_member.len() + id.len() + 6);
+                write_string(id_member, &mut text);
+                text.push(b':');
+                write_string(id, &mut text);
+                if !row.empty {
+                    text.push(b',');
+                }
+                inserts.push((row.range.start + 1, text));
+            }
+        }
+        inserts.sort_by_key(|(at, _)| *at);
+        inserts.into_iter().peekable()
+    }
+
+    /// True if the value is stored as it came: a null, or an envelope that opens here. An error if it may not be stored at all.
+    #[expect(clippy::too_many_arguments, reason = "one step of one loop, apart for the reader")]
+    fn stays<'k>(
+        &self,
+        found: &Found,
+        index: usize,
+        field: &Field,
+        value: &[u8],
+        keys: &'k KeyRing,
+        opener: &mut Option<Opener<'k>>,
+        tally: &mut Tally,
+    ) -> Result<bool, WriteError>
+    where
+        'a: 'k,
+    {
+        match found.kind {
+            Kind::Null if !field.seal_null => return Ok(true),
+            Kind::String => {
+                let text = unescape(value).ok_or(WriteError::Layout)?;
+                if text.starts_with(envelope::PREFIX) {
+                    let id = self.binding(index, field, found)?;
+                    let upkeep =
+                        Upkeep::dangerous_for("a write carries an envelope: does it belong here? Its content is dropped at once");
+                    let opener = opener.get_or_insert_with(|| Opener::new(self.collection, self.plan, keys));
+                    return match opener.open(index, &text, id, Permit::Upkeep(&upkeep)) {
+                        Ok(_dropped) => {
+                            tally.kept = tally.kept.saturating_add(1);
+                            Ok(true)
+                        }
+                        Err(NotOpened::Bad { .. }) => Err(WriteError::ForeignEnvelope { field: field.name.clone() }),
+                        Err(NotOpened::Keys(error)) => Err(WriteError::Keys(error)),
+                    };
+                }
+                if pseudonym::is_pseudonym(&text) {
+                    return Err(WriteError::MaskedValue { field: field.name.clone() });
+                }
+            }
+            Kind::Null | Kind::Bool | Kind::Number | Kind::Array | Kind::Object => {}
+        }
+        if has_mask_character(value) {
+            return Err(WriteError::MaskedValue { field: field.name.clone() });
+        }
+        let stand_in = matches!(self.grant.level(field.category), Level::Masked | Level::Generalised | Level::Pseudonym);
+        if stand_in && !matches!(self.intent(row_index(found)?), Intent::Create | Intent::Delete) {
+            return Err(self.would_erase(field, "sees a stand-in of"));
+        }
+        Ok(false)
+    }
+
+    fn binding(&self, index: usize, field: &Field, found: &Found) -> Result<&str, WriteError> {
+        self.ids.binding(self.collection, self.plan, index, found).map_err(|reason| {
+            let by_subject = self.collection.bind == Bind::Subject;
+            let selector = match (&field.subject, &self.collection.subject) {
+                (Some(subject), _) if by_subject => subject,
+                (_, Subject::At(subject)) if by_subject => subject,
+                _ => &self.collection.id,
+            };
+            match reason {
+                NoId::Missing => WriteError::SubjectMissing {
+                    field: field.name.clone(),
+                    bind: if by_subject { "data subject" } else { "document" },
+                    selector: selector.to_string(),
+                },
+                NoId::Bad(why) => WriteError::BadId { selector: selector.to_string(), why },
+            }
+        })
+    }
+}
+
+fn row_index(found: &Found) -> Result<usize, WriteError> {
+    found.row.and_then(|row| usize::try_from(row).ok()).ok_or(WriteError::Layout)
+}
+
+/// True if `•` stands anywhere in the JSON text, as itself or escaped (`\u2022`).
+fn has_mask_character(json: &[u8]) -> bool {
+    let mut room = [0; 4];
+    let utf8 = MASK_CHARACTER.encode_utf8(&mut room).as_bytes();
+    let first = utf8.first().copied().unwrap_or_default();
+    if memchr_iter(first, json).any(|at| json.get(at..).is_some_and(|rest| rest.starts_with(utf8))) {
+        return true;
+    }
+    // In JSON a backslash stands only in strings, and every second one of a run is itself escaped.
+    let mut unescaped_from = 0;
+    memchr_iter(b'\\', json).any(|at| {
+        if at < unescaped_from {
+            return false;
+        }
+        unescaped_from = at + 2;
+        json.get(at + 1..).is_some_and(|rest| rest.starts_with(b"u2022"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! Reveals one window of a reply: every configured value leaves at the level its category has under the grant, or not at all.
+//!
+//! Always holds: a value is opened only under the place where it stands and only at a level that needs it (nothing is opened at sealed
+//! and absent); every failure to authenticate is one error (T23); a clear value where an envelope should be is refused, or counted while
+//! migrating (T4); what cannot be shown at its level is left out, never shown at a higher one. `exchange` calls it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::ids::{Ids, Subjects};
+use super::open::{NotOpened, Opener};
+use super::plan::{Collection, Field, Meaning, OnBadValue, Plan};
+use super::{Mask, Tally, envelope, pseudonym};
+use crate::base::{FieldName, RecordId};
+use crate::crypto::MacKey;
+use crate::document::{Change, Found, Kind, Layout, splice, unescape, write_string};
+use crate::keys::{KeyError, KeyRing};
+use crate::purpose::{Grant, Level, Permit};
+
+/// What [`reveal`] gives.
+pub struct Revealed {
+    /// What to send.
+    pub bytes: Vec<u8>,
+    /// Counts.
+    pub tally: Tally,
+    /// Who the documents are about: distinct, in order.
+    pub subjects: Vec<RecordId>,
+}
+
+/// Without the bytes, which hold clear values (T13).
+impl fmt::Debug for Revealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revealed")
+            .field("bytes", &self.bytes.len())
+            .field("tally", &self.tally)
+            .field("subjects", &self.subjects.len())
+            .finish()
+    }
+}
+
+/// A stored value that cannot be shown. `Display` is for the operator; the client gets [`RevealError::sentence`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RevealError {
+    /// 500 and an alarm: changed, moved, bound otherwise, or under a key that is not there.
+    #[error("a stored value of field {field} does not authenticate{}", if *kid_known { "" } else { ", and it names no key of the ring" })]
+    NotAuthentic {
+        /// Where.
+        field: FieldName,
+        /// Has the ring the key that the value names? For the operator only.
+        kid_known: bool,
+    },
+    /// 500 and an alarm: not sealed at all, although the collection is strict (T4).
+    #[error("a stored value of field {field} is not sealed; while migrating set strict = false")]
+    ClearFound {
+        /// Where.
+        field: FieldName,
+    },
+    /// 503: a key cannot be had.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// 500: the layout is not this window's; a mistake of ours.
+    #[error("the window's layout does not fit the window")]
+    Layout,
+}
+
+impl RevealError {
+    /// The stable code, an anchor of `docs/errors.md`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotAuthentic { .. } | Self::ClearFound { .. } => "value-not-authentic",
+            Self::Keys(_) => "keys-unavailable",
+            Self::Layout => "internal",
+        }
+    }
+
+    /// The HTTP status it stands for.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NotAuthentic { .. } | Self::ClearFound { .. } | Self::Layout => 500,
+            Self::Keys(_) => 503,
+        }
+    }
+
+    /// The sentence for the client: the same for every value that cannot be shown.
+    pub fn sentence(&self) -> &'static str {
+        match self {
+            Self::NotAuthentic { .. } | Self::ClearFound { .. } => {
+                "a stored value does not authenticate; the operator has been told"
+            }
+            Self::Keys(_) => "the keys for this reply are not available",
+            Self::Layout => "the reply could not be revealed",
+        }
+    }
+}
+
+/// Rewrites one window of a reply under the grant. `url_id` is the id of row `$`, also against the body; `now_ms` is the time in
+/// milliseconds since 1970, for levels that depend on the day.
+///
+/// # Errors
+///
+/// [`RevealError`]; nothing of the window may then be sent.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the window, what was found in it, and under which rules it is shown: each comes from another module"
+)]
+pub fn reveal(
+    collection: &Collection,
+    plan: &Plan,
+    keys: &KeyRing,
+    grant: &Grant,
+    bytes: &[u8],
+    layout: &Layout,
+    url_id: Option<&RecordId>,
+    now_ms: u64,
+) -> Result<Revealed, RevealError> {
+    let mut ids = Ids::of(plan, bytes, layout);
+    if let Some(url_id) = url_id {
+        for (index, _) in layout.rows.iter().enumerate().filter(|(_, row)| plan.is_root_row(row.set)) {
+            ids.set_document(index, Ok(url_id.clone()));
+        }
+    }
+    let opener = Opener::new(collection, plan, keys);
+    let mut window =
+        Window { collection, plan, keys, grant, bytes, ids: &ids, now_ms, opener, pseudonyms: None, tally: Tally::default() };
+    let mut changes = vec![Change::Keep; layout.found.len()];
+    let mut subjects = Subjects::default();
+    for row in 0..layout.rows.len() {
+        subjects.add(ids.row(row).and_then(|row| row.about(collection)));
+    }
+    // What was changed already decides everything inside it; only a misfit holds other findings.
+    let mut decided_until = 0;
+    for (found, change) in layout.found.iter().zip(&mut changes) {
+        let Some(Meaning::Field(index)) = plan.meaning(found) else { continue };
+        let field = collection.fields.get(index).ok_or(RevealError::Layout)?;
+        if field.subject.is_some() {
+            subjects.add(ids.subject(collection, plan, index, found));
+        }
+        if found.value.start < decided_until {
+            continue;
+        }
+        let level = if found.misfit { window.misfit_level(index, field) } else { window.level(field) };
+        *change = window.change(index, field, found, level)?;
+        if !matches!(change, Change::Keep) {
+            decided_until = found.value.end;
+        }
+    }
+    let tally = window.tally;
+    let mut out = Vec::with_capacity(bytes.len());
+    splice(bytes, layout, &changes, &[], &mut out);
+    Ok(Revealed { bytes: out, tally, subjects: subjects.into_list() })
+}
+
+/// One window on its way.
+struct Window<'a> {
+    collection: &'a Collection,
+    plan: &'a Plan,
+    keys: &'a KeyRing,
+    grant: &'a Grant,
+    bytes: &'a [u8],
+    ids: &'a Ids,
+    now_ms: u64,
+    opener: Opener<'a>,
+    pseudonyms: Option<Arc<MacKey>>,
+    tally: Tally,
+}
+
+impl Window<'_> {
+    /// The level at which a field is shown. Without a form to generalise to, that level shows nothing.
+    fn level(&self, field: &Field) -> Level {
+        match self.grant.level(field.category) {
+            Level::Generalised if field.generalise.is_none() => Level::Absent,
+            level @ (Level::Absent | Level::Sealed | Level::Pseudonym | Level::Generalised | Level::Masked | Level::Clear) => {
+                level
+            }
+        }
+    }
+
+    /// A misfit is reported for one of the fields it hides: the least level of all that it may hide. Where it is refused anyway, the one
+    /// field decides, so that a mistake is not passed over because a neighbour is absent.
+    fn misfit_level(&self, index: usize, field: &Field) -> Level {
+        let own = self.level(field);
+        if self.collection.strict {
+            return own;
+        }
+        let neighbours = self.plan.fields.get(index).map_or(&[][..], |planned| &planned.neighbours);
+        let fields = neighbours.iter().filter_map(|neighbour| self.collection.fields.get(*neighbour));
+        fields.fold(own, |level, field| level.meet(self.level(field)))
+    }
+
+    /// What becomes of one stored value.
+    fn change(&mut self, index: usize, field: &Field, found: &Found, level: Level) -> Result<Change, RevealError> {
+        let stored = self.bytes.get(found.value.clone()).ok_or(RevealError::Layout)?;
+        if found.kind == Kind::Null {
+            return Ok(if level == Level::Absent { Change::Remove } else { Change::Keep });
+        }
+        let text = if found.kind == Kind::String && !found.misfit {
+            let text = unescape(stored).ok_or(RevealError::Layout)?;
+            text.starts_with(envelope::PREFIX).then_some(text)
+        } else {
+            None
+        };
+        let Some(text) = text else { return self.clear_found(field, stored, level) };
+        match level {
+            Level::Absent => Ok(Change::Remove),
+            Level::Sealed if self.opener.is_envelope(index, &text) => {
+                self.tally.show(field.category, level);
+                Ok(Change::Keep)
+            }
+            Level::Sealed => self.bad(field, false),
+            Level::Clear | Level::Masked | Level::Generalised | Level::Pseudonym => {
+                let Ok(id) = self.ids.binding(self.collection, self.plan, index, found) else { return self.bad(field, true) };
+                let opened = match self.opener.open(index, &text, id, Permit::Reveal(self.grant)) {
+                    Ok(opened) => opened,
+                    Err(NotOpened::Bad { kid_known }) => return self.bad(field, kid_known),
+                    Err(NotOpened::Keys(error)) => return Err(RevealError::Keys(error)),
+                };
+                if level == Level::Clear {
+                    let change = Change::Replace(opened.to_vec());
+                    self.tally.show(field.category, level);
+                    return Ok(change);
+                }
+                let opened = opened.to_vec();
+                self.show(field, &opened, level)
+            }
+        }
+    }
+
+    /// A value that does not authenticate.
+    fn bad(&mut self, field: &Field, kid_known: bool) -> Result<Change, RevealError> {
+        match self.collection.on_bad_value {
+            OnBadValue::Refuse => Err(RevealError::NotAuthentic { field: field.name.clone(), kid_known }),
+            OnBadValue::Withhold => {
+                self.tally.bad = self.tally.bad.saturating_add(1);
+                Ok(Change::Remove)
+            }
+        }
+    }
+
+    /// A clear value where an envelope should be (T4).
+    fn clear_found(&mut self, field: &Field, stored: &[u8], level: Level) -> Result<Change, RevealError> {
+        self.tally.clear_found = self.tally.clear_found.saturating_add(1);
+        match (level, self.collection.strict, self.collection.on_bad_value) {
+            // Of a clear value there is no sealed form to show.
+            (Level::Absent, _, _) | (_, true, OnBadValue::Withhold) | (Level::Sealed, false, _) => Ok(Change::Remove),
+            (_, true, OnBadValue::Refuse) => Err(RevealError::ClearFound { field: field.name.clone() }),
+            (Level::Clear, false, _) => {
+                self.tally.show(field.category, level);
+                Ok(Change::Keep)
+            }
+            (Level::Masked | Level::Generalised | Level::Pseudonym, false, _) => self.show(field, stored, level),
+        }
+    }
+
+    /// The form of a value's JSON text at a level between clear and sealed.
+    fn show(&mut self, field: &Field, json: &[u8], level: Level) -> Result<Change, RevealError> {
+        if json == b"null" {
+            return Ok(Change::Replace(json.to_vec()));
+        }
+        let string = unescape(json);
+        let mut shown = Vec::new();
+        match level {
+            Level::Masked => {
+                let masked = string.map_or_else(|| Mask::whole().to_string(), |text| field.mask.apply(&text));
+                write_string(&masked, &mut shown);
+            }
+            Level::Pseudonym => {
+                let key = match &self.pseudonyms {
+                    Some(key) => Arc::clone(key),
+                    None => Arc::clone(
+                        self.pseudonyms.insert(self.keys.pseudonym_key(self.grant.scope(), Permit::Reveal(self.grant))?),
+                    ),
+                };
+                let canonical = match &string {
+                    Some(text) => pseudonym::canonical_text(text),
+                    None => String::from_utf8_lossy(json).into_owned(),
+                };
+                write_string(&pseudonym::pseudonym(&key, &field.name, &canonical), &mut shown);
+            }
+            Level::Generalised => {
+                let value = serde_json::from_slice(json).ok();
+                let coarse = field.generalise.as_ref().and_then(|form| form.apply(&value?, self.now_ms));
+                match coarse.map(|coarse| serde_json::to_vec(&coarse)) {
+                    Some(Ok(text)) => shown = text,
+                    Some(Err(_)) | None => return Ok(Change::Remove),
+                }
+            }
+            Level::Absent | Level::Sealed | Level::Clear => return Ok(Change::Remove),
+        }
+        self.tally.show(field.category, level);
+        Ok(Change::Replace(shown))
+    }
+}
+
+#[cfg(test)]
+mod tests;

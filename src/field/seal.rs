@@ -1,0 +1,126 @@
+//! Seals the values of one body: one draw of randomness, one key look-up per field, one row key per (row, field).
+//!
+//! Always holds: no nonce comes twice under one key. A row has a nonce of its own (24 random bytes); its values share the first half and
+//! count up the last one, at most [`VALUES_PER_DRAW`] times, then the row draws again. Nothing of it outlives the body (T18).
+
+use std::sync::Arc;
+
+use super::envelope;
+use super::plan::{Collection, Plan};
+use super::protect::WriteError;
+use crate::base::limits::MAX_PLAINTEXT_BYTES;
+use crate::crypto::{NONCE_HALF_BYTES, RowKey, fill_random, random};
+use crate::keys::{FieldKey, KeyRing};
+
+/// Values sealed under one draw.
+const VALUES_PER_DRAW: u16 = 256;
+const NONCE_BYTES: usize = 2 * NONCE_HALF_BYTES;
+type Half = [u8; NONCE_HALF_BYTES];
+
+/// Seals the values of one body of `rows` rows.
+pub(super) struct Sealer<'a> {
+    collection: &'a Collection,
+    plan: &'a Plan,
+    keys: &'a KeyRing,
+    rows: usize,
+    /// A nonce per row and how many values were sealed under it; drawn when the first value comes.
+    draws: Vec<([u8; NONCE_BYTES], u16)>,
+    fields: Vec<Slot>,
+    aad: Vec<u8>,
+    room: Vec<u8>,
+}
+
+/// What is kept of a field while a body is sealed.
+#[derive(Default)]
+struct Slot {
+    key: Option<Arc<FieldKey>>,
+    /// Only for fields that may stand in a row more than once.
+    row: Option<(Half, RowKey)>,
+}
+
+impl<'a> Sealer<'a> {
+    pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a KeyRing, rows: usize) -> Self {
+        let fields = collection.fields.iter().map(|_| Slot::default()).collect();
+        Self { collection, plan, keys, rows, draws: Vec::new(), fields, aad: Vec::new(), room: Vec::new() }
+    }
+
+    /// Seals `value` of a field in a row and appends the envelope as a JSON string to `out`. `id` is empty where the bind is Field.
+    pub(super) fn seal(&mut self, field: usize, row: usize, id: &str, value: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
+        let (Some(config), Some(planned)) = (self.collection.fields.get(field), self.plan.fields.get(field)) else {
+            return Err(WriteError::Layout);
+        };
+        if value.len() > MAX_PLAINTEXT_BYTES {
+            return Err(WriteError::TooLong { field: config.name.clone() });
+        }
+        let (prefix, suffix) = self.nonce(row)?;
+        let slot = self.fields.get_mut(field).ok_or(WriteError::Layout)?;
+        let key = match &slot.key {
+            Some(key) => key,
+            None => slot.key.insert(self.keys.seal_key(&config.place)?),
+        };
+        let once;
+        let row_key = if planned.repeats {
+            match &mut slot.row {
+                Some((of, row_key)) if *of == prefix => row_key,
+                stale => &stale.insert((prefix, key.xaes.row_key(&prefix))).1,
+            }
+        } else {
+            once = key.xaes.row_key(&prefix);
+            &once
+        };
+        let aad = planned.context.aad(key.kid, id, &mut self.aad);
+        envelope::write(row_key, key.kid, planned.context.bind(), (&prefix, &suffix), aad, value, config.pad, &mut self.room, out)
+            .map_err(|_too_long| WriteError::TooLong { field: config.name.clone() })
+    }
+
+    /// The next nonce of a row, in halves.
+    fn nonce(&mut self, row: usize) -> Result<(Half, Half), WriteError> {
+        if self.draws.is_empty() {
+            self.draw_all()?;
+        }
+        let (nonce, used) = self.draws.get_mut(row).ok_or(WriteError::Layout)?;
+        if *used >= VALUES_PER_DRAW {
+            (*nonce, *used) = (random()?, 0);
+        }
+        let (prefix, base) = nonce.split_first_chunk::<NONCE_HALF_BYTES>().ok_or(WriteError::Layout)?;
+        let base = base.first_chunk::<NONCE_HALF_BYTES>().ok_or(WriteError::Layout)?;
+        let suffix = plus(base, *used);
+        *used += 1;
+        Ok((*prefix, suffix))
+    }
+
+    /// One call to the operating system for all rows.
+    fn draw_all(&mut self) -> Result<(), WriteError> {
+        if self.rows == 1 {
+            self.draws.push((random()?, 0));
+            return Ok(());
+        }
+        let mut bytes = vec![0; self.rows * NONCE_BYTES];
+        fill_random(&mut bytes)?;
+        self.draws.extend(bytes.as_chunks::<NONCE_BYTES>().0.iter().map(|nonce| (*nonce, 0)));
+        Ok(())
+    }
+}
+
+/// `base + count` as 96-bit big-endian numbers, from the highest back to zero.
+fn plus(base: &Half, count: u16) -> Half {
+    let mut wide = [0_u8; 16];
+    wide.iter_mut().skip(4).zip(base).for_each(|(to, from)| *to = *from);
+    let sum = u128::from_be_bytes(wide) + u128::from(count);
+    sum.to_be_bytes().last_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plus;
+
+    #[test]
+    fn t18_suffixes_count_up_as_96_bit_numbers() {
+        assert_eq!(plus(&[0; 12], 0), [0; 12]);
+        assert_eq!(plus(&[0; 12], 255), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255]);
+        assert_eq!(plus(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 255], 1), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
+        assert_eq!(plus(&[0xff; 12], 0), [0xff; 12]);
+        assert_eq!(plus(&[0xff; 12], 1), [0; 12]);
+        assert_eq!(plus(&[0xff; 12], 3), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    }
+}

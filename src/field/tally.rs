@@ -1,0 +1,34 @@
+//! Counts of what was done to the values of a body, for audit and metrics. Never a value.
+
+use crate::purpose::{CategoryId, Level};
+
+/// Counts per category and level.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// How many values were shown, at which level. What was left out is not in it; a null shows nothing.
+    pub shown: Vec<(CategoryId, Level, u32)>,
+    /// How many values were protected anew.
+    pub protected: Vec<(CategoryId, u32)>,
+    /// Envelopes of a write that were kept as they were.
+    pub kept: u32,
+    /// Clear values found where an envelope should be (T4), whatever was then done with them.
+    pub clear_found: u32,
+    /// Values that did not authenticate and were withheld.
+    pub bad: u32,
+}
+
+impl Tally {
+    pub(super) fn show(&mut self, category: CategoryId, level: Level) {
+        match self.shown.iter_mut().find(|(of, at, _)| *of == category && *at == level) {
+            Some((_, _, count)) => *count = count.saturating_add(1),
+            None => self.shown.push((category, level, 1)),
+        }
+    }
+
+    pub(super) fn protect(&mut self, category: CategoryId) {
+        match self.protected.iter_mut().find(|(of, _)| *of == category) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.protected.push((category, 1)),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What the tests of this module share: a small collection, grants from a real policy, a ring with known keys.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::base::{
+    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, Kid, PurposeName, RecordId,
+};
+use crate::document::{Layout, RowSet, Rules, Selector, walk};
+use crate::keys::{KeyRing, LineName, State};
+use crate::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
+
+pub(super) const CATEGORIES: [&str; 6] = ["name", "address", "phone", "id-card", "birth", "note"];
+/// 2026-11-22T00:00:00Z
+pub(super) const NOW_MS: u64 = 1_795_305_600_000;
+pub(super) const PURPOSE: &str = "support";
+
+pub(super) fn selector(text: &str) -> Selector {
+    Selector::parse(text).unwrap()
+}
+
+pub(super) fn id(text: &str) -> RecordId {
+    RecordId::from_text(text).unwrap()
+}
+
+/// A field whose category has its name, or `category`.
+pub(super) fn field(name: &str, at: &str, category: &str) -> Field {
+    let index = CATEGORIES.iter().position(|known| *known == category).unwrap();
+    Field {
+        name: FieldName::new(name),
+        at: selector(at),
+        place: place("shop", "customers", name),
+        category: CategoryId(u16::try_from(index).unwrap()),
+        category_name: CategoryName::new(category),
+        mask: Mask::parse("keep-last:4").unwrap(),
+        generalise: None,
+        pad: 32,
+        seal_null: false,
+        subject: None,
+    }
+}
+
+pub(super) fn place(controller: &str, collection: &str, field: &str) -> FieldPlace {
+    FieldPlace {
+        controller: Controller::new(controller),
+        collection: CollectionName::new(collection),
+        field: FieldName::new(field),
+    }
+}
+
+/// `name`, `address` (generalised to a postcode prefix), `phone` (a list), bound to the data subject, who is the document.
+pub(super) fn customers() -> Collection {
+    let address = Field { generalise: Some(Generalise::PostcodePrefix(3)), ..field("address", "$.address", "address") };
+    let name = Field { mask: Mask::Initials, ..field("name", "$.name", "name") };
+    collection(vec![name, address, field("phone", "$.phones[*]", "phone")])
+}
+
+pub(super) fn collection(fields: Vec<Field>) -> Collection {
+    Collection {
+        name: CollectionName::new("customers"),
+        bind: Bind::Subject,
+        strict: true,
+        on_bad_value: OnBadValue::Refuse,
+        id: selector("$.id"),
+        subject: Subject::DocumentId,
+        fields,
+    }
+}
+
+/// What is not listed is absent; `writes` None: what is clear.
+pub(super) fn grant(levels: &[(&str, Level)], writes: Option<&[&str]>) -> Grant {
+    full_grant(PURPOSE, levels, writes, false)
+}
+
+pub(super) fn full_grant(purpose: &str, levels: &[(&str, Level)], writes: Option<&[&str]>, delete: bool) -> Grant {
+    let categories = CATEGORIES.iter().map(|name| CategorySpec {
+        name: CategoryName::new(name),
+        line: 1,
+        dpv: "pd:Name".to_string(),
+        nature: Nature::Identifying,
+        mask: None,
+        generalise: None,
+        clauses: vec![],
+    });
+    let purpose = PurposeSpec {
+        name: PurposeName::new(purpose),
+        line: 1,
+        dpv: None,
+        basis: None,
+        callers: vec![CallerName::new("helpdesk")],
+        reveal: levels.iter().map(|(name, level)| (CategoryName::new(name), *level, 1)).collect(),
+        reveal_line: 1,
+        writes: writes.map(|names| names.iter().map(|name| CategoryName::new(name)).collect()),
+        writes_line: 1,
+        delete,
+        clauses: vec![],
+    };
+    let spec = PolicySpec {
+        id: "test".to_string(),
+        version: 1,
+        categories: categories.collect(),
+        purposes: vec![purpose],
+        ..PolicySpec::default()
+    };
+    Policy::compile(spec).unwrap().decide(&CallerName::new("helpdesk"), None, NOW_MS).unwrap()
+}
+
+/// Every category at one level; all may be written.
+pub(super) fn all_at(level: Level) -> Grant {
+    let levels: Vec<(&str, Level)> = CATEGORIES.iter().map(|name| (*name, level)).collect();
+    grant(&levels, Some(&CATEGORIES))
+}
+
+pub(super) fn kid(text: &str) -> Kid {
+    text.parse().unwrap()
+}
+
+/// One active seal key, and pseudonym scopes `support` and `statistics`.
+pub(super) fn ring() -> KeyRing {
+    ring_with(vec![(LineName::Seal, kid("7k3m9qpa"), State::Active, [1; 32])])
+}
+
+pub(super) fn ring_with(mut versions: Vec<(LineName, Kid, State, [u8; 32])>) -> KeyRing {
+    versions.push((LineName::pseudonym("support").unwrap(), kid("spprt000"), State::Active, [2; 32]));
+    versions.push((LineName::pseudonym("statistics").unwrap(), kid("stat0000"), State::Active, [3; 32]));
+    KeyRing::with_versions(Controller::new("shop"), versions)
+}
+
+pub(super) fn plan_of(collection: &Collection) -> Plan {
+    plan_with(collection, &["$", "$[*]", "$.items[*]"])
+}
+
+pub(super) fn plan_with(collection: &Collection, rows: &[&str]) -> Plan {
+    Plan::compile(collection, &RowSet { rows: rows.iter().map(|row| selector(row)).collect(), ..RowSet::default() }).unwrap()
+}
+
+pub(super) fn layout_of(plan: &Plan, body: &str) -> Layout {
+    walk(&plan.map, Rules::request(), body.as_bytes()).unwrap()
+}
+
+/// Protects with one intent for all rows.
+pub(super) fn protect_as(
+    collection: &Collection,
+    ring: &KeyRing,
+    grant: &Grant,
+    intent: Intent,
+    body: &str,
+    url_id: Option<&str>,
+) -> Result<Protected, WriteError> {
+    let plan = plan_of(collection);
+    let layout = layout_of(&plan, body);
+    let rows: Vec<RowWrite> = layout.rows.iter().map(|_| RowWrite { intent, assigned_id: None }).collect();
+    let bytes = Bytes::copy_from_slice(body.as_bytes());
+    protect(collection, &plan, ring, grant, &bytes, &layout, &rows, url_id.map(id).as_ref(), "id")
+}
+
+/// What is stored when a document is created by somebody who may write everything.
+pub(super) fn stored(collection: &Collection, ring: &KeyRing, body: &str) -> String {
+    let protected = protect_as(collection, ring, &all_at(Level::Clear), Intent::Create, body, None).unwrap();
+    String::from_utf8(protected.body.into_bytes().to_vec()).unwrap()
+}
+
+pub(super) fn reveal_all(
+    collection: &Collection,
+    ring: &KeyRing,
+    grant: &Grant,
+    body: &str,
+    url_id: Option<&str>,
+) -> Result<Revealed, RevealError> {
+    let plan = plan_of(collection);
+    let layout = walk(&plan.map, Rules::reply(), body.as_bytes()).unwrap();
+    reveal(collection, &plan, ring, grant, body.as_bytes(), &layout, url_id.map(id).as_ref(), NOW_MS)
+}
+
+/// The revealed text.
+pub(super) fn shown(collection: &Collection, ring: &KeyRing, grant: &Grant, body: &str) -> String {
+    String::from_utf8(reveal_all(collection, ring, grant, body, None).unwrap().bytes).unwrap()
+}

@@ -1,0 +1,172 @@
+//! What operators do to a ring: make it, rotate a line, prove it sound. `cli/keys` calls these, and prints what they report.
+//!
+//! Always holds: nothing is overwritten by `init`; every change is a whole new revision, written under the ring's lock, and
+//! leaves either the old file or the new one behind; an old version keeps opening what it sealed.
+
+use super::files::{self, Lock};
+use super::manifest::{self, Opened};
+use super::{Config, KeyError, LineName, State, VersionInfo};
+use crate::base::{Clock, Kid};
+use crate::crypto::PassphraseParams;
+
+/// What [`init`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitReport {
+    /// The KEK's file was made. Back it up, apart from the ring.
+    pub kek_made: bool,
+    /// The ring's file was made.
+    pub ring_made: bool,
+    /// The ring's revision now.
+    pub revision: u64,
+    /// Versions added, one to each line that was missing.
+    pub added: Vec<(LineName, Kid)>,
+}
+
+/// What [`rotate`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotateReport {
+    /// The line.
+    pub line: LineName,
+    /// The version that protects from now on.
+    pub active: Kid,
+    /// The version that did until now; it goes on opening.
+    pub deactivated: Option<Kid>,
+    /// The ring's revision now.
+    pub revision: u64,
+}
+
+/// What [`verify`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Whose ring it is.
+    pub controller: String,
+    /// Its name.
+    pub ring: String,
+    /// Its revision.
+    pub revision: u64,
+    /// When that was written, in milliseconds since 1970.
+    pub written_ms: u64,
+    /// Every version, with what is wrong with it.
+    pub versions: Vec<(VersionInfo, Result<(), &'static str>)>,
+}
+
+impl VerifyReport {
+    /// Is every version sound?
+    pub fn sound(&self) -> bool {
+        self.versions.iter().all(|(_, found)| found.is_ok())
+    }
+}
+
+/// Makes the KEK's file and the ring where they are absent, and adds the lines that an existing ring lacks: the fixed ones,
+/// and one for each pseudonym scope. Doing it twice changes nothing the second time.
+///
+/// # Errors
+///
+/// [`KeyError::KekMissing`] if the ring is there and its KEK is not: a new KEK would not open it. Everything that opening
+/// refuses.
+pub fn init(config: &Config, scopes: &[String], clock: &dyn Clock) -> Result<InitReport, KeyError> {
+    init_with(config, scopes, clock, PassphraseParams::default())
+}
+
+pub(super) fn init_with(
+    config: &Config,
+    scopes: &[String],
+    clock: &dyn Clock,
+    cost: PassphraseParams,
+) -> Result<InitReport, KeyError> {
+    let scopes = scopes.iter().map(|scope| LineName::pseudonym(scope)).collect::<Result<Vec<_>, _>>()?;
+    files::make_folder_of(&config.ring)?;
+    let _held = Lock::take(&config.ring)?;
+    let (mut opened, kek_made, ring_made) = match manifest::open(config) {
+        Ok(opened) => (opened, false, false),
+        Err(KeyError::Missing(path)) if path == config.ring => {
+            let (kek, named, made) = config.kek.load_or_make(&config.ring, cost)?;
+            (Opened::fresh(config, kek, named)?, made, true)
+        }
+        Err(other) => return Err(other),
+    };
+    let now_ms = clock.now_ms();
+    let mut added = Vec::new();
+    for line in LineName::FIXED.into_iter().chain(scopes) {
+        if opened.manifest.lines.iter().all(|there| there.name != line) {
+            let kid = opened.add(&line, State::Active, now_ms)?;
+            added.push((line, kid));
+        }
+    }
+    if !added.is_empty() {
+        let bytes = opened.next_revision(&config.ring, now_ms)?;
+        if ring_made {
+            files::create_private(&config.ring, &bytes)?;
+        } else {
+            files::replace(&config.ring, &bytes)?;
+        }
+    }
+    Ok(InitReport { kek_made, ring_made, revision: opened.manifest.revision, added })
+}
+
+/// Gives a line a new Active version and deactivates the old one, in one revision. For one node: it learns of it by a reload
+/// (SIGHUP) or a restart. No stored value changes; what the old version sealed still opens.
+///
+/// # Errors
+///
+/// [`KeyError::NoSuchLine`]; everything that opening refuses.
+pub fn rotate(config: &Config, name: &LineName, clock: &dyn Clock) -> Result<RotateReport, KeyError> {
+    let _held = Lock::take(&config.ring)?;
+    let mut opened = manifest::open(config)?;
+    let now_ms = clock.now_ms();
+    let line =
+        opened.manifest.lines.iter_mut().find(|line| line.name == *name).ok_or_else(|| KeyError::NoSuchLine(name.clone()))?;
+    let mut deactivated = None;
+    for version in line.versions.iter_mut().filter(|version| version.state == State::Active) {
+        version.shift(State::Deactivated, now_ms)?;
+        deactivated = Some(version.kid);
+    }
+    let active = opened.add(name, State::Active, now_ms)?;
+    let bytes = opened.next_revision(&config.ring, now_ms)?;
+    files::replace(&config.ring, &bytes)?;
+    Ok(RotateReport { line: name.clone(), active, deactivated, revision: opened.manifest.revision })
+}
+
+/// Checks everything that opening checks, and goes on after a bad version to report on each.
+///
+/// # Errors
+///
+/// What makes the whole file unbelievable: see [`super::KeyRing::open`].
+pub fn verify(config: &Config) -> Result<VerifyReport, KeyError> {
+    let opened = manifest::open(config)?;
+    let versions = opened.manifest.versions();
+    let versions =
+        versions.map(|(line, version)| (VersionInfo::of(line, version), opened.secret(line, version).map(|_secret| ())));
+    Ok(VerifyReport {
+        controller: opened.manifest.controller.clone(),
+        ring: opened.manifest.ring.clone(),
+        revision: opened.manifest.revision,
+        written_ms: opened.manifest.written_ms,
+        versions: versions.collect(),
+    })
+}
+
+impl manifest::Version {
+    /// Moves to another state and notes when.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoSuchMove`] where [`State::may_become`] says no.
+    pub(super) fn shift(&mut self, next: State, now_ms: u64) -> Result<(), KeyError> {
+        if !self.state.may_become(next) {
+            return Err(KeyError::NoSuchMove { kid: self.kid, from: self.state, to: next });
+        }
+        match next {
+            State::PreActive => {}
+            State::Active => self.times.activated = Some(now_ms),
+            State::Deactivated => self.times.deactivated = Some(now_ms),
+            State::Compromised => self.times.compromised = Some(now_ms),
+            State::Destroyed => {
+                self.times.destroyed = Some(now_ms);
+                self.wrapped = None;
+            }
+        }
+        self.state = next;
+        Ok(())
+    }
+}

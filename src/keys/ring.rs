@@ -1,0 +1,311 @@
+//! An opened ring: which versions exist, what each may do, and the keys derived from them.
+//!
+//! A [`KeyRing`] is an immutable snapshot of one manifest revision; a rotation is a new snapshot. Always holds: an opening key
+//! leaves only against a [`Permit`] that its state allows, checked on every call before any cache is asked (T19); nothing here
+//! prints a secret (T13).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+use super::subkeys::{MAX_SUBKEYS, NameHasher, Subkeys};
+use super::{Config, KeyError, LineName, MAIN_RING, State, manifest};
+use crate::base::{Controller, FieldPlace, Kid, enc};
+use crate::crypto::{self, MacKey, Secret, XaesKey};
+use crate::purpose::Permit;
+use crate::store::Store;
+
+/// First part of every derivation label (`docs/format.md`).
+const LABEL: &[u8] = b"sudare/v1";
+
+/// An opened ring: immutable snapshot of one manifest revision, with a bounded cache of subkeys.
+pub struct KeyRing {
+    controller: Controller,
+    revision: u64,
+    versions: HashMap<Kid, Version, BuildHasherDefault<NameHasher>>,
+    /// Ids in the manifest's order.
+    order: Vec<Kid>,
+    active_seal: Option<Kid>,
+    pseudonyms: HashMap<String, Option<Arc<MacKey>>>,
+    audit: Vec<(Kid, Arc<MacKey>)>,
+    subkeys: Subkeys,
+}
+
+struct Version {
+    info: VersionInfo,
+    /// `None` once destroyed.
+    secret: Option<Secret>,
+}
+
+/// One version, without its secret: for `keys list` and metrics. Times are in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionInfo {
+    /// What it is for.
+    pub line: LineName,
+    /// Its id.
+    pub kid: Kid,
+    /// What it may do.
+    pub state: State,
+    /// When it was made.
+    pub created_ms: u64,
+    /// When it began to protect.
+    pub activated_ms: Option<u64>,
+    /// When it ceased to protect.
+    pub deactivated_ms: Option<u64>,
+    /// When somebody else may have come to know it.
+    pub compromised_ms: Option<u64>,
+    /// When its secret was destroyed.
+    pub destroyed_ms: Option<u64>,
+}
+
+/// A prepared key for one field under one version.
+pub struct FieldKey {
+    /// The version's id, for the envelope.
+    pub kid: Kid,
+    /// The field's key.
+    pub xaes: XaesKey,
+}
+
+impl fmt::Debug for FieldKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FieldKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+impl KeyRing {
+    /// Reads the ring's file, authenticates it and unwraps its versions.
+    ///
+    /// # Errors
+    ///
+    /// Refused: no file; a KEK that is absent, open to others or another one; a foreign controller; a file that is not as
+    /// written; two Active versions in a line; a version that does not match its commitment; a revision below
+    /// `min_revision`. A node with a store calls [`Self::check_rollback`] next.
+    pub fn open(config: &Config) -> Result<Self, KeyError> {
+        let opened = manifest::open(config)?;
+        let mut versions = Vec::new();
+        for (line, version) in opened.manifest.versions() {
+            let secret = opened.secret(line, version).map_err(|why| KeyError::BadVersion {
+                path: config.ring.clone(),
+                line: line.clone(),
+                kid: version.kid,
+                why,
+            })?;
+            versions.push(Version { info: VersionInfo::of(line, version), secret });
+        }
+        Ok(Self::from_versions(config.controller.clone(), opened.manifest.revision, versions))
+    }
+
+    /// Refuses a ring older than the newest this node has ever opened, and remembers this one, durably. Without it, putting an
+    /// old `ring.json` back would bring back to life what was compromised or destroyed since.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::RolledBack`], [`KeyError::Store`].
+    pub fn check_rollback(&self, store: &Store) -> Result<(), KeyError> {
+        let newest = store.raise_high_water(&format!("ring:{MAIN_RING}:{}", self.controller), self.revision)?;
+        if newest > self.revision { Err(KeyError::RolledBack { found: self.revision, newest }) } else { Ok(()) }
+    }
+
+    /// A ring of fresh random keys in memory only, with every line and a pseudonym line for each scope. For tests, benches and
+    /// the demo; what is sealed under it cannot be opened once it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Line`] for a scope that cannot be a line, [`KeyError::Random`].
+    pub fn ephemeral(controller: Controller, scopes: &[&str]) -> Result<Self, KeyError> {
+        let scopes = scopes.iter().map(|scope| LineName::pseudonym(scope)).collect::<Result<Vec<_>, _>>()?;
+        let mut versions = Vec::new();
+        for line in LineName::FIXED.into_iter().chain(scopes) {
+            let kid = Kid::from_random(crypto::random()?);
+            versions.push(Version { info: VersionInfo::made_up(line, kid, State::Active), secret: Some(Secret::random()?) });
+        }
+        Ok(Self::from_versions(controller, 0, versions))
+    }
+
+    /// A ring of given secrets, in memory only, at revision 0: for golden vectors and tests. Dangerous anywhere else, for it
+    /// asks for no KEK and checks nothing.
+    #[doc(hidden)]
+    pub fn with_versions(controller: Controller, versions: Vec<(LineName, Kid, State, [u8; 32])>) -> Self {
+        let version = |(line, kid, state, secret): (LineName, Kid, State, [u8; 32])| Version {
+            info: VersionInfo::made_up(line, kid, state),
+            secret: (state != State::Destroyed).then(|| Secret::from_bytes(secret)),
+        };
+        Self::from_versions(controller, 0, versions.into_iter().map(version).collect())
+    }
+
+    fn from_versions(controller: Controller, revision: u64, list: Vec<Version>) -> Self {
+        let mut ring = Self {
+            controller,
+            revision,
+            versions: HashMap::default(),
+            order: Vec::new(),
+            active_seal: None,
+            pseudonyms: HashMap::new(),
+            audit: Vec::new(),
+            subkeys: Subkeys::new(MAX_SUBKEYS),
+        };
+        for version in list {
+            let VersionInfo { line, kid, state, .. } = &version.info;
+            let derived =
+                |parts: &[&[u8]]| version.secret.as_ref().map(|secret| Arc::new(MacKey::new(&ring.derive(secret, parts))));
+            match line {
+                LineName::Seal if state.protects() => ring.active_seal = Some(*kid),
+                LineName::Audit if state.opens_to_reveal() => {
+                    if let Some(key) = derived(&[b"audit"]) {
+                        ring.audit.push((*kid, key));
+                    }
+                }
+                LineName::Pseudonym(scope) => {
+                    let active = if state.protects() { derived(&[b"pseudonym", scope.as_bytes()]) } else { None };
+                    let slot = ring.pseudonyms.entry(scope.clone()).or_default();
+                    *slot = active.or(slot.take());
+                }
+                LineName::Seal | LineName::Lookup | LineName::Token | LineName::Audit => {}
+            }
+            ring.order.push(*kid);
+            ring.versions.insert(*kid, version);
+        }
+        ring
+    }
+
+    /// Whose ring it is.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// The manifest's revision; 0 for a ring that has no file.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The key that seals new values of this field: the Active version of the seal line.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoActive`]; [`KeyError::ForeignPlace`].
+    pub fn seal_key(&self, place: &FieldPlace) -> Result<Arc<FieldKey>, KeyError> {
+        let version = self.active_seal.and_then(|kid| self.versions.get(&kid)).ok_or(KeyError::NoActive(LineName::Seal))?;
+        self.field_key(version, place)
+    }
+
+    /// The key a stored value names.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::UnknownKid`], also for the id of another line; [`KeyError::Destroyed`]; [`KeyError::Compromised`] under
+    /// [`Permit::Reveal`]; [`KeyError::ForeignPlace`].
+    pub fn open_key(&self, kid: Kid, place: &FieldPlace, permit: Permit<'_>) -> Result<Arc<FieldKey>, KeyError> {
+        let version =
+            self.versions.get(&kid).filter(|version| version.info.line == LineName::Seal).ok_or(KeyError::UnknownKid(kid))?;
+        let state = version.info.state;
+        let allowed = match permit {
+            Permit::Reveal(_) => state.opens_to_reveal(),
+            Permit::Upkeep(_) => state.opens_for_upkeep(),
+        };
+        if allowed {
+            self.field_key(version, place)
+        } else if state == State::Compromised {
+            Err(KeyError::Compromised(kid))
+        } else {
+            Err(KeyError::Destroyed(kid))
+        }
+    }
+
+    /// The pseudonym key of a scope, only to show a pseudonym to the holder of a grant of this very scope.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::OtherScope`] under another grant or [`Permit::Upkeep`]; [`KeyError::NoScope`];
+    /// [`KeyError::NoActive`] once the scope has ended.
+    pub fn pseudonym_key(&self, scope: &str, permit: Permit<'_>) -> Result<Arc<MacKey>, KeyError> {
+        match permit {
+            Permit::Reveal(grant) if grant.scope() == scope => {}
+            Permit::Reveal(_) | Permit::Upkeep(_) => return Err(KeyError::OtherScope(scope.to_string())),
+        }
+        let active = self.pseudonyms.get(scope).ok_or_else(|| KeyError::NoScope(scope.to_string()))?;
+        active.clone().ok_or_else(|| KeyError::NoActive(LineName::Pseudonym(scope.to_string())))
+    }
+
+    /// The audit log's keys, Active first, then all others that still open, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoActive`] if the audit line has no Active version: no audit, no reveal.
+    pub fn audit_keys(&self) -> Result<Vec<(Kid, Arc<MacKey>)>, KeyError> {
+        let active = |(kid, _): &&(Kid, Arc<MacKey>)| self.versions.get(kid).is_some_and(|version| version.info.state.protects());
+        let first = self.audit.iter().find(active).ok_or(KeyError::NoActive(LineName::Audit))?;
+        let others = self.audit.iter().rev().filter(|(kid, _)| *kid != first.0);
+        Ok(std::iter::once(first).chain(others).cloned().collect())
+    }
+
+    /// Has the ring a line for this scope? Also true for a scope that has ended.
+    pub fn has_pseudonym_scope(&self, scope: &str) -> bool {
+        self.pseudonyms.contains_key(scope)
+    }
+
+    /// Every version, in the manifest's order.
+    pub fn versions(&self) -> Vec<VersionInfo> {
+        self.order.iter().filter_map(|kid| self.versions.get(kid)).map(|version| version.info.clone()).collect()
+    }
+
+    fn field_key(&self, version: &Version, place: &FieldPlace) -> Result<Arc<FieldKey>, KeyError> {
+        if place.controller != self.controller {
+            return Err(KeyError::ForeignPlace { ring: self.controller.clone(), asked: place.controller.clone() });
+        }
+        let kid = version.info.kid;
+        // A state that opens without a secret cannot be: the manifest's check refuses it.
+        let secret = version.secret.as_ref().ok_or(KeyError::Destroyed(kid))?;
+        Ok(self.subkeys.of(kid, place, || {
+            let label = [&b"seal"[..], place.collection.as_str().as_bytes(), place.field.as_str().as_bytes()];
+            FieldKey { kid, xaes: XaesKey::new(&self.derive(secret, &label)) }
+        }))
+    }
+
+    /// HKDF(secret, enc("sudare/v1", use, controller, the other parts)); `parts` begins with the use.
+    fn derive(&self, secret: &Secret, parts: &[&[u8]]) -> Secret {
+        let (using, others) = parts.split_first().map_or((&b""[..], parts), |(using, others)| (*using, others));
+        let label = [&[LABEL, using, self.controller.as_str().as_bytes()], others].concat();
+        crypto::hkdf(secret, &enc(&label))
+    }
+}
+
+impl VersionInfo {
+    pub(super) fn of(line: &LineName, version: &manifest::Version) -> Self {
+        let manifest::Times { created, activated, deactivated, compromised, destroyed } = version.times;
+        Self {
+            line: line.clone(),
+            kid: version.kid,
+            state: version.state,
+            created_ms: created,
+            activated_ms: activated,
+            deactivated_ms: deactivated,
+            compromised_ms: compromised,
+            destroyed_ms: destroyed,
+        }
+    }
+
+    /// For rings without a file, which have no history.
+    fn made_up(line: LineName, kid: Kid, state: State) -> Self {
+        Self {
+            line,
+            kid,
+            state,
+            created_ms: 0,
+            activated_ms: None,
+            deactivated_ms: None,
+            compromised_ms: None,
+            destroyed_ms: None,
+        }
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing")
+            .field("controller", &self.controller)
+            .field("revision", &self.revision)
+            .field("versions", &self.versions())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,305 @@
+//! Everything that can be wrong with a policy, found in one go.
+//!
+//! Always holds: what passes can be compiled without a further check; every finding has a line, says what was found and what to
+//! do. `config` adds nearest names of categories and callers, which it knows with their places.
+
+use std::collections::BTreeSet;
+
+use super::dpv::{self, Known};
+use super::policy::{PolicyError, repeated};
+use super::spec::{EVERY, LevelList, Line, PolicySpec, PurposeSpec};
+
+/// Checks the whole policy. Gives the warnings, or everything that is wrong, each in the order of the lines.
+pub(super) fn check(spec: &PolicySpec) -> Result<Vec<PolicyError>, Vec<PolicyError>> {
+    let mut found = Findings { spec, errors: Vec::new(), warnings: Vec::new() };
+    found.categories();
+    found.purposes();
+    found.recipients();
+    found.nevers();
+    found.tests();
+    let Findings { mut errors, mut warnings, .. } = found;
+    errors.sort_by_key(|error| error.line);
+    warnings.sort_by_key(|warning| warning.line);
+    if errors.is_empty() { Ok(warnings) } else { Err(errors) }
+}
+
+struct Findings<'a> {
+    spec: &'a PolicySpec,
+    errors: Vec<PolicyError>,
+    warnings: Vec<PolicyError>,
+}
+
+impl Findings<'_> {
+    fn error(&mut self, line: Line, message: String, remedy: impl Into<String>) {
+        self.errors.push(PolicyError { line, message, remedy: remedy.into() });
+    }
+
+    fn warn(&mut self, line: Line, message: String, remedy: impl Into<String>) {
+        self.warnings.push(PolicyError { line, message, remedy: remedy.into() });
+    }
+
+    /// Names stand in `Data-View` and in key names, so they keep to a form that needs no escapes.
+    fn name(&mut self, what: &str, name: &str, line: Line) {
+        if !is_name(name) {
+            self.error(
+                line,
+                format!("{what} name {name:?} is not allowed"),
+                "use a small letter, then small letters, digits and hyphens",
+            );
+        }
+    }
+
+    fn twice<T: Ord + std::fmt::Display>(&mut self, what: &str, items: Vec<(T, Line)>) {
+        for (name, first, line) in repeated(items.into_iter()) {
+            self.error(
+                line,
+                format!("{what} {name} stands here for the second time (first in line {first})"),
+                "remove one, or give it another name",
+            );
+        }
+    }
+
+    fn known_category(&mut self, whose: &str, name: &str, line: Line) {
+        if !self.spec.categories.iter().any(|category| category.name.as_str() == name) {
+            self.error(
+                line,
+                format!("{whose} names the category {name}, which [category] does not have"),
+                "correct the name, or add the category",
+            );
+        }
+    }
+
+    fn level_list(&mut self, whose: &str, list: &LevelList) {
+        for (category, _, line) in list {
+            if category.as_str() != EVERY {
+                self.known_category(whose, category.as_str(), *line);
+            }
+        }
+    }
+
+    fn categories(&mut self) {
+        let spec = self.spec;
+        for category in &spec.categories {
+            self.name("category", category.name.as_str(), category.line);
+            if !dpv::is_id(&category.dpv) {
+                self.error(
+                    category.line,
+                    format!("category {} has the DPV id {:?}", category.name, category.dpv),
+                    "write it as prefix:Name, for instance pd:Name",
+                );
+            }
+        }
+        self.twice("category", spec.categories.iter().map(|category| (category.name.clone(), category.line)).collect());
+        if u16::try_from(spec.categories.len()).is_err() {
+            self.error(
+                0,
+                format!("{} categories are more than a table can hold", spec.categories.len()),
+                "keep to at most 65535",
+            );
+        }
+    }
+
+    fn purposes(&mut self) {
+        let spec = self.spec;
+        for purpose in &spec.purposes {
+            let name = &purpose.name;
+            self.name("purpose", name.as_str(), purpose.line);
+            self.purpose_dpv(purpose);
+            for caller in &purpose.callers {
+                self.name("caller", caller.as_str(), purpose.line);
+            }
+            self.twice(
+                &format!("in purpose {name}, caller"),
+                purpose.callers.iter().map(|caller| (caller.clone(), purpose.line)).collect(),
+            );
+            self.level_list(&format!("purpose {name}, reveal"), &purpose.reveal);
+            let writes_line = at(purpose.writes_line, purpose.line);
+            for category in purpose.writes.iter().flatten() {
+                self.known_category(&format!("purpose {name}, writes"), category.as_str(), writes_line);
+            }
+            let written: Vec<_> = purpose.writes.iter().flatten().map(|category| (category.clone(), writes_line)).collect();
+            self.twice(&format!("in purpose {name}, writes"), written);
+            if purpose.callers.is_empty() {
+                self.warn(purpose.line, format!("nobody may use purpose {name}"), "list its callers, or remove it");
+            }
+            let writes_nothing = purpose.writes.as_ref().is_none_or(Vec::is_empty);
+            if purpose.reveal.is_empty() && writes_nothing && !purpose.delete {
+                self.warn(
+                    purpose.line,
+                    format!("purpose {name} reveals nothing and writes nothing"),
+                    "add reveal or writes, or remove it",
+                );
+            }
+        }
+        self.twice("purpose", spec.purposes.iter().map(|purpose| (purpose.name.clone(), purpose.line)).collect());
+        self.shared_dpv();
+    }
+
+    fn purpose_dpv(&mut self, purpose: &PurposeSpec) {
+        let (name, line) = (&purpose.name, purpose.line);
+        let Some(id) = purpose.dpv.as_deref() else {
+            if let Some(never) = self.spec.nevers.first() {
+                let message = format!("purpose {name} has no dpv, so never.{} cannot be checked against it", never.name);
+                self.error(line, message, "give the purpose the dpv: id that fits it best");
+            }
+            return;
+        };
+        match dpv::known(id) {
+            Known::Purpose => {}
+            Known::Root => {
+                self.error(line, format!("purpose {name} is {id}, which means any purpose"), "name what the data are used for");
+            }
+            Known::Unknown => {
+                self.error(line, unknown(&format!("purpose {name} is"), id), nearest(id));
+            }
+            Known::Malformed => {
+                self.error(
+                    line,
+                    format!("purpose {name} has the DPV id {id:?}"),
+                    "write it as dpv:Name, for instance dpv:DeliveryOfGoods",
+                );
+            }
+            Known::Foreign => {
+                if let Some(never) = self.spec.nevers.first() {
+                    let message =
+                        format!("purpose {name} is {id}, of which never.{} cannot know what it is a kind of", never.name);
+                    self.error(line, message, "give the purpose the dpv: id that fits it best");
+                }
+            }
+        }
+    }
+
+    /// Two purposes of one caller with one DPV id can be declared by name only.
+    fn shared_dpv(&mut self) {
+        let spec = self.spec;
+        let callers: BTreeSet<_> = spec.purposes.iter().flat_map(|purpose| &purpose.callers).collect();
+        for caller in callers {
+            let own = spec.purposes.iter().filter(|purpose| purpose.callers.contains(caller));
+            for (id, first, line) in repeated(own.filter_map(|purpose| Some((purpose.dpv.as_deref()?, purpose.line)))) {
+                let message = format!("{caller} has two purposes that are {id} (the other in line {first})");
+                self.warn(line, message, format!("{caller} must declare them by name; or give one a narrower dpv id"));
+            }
+        }
+    }
+
+    fn recipients(&mut self) {
+        let spec = self.spec;
+        for recipient in &spec.recipients {
+            let name = &recipient.name;
+            self.name("recipient", name.as_str(), recipient.line);
+            self.level_list(&format!("recipient {name}, at_most"), &recipient.at_most);
+            if let Some(purpose) = spec.purposes.iter().find(|purpose| purpose.name.as_str() == name.as_str()) {
+                let message = format!("recipient {name} has the name of a purpose (line {})", purpose.line);
+                self.error(
+                    recipient.line,
+                    message,
+                    "rename one: pseudonyms given to the recipient and for the purpose would be the same",
+                );
+            }
+            if !spec.purposes.iter().any(|purpose| purpose.callers.contains(name)) {
+                self.warn(
+                    recipient.line,
+                    format!("recipient {name} is a caller of no purpose"),
+                    "list it under a purpose's callers, or remove it",
+                );
+            }
+        }
+        self.twice("recipient", spec.recipients.iter().map(|recipient| (recipient.name.clone(), recipient.line)).collect());
+    }
+
+    fn nevers(&mut self) {
+        let spec = self.spec;
+        self.twice("never", spec.nevers.iter().map(|never| (never.name.as_str(), never.line)).collect());
+        for never in &spec.nevers {
+            let label = format!("never.{}", never.name);
+            self.name("never", &never.name, never.line);
+            if never.purposes.is_empty() {
+                self.error(never.line, format!("{label} names nothing"), "list the DPV ids in purposes");
+            }
+            for id in &never.purposes {
+                match dpv::known(id) {
+                    Known::Purpose | Known::Foreign => self.never_hit(&label, id, never.line),
+                    Known::Root => self.error(
+                        never.line,
+                        format!("{label} names {id}, which means any purpose"),
+                        "name what must not be done",
+                    ),
+                    Known::Unknown => self.error(never.line, unknown(&format!("{label} names"), id), nearest(id)),
+                    Known::Malformed => {
+                        self.error(
+                            never.line,
+                            format!("{label} names {id:?}"),
+                            "write a DPV id, for instance dpv:SellDataToThirdParties",
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn never_hit(&mut self, label: &str, id: &str, never_line: Line) {
+        for purpose in &self.spec.purposes {
+            let Some(own) = purpose.dpv.as_deref() else { continue };
+            if dpv::is_kind_of(own, id) {
+                let how = if own == id { String::new() } else { format!(", a kind of {id}") };
+                let message = format!("purpose {} is {own}{how}, which {label} (line {never_line}) forbids", purpose.name);
+                self.error(purpose.line, message, "remove the purpose; a never is not opened by anything");
+            } else if dpv::is_kind_of(id, own) && dpv::known(own) == Known::Purpose {
+                let message =
+                    format!("purpose {} is {own}, which includes {id} that {label} (line {never_line}) forbids", purpose.name);
+                self.warn(purpose.line, message, "give the purpose a narrower dpv id");
+            }
+        }
+    }
+
+    fn tests(&mut self) {
+        let spec = self.spec;
+        for test in &spec.tests {
+            let label = format!("test {:?}", test.name);
+            if !spec.purposes.iter().any(|purpose| purpose.name == test.purpose) {
+                self.error(
+                    test.line,
+                    format!("{label} asks for purpose {}, which is not there", test.purpose),
+                    "correct the name",
+                );
+            }
+            let callers = spec.purposes.iter().flat_map(|purpose| &purpose.callers);
+            if !callers.chain(spec.recipients.iter().map(|recipient| &recipient.name)).any(|caller| *caller == test.caller) {
+                let message = format!("{label} asks as {}, which is a caller of no purpose", test.caller);
+                self.error(test.line, message, "correct the name, or list it under a purpose's callers");
+            }
+            if test.expect.is_empty() {
+                self.error(
+                    test.line,
+                    format!("{label} expects nothing"),
+                    "list levels in expect, for instance expect = { name = \"clear\" }",
+                );
+            }
+            self.level_list(&label, &test.expect);
+        }
+        self.twice("test", spec.tests.iter().map(|test| (format!("{:?}", test.name), test.line)).collect());
+    }
+}
+
+/// `[a-z][a-z0-9-]*`, at most 64 bytes: an RFC 9651 key and token, and part of a key line's name.
+fn is_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+fn unknown(what: &str, id: &str) -> String {
+    format!("{what} {id}, which is not a purpose of DPV {}", dpv::VERSION)
+}
+
+fn nearest(id: &str) -> String {
+    match dpv::nearest(id) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("choose one from https://w3id.org/dpv/{}#vocab-purposes", dpv::VERSION),
+    }
+}
+
+/// The line of a rule, or of what it stands in where the rule's own is not known.
+pub(super) fn at(line: Line, around: Line) -> Line {
+    if line == 0 { around } else { line }
+}

@@ -1,0 +1,269 @@
+//! The compiled policy and the decision.
+//!
+//! Always holds: a decision is two hash lookups and one `Arc` clone; all texts of a grant are made when the policy is compiled.
+//! `exchange` decides once per request and again when a grant has expired.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::grant::{Cell, Grant, data_view};
+use super::spec::{CategorySpec, EVERY, Line, PolicySpec, PurposeSpec, RecipientSpec};
+use super::{Level, check};
+use crate::base::{CallerName, CategoryName, PurposeName};
+
+/// Dense index of a category in the policy's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CategoryId(pub u16);
+
+/// One mistake in the policy, or one thing worth a second look ([`Policy::warnings`]).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PolicyError {
+    /// Where.
+    pub line: Line,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Why no grant is given. `Display` is for the client: names only, never a value, and never what others may use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// 403 `purpose-missing`: none declared, and the caller has more than one.
+    #[error("no purpose declared: add the header Data-Purpose ({caller} may use {allowed})")]
+    Missing {
+        /// Who asked.
+        caller: CallerName,
+        /// What it may declare.
+        allowed: String,
+    },
+    /// 403 `purpose-refused`: not one of the caller's purposes, or a DPV id that names several of them.
+    #[error("{caller} may use {allowed}")]
+    NotAllowed {
+        /// Who asked.
+        caller: CallerName,
+        /// What it may declare; `no purpose` if nothing.
+        allowed: String,
+    },
+}
+
+/// The compiled policy: caller × purpose → a dense table of levels.
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) spec: PolicySpec,
+    pub(super) callers: HashMap<CallerName, Desk>,
+    category_ids: HashMap<Box<str>, CategoryId>,
+    warnings: Vec<PolicyError>,
+}
+
+/// What one caller may declare.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    /// In the order of the file.
+    pub(super) cells: Vec<Arc<Cell>>,
+    /// By purpose name and by DPV id; a name has no `:`, so they never collide.
+    declared: HashMap<Box<str>, Declared>,
+}
+
+#[derive(Debug)]
+enum Declared {
+    One(Arc<Cell>),
+    /// A DPV id that several of the caller's purposes carry.
+    Several,
+}
+
+impl Policy {
+    /// Checks the whole policy and compiles it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, in the order of the lines: names, unknown categories, a `never` that is hit (also through DPV
+    /// kinds), tests that name what is not there.
+    pub fn compile(spec: PolicySpec) -> Result<Self, Vec<PolicyError>> {
+        let warnings = check::check(&spec)?;
+        let category_ids = spec
+            .categories
+            .iter()
+            .zip(0_u16..)
+            .map(|(category, id)| (Box::from(category.name.as_str()), CategoryId(id)))
+            .collect();
+        let mut callers: HashMap<CallerName, Desk> = HashMap::new();
+        for purpose in &spec.purposes {
+            for caller in &purpose.callers {
+                let recipient = spec.recipients.iter().find(|recipient| recipient.name == *caller);
+                let cell = Arc::new(cell(&spec, purpose, caller, recipient));
+                callers.entry(caller.clone()).or_default().add(cell, purpose.dpv.as_deref());
+            }
+        }
+        Ok(Self { spec, callers, category_ids, warnings })
+    }
+
+    /// Decides. `declared` is the header's text: a purpose name, compared exactly, or a `dpv:` id that names exactly one of the
+    /// caller's purposes. None: a caller with exactly one purpose needs none. `now_ms` is the time the grant counts from.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] that names only what this caller may use.
+    pub fn decide(&self, caller: &CallerName, declared: Option<&str>, now_ms: u64) -> Result<Grant, Refusal> {
+        let nothing = || Refusal::NotAllowed { caller: caller.clone(), allowed: "no purpose".to_owned() };
+        let desk = self.callers.get(caller).ok_or_else(nothing)?;
+        let cell = match (declared, desk.cells.as_slice()) {
+            (None, [only]) => only,
+            (None, []) => return Err(nothing()),
+            (None, _) => return Err(Refusal::Missing { caller: caller.clone(), allowed: desk.allowed() }),
+            (Some(text), _) => match desk.declared.get(text) {
+                Some(Declared::One(cell)) => cell,
+                Some(Declared::Several) => {
+                    let allowed = format!("{} ({text} names more than one of them: declare one by its name)", desk.allowed());
+                    return Err(Refusal::NotAllowed { caller: caller.clone(), allowed });
+                }
+                None => return Err(Refusal::NotAllowed { caller: caller.clone(), allowed: desk.allowed() }),
+            },
+        };
+        Ok(Grant::new(Arc::clone(cell), now_ms))
+    }
+
+    /// The index of a category, by its name.
+    pub fn category(&self, name: &str) -> Option<CategoryId> {
+        self.category_ids.get(name).copied()
+    }
+
+    /// All categories; [`CategoryId`] indexes them.
+    pub fn categories(&self) -> &[CategorySpec] {
+        &self.spec.categories
+    }
+
+    /// Scopes in which any category is at [`Level::Pseudonym`]: each needs a pseudonym key in the ring. A scope is the purpose's
+    /// name, or the recipient's where the caller is one. Sorted.
+    pub fn pseudonym_scopes(&self) -> Vec<String> {
+        let cells = self.callers.values().flat_map(|desk| &desk.cells);
+        let scopes: BTreeSet<&str> =
+            cells.filter(|cell| cell.levels.contains(&Level::Pseudonym)).map(|cell| &*cell.scope).collect();
+        scopes.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Purposes this caller may declare, in the order of the file (for messages).
+    pub fn purposes_of(&self, caller: &CallerName) -> Vec<PurposeName> {
+        self.callers.get(caller).into_iter().flat_map(|desk| &desk.cells).map(|cell| cell.purpose.clone()).collect()
+    }
+
+    /// Everyone the policy lets declare a purpose, sorted.
+    pub fn callers(&self) -> Vec<&CallerName> {
+        let sorted: BTreeSet<&CallerName> = self.callers.keys().collect();
+        sorted.into_iter().collect()
+    }
+
+    /// All purposes, in the order of the file, also those without callers.
+    pub fn purposes(&self) -> &[PurposeSpec] {
+        &self.spec.purposes
+    }
+
+    /// `policy.id`.
+    pub fn id(&self) -> &str {
+        &self.spec.id
+    }
+
+    /// `policy.version`.
+    pub fn version(&self) -> u64 {
+        self.spec.version
+    }
+
+    /// What is allowed but worth a second look: a purpose without callers or that does nothing, a recipient that no purpose
+    /// lists, two purposes of one caller with one DPV id, a purpose broader than what a `never` names.
+    pub fn warnings(&self) -> &[PolicyError] {
+        &self.warnings
+    }
+
+    /// The recipient's entry of a caller outside the controller.
+    pub(super) fn recipient(&self, caller: &CallerName) -> Option<&RecipientSpec> {
+        self.spec.recipients.iter().find(|recipient| recipient.name == *caller)
+    }
+}
+
+impl Desk {
+    fn add(&mut self, cell: Arc<Cell>, dpv: Option<&str>) {
+        self.declared.insert(Box::from(cell.purpose.as_str()), Declared::One(Arc::clone(&cell)));
+        if let Some(id) = dpv {
+            self.declared
+                .entry(Box::from(id))
+                .and_modify(|known| *known = Declared::Several)
+                .or_insert_with(|| Declared::One(Arc::clone(&cell)));
+        }
+        self.cells.push(cell);
+    }
+
+    fn allowed(&self) -> String {
+        let names: Vec<&str> = self.cells.iter().map(|cell| cell.purpose.as_str()).collect();
+        names.join(", ")
+    }
+}
+
+/// What one list says of one category.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) level: Level,
+    pub(super) line: Line,
+    /// By [`EVERY`], not by the category's own entry.
+    pub(super) by_star: bool,
+}
+
+/// The level of a category in a list: its own entry, else that of [`EVERY`]. Should it stand twice, the lower bound holds.
+pub(super) fn said(list: &[(CategoryName, Level, Line)], category: &CategoryName) -> Option<Said> {
+    let look = |name: &str, by_star| {
+        list.iter()
+            .filter(|(listed, _, _)| listed.as_str() == name)
+            .map(|(_, level, line)| Said { level: *level, line: *line, by_star })
+            .reduce(|first, next| Said { level: first.level.meet(next.level), ..first })
+    };
+    look(category.as_str(), false).or_else(|| look(EVERY, true))
+}
+
+fn cell(spec: &PolicySpec, purpose: &PurposeSpec, caller: &CallerName, recipient: Option<&RecipientSpec>) -> Cell {
+    let levels: Box<[Level]> = spec
+        .categories
+        .iter()
+        .map(|category| {
+            let revealed = said(&purpose.reveal, &category.name).map_or(Level::Absent, |said| said.level);
+            let cap =
+                recipient.and_then(|recipient| said(&recipient.at_most, &category.name)).map_or(Level::Clear, |said| said.level);
+            revealed.meet(cap)
+        })
+        .collect();
+    let writes = spec
+        .categories
+        .iter()
+        .zip(&levels)
+        .map(|(category, level)| match &purpose.writes {
+            Some(listed) => listed.contains(&category.name),
+            None => *level == Level::Clear,
+        })
+        .collect();
+    let data_view = data_view(&purpose.name, &levels, |at| spec.categories.get(at).map(|category| category.name.to_string()));
+    let scope = recipient.map_or(purpose.name.as_str(), |recipient| recipient.name.as_str());
+    Cell {
+        caller: caller.clone(),
+        purpose: purpose.name.clone(),
+        levels,
+        writes,
+        delete: purpose.delete,
+        scope: Box::from(scope),
+        data_view,
+    }
+}
+
+/// Groups names that stand more than once; for the checks.
+pub(super) fn repeated<'a, T: Ord>(items: impl Iterator<Item = (T, Line)> + 'a) -> Vec<(T, Line, Line)> {
+    let mut first: BTreeMap<T, Line> = BTreeMap::new();
+    let mut again = Vec::new();
+    for (item, line) in items {
+        match first.get(&item) {
+            Some(before) => again.push((item, *before, line)),
+            None => {
+                first.insert(item, line);
+            }
+        }
+    }
+    again
+}

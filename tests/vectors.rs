@@ -1,0 +1,215 @@
+//! Golden vectors: what an earlier release stored or showed, this release opens and shows; what was refused stays refused.
+//!
+//! The files in `tests/vectors/v1` were computed apart from this code (HKDF, AES and AES-GCM of other libraries) and are never edited: stored
+//! data cannot be taken back. A new format gets a new file. `docs/format.md` says what they mean.
+
+#![expect(clippy::unwrap_used, reason = "a vector that does not read is a failed test")]
+
+use data_encoding::HEXLOWER;
+use serde::Deserialize;
+use sudare::base::{
+    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Kid, PurposeName, RecordId, enc,
+};
+use sudare::crypto::{Secret, XaesKey, hkdf};
+use sudare::document::{RowSet, Rules, Selector, walk};
+use sudare::field::{Collection, Field, Mask, OnBadValue, Plan, RevealError, Subject, open_envelope, reveal};
+use sudare::keys::{FieldKey, KeyRing, LineName, State};
+use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
+
+#[derive(Deserialize)]
+struct Envelopes {
+    kid: String,
+    version_secret_hex: String,
+    opens: Vec<Sealed>,
+    refused: Vec<Sealed>,
+}
+
+#[derive(Deserialize)]
+struct Sealed {
+    name: String,
+    controller: String,
+    collection: String,
+    field: String,
+    bind: String,
+    id: Option<String>,
+    envelope: String,
+    /// What opens; not in refused ones.
+    json: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Pseudonyms {
+    controller: String,
+    version_secret_hex: String,
+    #[serde(rename = "pseudonyms")]
+    list: Vec<Shown>,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    name: String,
+    scope: String,
+    field: String,
+    json: String,
+    #[serde(rename = "pseudonym")]
+    expected: String,
+}
+
+fn secret(hex: &str) -> [u8; 32] {
+    HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap()
+}
+
+fn envelopes() -> Envelopes {
+    serde_json::from_str(include_str!("vectors/v1/envelope-x.json")).unwrap()
+}
+
+impl Sealed {
+    fn bind(&self) -> Bind {
+        *[Bind::Field, Bind::Subject, Bind::Document].iter().find(|bind| bind.as_str() == self.bind).unwrap()
+    }
+
+    fn place(&self) -> FieldPlace {
+        FieldPlace {
+            controller: Controller::new(&self.controller),
+            collection: CollectionName::new(&self.collection),
+            field: FieldName::new(&self.field),
+        }
+    }
+
+    /// Opens with a key derived here, step by step as the format says.
+    fn open(&self, of: &Envelopes) -> Option<String> {
+        let parts = ["sudare/v1", "seal", &self.controller, &self.collection, &self.field].map(str::as_bytes);
+        let subkey = hkdf(&Secret::from_bytes(secret(&of.version_secret_hex)), &enc(&parts));
+        let key = FieldKey { kid: of.kid.parse().unwrap(), xaes: XaesKey::new(&subkey) };
+        let id = self.id.as_deref().map(|id| RecordId::from_text(id).unwrap());
+        let opened = open_envelope(&key, &self.place(), self.bind(), id.as_ref(), &self.envelope).ok()?;
+        Some(String::from_utf8(opened).unwrap())
+    }
+
+    /// Opens the way a reply is revealed, with a ring's own derivation.
+    fn reveal(&self, of: &Envelopes) -> Result<String, RevealError> {
+        let kid: Kid = of.kid.parse().unwrap();
+        let versions = vec![(LineName::Seal, kid, State::Active, secret(&of.version_secret_hex))];
+        let ring = KeyRing::with_versions(Controller::new(&self.controller), versions);
+        let value = serde_json::to_string(&self.envelope).unwrap();
+        reveal_one(&ring, &collection(self.place(), self.bind(), true), &grant("view", Level::Clear), self.id.as_deref(), &value)
+    }
+}
+
+fn collection(place: FieldPlace, bind: Bind, strict: bool) -> Collection {
+    let field = Field {
+        name: place.field.clone(),
+        at: Selector::parse("$.value").unwrap(),
+        place: place.clone(),
+        category: CategoryId(0),
+        category_name: CategoryName::new("name"),
+        mask: Mask::All,
+        generalise: None,
+        pad: 0,
+        seal_null: true,
+        subject: None,
+    };
+    Collection {
+        name: place.collection,
+        bind,
+        strict,
+        on_bad_value: OnBadValue::Refuse,
+        id: Selector::parse("$.id").unwrap(),
+        subject: Subject::DocumentId,
+        fields: vec![field],
+    }
+}
+
+fn grant(purpose: &str, level: Level) -> Grant {
+    let caller = CallerName::new("tester");
+    let category = CategorySpec {
+        name: CategoryName::new("name"),
+        line: 1,
+        dpv: "pd:Name".to_string(),
+        nature: Nature::Identifying,
+        mask: None,
+        generalise: None,
+        clauses: vec![],
+    };
+    let purpose = PurposeSpec {
+        name: PurposeName::new(purpose),
+        line: 1,
+        dpv: None,
+        basis: None,
+        callers: vec![caller.clone()],
+        reveal: vec![(CategoryName::new("name"), level, 1)],
+        reveal_line: 1,
+        writes: None,
+        writes_line: 1,
+        delete: false,
+        clauses: vec![],
+    };
+    let spec = PolicySpec {
+        id: "vectors".to_string(),
+        version: 1,
+        categories: vec![category],
+        purposes: vec![purpose],
+        ..PolicySpec::default()
+    };
+    Policy::compile(spec).unwrap().decide(&caller, None, 0).unwrap()
+}
+
+/// The shown JSON text of the one value of a document.
+fn reveal_one(
+    ring: &KeyRing,
+    collection: &Collection,
+    grant: &Grant,
+    id: Option<&str>,
+    value: &str,
+) -> Result<String, RevealError> {
+    let rows = RowSet { rows: vec![Selector::parse("$").unwrap()], ..RowSet::default() };
+    let plan = Plan::compile(collection, &rows).unwrap();
+    let id = id.map_or_else(|| "null".to_string(), |id| serde_json::to_string(id).unwrap());
+    let head = format!("{{\"id\":{id},\"value\":");
+    let body = format!("{head}{value}}}");
+    let layout = walk(&plan.map, Rules::reply(), body.as_bytes()).unwrap();
+    let shown = reveal(collection, &plan, ring, grant, body.as_bytes(), &layout, None, 0)?.bytes;
+    let shown = String::from_utf8(shown).unwrap();
+    Ok(shown.strip_prefix(&head).unwrap().strip_suffix('}').unwrap().to_string())
+}
+
+#[test]
+fn every_stored_value_opens() {
+    let vectors = envelopes();
+    assert!(vectors.opens.len() >= 18);
+    for sealed in &vectors.opens {
+        assert_eq!(sealed.open(&vectors), sealed.json, "{}", sealed.name);
+        assert_eq!(sealed.reveal(&vectors).ok(), sealed.json, "{}", sealed.name);
+    }
+}
+
+#[test]
+fn every_refused_envelope_stays_refused() {
+    let vectors = envelopes();
+    assert!(vectors.refused.len() >= 37);
+    for sealed in &vectors.refused {
+        assert_eq!(sealed.open(&vectors), None, "{}", sealed.name);
+        assert_eq!(sealed.reveal(&vectors).unwrap_err().code(), "value-not-authentic", "{}", sealed.name);
+    }
+}
+
+#[test]
+fn every_pseudonym_is_the_same() {
+    let vectors: Pseudonyms = serde_json::from_str(include_str!("vectors/v1/pseudonym.json")).unwrap();
+    assert!(vectors.list.len() >= 9);
+    let controller = Controller::new(&vectors.controller);
+    for one in &vectors.list {
+        let line = LineName::pseudonym(&one.scope).unwrap();
+        let versions = vec![(line, "00000000".parse().unwrap(), State::Active, secret(&vectors.version_secret_hex))];
+        let ring = KeyRing::with_versions(controller.clone(), versions);
+        let place = FieldPlace {
+            controller: controller.clone(),
+            collection: CollectionName::new("customers"),
+            field: FieldName::new(&one.field),
+        };
+        // A clear value while migrating: the pseudonym does not depend on how a value is stored.
+        let shown =
+            reveal_one(&ring, &collection(place, Bind::Field, false), &grant(&one.scope, Level::Pseudonym), None, &one.json);
+        assert_eq!(shown.unwrap(), format!("\"{}\"", one.expected), "{}", one.name);
+    }
+}
