@@ -5,7 +5,7 @@
 //! yet handed out, which grows from call to call, and remembers how far it came in it. [`super::Walker`] and [`super::walk`] drive it.
 
 use super::map::Map;
-use super::names::{Names, fingerprint};
+use super::names::{Names, fingerprint, fingerprint_at};
 use super::scan::{self, Fault, Resume};
 use super::text::unescape_inner;
 use super::track::{Ambiguous, Tracker};
@@ -387,13 +387,12 @@ impl Machine {
         let spot = (start + 1, end.saturating_sub(1));
         let raw = buf.get(spot.0..spot.1).unwrap_or_default();
         let text;
-        let name = if self.resume.escaped() {
+        let (name, print) = if self.resume.escaped() {
             text = unescape_inner(raw).unwrap_or_default();
-            text.as_bytes()
+            (text.as_bytes(), fingerprint(text.as_bytes()))
         } else {
-            raw
+            (raw, fingerprint_at(buf, spot))
         };
-        let print = fingerprint(name);
         if !self.names.add(buf, name, print, spot) {
             return Err(WalkError::DuplicateName { at: self.at(start) });
         }

@@ -37,7 +37,7 @@ impl Json {
         match self {
             Json::Array(elements) => &mut elements[index],
             Json::Object(members) => &mut members[index].1,
-            _ => panic!("no child"),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => panic!("no child"),
         }
     }
 
@@ -312,7 +312,7 @@ fn visit<'a>(plan: &Plan, v: Visit<'a>, out: &mut Vec<Visit<'a>>) {
     let children: Vec<(Option<&str>, &'a Json)> = match v.json {
         Json::Array(elements) => elements.iter().map(|json| (None, json)).collect(),
         Json::Object(members) => members.iter().map(|(name, json)| (Some(name.as_str()), json)).collect(),
-        _ => vec![],
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => vec![],
     };
     let depth = v.at.len();
     let below: Vec<_> = children
@@ -349,7 +349,7 @@ fn hits(plan: &Plan, visits: &[Visit<'_>], candidates: &[(At, u16)]) -> Vec<Hit>
             continue;
         }
         let depth = v.at.len();
-        let in_row = |path: &(Option<usize>, usize)| {
+        let stands_in_row = |path: &(Option<usize>, usize)| {
             path.0.is_none_or(|_| candidates.iter().any(|(at, _)| at.len() == full_path(plan, path).0 && v.at.starts_with(at)))
         };
         let is_value = |path: &&(Option<usize>, usize)| plan.targets[path.1].role == Role::Value;
@@ -373,11 +373,11 @@ fn hits(plan: &Plan, visits: &[Visit<'_>], candidates: &[(At, u16)]) -> Vec<Hit>
                 wildcards,
             }
         };
-        let ends: Vec<_> = v.paths.iter().filter(|path| full_path(plan, path).1.len() == depth && in_row(path)).collect();
+        let ends: Vec<_> = v.paths.iter().filter(|path| full_path(plan, path).1.len() == depth && stands_in_row(path)).collect();
         for path in &ends {
             hits.insert(hit(path, false));
         }
-        if ends.iter().any(|path| is_value(path)) {
+        if ends.iter().any(is_value) {
             covered.push(v.at.clone());
             continue;
         }
@@ -388,7 +388,7 @@ fn hits(plan: &Plan, visits: &[Visit<'_>], candidates: &[(At, u16)]) -> Vec<Hit>
             .filter(is_value)
             .filter(|path| {
                 let (row, steps) = full_path(plan, path);
-                steps.len() > depth && path.0.is_none_or(|_| depth > row) && in_row(path)
+                steps.len() > depth && path.0.is_none_or(|_| depth > row) && stands_in_row(path)
             })
             .collect();
         let is_row = candidates.iter().any(|(at, _)| *at == v.at);
