@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use aes::{Aes256Enc, Block};
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use aes::{Aes256Enc, Block};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::{Zeroize, Zeroizing};
 

@@ -41,7 +41,16 @@ struct Slot {
 impl<'a> Sealer<'a> {
     pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a KeyRing, rows: usize) -> Self {
         let fields = collection.fields.iter().map(|_| Slot::default()).collect();
-        Self { collection, plan, keys, rows, draws: Vec::new(), fields, aad: Vec::with_capacity(256), room: Vec::with_capacity(256) }
+        Self {
+            collection,
+            plan,
+            keys,
+            rows,
+            draws: Vec::new(),
+            fields,
+            aad: Vec::with_capacity(256),
+            room: Vec::with_capacity(256),
+        }
     }
 
     /// Seals `value` of a field in a row and appends the envelope as a JSON string to `out`. `id` is empty where the bind is Field.
