@@ -21,7 +21,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("field", &["base", "crypto", "purpose", "document", "keys"]),
     ("audit", &["base", "crypto", "purpose", "store"]),
     ("upstream", &["base", "net", "store", "field"]),
-    ("exchange", &["base", "metrics", "crypto", "document", "store", "dialect", "caller", "purpose", "keys", "field", "audit", "upstream"]),
+    (
+        "exchange",
+        &["base", "metrics", "crypto", "document", "store", "dialect", "caller", "purpose", "keys", "field", "audit", "upstream"],
+    ),
     ("front", &["base", "metrics", "caller", "exchange"]),
     ("admin", &["base", "metrics", "caller", "purpose", "keys", "audit"]),
     ("config", &["*"]),
@@ -112,7 +115,10 @@ fn imports_point_down() {
         if PURE.contains(&module.as_str()) {
             let product = code.split("#[cfg(test)]").next().unwrap_or("");
             wrong.extend(
-                IMPURE_WORDS.iter().filter(|word| product.contains(**word)).map(|word| format!("{}: {module} is pure, but names {word}", file.display())),
+                IMPURE_WORDS
+                    .iter()
+                    .filter(|word| product.contains(**word))
+                    .map(|word| format!("{}: {module} is pure, but names {word}", file.display())),
             );
         }
     }

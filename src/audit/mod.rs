@@ -1,56 +1,188 @@
 //! Tamper-evident record of every write, reveal and refusal; durable before the revealed bytes leave (T25).
 //!
-//! INTERFACE SKETCH. To come: event.rs, chain.rs, writer.rs (own thread, group commit), verify.rs, report.rs
+//! The log is a folder of segments, one event a line, each line carrying the hash of the line before it and a MAC under the
+//! ring's audit key; `head.json` vouches for how far the log goes (`docs/format.md`, "Audit log"). Edits, insertions, moves,
+//! removals and a cut end are found by [`verify`].
+//!
+//! Always holds: a [`Recorded`] exists only after the event's line was synced to disk; an event never holds a value, and data
+//! subjects only as pseudonyms; one process writes one log; a line that failed half way is taken back before the next one.
+//!
+//! `exchange` records through [`Log`], `app` opens and closes it, `cli/audit` reads with [`verify`], [`tail`] and [`report`].
+//!
+//! Where to look: `event` what a line says · `chain` how lines, headers and the head are spelled and linked · `writer` the
+//! thread that makes them durable · `disk` files · `walk` reading back with every check · `report` questions to the log.
+
+mod chain;
+mod disk;
+mod event;
+mod recover;
+mod report;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{CallerName, CategoryName, Clock, CollectionName, Controller, Kid, PurposeName, RecordId};
-use crate::crypto::MacKey;
+use crate::base::{CallerName, CategoryName, CollectionName, Controller, Kid, PurposeName, RecordId};
 use crate::purpose::Level;
+
+pub use chain::Key;
+pub use event::{Counts, Entry, Shown};
+pub use report::{Filter, report, tail};
+pub use walk::{Finding, VerifyError, VerifyReport, What, verify};
+pub use writer::Log;
 
 /// `[audit]` as run.
 #[derive(Debug, Clone)]
-pub struct Config { pub dir: PathBuf, pub controller: Controller, pub durable_timeout: Duration, pub segment_bytes: u64 }
+pub struct Config {
+    /// Folder of the log, made with mode 0700.
+    pub dir: PathBuf,
+    /// Whose data the log is about; written into every segment.
+    pub controller: Controller,
+    /// Longest wait for an event to be durable.
+    pub durable_timeout: Duration,
+    /// A segment that has reached this size, in bytes, is followed by a new one.
+    pub segment_bytes: u64,
+}
 
+/// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind { Start, Write, Reveal, Refused, Alarm, Close, Stop }
+pub enum Kind {
+    /// The log was opened. [`Log::open`] writes it.
+    Start,
+    /// Values were protected and sent to the database.
+    Write,
+    /// Values are about to leave.
+    Reveal,
+    /// A request was refused.
+    Refused,
+    /// Something that must be looked at: a value that does not authenticate, a gap in the log.
+    Alarm,
+    /// How an exchange ended.
+    Close,
+    /// The log was closed. [`Log::close`] writes it; a start without a stop before it tells of a crash.
+    Stop,
+}
+
+impl Kind {
+    /// The word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Write => "write",
+            Self::Reveal => "reveal",
+            Self::Refused => "refused",
+            Self::Alarm => "alarm",
+            Self::Close => "close",
+            Self::Stop => "stop",
+        }
+    }
+}
+
 /// What happened. Subjects are given in clear and written as pseudonyms (`psn1_…` under the audit line).
 #[derive(Debug, Clone)]
 pub struct Event {
+    /// What kind of thing.
     pub kind: Kind,
     /// Joins the events of one request.
     pub exchange: u64,
-    pub caller: Option<CallerName>, pub purpose: Option<PurposeName>, pub collection: Option<CollectionName>,
-    /// Method and route pattern, never a raw target.
+    /// Who asked.
+    pub caller: Option<CallerName>,
+    /// For what.
+    pub purpose: Option<PurposeName>,
+    /// Of which collection.
+    pub collection: Option<CollectionName>,
+    /// Method and route pattern, never a raw target (T14).
     pub route: Option<String>,
+    /// Whom the documents are about.
     pub subjects: Vec<RecordId>,
+    /// How many values of a category leave at which level.
     pub shown: Vec<(CategoryName, Level, u32)>,
+    /// How many values of a category were protected.
     pub protected: Vec<(CategoryName, u32)>,
-    pub status: Option<u16>, pub code: Option<String>,
+    /// The status sent.
+    pub status: Option<u16>,
+    /// The error code sent, as in `docs/errors.md`.
+    pub code: Option<String>,
 }
+
+impl Event {
+    /// An event of which nothing more is known yet; fill in what is.
+    pub fn new(kind: Kind, exchange: u64) -> Self {
+        Self {
+            kind,
+            exchange,
+            caller: None,
+            purpose: None,
+            collection: None,
+            route: None,
+            subjects: Vec::new(),
+            shown: Vec::new(),
+            protected: Vec::new(),
+            status: None,
+            code: None,
+        }
+    }
+}
+
 /// Given once an event is durable; a window of revealed rows leaves only with it.
 #[derive(Debug)]
 pub struct Recorded(());
 
-/// The log: a handle on its writer thread.
-#[derive(Debug, Clone)]
-pub struct Log { /* … */ }
-impl Log {
-    /// Opens (mode 0700), verifies the tail, continues the chain; takes an advisory lock so that two processes never write one log.
-    pub fn open(_config: &Config, _keys: Vec<(Kid, Arc<MacKey>)>, _clock: Arc<dyn Clock>) -> Result<Self, AuditError> { todo!() }
-    /// Waits until the event is on disk (one fdatasync serves all waiting), at most `durable_timeout`.
-    pub async fn record(&self, _event: Event) -> Result<Recorded, AuditError> { todo!() }
-    /// Queues without waiting (closing events); bounded, dropping is counted and the count is itself recorded.
-    pub fn note(&self, _event: Event) { todo!() }
-    /// True while events can be made durable, for /readyz.
-    pub fn healthy(&self) -> bool { todo!() }
-    /// Writes what is queued and a Stop event, ends the thread.
-    pub async fn close(&self) { todo!() }
-}
-#[derive(Debug, thiserror::Error)]
+/// Why an event is not durable, or the log cannot be opened or read. Names files and lines, never a value.
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum AuditError { #[error("placeholder")] Placeholder }
-// pub fn verify(dir, keys) -> Result<VerifyReport{events, segments, head checked}, VerifyError{segment, line, seq, what}>
-// pub fn tail(dir, n) -> …; pub fn report(dir, keys, &Filter{subject: Option<RecordId>, caller, purpose, since, until}) -> …
+pub enum AuditError {
+    /// Another process writes this log.
+    #[error("{path}: written by another process: give each its own [audit] dir", path = .0.display())]
+    InUse(PathBuf),
+    /// The system refused.
+    #[error("{path}: cannot be {doing}: {why}", path = .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// `read`, `opened`, …
+        doing: &'static str,
+        /// What the system says.
+        why: String,
+    },
+    /// An event could not be written or synced. The log is as it was before.
+    #[error("the audit log cannot be written: {0}: nothing is revealed until it can")]
+    Write(String),
+    /// No answer from the disk in time.
+    #[error("the audit log was not durable within {0:?}: nothing is revealed without it")]
+    Timeout(Duration),
+    /// Too many events wait already.
+    #[error("the audit log has too many events waiting: the disk is too slow")]
+    Overloaded,
+    /// The log was closed.
+    #[error("the audit log is closed")]
+    Closed,
+    /// No key to write under.
+    #[error("the key ring has no active audit key: see `sudare keys list`")]
+    NoKey,
+    /// The log was written under a key that was not given.
+    #[error("{path}: written under audit key {kid}, which the key ring does not have", path = .path.display())]
+    KeyMissing {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        kid: Kid,
+    },
+    /// The end of the log is not as it was left. It is not continued, so that the evidence stays.
+    #[error("{dir}: the audit log was tampered with: {found}: keep the folder as evidence, see `sudare audit verify`, and name a new [audit] dir", dir = .dir.display())]
+    Damaged {
+        /// The folder.
+        dir: PathBuf,
+        /// What was found.
+        found: Finding,
+    },
+}
+
+impl AuditError {
+    fn io(path: &std::path::Path, doing: &'static str, error: &std::io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), doing, why: error.to_string() }
+    }
+}

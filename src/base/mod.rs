@@ -7,7 +7,9 @@ mod place;
 
 pub mod limits;
 
-pub use intent::Intent;
 pub use clock::{Clock, FixedClock, SystemClock};
-pub use names::{CallerName, CategoryName, CollectionName, Controller, FieldName, Kid, ParseKidError, PurposeName, RecordId, RecordIdError};
+pub use intent::Intent;
+pub use names::{
+    CallerName, CategoryName, CollectionName, Controller, FieldName, Kid, ParseKidError, PurposeName, RecordId, RecordIdError,
+};
 pub use place::{Bind, FieldPlace, enc};

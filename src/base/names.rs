@@ -143,7 +143,11 @@ impl RecordId {
     /// The id for the text of a JSON number. Only its shortest form below 2^53 is accepted.
     pub fn from_number(text: &str) -> Result<Self, RecordIdError> {
         let value: i64 = text.parse().map_err(|_not_an_integer| RecordIdError::NotCanonical)?;
-        if value.unsigned_abs() < (1 << 53) && value.to_string() == text { Self::from_text(text) } else { Err(RecordIdError::NotCanonical) }
+        if value.unsigned_abs() < (1 << 53) && value.to_string() == text {
+            Self::from_text(text)
+        } else {
+            Err(RecordIdError::NotCanonical)
+        }
     }
 
     /// The id as text.

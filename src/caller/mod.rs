@@ -263,7 +263,9 @@ mod tests {
     #[test]
     fn malformed_headers_are_told_so() {
         let long = format!("helpdesk.{}", "a".repeat(MAX_CREDENTIAL_BYTES));
-        for sent in ["helpdesk", ".secret", "helpdesk.", "help desk.secret", "helpdesk.sec\tret", "helpdesk.se\u{e9}", long.as_str()] {
+        for sent in
+            ["helpdesk", ".secret", "helpdesk.", "help desk.secret", "helpdesk.sec\tret", "helpdesk.se\u{e9}", long.as_str()]
+        {
             assert_eq!(callers().identify(&[sent.as_bytes()], None), Err(Unknown::Malformed), "{sent}");
         }
     }

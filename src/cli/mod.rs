@@ -1,3 +1,372 @@
-//! The command line: one file per command.
+//! The command line: one file per command; this one knows their words and nothing of what they do.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. Data goes to standard output, everything else to
+//! standard error.
 
+pub mod audit;
+mod caller;
+pub mod check;
+mod demo;
+pub mod init;
+pub mod keys;
 pub mod policy;
+mod serve;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::base::{CallerName, PurposeName, RecordId, SystemClock};
+use crate::config::{self, Environment};
+
+/// A screen between an application and its database: protects personal fields in JSON on write, reveals them by purpose.
+#[derive(Debug, Parser)]
+#[command(name = "sudare", version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Words {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// See the whole idea work: a proxy, an embedded database, five callers; nothing to set up
+    Demo(demo::Options),
+    /// Write a commented sudare.toml, policy.toml and a key ring to start from
+    Init {
+        /// Folder to write to; made if it is not there
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Check both files completely; every mistake at once
+    Check {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Run the proxy; SIGHUP reloads, SIGTERM drains
+    Serve {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Callers: who may ask
+    #[command(subcommand)]
+    Caller(CallerCommand),
+    /// The key ring: make, list, rotate, verify
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// The policy: explain, test, schema
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// The audit log: read, prove, query
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum CallerCommand {
+    /// Make a credential, print it once, and the lines for sudare.toml
+    Add {
+        /// Name of the caller, e.g. helpdesk
+        name: String,
+        #[command(flatten)]
+        file: File,
+        /// Append the lines to sudare.toml
+        #[arg(long)]
+        write: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Make the ring and the key file where they are absent; nothing is overwritten
+    Init {
+        #[command(flatten)]
+        file: File,
+    },
+    /// List lines and versions
+    List {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Make a new version of a line and seal under it from now on; older ones still open
+    Rotate {
+        #[command(flatten)]
+        file: File,
+        /// seal, lookup, token, audit, or pseudonym/SCOPE
+        #[arg(long, default_value = "seal")]
+        line: String,
+    },
+    /// Check the ring: seal of the manifest, every wrapped key, every commitment
+    Verify {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Who sees what, and which rule says so
+    Explain {
+        #[command(flatten)]
+        file: File,
+        /// Caller; all if not given
+        #[arg(long)]
+        caller: Option<String>,
+        /// Purpose; all the caller has if not given
+        #[arg(long)]
+        purpose: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Run the [[test]] tables of the policy
+    Test {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Print the JSON Schema of policy.toml
+    Schema,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// The last events
+    Tail {
+        #[command(flatten)]
+        file: File,
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Prove that nothing was edited, reordered, cut off or removed
+    Verify {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Who saw what of whom, for what
+    Report {
+        #[command(flatten)]
+        file: File,
+        /// Id of the data subject, as it stands in the documents
+        #[arg(long)]
+        subject: Option<String>,
+        /// Only this caller
+        #[arg(long)]
+        caller: Option<String>,
+        /// Only this purpose
+        #[arg(long)]
+        purpose: Option<String>,
+        /// From this time on, RFC 3339
+        #[arg(long)]
+        since: Option<String>,
+        /// Before this time, RFC 3339
+        #[arg(long)]
+        until: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Args)]
+struct File {
+    /// The engineers' file; policy.toml is named in it
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "sudare.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Format {
+    /// How data is printed
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Kind,
+}
+
+impl From<Format> for policy::Format {
+    fn from(format: Format) -> Self {
+        if format.format == Kind::Json { Self::Json } else { Self::Table }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Table,
+    Json,
+}
+
+/// Exit code: something failed.
+const FAILED: u8 = 1;
+/// Exit code: wrong usage or configuration.
+const USAGE: u8 = 2;
+
+/// Runs the command line; the process ends with what comes back.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let words = match Words::try_parse_from(arguments) {
+        Ok(words) => words,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            return ExitCode::from(if error.print().is_ok() { code } else { FAILED });
+        }
+    };
+    let mut out = io::stdout().lock();
+    let code = match command(words.command, &mut out) {
+        Ok(code) => code,
+        Err(Trouble { code, sentence }) => {
+            complain(&sentence);
+            code
+        }
+    };
+    ExitCode::from(if out.flush().is_ok() { code } else { FAILED })
+}
+
+/// A command that did not do what it was asked.
+struct Trouble {
+    code: u8,
+    sentence: String,
+}
+
+fn failed(error: impl std::fmt::Display) -> Trouble {
+    Trouble { code: FAILED, sentence: error.to_string() }
+}
+
+fn wrong(error: impl std::fmt::Display) -> Trouble {
+    Trouble { code: USAGE, sentence: error.to_string() }
+}
+
+fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
+    match command {
+        Command::Demo(options) => Ok(demo::run(&options, out)),
+        Command::Init { dir } => init::run(&dir, &SystemClock, out).map(|()| 0).map_err(failed),
+        Command::Check { file, format } => {
+            let format = if format.format == Kind::Json { check::Format::Json } else { check::Format::Text };
+            check::run(&file.config, format, out).map_err(failed)
+        }
+        Command::Serve { file } => Ok(serve::run(&file.config, out)),
+        Command::Caller(CallerCommand::Add { name, file, write }) => {
+            caller::add(&name, &file.config, write, out).map(|()| 0).map_err(wrong)
+        }
+        Command::Keys(command) => keys_command(command, out),
+        Command::Policy(command) => policy_command(command, out),
+        Command::Audit(command) => audit_command(command, out),
+    }
+}
+
+fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
+    let (KeysCommand::Init { file }
+    | KeysCommand::List { file, .. }
+    | KeysCommand::Rotate { file, .. }
+    | KeysCommand::Verify { file, .. }) = &command;
+    let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
+    let ring = &settings.keys;
+    let done = match command {
+        KeysCommand::Init { .. } => {
+            keys::init(ring, &settings.policy.pseudonym_scopes(), &SystemClock, policy::Format::Table, out)
+        }
+        KeysCommand::List { format, .. } => keys::list(ring, format.into(), out),
+        KeysCommand::Rotate { line, .. } => keys::rotate(ring, &line, &SystemClock, policy::Format::Table, out),
+        KeysCommand::Verify { format, .. } => {
+            return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
+        }
+    };
+    done.map(|()| 0).map_err(|error| match error {
+        error @ keys::KeysCommandError::Line { .. } => wrong(error),
+        error => failed(error),
+    })
+}
+
+fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
+    let (AuditCommand::Tail { file, .. } | AuditCommand::Verify { file, .. } | AuditCommand::Report { file, .. }) = &command;
+    let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
+    let dir = settings.audit.dir.as_path();
+    let keys = || crate::keys::KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed);
+    let sound = match command {
+        AuditCommand::Tail { lines, format, .. } => audit::tail(dir, lines, format.into(), out).map(|()| true),
+        AuditCommand::Verify { format, .. } => audit::verify(dir, &keys()?, format.into(), out),
+        AuditCommand::Report { subject, caller, purpose, since, until, format, .. } => {
+            let filter = crate::audit::Filter {
+                subject: subject
+                    .map(|id| RecordId::from_text(&id))
+                    .transpose()
+                    .map_err(|error| wrong(format!("--subject: {error}")))?,
+                caller: caller.as_deref().map(CallerName::new),
+                purpose: purpose.as_deref().map(PurposeName::new),
+                since_ms: since.map(|time| time_ms("--since", &time)).transpose()?,
+                until_ms: until.map(|time| time_ms("--until", &time)).transpose()?,
+            };
+            audit::report(dir, &keys()?, &filter, format.into(), out)
+        }
+    };
+    sound.map(|sound| if sound { 0 } else { FAILED }).map_err(failed)
+}
+
+/// A time of RFC 3339, in milliseconds since 1970.
+fn time_ms(option: &str, text: &str) -> Result<u64, Trouble> {
+    let time: jiff::Timestamp =
+        text.parse().map_err(|error| wrong(format!("{option}: {error}; write a time like 2026-11-22T16:00:00Z")))?;
+    u64::try_from(time.as_millisecond()).map_err(|_before_1970| wrong(format!("{option}: before 1970")))
+}
+
+fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
+    match command {
+        PolicyCommand::Explain { file, caller, purpose, format } => {
+            let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
+            let options = policy::ExplainOptions {
+                file: &loaded.policy_file.display().to_string(),
+                caller: caller.as_deref(),
+                purpose: purpose.as_deref(),
+                format: format.into(),
+            };
+            policy::explain(&loaded.policy, &options, out).map(|()| 0).map_err(policy_trouble)
+        }
+        PolicyCommand::Test { file, format } => {
+            let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
+            let options = policy::TestOptions { file: &loaded.policy_file.display().to_string(), format: format.into() };
+            policy::test(&loaded.policy, &options, out).map(|passed| if passed { 0 } else { FAILED }).map_err(policy_trouble)
+        }
+        PolicyCommand::Schema => policy::schema(out).map(|()| 0).map_err(failed),
+    }
+}
+
+fn policy_trouble(error: policy::PolicyCommandError) -> Trouble {
+    match error {
+        error @ policy::PolicyCommandError::Unknown { .. } => wrong(error),
+        error => failed(error),
+    }
+}
+
+/// The runtime of commands that serve: one worker per core.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no runtime can be started: {error}"))
+}
+
+/// Tells the operator, on standard error.
+fn complain(what: &dyn std::fmt::Display) {
+    let text = what.to_string();
+    let mut out = io::stderr().lock();
+    // Nobody is left to tell if this fails.
+    let _told = writeln!(out, "{}", text.trim_end());
+}
+
+/// Log lines as JSON on standard error; `SUDARE_LOG` chooses error, warn, info (default), debug or trace.
+fn log_to_stderr() {
+    let level = std::env::var("SUDARE_LOG").ok().and_then(|word| word.parse().ok()).unwrap_or(tracing::Level::INFO);
+    let installed = tracing_subscriber::fmt().json().with_max_level(level).with_writer(io::stderr).with_target(false).try_init();
+    if installed.is_err() {
+        complain(&"logging was already set up by the program that runs us");
+    }
+}

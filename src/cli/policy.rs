@@ -1,1 +1,367 @@
-//! `sudare policy`.
+//! `sudare policy explain · test · schema`: who sees what, which rule says so, whether the policy keeps its promises.
+//!
+//! Always holds: needs a compiled policy and nothing else, no keys and no network; what is printed names rules and levels, never
+//! a value. `main` opens the file, calls these with standard output and turns the answer into an exit code.
+
+mod schema;
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use crate::base::{CallerName, PurposeName};
+use crate::purpose::{Explanation, Level, Policy, Refusal, Rule, TestOutcome};
+
+pub use schema::schema;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Aligned columns for people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// What `policy explain` was asked.
+#[derive(Debug, Clone, Copy)]
+pub struct ExplainOptions<'a> {
+    /// The policy file as the reader knows it; stands before every line number.
+    pub file: &'a str,
+    /// Only this caller.
+    pub caller: Option<&'a str>,
+    /// Only this purpose, by name or `dpv:` id.
+    pub purpose: Option<&'a str>,
+    /// How to print.
+    pub format: Format,
+}
+
+/// What `policy test` was asked.
+#[derive(Debug, Clone, Copy)]
+pub struct TestOptions<'a> {
+    /// The policy file as the reader knows it; stands before every line number.
+    pub file: &'a str,
+    /// How to print.
+    pub format: Format,
+}
+
+/// Why nothing could be answered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyCommandError {
+    /// Exit code 2.
+    #[error("the policy has no {what} {name}; it has {known}")]
+    Unknown {
+        /// `caller` or `purpose`.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Exit code 1.
+    #[error("cannot print the answer: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// One caller × purpose: what it sees, or why it sees nothing.
+struct Answer {
+    caller: CallerName,
+    purpose: String,
+    outcome: Result<Explanation, Refusal>,
+}
+
+/// Prints who sees what and which rule says so: for a caller and a purpose, every category with its rules; with one of the two,
+/// each pair that is allowed; with neither, one line per pair.
+///
+/// A pair that exists but is not allowed is answered too: with the refusal a request would get.
+///
+/// # Errors
+///
+/// A caller or purpose that the policy does not have; output that cannot be written.
+pub fn explain(policy: &Policy, options: &ExplainOptions<'_>, out: &mut dyn Write) -> Result<(), PolicyCommandError> {
+    let answers = answers(policy, options)?;
+    match options.format {
+        Format::Json => {
+            let answers: Vec<Value> = answers.iter().map(answer_json).collect();
+            let all = json!({ "policy": policy.id(), "version": policy.version(), "file": options.file, "answers": answers });
+            writeln!(out, "{all:#}")?;
+        }
+        Format::Table if options.caller.is_none() && options.purpose.is_none() => overview(policy, &answers, out)?,
+        Format::Table => {
+            for (at, answer) in answers.iter().enumerate() {
+                if at > 0 {
+                    writeln!(out)?;
+                }
+                explain_table(options.file, answer, out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs the tests of the policy and prints how they came out. False if any failed: exit code 1.
+///
+/// # Errors
+///
+/// Output that cannot be written.
+pub fn test(policy: &Policy, options: &TestOptions<'_>, out: &mut dyn Write) -> Result<bool, PolicyCommandError> {
+    let outcomes = policy.run_tests();
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
+    let passed = outcomes.len() - failed;
+    match options.format {
+        Format::Json => {
+            let tests: Vec<Value> = outcomes.iter().map(outcome_json).collect();
+            let all = json!({ "policy": policy.id(), "version": policy.version(), "file": options.file, "passed": passed, "failed": failed, "tests": tests });
+            writeln!(out, "{all:#}")?;
+        }
+        Format::Table if outcomes.is_empty() => writeln!(out, "no tests: add [[test]] tables to {}", options.file)?,
+        Format::Table => {
+            for outcome in &outcomes {
+                test_table(options.file, outcome, out)?;
+            }
+            writeln!(
+                out,
+                "{} {}, {passed} passed, {failed} failed",
+                outcomes.len(),
+                if outcomes.len() == 1 { "test" } else { "tests" }
+            )?;
+        }
+    }
+    Ok(failed == 0)
+}
+
+fn answers(policy: &Policy, options: &ExplainOptions<'_>) -> Result<Vec<Answer>, PolicyCommandError> {
+    let callers = callers(policy, options.caller)?;
+    let purposes = purposes(policy, options.purpose)?;
+    let answer = |caller: &CallerName, declared: &str| Answer {
+        caller: caller.clone(),
+        purpose: declared.to_owned(),
+        outcome: policy.explain(caller, Some(declared)),
+    };
+    // A pair that was asked for is answered even if it is refused.
+    if let (Some(_), Some(declared)) = (options.caller, options.purpose) {
+        return Ok(callers.iter().map(|caller| answer(caller, declared)).collect());
+    }
+    let allowed = callers.iter().flat_map(|caller| {
+        let own = policy.purposes_of(caller);
+        own.into_iter()
+            .filter(|purpose| purposes.contains(purpose))
+            .map(|purpose| answer(caller, purpose.as_str()))
+            .collect::<Vec<_>>()
+    });
+    Ok(allowed.collect())
+}
+
+fn callers(policy: &Policy, asked: Option<&str>) -> Result<Vec<CallerName>, PolicyCommandError> {
+    let all = policy.callers();
+    let Some(name) = asked else { return Ok(all.into_iter().cloned().collect()) };
+    match all.iter().find(|caller| caller.as_str() == name) {
+        Some(caller) => Ok(vec![(*caller).clone()]),
+        None => Err(unknown("caller", name, &all.iter().map(|caller| caller.as_str()).collect::<Vec<_>>())),
+    }
+}
+
+fn purposes(policy: &Policy, asked: Option<&str>) -> Result<Vec<PurposeName>, PolicyCommandError> {
+    let matches = |name: &str, dpv: Option<&str>| asked.is_none_or(|asked| asked == name || Some(asked) == dpv);
+    let all = policy.purposes();
+    let found: Vec<_> = all
+        .iter()
+        .filter(|purpose| matches(purpose.name.as_str(), purpose.dpv.as_deref()))
+        .map(|purpose| purpose.name.clone())
+        .collect();
+    match asked {
+        Some(name) if found.is_empty() => {
+            Err(unknown("purpose", name, &all.iter().map(|purpose| purpose.name.as_str()).collect::<Vec<_>>()))
+        }
+        _ => Ok(found),
+    }
+}
+
+fn unknown(what: &'static str, name: &str, known: &[&str]) -> PolicyCommandError {
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    PolicyCommandError::Unknown { what, name: name.to_owned(), known }
+}
+
+fn explain_table(file: &str, answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
+    let explanation = match &answer.outcome {
+        Ok(explanation) => explanation,
+        Err(refusal) => return writeln!(out, "{} for {}: refused. {refusal}.", answer.caller, answer.purpose),
+    };
+    let mut about: Vec<String> = explanation.dpv.iter().cloned().collect();
+    about.extend(explanation.basis.iter().map(|basis| format!("basis {basis}")));
+    about.extend(explanation.recipient.iter().map(|kind| format!("{} is a recipient: {kind}", explanation.caller)));
+    let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
+    writeln!(out, "{} for {}{about}", explanation.caller, explanation.purpose)?;
+    let mut rows = Vec::new();
+    for category in &explanation.categories {
+        let mut head = [category.category.to_string(), category.level.to_string()];
+        for rule in &category.rules {
+            let [name, level] = std::mem::take(&mut head);
+            rows.push(vec![name, level, place(file, rule), rule.says.clone()]);
+        }
+    }
+    columns("  ", &rows, out)?;
+    let writable: Vec<&str> =
+        explanation.categories.iter().filter(|category| category.writable).map(|category| category.category.as_str()).collect();
+    let writable = if writable.is_empty() { "nothing".to_owned() } else { writable.join(" ") };
+    writeln!(out)?;
+    let mut rows = vec![
+        vec!["writes".to_owned(), writable, place(file, &explanation.writes), explanation.writes.says.clone()],
+        vec!["deletes".to_owned(), if explanation.delete { "yes" } else { "no" }.to_owned()],
+        vec!["replies".to_owned(), format!("Data-View: {}", explanation.data_view)],
+    ];
+    if explanation.categories.iter().any(|category| category.level == Level::Pseudonym) {
+        rows.push(vec!["pseudonyms".to_owned(), format!("the same within {}, unlinkable outside", explanation.scope)]);
+    }
+    if !explanation.clauses.is_empty() {
+        rows.push(vec!["clauses".to_owned(), explanation.clauses.join(" ")]);
+    }
+    columns("  ", &rows, out)
+}
+
+/// One line per caller × purpose, a column per category.
+fn overview(policy: &Policy, answers: &[Answer], out: &mut dyn Write) -> io::Result<()> {
+    let mut head = vec!["caller".to_owned(), "purpose".to_owned()];
+    head.extend(policy.categories().iter().map(|category| category.name.to_string()));
+    head.push("writes".to_owned());
+    let mut rows = vec![head];
+    for explanation in answers.iter().filter_map(|answer| answer.outcome.as_ref().ok()) {
+        let mut row = vec![explanation.caller.to_string(), explanation.purpose.to_string()];
+        row.extend(
+            explanation
+                .categories
+                .iter()
+                .map(|category| if category.level == Level::Absent { "–".to_owned() } else { category.level.to_string() }),
+        );
+        let writable: Vec<&str> = explanation
+            .categories
+            .iter()
+            .filter(|category| category.writable)
+            .map(|category| category.category.as_str())
+            .collect();
+        row.push(if writable.is_empty() { "–".to_owned() } else { writable.join(" ") });
+        rows.push(row);
+    }
+    columns("", &rows, out)
+}
+
+fn test_table(file: &str, outcome: &TestOutcome, out: &mut dyn Write) -> io::Result<()> {
+    if outcome.passed() {
+        return writeln!(out, "ok      {}", outcome.name);
+    }
+    writeln!(out, "FAILED  {}  {file}:{}", outcome.name, outcome.line)?;
+    let mut rows = Vec::new();
+    for difference in &outcome.differences {
+        let expected = format!("expected {}, got {}", difference.expected, difference.got);
+        rows.push(vec![difference.category.to_string(), expected, format!("{file}:{}", difference.line), "the test".to_owned()]);
+        rows.extend(difference.rules.iter().map(|rule| vec![String::new(), String::new(), place(file, rule), rule.says.clone()]));
+    }
+    columns("        ", &rows, out)?;
+    if let Some(refusal) = &outcome.refusal {
+        writeln!(out, "        the request is refused: {refusal}")?;
+    }
+    Ok(())
+}
+
+fn place(file: &str, rule: &Rule) -> String {
+    format!("{file}:{}", rule.line)
+}
+
+/// Writes rows with columns two spaces apart, each as wide as its widest cell; the last cell of a row is not padded.
+fn columns(indent: &str, rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |at: usize| {
+        // A row's last cell may run on; it makes no column wider.
+        rows.iter()
+            .filter(|row| row.len() > at + 1)
+            .filter_map(|row| row.get(at))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    for row in rows {
+        let mut line = indent.to_owned();
+        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            line.push_str(cell);
+            if at + 1 < row.len() {
+                line.push_str(&" ".repeat(width.saturating_sub(cell.chars().count()) + 2));
+            }
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn answer_json(answer: &Answer) -> Value {
+    let explanation = match &answer.outcome {
+        Ok(explanation) => explanation,
+        Err(refusal) => {
+            return json!({ "caller": answer.caller.as_str(), "purpose": answer.purpose, "refused": refusal.to_string() });
+        }
+    };
+    let categories: Vec<Value> = explanation
+        .categories
+        .iter()
+        .map(|category| {
+            json!({
+                "category": category.category.as_str(),
+                "level": category.level.as_str(),
+                "writable": category.writable,
+                "rules": rules_json(&category.rules),
+            })
+        })
+        .collect();
+    json!({
+        "caller": explanation.caller.as_str(),
+        "purpose": explanation.purpose.as_str(),
+        "line": explanation.line,
+        "dpv": explanation.dpv,
+        "basis": explanation.basis,
+        "recipient": explanation.recipient,
+        "scope": explanation.scope,
+        "categories": categories,
+        "writes": rule_json(&explanation.writes),
+        "delete": explanation.delete,
+        "data_view": explanation.data_view,
+        "clauses": explanation.clauses,
+    })
+}
+
+fn outcome_json(outcome: &TestOutcome) -> Value {
+    let differences: Vec<Value> = outcome
+        .differences
+        .iter()
+        .map(|difference| {
+            json!({
+                "category": difference.category.as_str(),
+                "line": difference.line,
+                "expected": difference.expected.as_str(),
+                "got": difference.got.as_str(),
+                "rules": rules_json(&difference.rules),
+            })
+        })
+        .collect();
+    json!({
+        "name": outcome.name,
+        "line": outcome.line,
+        "passed": outcome.passed(),
+        "refused": outcome.refusal.as_ref().map(ToString::to_string),
+        "differences": differences,
+    })
+}
+
+fn rules_json(rules: &[Rule]) -> Vec<Value> {
+    rules.iter().map(rule_json).collect()
+}
+
+fn rule_json(rule: &Rule) -> Value {
+    json!({ "line": rule.line, "says": rule.says })
+}
+
+#[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
+mod tests;

@@ -1,43 +1,210 @@
-//! The two files: as written (serde, with spans) → as run ([`Settings`]). Every mistake is found in one go.
+//! The two files, `sudare.toml` and `policy.toml`: read, checked completely, and turned into what the modules run on.
 //!
-//! INTERFACE SKETCH. To come: raw.rs (sudare.toml), raw_policy.rs (policy.toml), findings.rs (annotate-snippets), resolve.rs, nearest.rs
+//! Always holds: [`Settings`] exist only if both files are without mistakes, and otherwise [`Findings`] list every mistake of
+//! both at once, each with its place, what was expected and how to repair it. Needs no keys and no network. Called by `app`
+//! at start and on reload, and by the commands that read the configuration.
+//!
+//! | file | reads |
+//! |---|---|
+//! | `service` | `[listen]`, `[upstream]`, `[keys]`, `[store]`, `[audit]`, `[limits]` |
+//! | `callers` | `[caller.*]` |
+//! | `collections` | `[collection.*]` |
+//! | `policy` | `policy.toml` |
+//! | `build` | both together: categories of fields, callers of purposes, routes and plans |
+//! | `tree`, `source`, `report`, `findings`, `nearest`, `names`, `methods` | what all readers share |
 
-use std::path::Path;
+mod build;
+mod callers;
+mod collections;
+mod findings;
+mod methods;
+mod names;
+mod nearest;
+mod policy;
+mod report;
+mod service;
+mod source;
+pub mod templates;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+pub use findings::{Finding, Findings, Severity};
+
+use crate::base::limits::MAX_REQUEST_BODY_BYTES;
 
 /// Everything, checked.
 #[derive(Debug)]
 pub struct Settings {
+    /// Whose data it is; bound into every stored value.
     pub controller: crate::base::Controller,
+    /// Where requests are accepted.
     pub listen: Listen,
+    /// Where the database is.
     pub upstream: crate::upstream::Config,
+    /// The database's API, with the routes of the collections.
     pub dialect: Arc<dyn crate::dialect::Dialect>,
+    /// Where the key ring is.
     pub keys: crate::keys::Config,
     /// redb file for high-water marks and, later, tokens and facts.
-    pub store: std::path::PathBuf,
+    pub store: PathBuf,
+    /// Where the audit log is.
     pub audit: crate::audit::Config,
+    /// Who may ask.
     pub callers: crate::caller::Callers,
+    /// Who may see what.
     pub policy: Arc<crate::purpose::Policy>,
+    /// The policy file, as shown in findings and explanations.
+    pub policy_file: PathBuf,
+    /// Number of purposes in the policy.
+    pub purposes: usize,
     /// Same order as the dialect's routes.
     pub collections: Vec<Collection>,
+    /// Bounds on connections, sizes and times.
     pub limits: Limits,
     /// Name of the purpose header, default `data-purpose`.
     pub purpose_header: http::HeaderName,
+    /// What is allowed but probably not what is wanted.
+    pub warnings: Findings,
 }
+
+/// A protected collection as run.
 #[derive(Debug)]
-pub struct Collection { pub field_map: crate::field::Collection, /** One per row set of the dialect. */ pub plans: Vec<crate::field::Plan> }
+pub struct Collection {
+    /// Its fields and what they are bound to.
+    pub field_map: crate::field::Collection,
+    /// One per row set of the dialect.
+    pub plans: Vec<crate::field::Plan>,
+}
+
+/// `[listen]` as run.
 #[derive(Debug, Clone)]
-pub struct Listen { pub address: Endpoint, pub admin: Option<Endpoint> }
+pub struct Listen {
+    /// For applications.
+    pub address: Endpoint,
+    /// For health and metrics.
+    pub admin: Option<Endpoint>,
+}
+
+/// Where a listener binds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint { Tcp(std::net::SocketAddr), Unix(std::path::PathBuf) }
+pub enum Endpoint {
+    /// IP address and port; port 0 lets the system choose.
+    Tcp(std::net::SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// `[limits]`, all optional in the file.
 #[derive(Debug, Clone)]
-pub struct Limits { pub connections: usize, pub header_bytes: usize, pub headers: usize, pub body_bytes: usize, pub header_timeout: Duration, pub body_timeout: Duration, pub idle_timeout: Duration, pub total_timeout: Duration, pub drain_timeout: Duration }
+pub struct Limits {
+    /// Connections accepted at once.
+    pub connections: usize,
+    /// Largest head of a request.
+    pub header_bytes: usize,
+    /// Most headers of a request.
+    pub headers: usize,
+    /// Largest request body on a protected collection.
+    pub body_bytes: usize,
+    /// Longest wait for a whole head.
+    pub header_timeout: Duration,
+    /// Longest wait for the next piece of a request body.
+    pub body_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+    /// Longest exchange, from the head to the end of the reply.
+    pub total_timeout: Duration,
+    /// How long a shutdown waits for running exchanges.
+    pub drain_timeout: Duration,
+}
 
-/// Reads and checks `path` and the policy it names. Errors: everything wrong, at once.
-pub fn load(_path: &Path) -> Result<Settings, Findings> { todo!() }
-/// One mistake: file, line, column span, what was found, what was expected, remedy, nearest valid name.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4_096,
+            header_bytes: 32 << 10,
+            headers: 100,
+            body_bytes: MAX_REQUEST_BODY_BYTES,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_mins(1),
+            total_timeout: Duration::from_mins(5),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What `policy explain` and `policy test` need.
 #[derive(Debug)]
-pub struct Findings { /* Vec<Finding>, sources */ }
-// impl Display for Findings: caret style, all findings; fn to_json(); fn len()
+pub struct PolicyOnly {
+    /// Compiled.
+    pub policy: Arc<crate::purpose::Policy>,
+    /// As the file says it, tests included.
+    pub spec: crate::purpose::PolicySpec,
+    /// The policy file, as shown in explanations (`policy.toml:41`).
+    pub policy_file: PathBuf,
+    /// What is allowed but probably not what is wanted.
+    pub warnings: Findings,
+}
+
+/// Where the credential of the database comes from.
+#[derive(Clone, Copy)]
+pub enum Environment<'e> {
+    /// Environment variables, or what a test puts in their place.
+    Read(&'e dyn Fn(&str) -> Option<Zeroizing<String>>),
+    /// Not needed: only the policy is used.
+    Ignored,
+}
+
+impl std::fmt::Debug for Environment<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read(_) => "Environment::Read(..)",
+            Self::Ignored => "Environment::Ignored",
+        })
+    }
+}
+
+/// Reads and checks `path` and the policy it names.
+///
+/// # Errors
+///
+/// Everything wrong in both files, at once.
+pub fn load(path: &Path) -> Result<Settings, Findings> {
+    load_with(path, Environment::Read(&|name| std::env::var(name).ok().map(Zeroizing::new)))
+}
+
+/// As [`load`], with another place for environment variables.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_with(path: &Path, environment: Environment<'_>) -> Result<Settings, Findings> {
+    build::both(path, environment).map(|(settings, _spec)| settings)
+}
+
+/// Reads and checks the same two files for commands that only use the policy: the database's credential need not be there.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_policy_only(path: &Path) -> Result<PolicyOnly, Findings> {
+    let (settings, spec) = build::both(path, Environment::Ignored)?;
+    Ok(PolicyOnly { policy: settings.policy, spec, policy_file: settings.policy_file, warnings: settings.warnings })
+}

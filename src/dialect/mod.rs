@@ -1,19 +1,44 @@
 //! How one database's API carries documents, ids, queries and errors. Pure.
 //!
-//! A dialect puts every request into exactly one [`Shape`]; what it does not know on a protected collection is refused (T5).
-//! INTERFACE SKETCH. To come: target.rs (canonical targets, T31), rest.rs, couchdb.rs
+//! A dialect puts every request into exactly one [`Shape`]. What it does not know on a protected collection is refused (T5);
+//! what is none of its business it lets alone. It looks at the head first ([`Dialect::classify`]) and, once the body has been
+//! walked, at what the body says ([`Dialect::judge`]). Texts made here name routes, headers, parameters of fixed lists and
+//! members of the configuration, never anything a client sent (T13).
+//!
+//! To support another database add one file beside `rest.rs` and `couchdb.rs`; nothing else learns its name but `config`.
+//! Called by `config`, which makes a dialect, and by `exchange`, which asks it.
 
-use crate::base::Intent;
+pub mod couchdb;
+mod head;
+mod names;
+pub mod rest;
+mod target;
+
+use crate::base::{CollectionName, Intent};
 use crate::document::{BodyFacts, RowSet, Selector};
 
-/// The head of a request, target already canonical.
+pub use couchdb::CouchDb;
+pub use rest::{Outside, Rest};
+pub use target::{MAX_TARGET_BYTES, Target, TargetError, canonical_target};
+
+/// The head of a request, its target already canonical ([`canonical_target`]).
 #[derive(Debug, Clone, Copy)]
-pub struct Head<'a> { pub method: &'a http::Method, pub path: &'a str, pub query: Option<&'a str>, pub headers: &'a http::HeaderMap }
+pub struct Head<'a> {
+    /// The method as sent.
+    pub method: &'a http::Method,
+    /// Starts with `/`, or is `*`.
+    pub path: &'a str,
+    /// Still escaped.
+    pub query: Option<&'a str>,
+    /// All headers of the client.
+    pub headers: &'a http::HeaderMap,
+}
 
 /// One protected collection, as the dialect needs it.
 #[derive(Debug, Clone)]
 pub struct Route {
-    pub collection: crate::base::CollectionName,
+    /// Its logical name.
+    pub collection: CollectionName,
     /// rest: `/customers/{id}`; couchdb: the database name.
     pub matches: String,
     /// rest only: where documents stand in bodies.
@@ -31,58 +56,136 @@ pub struct Route {
 pub enum Shape {
     /// Not a protected collection: streamed both ways untouched.
     Outside,
-    /// On a protected collection, but carries no documents: streamed both ways untouched. `collection` indexes the routes.
-    Neutral { collection: usize },
+    /// On a protected collection, but carries no documents: streamed both ways untouched.
+    Neutral {
+        /// Index into the routes.
+        collection: usize,
+    },
     /// Carries documents, in or out.
     Documents(Documents),
+    /// Goes no further.
     Refused(Refused),
 }
-/// 403 `route-refused`, 400 `not-searchable`, … ; `detail` names routes and parameters, never values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused { pub collection: Option<usize>, pub code: RefusedCode, pub detail: String }
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusedCode { /** 403 */ Route, /** 400 */ NotSearchable, /** 400 */ Malformed, /** 422 */ WouldErase, /** 415 */ NotJson }
 
+/// Why a request goes no further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The protected collection it is about, if it is about one.
+    pub collection: Option<usize>,
+    /// What kind of refusal.
+    pub code: RefusedCode,
+    /// What was found and what to do instead. Names routes and parameters, never values.
+    pub detail: String,
+}
+
+/// Kinds of refusal; each has an entry in `docs/errors.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedCode {
+    /// 403: a route or a way of using it that is not mapped on a protected collection.
+    Route,
+    /// 400: a query by a protected member.
+    NotSearchable,
+    /// 400: a request that says two things, or nothing.
+    Malformed,
+    /// 422: a write that would lose what is stored.
+    WouldErase,
+    /// 415: a body that is not plain JSON.
+    NotJson,
+}
+
+impl RefusedCode {
+    /// The status of the reply.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Route => 403,
+            Self::NotSearchable | Self::Malformed => 400,
+            Self::WouldErase => 422,
+            Self::NotJson => 415,
+        }
+    }
+
+    /// The stable name: an anchor in `docs/errors.md`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Route => "route-refused",
+            Self::NotSearchable => "not-searchable",
+            Self::Malformed => "malformed-request",
+            Self::WouldErase => "would-erase",
+            Self::NotJson => "not-json",
+        }
+    }
+}
+
+/// A request that carries documents.
 #[derive(Debug)]
 pub struct Documents {
+    /// Index into the routes.
     pub collection: usize,
     /// Method and route pattern for logs, audit and metrics, e.g. `PUT /{db}/{docid}`; never the raw target.
     pub route: &'static str,
+    /// What the head alone says. Where there is a body with documents, [`Dialect::judge`] has the last word.
     pub intent: Intent,
-    /// Unescaped document id of the URL.
+    /// Unescaped document id of the URL: 1 to [`crate::base::limits::MAX_ID_BYTES`] bytes.
     pub url_id: Option<String>,
+    /// What the request's body is.
     pub request: RequestBody,
     /// Index into [`Dialect::row_sets`] for the reply.
     pub reply: usize,
-    /// Headers to set on the forwarded request (e.g. `Accept: application/json`).
+    /// Headers to set on the forwarded request (e.g. `Accept: application/json`), in place of the client's.
     pub set_headers: Vec<(http::HeaderName, http::HeaderValue)>,
 }
+
+/// What the body of a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestBody {
     /// The request must have no body.
     None,
-    /// JSON without documents (a list of keys), strictly checked, forwarded byte for byte. May be absent.
-    Plain { row_set: usize },
+    /// JSON without documents (a list of ids), strictly checked and judged, forwarded byte for byte. May be absent.
+    Plain {
+        /// Index into [`Dialect::row_sets`].
+        row_set: usize,
+    },
     /// Documents, by this row set.
-    Documents { row_set: usize },
+    Documents {
+        /// Index into [`Dialect::row_sets`].
+        row_set: usize,
+    },
 }
 
 /// What one row of a request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RowIntent { pub intent: Intent, /** The proxy gives it an id (member name in [`Dialect::id_member`]). */ pub assign_id: bool }
+pub struct RowIntent {
+    /// Never [`Intent::Read`] or [`Intent::PerRow`].
+    pub intent: Intent,
+    /// The proxy gives it an id, in the member named by [`Dialect::id_member`].
+    pub assign_id: bool,
+}
 
 /// One database API.
 pub trait Dialect: Send + Sync + std::fmt::Debug {
+    /// The word used in the configuration.
     fn name(&self) -> &'static str;
+
     /// The row sets of a collection; [`Documents::reply`] and [`RequestBody`] index them.
     fn row_sets(&self, collection: usize) -> &[RowSet];
+
+    /// Puts a request into one shape by its head. Never panics, whatever the head holds.
     fn classify(&self, head: Head<'_>) -> Shape;
-    /// Looks at what the body says; one intent per row. `facts.rows` has every row of the body.
+
+    /// Looks at what the body says, for [`RequestBody::Documents`] and [`RequestBody::Plain`]. `facts.rows` has every row of
+    /// the body; the result has one entry for each, in the same order.
+    ///
+    /// # Errors
+    ///
+    /// A body that asks for what is not mapped, or says two things.
     fn judge(&self, documents: &Documents, facts: &BodyFacts<'_>) -> Result<Vec<RowIntent>, Refused>;
+
     /// Member that [`RowIntent::assign_id`] inserts, e.g. `_id`.
     fn id_member(&self) -> &'static str;
+
     /// An error of ours in the database's own shape: media type and body. `code` is the anchor in docs/errors.md.
     fn error(&self, status: u16, code: &str, sentence: &str) -> (&'static str, Vec<u8>);
 }
-// pub fn canonical_target(uri: &http::Uri) -> Result<(&str path, Option<&str> query), TargetError>     T31
-// rest::Rest::new(routes, outside: Outside::{Pass,Refuse}) -> Result<Rest, Vec<(usize, String)>>; couchdb::CouchDb::new(routes)
+
+#[cfg(test)]
+mod fixtures;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::names::fingerprint;
+use super::names::{bit_of, fingerprint};
 use super::selector::{MAX_WILDCARDS, Selector, Step};
 use super::{Role, Scope, Target};
 
@@ -89,7 +89,7 @@ impl Map {
         let mut at = ROOT;
         for step in steps {
             if let Some(node) = self.nodes.get_mut(at) {
-                let leads = if step.into_object() { &mut node.rows_in_object } else { &mut node.rows_in_array };
+                let leads = if step.is_into_object() { &mut node.rows_in_object } else { &mut node.rows_in_array };
                 *leads = true;
             }
             at = self.child(at, step);
@@ -106,7 +106,7 @@ impl Map {
             // A row position itself is an object or no row at all; only below it a wrong type hides a target.
             let hides = terminal.value && terminal.row_depth.is_none_or(|row| depth > row);
             if let Some(node) = self.nodes.get_mut(at).filter(|_| hides) {
-                let needs = if step.into_object() { &mut node.needs_object } else { &mut node.needs_array };
+                let needs = if step.is_into_object() { &mut node.needs_object } else { &mut node.needs_array };
                 if needs.is_none_or(|other| terminal.target < other.target) {
                     *needs = Some(terminal);
                 }
@@ -124,20 +124,8 @@ impl Map {
             return ROOT;
         };
         let child = match step {
-            Step::Member(name) => match node.members.iter().find(|(known, _)| **known == *name.as_bytes()) {
-                Some((_, child)) => *child,
-                None => {
-                    node.members.push((name.as_bytes().into(), new));
-                    new
-                }
-            },
-            Step::Element(n) => match node.elements.iter().find(|(known, _)| known == n) {
-                Some((_, child)) => *child,
-                None => {
-                    node.elements.push((*n, new));
-                    new
-                }
-            },
+            Step::Member(name) => known(&mut node.members, name.as_bytes().into(), new),
+            Step::Element(n) => known(&mut node.elements, *n, new),
             Step::AnyMember => *node.any_member.get_or_insert(new),
             Step::AnyElement => *node.any_element.get_or_insert(new),
         };
@@ -146,6 +134,15 @@ impl Map {
         }
         child
     }
+}
+
+/// The child that `step` leads to; `new` if there was none.
+fn known<T: PartialEq>(children: &mut Vec<(T, NodeId)>, step: T, new: NodeId) -> NodeId {
+    let old = children.iter().find(|(other, _)| *other == step).map(|(_, child)| *child);
+    old.unwrap_or_else(|| {
+        children.push((step, new));
+        new
+    })
 }
 
 /// Index of a node; 0 is the root.
@@ -160,6 +157,8 @@ pub(super) struct Node {
     prints: Vec<u32>,
     /// `members` by name, where there are many.
     by_name: HashMap<Box<[u8]>, NodeId>,
+    /// The [`bit_of`] all `prints`; all bits if any member leads on.
+    pub(super) mask: u64,
     any_member: Option<NodeId>,
     elements: Vec<(u32, NodeId)>,
     any_element: Option<NodeId>,
@@ -181,6 +180,8 @@ const MANY_MEMBERS: usize = 32;
 impl Node {
     fn seal(&mut self) {
         self.prints = self.members.iter().map(|(name, _)| fingerprint(name)).collect();
+        self.mask =
+            if self.any_member.is_some() { u64::MAX } else { self.prints.iter().fold(0, |mask, print| mask | bit_of(*print)) };
         if self.members.len() > MANY_MEMBERS {
             self.by_name = self.members.iter().cloned().collect();
         }
@@ -246,10 +247,10 @@ impl<'a> Path<'a> {
         for (target, Target { selector, role, scope }) in targets.iter().enumerate() {
             match scope {
                 Scope::Body => {
-                    paths.push(Path { steps: selector.steps().iter().collect(), target, role: *role, row_depth: None })
+                    paths.push(Path { steps: selector.steps().iter().collect(), target, role: *role, row_depth: None });
                 }
                 // Rows are objects, so a path that starts with an element finds nothing in them.
-                Scope::Row if selector.steps().first().is_some_and(|step| !step.into_object()) => {}
+                Scope::Row if selector.steps().first().is_some_and(|step| !step.is_into_object()) => {}
                 Scope::Row => paths.extend(rows.iter().map(|row| Path {
                     steps: row.steps().iter().chain(selector.steps()).collect(),
                     target,

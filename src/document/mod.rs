@@ -284,6 +284,8 @@ pub struct RowSet {
 /// What was read of a request body.
 #[derive(Default)]
 pub struct BodyFacts<'a> {
+    /// The whole body, for those without documents.
+    pub whole: &'a [u8],
     /// Index into [`RowSet::body_peeks`], JSON text.
     pub body: Vec<(usize, &'a [u8])>,
     /// Every row of the body, in order.

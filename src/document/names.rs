@@ -23,8 +23,10 @@ pub(super) struct Names {
     /// Of all open objects, outermost first: fingerprint and spot of each name.
     prints: Vec<u32>,
     spots: Vec<Spot>,
-    /// Where in those lists each open object starts.
-    starts: Vec<usize>,
+    /// Where in those lists each open object starts, and of each object around the innermost its `mask`.
+    starts: Vec<(usize, u64)>,
+    /// One bit for each fingerprint in the innermost object; see [`bit_of`].
+    mask: u64,
     /// The spots before this one are in `kept`, unescaped; the others are in the buffer.
     kept_spots: usize,
     kept: Vec<u8>,
@@ -38,7 +40,7 @@ impl Names {
     /// An object begins.
     #[inline]
     pub(super) fn open(&mut self) {
-        self.starts.push(self.prints.len());
+        self.starts.push((self.prints.len(), std::mem::take(&mut self.mask)));
     }
 
     /// The innermost object ends.
@@ -47,7 +49,8 @@ impl Names {
         if self.large.last().is_some_and(|(level, _)| *level == self.starts.len()) {
             self.spare = self.large.pop().map(|(_, set)| set).filter(|set| set.capacity() <= REUSED_PLACES);
         }
-        let start = self.starts.pop().unwrap_or(0);
+        let (start, mask) = self.starts.pop().unwrap_or_default();
+        self.mask = mask;
         self.prints.truncate(start);
         self.spots.truncate(start);
         if self.kept_spots > start {
@@ -60,13 +63,9 @@ impl Names {
     /// False if the object has that name already.
     #[inline]
     pub(super) fn add(&mut self, buf: &[u8], name: &[u8], print: u32, spot: Spot) -> bool {
-        let start = self.starts.last().copied().unwrap_or(0);
-        let before = self.prints.get(start..).unwrap_or_default();
-        let fresh = if before.len() < SMALL {
-            !before.contains(&print) || !self.stands_in(start, buf, name, print)
-        } else {
-            self.add_large(buf, name, start)
-        };
+        let bit = bit_of(print);
+        let fresh = self.mask & bit == 0 || self.is_fresh(buf, name, print);
+        self.mask |= bit;
         self.prints.push(print);
         self.spots.push(spot);
         fresh
@@ -91,10 +90,15 @@ impl Names {
         self.kept.len() + self.kept_spots * std::mem::size_of::<Spot>()
     }
 
-    #[cold]
-    fn stands_in(&self, start: usize, buf: &[u8], name: &[u8], print: u32) -> bool {
-        let alike = self.prints.iter().enumerate().skip(start).filter(|(_, other)| **other == print);
-        alike.map(|(i, _)| i).any(|i| *self.text(i, buf) == *name)
+    #[inline(never)]
+    fn is_fresh(&mut self, buf: &[u8], name: &[u8], print: u32) -> bool {
+        let (start, _) = self.starts.last().copied().unwrap_or_default();
+        let before = self.prints.get(start..).unwrap_or_default();
+        if before.len() >= SMALL {
+            return self.add_large(buf, name, start);
+        }
+        !before.contains(&print)
+            || !(start..self.prints.len()).any(|i| self.prints.get(i) == Some(&print) && *self.text(i, buf) == *name)
     }
 
     fn add_large(&mut self, buf: &[u8], name: &[u8], start: usize) -> bool {
@@ -104,6 +108,8 @@ impl Names {
             Some((its, set)) if its == level => set,
             other => {
                 self.large.extend(other);
+                // From now on every name of the object must come here.
+                self.mask = u64::MAX;
                 let mut set = self.spare.take().unwrap_or_default();
                 set.clear();
                 set.extend((start..self.spots.len()).map(|i| (hasher.hash_one(&*self.text(i, buf)), i)));
@@ -132,19 +138,37 @@ fn unescaped(raw: &[u8]) -> Cow<'_, [u8]> {
     unescape_inner(raw).map_or(Cow::Borrowed(raw), |text| Cow::Owned(text.into_bytes()))
 }
 
-/// A quick number for a name; equal names have equal ones. Not secret and not collision-free.
+/// The bit of a mask that stands for a fingerprint. A mask without it is one of names that are all different from this one.
 #[inline]
+pub(super) fn bit_of(print: u32) -> u64 {
+    1 << (print & 63)
+}
+
+/// A quick number for a name; equal names have equal ones. Not secret and not collision-free.
 pub(super) fn fingerprint(name: &[u8]) -> u32 {
+    let mut padded = [0; 8];
+    padded.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+    let head = u64::from_le_bytes(padded);
+    mixed(head, name.last_chunk::<8>().map_or(head, |tail| u64::from_le_bytes(*tail)), name.len())
+}
+
+/// The [`fingerprint`] of the name at `spot` in `buf`. Without branches on its length where eight bytes can be read at its start.
+#[inline]
+pub(super) fn fingerprint_at(buf: &[u8], (start, end): Spot) -> u32 {
+    let length = end.saturating_sub(start);
+    let word = |at: usize| buf.get(at..).and_then(<[u8]>::first_chunk::<8>).map(|chunk| u64::from_le_bytes(*chunk));
+    let long = length >= 8;
+    let mask = if long { u64::MAX } else { (1 << (8 * length)) - 1 };
+    match (word(start), word(if long { end - 8 } else { start })) {
+        (Some(head), Some(tail)) => mixed(head & mask, tail & mask, length),
+        _ => fingerprint(buf.get(start..end).unwrap_or_default()),
+    }
+}
+
+#[inline]
+fn mixed(head: u64, tail: u64, length: usize) -> u32 {
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (head, tail) = if let (Some(head), Some(tail)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        (u64::from_le_bytes(*head), u64::from_le_bytes(*tail))
-    } else if let (Some(head), Some(tail)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-        (u64::from(u32::from_le_bytes(*head)), u64::from(u32::from_le_bytes(*tail)))
-    } else {
-        let byte = |at: usize| u64::from(name.get(at).copied().unwrap_or(0));
-        (byte(0) | byte(1) << 8, byte(2))
-    };
-    let length = u64::try_from(name.len()).unwrap_or(0);
+    let length = u64::try_from(length).unwrap_or(0);
     let mixed = (head ^ tail.rotate_left(29) ^ length << 56).wrapping_mul(SPREAD);
     u32::try_from(mixed >> 32).unwrap_or(0)
 }
@@ -185,6 +209,14 @@ mod tests {
             assert_eq!(names.kept_bytes() > 0, flush_every != usize::MAX);
             names.close();
             assert_eq!(names.kept_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn fingerprints_do_not_depend_on_where_the_name_stands() {
+        let buf = b"a name of thirty-odd characters, and more";
+        for (start, end) in (0..buf.len()).flat_map(|end| (0..=end).map(move |start| (start, end))) {
+            assert_eq!(fingerprint_at(buf, (start, end)), fingerprint(&buf[start..end]), "{start}..{end}");
         }
     }
 

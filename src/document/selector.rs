@@ -84,7 +84,7 @@ pub(super) enum Step {
 
 impl Step {
     /// True if the step leads into an object, false if into an array.
-    pub(super) fn into_object(&self) -> bool {
+    pub(super) fn is_into_object(&self) -> bool {
         matches!(self, Step::Member(_) | Step::AnyMember)
     }
 
@@ -97,10 +97,10 @@ impl Step {
         match (self, other) {
             (Step::Member(a), Step::Member(b)) => a == b,
             (Step::Element(a), Step::Element(b)) => a == b,
-            (Step::AnyMember, _) => other.into_object(),
-            (_, Step::AnyMember) => self.into_object(),
-            (Step::AnyElement, _) => !other.into_object(),
-            (_, Step::AnyElement) => !self.into_object(),
+            (Step::AnyMember, _) => other.is_into_object(),
+            (_, Step::AnyMember) => self.is_into_object(),
+            (Step::AnyElement, _) => !other.is_into_object(),
+            (_, Step::AnyElement) => !self.is_into_object(),
             (Step::Member(_), Step::Element(_)) | (Step::Element(_), Step::Member(_)) => false,
         }
     }

@@ -7,6 +7,7 @@
 //! row and no found value is open and where removal of a found value needs no byte of the window before; `anchor` is the last such place.
 
 use super::map::{Map, NodeId, ROOT, Terminal};
+use super::names::bit_of;
 use super::{Found, Kind, Layout, Row};
 
 /// Container ordinal of a value that stands in none: the whole text.
@@ -21,9 +22,10 @@ struct Frame {
     /// Its nodes in [`Tracker::sets`]; those of its current member or element follow.
     nodes_from: usize,
     nodes_to: usize,
-    /// Ordinal of the current member or element, and of the next.
-    index: u32,
-    next: u32,
+    /// A name whose [`bit_of`] its fingerprint is not among these leads nowhere.
+    mask: u64,
+    /// How many members or elements have begun.
+    begun: u32,
     /// Where the current member starts.
     member_start: usize,
     /// Its ordinal, once something is found in it.
@@ -37,6 +39,13 @@ struct Frame {
     /// How many found values were open before it began, and when it had begun; those between are itself.
     opened_before: usize,
     opened_after: usize,
+}
+
+impl Frame {
+    /// Ordinal of the current member or element.
+    fn index(&self) -> u32 {
+        self.begun.saturating_sub(1)
+    }
 }
 
 /// What an open object at a row position is. Only one open row at a time is in [`Layout::rows`].
@@ -133,17 +142,16 @@ impl Tracker {
         let Some(frame) = self.live.last_mut() else {
             return false;
         };
-        frame.index = frame.next;
-        frame.next = frame.next.saturating_add(1);
+        frame.begun = frame.begun.saturating_add(1);
         frame.member_start = start;
-        let (from, to) = (frame.nodes_from, frame.nodes_to);
-        self.sets.truncate(to);
-        for at in from..to {
-            if let Some(node) = self.sets.get(at).and_then(|id| map.node(*id)) {
-                node.member(name, print, &mut self.sets);
-            }
-        }
-        self.sets.len() > to
+        frame.mask & bit_of(print) != 0
+            && self.step_down(|sets, from, to, _| {
+                for at in from..to {
+                    if let Some(node) = sets.get(at).and_then(|id| map.node(*id)) {
+                        node.member(name, print, sets);
+                    }
+                }
+            })
     }
 
     /// An element of the innermost live array begins. True if something may be found at it.
@@ -152,16 +160,24 @@ impl Tracker {
         let Some(frame) = self.live.last_mut() else {
             return false;
         };
-        frame.index = frame.next;
-        frame.next = frame.next.saturating_add(1);
-        let (from, to, index) = (frame.nodes_from, frame.nodes_to, frame.index);
-        self.sets.truncate(to);
-        for at in from..to {
-            if let Some(node) = self.sets.get(at).and_then(|id| map.node(*id)) {
-                node.element(index, &mut self.sets);
+        frame.begun = frame.begun.saturating_add(1);
+        self.step_down(|sets, from, to, index| {
+            for at in from..to {
+                if let Some(node) = sets.get(at).and_then(|id| map.node(*id)) {
+                    node.element(index, sets);
+                }
             }
-        }
-        self.sets.len() > to
+        })
+    }
+
+    /// Puts the nodes of the member or element that has begun after those of its container. True if there are any.
+    fn step_down(&mut self, step: impl FnOnce(&mut Vec<NodeId>, usize, usize, u32)) -> bool {
+        let Some(frame) = self.live.last() else {
+            return false;
+        };
+        self.sets.truncate(frame.nodes_to);
+        step(&mut self.sets, frame.nodes_from, frame.nodes_to, frame.index());
+        self.sets.len() > frame.nodes_to
     }
 
     /// A string, number or word at which something may be found.
@@ -184,8 +200,14 @@ impl Tracker {
                 object,
                 nodes_from,
                 nodes_to: self.sets.len(),
-                index: 0,
-                next: 0,
+                mask: self
+                    .sets
+                    .get(nodes_from..)
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(|id| map.node(*id))
+                    .fold(0, |mask, node| mask | node.mask),
+                begun: 0,
                 member_start: start,
                 container: NO_CONTAINER,
                 found_index: None,
@@ -198,16 +220,14 @@ impl Tracker {
         Ok(noticed.live)
     }
 
-    /// A container has begun in the innermost live one, or is it, and the walker is at `at`. Where nothing is open this is a place to cut.
+    /// A container has begun in the innermost live one, or is it, with nothing open. The walker is at `at`, a place to cut.
     #[inline]
     pub(super) fn begun(&mut self, live: bool, at: usize) {
-        if self.is_free() {
-            let parent = if live { self.live.len().checked_sub(2) } else { self.live.len().checked_sub(1) };
-            if let Some(parent) = parent.and_then(|depth| self.live.get_mut(depth)) {
-                parent.kept = true;
-            }
-            self.anchor = at;
+        let parent = if live { self.live.len().checked_sub(2) } else { self.live.len().checked_sub(1) };
+        if let Some(parent) = parent.and_then(|depth| self.live.get_mut(depth)) {
+            parent.kept = true;
         }
+        self.anchor = at;
     }
 
     /// The innermost live container ends; `end` is the offset after it.
@@ -222,7 +242,7 @@ impl Tracker {
         {
             if let Some(row) = self.layout.rows.last_mut() {
                 row.range.end = end;
-                row.empty = frame.next == 0;
+                row.empty = frame.begun == 0;
             }
             self.row_start = None;
         }
@@ -250,7 +270,7 @@ impl Tracker {
     /// A value of the innermost live container, or the whole text, has ended at `at` with nothing open. True if a cut is possible here.
     pub(super) fn settle(&mut self, at: usize) -> bool {
         if let Some(frame) = self.live.last_mut() {
-            frame.kept |= frame.found_index != Some(frame.index);
+            frame.kept |= frame.found_index != Some(frame.index());
             if !frame.kept {
                 return false;
             }
@@ -328,7 +348,7 @@ impl Tracker {
             return Ok(true);
         }
         let live = &self.live;
-        let wildcards = terminal.wildcards.map(|depth| depth.and_then(|depth| live.get(depth)).map_or(0, |frame| frame.index));
+        let wildcards = terminal.wildcards.map(|depth| depth.and_then(|depth| live.get(depth)).map_or(0, Frame::index));
         let (mut member_start, mut container, mut index) = (start, NO_CONTAINER, 0);
         let is_row = terminal.row_depth == Some(self.live.len());
         let mut by_position = is_row;
@@ -337,7 +357,7 @@ impl Tracker {
                 self.containers = self.containers.wrapping_add(1).max(1);
                 frame.container = self.containers;
             }
-            (container, index) = (frame.container, frame.index);
+            (container, index) = (frame.container, frame.index());
             if frame.object {
                 member_start = frame.member_start;
             } else {

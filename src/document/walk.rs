@@ -5,7 +5,7 @@
 //! yet handed out, which grows from call to call, and remembers how far it came in it. [`super::Walker`] and [`super::walk`] drive it.
 
 use super::map::Map;
-use super::names::{Names, fingerprint};
+use super::names::{Names, fingerprint, fingerprint_at};
 use super::scan::{self, Fault, Resume};
 use super::text::unescape_inner;
 use super::track::{Ambiguous, Tracker};
@@ -179,13 +179,16 @@ impl Machine {
         Stop::More
     }
 
+    #[expect(clippy::too_many_lines, reason = "one state machine: to split it would scatter the grammar")]
     fn tokens(&mut self, map: &Map, buf: &[u8], ended: bool) -> Result<Stop, WalkError> {
         let everywhere = self.rules.duplicates == Duplicates::RefuseEverywhere;
         let lines = self.rules.framing == Framing::Lines;
         let mut at = self.pos;
         let mut state = self.state;
-        // The innermost container is live.
+        // The innermost container is live; it is an object; nothing is open that must stay in one window.
         let mut live = self.depth == self.tracker.depth();
+        let mut object = self.objects & 1 == 1;
+        let mut free = self.tracker.is_free();
 
         // The next byte that is not white space.
         macro_rules! next {
@@ -213,89 +216,56 @@ impl Machine {
             };
         }
 
-        loop {
-            match state {
-                State::Value => {
-                    let byte = next!();
-                    let (kind, end) = match byte {
-                        b'"' => (Kind::String, whole!(scan::string(buf, at, &mut self.resume))),
-                        b'{' | b'[' => {
-                            live = self.open(map, byte == b'{', at, live)?;
-                            at += 1;
-                            self.tracker.begun(live, at);
-                            state = if byte == b'{' { State::FirstName } else { State::FirstElement };
-                            continue;
-                        }
-                        b'-' | b'0'..=b'9' => (Kind::Number, whole!(scan::number(buf, at, ended, &mut self.resume))),
-                        b't' => (Kind::Bool, whole!(scan::word(buf, at, "true"))),
-                        b'f' => (Kind::Bool, whole!(scan::word(buf, at, "false"))),
-                        b'n' => (Kind::Null, whole!(scan::word(buf, at, "null"))),
-                        _ => return Err(self.syntax(at, "a value")),
-                    };
-                    if self.hot {
-                        self.hot = false;
-                        let start = at;
-                        self.tracker
-                            .scalar(map, kind, start, end)
-                            .map_err(|Ambiguous| WalkError::AmbiguousRows { at: self.at(start) })?;
+        // A turn reads one value (or the start of a container) with its name, then what follows it. The parts of a turn stand in the order
+        // in which they follow one another; `state` says where to enter.
+        'turn: loop {
+            'value: {
+                match state {
+                    State::Value | State::FirstElement | State::FirstName | State::Name | State::Colon => {}
+                    State::After => break 'value,
+                    State::Done => {
+                        next!();
+                        return Err(self.syntax(at, "nothing more after the JSON text"));
                     }
-                    at = end;
-                    state = State::After;
-                }
-                State::After => {
-                    let byte = if self.depth == 0 { b'\n' } else { next!() };
-                    if live && self.tracker.is_free() && self.tracker.settle(at) && self.fills(at) {
-                        self.pos = at;
-                        self.state = state;
-                        return Ok(Stop::Full);
-                    }
-                    if self.depth == 0 {
-                        state = if lines { State::LineEnd } else { State::Done };
-                        continue;
-                    }
-                    let object = self.objects & 1 == 1;
-                    match byte {
-                        b',' if object => {
-                            at += 1;
-                            state = State::Name;
+                    State::LineStart | State::LineEnd => {
+                        match buf.get(at) {
+                            None => return Ok(self.pause(at, state)),
+                            Some(b' ' | b'\t' | b'\r') => at += 1,
+                            Some(b'\n') => {
+                                at += 1;
+                                state = State::LineStart;
+                            }
+                            Some(_) if state == State::LineEnd => return Err(self.syntax(at, "a new line after the JSON text")),
+                            Some(_) => {
+                                self.tracker.begin();
+                                self.tracker.anchor = at;
+                                self.hot = true;
+                                state = State::Value;
+                            }
                         }
-                        b',' => {
-                            at += 1;
-                            self.hot = live && self.tracker.element(map);
-                            state = State::Value;
-                        }
-                        b'}' if object => {
-                            at += 1;
-                            live = self.close(at, live);
-                        }
-                        b']' if !object => {
-                            at += 1;
-                            live = self.close(at, live);
-                        }
-                        _ if object => return Err(self.syntax(at, "a comma or }")),
-                        _ => return Err(self.syntax(at, "a comma or ]")),
+                        continue 'turn;
                     }
                 }
-                State::FirstElement => {
+                if state == State::FirstElement {
                     if next!() == b']' {
                         at += 1;
-                        live = self.close(at, live);
+                        (live, object, free) = self.close(at, live);
                         state = State::After;
-                    } else {
-                        self.hot = live && self.tracker.element(map);
-                        state = State::Value;
+                        break 'value;
                     }
+                    self.hot = live && self.tracker.element(map);
+                    state = State::Value;
                 }
-                State::FirstName | State::Name => {
-                    match next!() {
-                        b'"' => {}
-                        b'}' if state == State::FirstName => {
-                            at += 1;
-                            live = self.close(at, live);
-                            state = State::After;
-                            continue;
+                if state == State::FirstName || state == State::Name {
+                    let byte = next!();
+                    if byte != b'"' {
+                        if byte != b'}' || state == State::Name {
+                            return Err(self.syntax(at, "a name in quotes"));
                         }
-                        _ => return Err(self.syntax(at, "a name in quotes")),
+                        at += 1;
+                        (live, object, free) = self.close(at, live);
+                        state = State::After;
+                        break 'value;
                     }
                     let end = whole!(scan::string(buf, at, &mut self.resume));
                     if live || everywhere {
@@ -304,32 +274,69 @@ impl Machine {
                     at = end;
                     state = State::Colon;
                 }
-                State::Colon => {
+                if state == State::Colon {
                     if next!() != b':' {
                         return Err(self.syntax(at, "a colon"));
                     }
                     at += 1;
                     state = State::Value;
                 }
-                State::Done => {
-                    let _ = next!();
-                    return Err(self.syntax(at, "nothing more after the JSON text"));
-                }
-                State::LineStart | State::LineEnd => match buf.get(at) {
-                    None => return Ok(self.pause(at, state)),
-                    Some(b' ' | b'\t' | b'\r') => at += 1,
-                    Some(b'\n') => {
+                let byte = next!();
+                let (kind, end) = match byte {
+                    b'"' => (Kind::String, whole!(scan::string(buf, at, &mut self.resume))),
+                    b'{' | b'[' => {
+                        object = byte == b'{';
+                        live = self.open(map, object, at, live)?;
                         at += 1;
-                        state = State::LineStart;
+                        free = self.tracker.is_free();
+                        if free {
+                            self.tracker.begun(live, at);
+                        }
+                        state = if object { State::FirstName } else { State::FirstElement };
+                        continue 'turn;
                     }
-                    Some(_) if state == State::LineEnd => return Err(self.syntax(at, "a new line after the JSON text")),
-                    Some(_) => {
-                        self.tracker.begin();
-                        self.tracker.anchor = at;
-                        self.hot = true;
+                    b'-' | b'0'..=b'9' => (Kind::Number, whole!(scan::number(buf, at, ended, &mut self.resume))),
+                    b't' => (Kind::Bool, whole!(scan::word(buf, at, "true"))),
+                    b'f' => (Kind::Bool, whole!(scan::word(buf, at, "false"))),
+                    b'n' => (Kind::Null, whole!(scan::word(buf, at, "null"))),
+                    _ => return Err(self.syntax(at, "a value")),
+                };
+                if self.hot {
+                    self.hot = false;
+                    let start = at;
+                    self.tracker
+                        .scalar(map, kind, start, end)
+                        .map_err(|Ambiguous| WalkError::AmbiguousRows { at: self.at(start) })?;
+                }
+                at = end;
+                state = State::After;
+            }
+            // After a value: up to the next comma, or to the end of the text.
+            loop {
+                let byte = if self.depth == 0 { b'\n' } else { next!() };
+                if live && free && self.tracker.settle(at) && self.fills(at) {
+                    self.pos = at;
+                    self.state = state;
+                    return Ok(Stop::Full);
+                }
+                if self.depth == 0 {
+                    state = if lines { State::LineEnd } else { State::Done };
+                    break;
+                }
+                at += 1;
+                if byte == b',' {
+                    if object {
+                        state = State::Name;
+                    } else {
+                        self.hot = live && self.tracker.element(map);
                         state = State::Value;
                     }
-                },
+                    break;
+                }
+                if byte != if object { b'}' } else { b']' } {
+                    return Err(self.syntax(at - 1, if object { "a comma or }" } else { "a comma or ]" }));
+                }
+                (live, object, free) = self.close(at, live);
             }
         }
     }
@@ -358,9 +365,9 @@ impl Machine {
         Ok(live)
     }
 
-    /// The innermost container ends. True if the one around it is live.
+    /// The innermost container ends. Gives whether the one around it is live, whether it is an object, whether nothing is open.
     #[inline]
-    fn close(&mut self, end: usize, live: bool) -> bool {
+    fn close(&mut self, end: usize, live: bool) -> (bool, bool, bool) {
         if self.objects & 1 == 1 && (live || self.rules.duplicates == Duplicates::RefuseEverywhere) {
             self.names.close();
         }
@@ -371,7 +378,7 @@ impl Machine {
         } else if self.depth == self.tracker.depth() {
             self.tracker.close_dead(end);
         }
-        self.depth == self.tracker.depth()
+        (self.depth == self.tracker.depth(), self.objects & 1 == 1, self.tracker.is_free())
     }
 
     /// A member's name stands from `start` to `end`.
@@ -380,13 +387,12 @@ impl Machine {
         let spot = (start + 1, end.saturating_sub(1));
         let raw = buf.get(spot.0..spot.1).unwrap_or_default();
         let text;
-        let name = if self.resume.escaped() {
+        let (name, print) = if self.resume.escaped() {
             text = unescape_inner(raw).unwrap_or_default();
-            text.as_bytes()
+            (text.as_bytes(), fingerprint(text.as_bytes()))
         } else {
-            raw
+            (raw, fingerprint_at(buf, spot))
         };
-        let print = fingerprint(name);
         if !self.names.add(buf, name, print, spot) {
             return Err(WalkError::DuplicateName { at: self.at(start) });
         }

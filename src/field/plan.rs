@@ -197,7 +197,7 @@ impl Plan {
 
 /// Reads a body's layout back into what the dialect asked for.
 pub fn facts<'a>(plan: &Plan, bytes: &'a [u8], layout: &Layout) -> BodyFacts<'a> {
-    let mut facts = BodyFacts { body: Vec::new(), rows: Vec::new() };
+    let mut facts = BodyFacts { whole: bytes, ..BodyFacts::default() };
     facts.rows.resize_with(layout.rows.len(), RowFacts::default);
     for found in layout.found.iter().filter(|found| !found.misfit) {
         let Some(text) = bytes.get(found.value.clone()) else { continue };

@@ -12,7 +12,7 @@ use super::subkeys::Subkeys;
 use super::*;
 use crate::base::{CollectionName, FieldName, FieldPlace, FixedClock};
 use crate::crypto::{PassphraseParams, Secret, XaesKey};
-use crate::purpose::{Permit, Upkeep};
+use crate::purpose::{Grant, Permit, Policy, Upkeep};
 use crate::store::Store;
 
 const NOON: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
@@ -537,6 +537,50 @@ fn an_ephemeral_ring_has_every_line() {
     assert_eq!(ring.audit_keys().unwrap().len(), 1);
     assert_eq!(ring.revision(), 0);
     assert!(KeyRing::ephemeral(Controller::new("shop"), &["a b"]).is_err());
+}
+
+fn reveal(caller: &str, purpose: &str) -> Grant {
+    let policy = Policy::compile(crate::purpose::tests::shop()).unwrap();
+    policy.decide(&crate::base::CallerName::new(caller), Some(purpose), NOON).unwrap()
+}
+
+#[test]
+fn states_are_enforced_on_opening_to_reveal() {
+    let grant = reveal("shipping", "delivery");
+    let states = [1, 2, 3, 4, 5].map(|n: u8| (State::ALL[usize::from(n) - 1], Kid::from_random([n; 5])));
+    let versions = states.map(|(state, kid)| (LineName::Seal, kid, state, [1; 32]));
+    let ring = KeyRing::with_versions(Controller::new("shop"), versions.to_vec());
+    let name = place("customers", "name");
+    // The cache is filled first: what it holds must not answer for a state that forbids it (T19).
+    for (state, kid) in states {
+        assert_eq!(ring.open_key(kid, &name, Permit::Upkeep(&upkeep())).is_ok(), state != State::Destroyed);
+    }
+    for (state, kid) in states {
+        let found = ring.open_key(kid, &name, Permit::Reveal(&grant));
+        match state {
+            State::PreActive | State::Active | State::Deactivated => assert_eq!(found.unwrap().kid, kid),
+            State::Compromised => assert!(matches!(found, Err(KeyError::Compromised(named)) if named == kid)),
+            State::Destroyed => assert!(matches!(found, Err(KeyError::Destroyed(named)) if named == kid)),
+        }
+    }
+}
+
+#[test]
+fn a_pseudonym_key_is_given_to_a_grant_of_its_own_scope_only() {
+    let ring = KeyRing::ephemeral(Controller::new("shop"), &["statistics", "carrier"]).unwrap();
+    let (analyst, carrier) = (reveal("analyst", "statistics"), reveal("carrier", "delivery"));
+    assert_eq!((analyst.scope(), carrier.scope()), ("statistics", "carrier"));
+    let statistics = ring.pseudonym_key("statistics", Permit::Reveal(&analyst)).unwrap();
+    let other = ring.pseudonym_key("carrier", Permit::Reveal(&carrier)).unwrap();
+    assert_ne!(statistics.mac(b"Mei"), other.mac(b"Mei"), "scopes do not link");
+    assert_eq!(statistics.mac(b"Mei"), ring.pseudonym_key("statistics", Permit::Reveal(&analyst)).unwrap().mac(b"Mei"));
+    assert!(matches!(ring.pseudonym_key("carrier", Permit::Reveal(&analyst)), Err(KeyError::OtherScope(_))));
+    assert!(matches!(ring.pseudonym_key("statistics", Permit::Upkeep(&upkeep())), Err(KeyError::OtherScope(_))));
+    let without = KeyRing::ephemeral(Controller::new("shop"), &[]).unwrap();
+    assert!(matches!(without.pseudonym_key("statistics", Permit::Reveal(&analyst)), Err(KeyError::NoScope(_))));
+    let line = LineName::pseudonym("statistics").unwrap();
+    let ended = KeyRing::with_versions(Controller::new("shop"), vec![(line, kid("00000001"), State::Deactivated, [1; 32])]);
+    assert!(matches!(ended.pseudonym_key("statistics", Permit::Reveal(&analyst)), Err(KeyError::NoActive(_))));
 }
 
 /// T13: every type that holds a secret is printed, with secrets whose bytes would be recognised in any of these spellings.

@@ -147,9 +147,11 @@ impl Findings<'_> {
         match dpv::known(id) {
             Known::Purpose => {}
             Known::Root => {
-                self.error(line, format!("purpose {name} is {id}, which means any purpose"), "name what the data are used for")
+                self.error(line, format!("purpose {name} is {id}, which means any purpose"), "name what the data are used for");
             }
-            Known::Unknown => self.error(line, unknown(&format!("purpose {name} is"), id), nearest(id)),
+            Known::Unknown => {
+                self.error(line, unknown(&format!("purpose {name} is"), id), nearest(id));
+            }
             Known::Malformed => {
                 self.error(
                     line,

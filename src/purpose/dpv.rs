@@ -44,7 +44,8 @@ pub fn known(id: &str) -> Known {
     if is_id(id) { Known::Foreign } else { Known::Malformed }
 }
 
-/// True for `prefix:Name`: the prefix of `a-z 0-9 -` after a letter, the name of letters, digits, `-` and `_`.
+/// True for `prefix:Name`: the prefix of `a-z 0-9 -` after a letter, the name of letters, digits, `-` and
+/// `_` after a letter.
 pub fn is_id(id: &str) -> bool {
     id.split_once(':').is_some_and(|(prefix, name)| {
         prefix.starts_with(|first: char| first.is_ascii_lowercase())
@@ -76,7 +77,8 @@ pub fn ids() -> impl Iterator<Item = String> {
 }
 
 fn is_local_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn parents(name: &str) -> Option<&'static [&'static str]> {

@@ -117,11 +117,9 @@ fn rules(category: &CategorySpec, purpose: &PurposeSpec, recipient: Option<&Reci
     if let Some((recipient, cap)) = recipient.and_then(|recipient| Some((recipient, said(&recipient.at_most, name)?))) {
         let level = given.level.meet(cap.level);
         if level != given.level {
-            let mut says = format!("recipient {} may see {} at most \"{}\"", recipient.name, shown(cap, name), cap.level);
-            if level != cap.level {
-                says.push_str(&format!("; \"{}\" and \"{}\" share only \"{level}\"", given.level, cap.level));
-            }
-            rules.push(Rule { line: at(cap.line, recipient.line), says });
+            let says = format!("recipient {} may see {} at most \"{}\"", recipient.name, shown(cap, name), cap.level);
+            let both = format!("; \"{}\" and \"{}\" share only \"{level}\"", given.level, cap.level);
+            rules.push(Rule { line: at(cap.line, recipient.line), says: if level == cap.level { says } else { says + &both } });
         }
     }
     rules

@@ -101,13 +101,13 @@ impl Upkeep {
 /// Writes the value of `Data-View`. Names are checked to be RFC 9651 keys (`[a-z][a-z0-9-]*`) before this is called.
 pub(super) fn data_view(purpose: &PurposeName, levels: &[Level], name_of: impl Fn(usize) -> Option<String>) -> Box<str> {
     const ORDER: [Level; 5] = [Level::Clear, Level::Masked, Level::Generalised, Level::Pseudonym, Level::Sealed];
-    let mut text = format!("purpose={purpose}");
+    let mut members = vec![format!("purpose={purpose}")];
     for level in ORDER {
         let names: Vec<String> =
             levels.iter().enumerate().filter(|(_, shown)| **shown == level).filter_map(|(at, _)| name_of(at)).collect();
         if !names.is_empty() {
-            text.push_str(&format!(", {level}=({})", names.join(" ")));
+            members.push(format!("{level}=({})", names.join(" ")));
         }
     }
-    text.into_boxed_str()
+    members.join(", ").into_boxed_str()
 }

@@ -44,13 +44,11 @@ impl Level {
     #[must_use]
     pub fn meet(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Absent, _) | (_, Self::Absent) => Self::Absent,
+            (level, same) if level == same => level,
             (Self::Clear, level) | (level, Self::Clear) => level,
-            (Self::Sealed, _) | (_, Self::Sealed) => Self::Sealed,
-            (Self::Pseudonym, Self::Pseudonym) => Self::Pseudonym,
-            (Self::Pseudonym, _) | (_, Self::Pseudonym) => Self::Sealed,
-            (Self::Masked, Self::Masked) => Self::Masked,
-            (Self::Generalised, _) | (_, Self::Generalised) => Self::Generalised,
+            (Self::Absent, _) | (_, Self::Absent) => Self::Absent,
+            (Self::Sealed | Self::Pseudonym, _) | (_, Self::Sealed | Self::Pseudonym) => Self::Sealed,
+            (Self::Masked | Self::Generalised, _) => Self::Generalised,
         }
     }
 

@@ -17,7 +17,7 @@ mod policy;
 mod spec;
 mod test;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use explain::{CategoryExplanation, Explanation, Rule};
 pub use grant::{Grant, Permit, Upkeep};

@@ -1,8 +1,13 @@
 //! Sends requests to the database: pooled HTTP/1.1 over TCP or a Unix socket, or the embedded document store.
 //!
-//! INTERFACE SKETCH. To come: http.rs, embedded.rs (redb)
+//! Always holds: a request goes out once (T29; the one exception is told at [`Upstream::send`]); nothing of one request
+//! stays on a connection for the next (T28); a reply that is cut short or whose length is ambiguous is an error, never a
+//! clean end; every wait has a limit. A body for a protected collection is a [`ProtectedBody`], which only `field` makes.
+//!
+//! Called by `exchange`; `config` makes the [`Config`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,34 +15,182 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::field::ProtectedBody;
 
+pub mod embedded;
+mod http;
+
 /// A body that passes through untouched, or a reply of the database.
 pub type PassBody = UnsyncBoxBody<Bytes, BodyError>;
+/// Why a body broke off. A reply's is an [`UpstreamError`].
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-#[derive(Debug, Clone)]
-pub struct Config { pub endpoint: Endpoint, /** Value of `Authorization` for the database. */ pub authorization: Option<http::HeaderValue>, pub connect_timeout: Duration, pub reply_timeout: Duration, pub idle_timeout: Duration, pub pool_idle: Duration, pub max_idle: usize }
+/// Longest wait for a connection, unless configured.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the head of a reply, unless configured.
+pub const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest silence inside the body of a reply, unless configured.
+pub const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a connection rests in the pool, unless configured: servers on Node.js close theirs after 5 s, and a request
+/// that crosses the close is lost.
+pub const POOL_IDLE: Duration = Duration::from_millis(3_500);
+/// Connections that rest in the pool at most, unless configured.
+pub const MAX_IDLE: usize = 256;
+
+/// `[upstream]` as run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint { Http { authority: String, /** no trailing slash; usually empty */ base_path: String }, Unix(PathBuf), Embedded(PathBuf) }
+pub struct Config {
+    /// Which database.
+    pub endpoint: Endpoint,
+    /// Value of `Authorization` for the database, in place of whatever the caller sent there. Mark it sensitive.
+    pub authorization: Option<::http::HeaderValue>,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest wait for the head of a reply while the database has all it needs.
+    pub reply_timeout: Duration,
+    /// Longest silence inside the body of a reply.
+    pub idle_timeout: Duration,
+    /// How long a connection rests in the pool.
+    pub pool_idle: Duration,
+    /// Connections that rest in the pool at most.
+    pub max_idle: usize,
+}
+
+impl Config {
+    /// The defaults for an endpoint, without a credential.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            authorization: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            reply_timeout: REPLY_TIMEOUT,
+            idle_timeout: IDLE_TIMEOUT,
+            pool_idle: POOL_IDLE,
+            max_idle: MAX_IDLE,
+        }
+    }
+}
+
+/// Where the database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// HTTP over TCP.
+    Http {
+        /// `host` or `host:port`.
+        authority: String,
+        /// Put before every path. No trailing slash; usually empty.
+        base_path: String,
+    },
+    /// HTTP over a Unix socket.
+    Unix(PathBuf),
+    /// The embedded document store in this file.
+    Embedded(PathBuf),
+}
 
 /// What is sent along.
 #[derive(Debug)]
-pub enum Outgoing { Empty, /** Outside and neutral requests only. */ Passed(PassBody), /** On a protected collection. */ Protected(ProtectedBody) }
+pub enum Outgoing {
+    /// No body.
+    Empty,
+    /// Outside and neutral requests only: streams, with the length the headers tell, else in chunks.
+    Passed(PassBody),
+    /// On a protected collection: leaves with its exact length.
+    Protected(ProtectedBody),
+}
+
+/// The database. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    kind: Kind,
+    config: Config,
+}
 
 #[derive(Debug, Clone)]
-pub struct Upstream { /* … */ }
-impl Upstream {
-    pub fn new(_config: &Config) -> Result<Self, UpstreamError> { todo!() }
-    /// `parts.uri` is origin-form. Hop-by-hop headers are already gone. A GET or HEAD without body is tried once more if a pooled connection
-    /// turns out closed before a byte of the reply came; nothing else is ever retried (T29).
-    pub async fn send(&self, _parts: http::request::Parts, _body: Outgoing) -> Result<http::Response<PassBody>, UpstreamError> { todo!() }
-    /// Can a connection be made? For /readyz.
-    pub async fn reachable(&self) -> bool { todo!() }
+enum Kind {
+    Http(Arc<http::HttpDatabase>),
+    Embedded(embedded::Documents),
 }
+
+impl Upstream {
+    /// Makes ready to send. No connection is made yet; an embedded store is opened, or created where it is absent.
+    ///
+    /// # Errors
+    ///
+    /// [`UpstreamError::Endpoint`] for an authority or base path that is none, [`UpstreamError::Store`] where the
+    /// embedded store does not open.
+    pub fn new(config: &Config) -> Result<Self, UpstreamError> {
+        let kind = match &config.endpoint {
+            Endpoint::Embedded(path) => Kind::Embedded(embedded::Documents::open(path)?),
+            Endpoint::Http { .. } | Endpoint::Unix(_) => Kind::Http(Arc::new(http::HttpDatabase::new(config)?)),
+        };
+        Ok(Self { kind, config: config.clone() })
+    }
+
+    /// The same database, with its open connections, if `config` says the same; else as [`Self::new`]. For a reload.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn or_new(&self, config: &Config) -> Result<Self, UpstreamError> {
+        if self.config == *config { Ok(self.clone()) } else { Self::new(config) }
+    }
+
+    /// Sends a request and waits for the head of the reply. The reply's hop-by-hop fields and trailers are gone.
+    ///
+    /// `parts.uri` is origin-form. Hop-by-hop headers are already gone. A GET or HEAD without body is tried once more if
+    /// a pooled connection turns out closed before a byte of the reply came; nothing else is ever retried (T29).
+    ///
+    /// # Errors
+    ///
+    /// Every variant of [`UpstreamError`] but `Endpoint`. After the head, errors are those of the reply's body.
+    pub async fn send(&self, parts: ::http::request::Parts, body: Outgoing) -> Result<::http::Response<PassBody>, UpstreamError> {
+        match &self.kind {
+            Kind::Http(database) => database.send(parts, body).await,
+            Kind::Embedded(documents) => documents.send(parts, body).await,
+        }
+    }
+
+    /// Can a connection be made? For /readyz.
+    pub async fn reachable(&self) -> bool {
+        match &self.kind {
+            Kind::Http(database) => database.reachable().await,
+            Kind::Embedded(documents) => documents.reachable(),
+        }
+    }
+
+    /// The embedded store, where that is the database.
+    pub fn documents(&self) -> Option<&embedded::Documents> {
+        match &self.kind {
+            Kind::Http(_) => None,
+            Kind::Embedded(documents) => Some(documents),
+        }
+    }
+}
+
+/// Why there is no reply, or why one broke off. Never holds anything of a request or a reply.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpstreamError {
-    #[error("the database at {0} does not accept connections: {1}")] Connect(String, String),
-    #[error("the database did not answer within {0:?}")] Timeout(Duration),
-    #[error("the database broke off its reply: {0}")] Broken(String),
-    #[error("{0}")] Store(String),
+    /// Where, and what the operating system says.
+    #[error("the database at {0} does not accept connections: {1}")]
+    Connect(String, String),
+    /// The wait it exceeded.
+    #[error("the database did not answer within {0:?}")]
+    Timeout(Duration),
+    /// How.
+    #[error("the database broke off its reply: {0}")]
+    Broken(String),
+    /// The body that was being passed on broke off: the caller's doing, not the database's. The source is that body's error.
+    #[error("the caller broke off the body of the request")]
+    RequestBody(#[source] BodyError),
+    /// What of the endpoint cannot be used.
+    #[error("[upstream] url: {0}")]
+    Endpoint(String),
+    /// What the embedded store says.
+    #[error("{0}")]
+    Store(String),
+}
+
+impl UpstreamError {
+    fn store(path: &Path, error: impl std::fmt::Display) -> Self {
+        Self::Store(format!("the document store {}: {error}", path.display()))
+    }
 }

@@ -1,5 +1,7 @@
 //! Tests of the walker and the splicer: cases by hand here, properties against serde_json and a slow model beside it.
 
+#![expect(clippy::string_slice, clippy::format_collect, reason = "tests: short and sure of their texts")]
+
 mod cases;
 mod model;
 mod properties;

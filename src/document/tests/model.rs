@@ -37,7 +37,7 @@ impl Json {
         match self {
             Json::Array(elements) => &mut elements[index],
             Json::Object(members) => &mut members[index].1,
-            _ => panic!("no child"),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => panic!("no child"),
         }
     }
 
@@ -288,7 +288,7 @@ fn is_odd(plan: &Plan, v: &Visit<'_>, candidates: &[(At, u16)]) -> bool {
     let kind = v.json.kind();
     let next = |r: &usize| plan.rows[*r].steps().get(v.at.len());
     let at_row = v.rows.iter().any(|r| next(r).is_none());
-    let fits = v.rows.iter().filter_map(next).any(|step| kind == if step.into_object() { Kind::Object } else { Kind::Array });
+    let fits = v.rows.iter().filter_map(next).any(|step| kind == if step.is_into_object() { Kind::Object } else { Kind::Array });
     let in_candidate = candidates.iter().any(|(at, _)| v.at.starts_with(at) && v.at.len() > at.len());
     kind != Kind::Null && !fits && if at_row { kind != Kind::Object } else { !v.rows.is_empty() && !in_candidate }
 }
@@ -312,7 +312,7 @@ fn visit<'a>(plan: &Plan, v: Visit<'a>, out: &mut Vec<Visit<'a>>) {
     let children: Vec<(Option<&str>, &'a Json)> = match v.json {
         Json::Array(elements) => elements.iter().map(|json| (None, json)).collect(),
         Json::Object(members) => members.iter().map(|(name, json)| (Some(name.as_str()), json)).collect(),
-        _ => vec![],
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => vec![],
     };
     let depth = v.at.len();
     let below: Vec<_> = children
@@ -349,7 +349,7 @@ fn hits(plan: &Plan, visits: &[Visit<'_>], candidates: &[(At, u16)]) -> Vec<Hit>
             continue;
         }
         let depth = v.at.len();
-        let in_row = |path: &(Option<usize>, usize)| {
+        let stands_in_row = |path: &(Option<usize>, usize)| {
             path.0.is_none_or(|_| candidates.iter().any(|(at, _)| at.len() == full_path(plan, path).0 && v.at.starts_with(at)))
         };
         let is_value = |path: &&(Option<usize>, usize)| plan.targets[path.1].role == Role::Value;
@@ -360,7 +360,7 @@ fn hits(plan: &Plan, visits: &[Visit<'_>], candidates: &[(At, u16)]) -> Vec<Hit>
             for (slot, d) in wildcards.iter_mut().zip(own) {
                 *slot = u32::try_from(v.at[d]).unwrap();
             }
-            let element = depth > 0 && !steps[depth - 1].into_object();
+            let element = depth > 0 && !steps[depth - 1].is_into_object();
             let is_row = path.0.is_some() && row == depth;
             let peek = plan.targets[path.1].role == Role::Peek;
             let by_position = is_row || (element && (misfit || peek || matches!(steps[depth - 1], Step::Element(_))));
@@ -373,11 +373,11 @@ fn hits(plan: &Plan, visits: &[Visit<'_>], candidates: &[(At, u16)]) -> Vec<Hit>
                 wildcards,
             }
         };
-        let ends: Vec<_> = v.paths.iter().filter(|path| full_path(plan, path).1.len() == depth && in_row(path)).collect();
+        let ends: Vec<_> = v.paths.iter().filter(|path| full_path(plan, path).1.len() == depth && stands_in_row(path)).collect();
         for path in &ends {
             hits.insert(hit(path, false));
         }
-        if ends.iter().any(|path| is_value(path)) {
+        if ends.iter().any(is_value) {
             covered.push(v.at.clone());
             continue;
         }
@@ -388,12 +388,12 @@ fn hits(plan: &Plan, visits: &[Visit<'_>], candidates: &[(At, u16)]) -> Vec<Hit>
             .filter(is_value)
             .filter(|path| {
                 let (row, steps) = full_path(plan, path);
-                steps.len() > depth && path.0.is_none_or(|_| depth > row) && in_row(path)
+                steps.len() > depth && path.0.is_none_or(|_| depth > row) && stands_in_row(path)
             })
             .collect();
         let is_row = candidates.iter().any(|(at, _)| *at == v.at);
         let kind = v.json.kind();
-        let wants = |step: &Step| if step.into_object() { Kind::Object } else { Kind::Array };
+        let wants = |step: &Step| if step.is_into_object() { Kind::Object } else { Kind::Array };
         let row_fits = v.rows.iter().filter_map(|r| plan.rows[*r].steps().get(depth)).any(|step| wants(step) == kind);
         let value_fits = on.iter().any(|path| wants(full_path(plan, path).1[depth]) == kind);
         if kind != Kind::Null

@@ -149,25 +149,19 @@ fn damage() -> impl Strategy<Value = Damage> {
 fn damaged(mut text: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
     for damage in damages {
         let place = |index: &prop::sample::Index| index.index(text.len() + 1);
-        match damage {
-            Damage::Put(at, scrap) => drop(text.splice(place(at)..place(at), scrap.iter().copied()).count()),
-            Damage::Overwrite(at, scrap) => {
-                drop(text.splice(place(at)..text.len().min(place(at) + scrap.len()), scrap.iter().copied()).count())
-            }
-            Damage::Cut(at, n) => drop(text.drain(place(at)..text.len().min(place(at) + n)).count()),
-            Damage::Repeat(at, n) => {
-                let (from, to) = (place(at), text.len().min(place(at) + n));
-                let again = text[from..to].to_vec();
-                drop(text.splice(from..from, again).count());
-            }
-            Damage::End(at) => text.truncate(place(at)),
-        }
+        let (from, to, put) = match damage {
+            Damage::Put(at, scrap) => (place(at), place(at), scrap.to_vec()),
+            Damage::Overwrite(at, scrap) => (place(at), place(at) + scrap.len(), scrap.to_vec()),
+            Damage::Cut(at, n) => (place(at), place(at) + n, vec![]),
+            Damage::Repeat(at, n) => (place(at), place(at), text[place(at)..text.len().min(place(at) + n)].to_vec()),
+            Damage::End(at) => (place(at), text.len(), vec![]),
+        };
+        text.splice(from..to.min(text.len()), put);
     }
     text
 }
 
-/// Offsets of every value of a text that the walker accepted, in document order, from a map that peeks at everything is not possible
-/// with at most four wildcards; so positions are found with serde_json instead: the text at a range must be the value.
+/// The layout of `text` must say what the model says of the tree; what stands at an offset is read with serde_json.
 fn check_findings(plan: &super::model::Plan, tree: &Json, text: &[u8], layout: &Layout, model: &Findings) -> TestCaseResult {
     prop_assert_eq!(layout.rows.len(), model.rows.len());
     for (row, (at, set)) in layout.rows.iter().zip(&model.rows) {
@@ -220,7 +214,7 @@ fn node<'a>(tree: &'a Json, at: &[usize]) -> &'a Json {
     at.iter().fold(tree, |json, index| match json {
         Json::Array(elements) => &elements[*index],
         Json::Object(members) => &members[*index].1,
-        _ => panic!("no child"),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => panic!("no child"),
     })
 }
 
@@ -246,7 +240,7 @@ fn edited(tree: &Json, edits: &[(At, Option<Json>)]) -> Json {
 }
 
 proptest! {
-    #![proptest_config(cases(3000))]
+    #![proptest_config(cases(1000))]
 
     #[test]
     fn t7_what_serde_json_accepts_and_nothing_else(json in json(), style in any::<[u8; 16]>(), damages in prop::collection::vec(damage(), 0..4)) {
@@ -321,7 +315,9 @@ proptest! {
                     prop_assert_eq!(&bytes, &body);
                     prop_assert_eq!(&all, layout);
                     for Window { bytes, layout } in &windows {
-                        prop_assert!(!bytes.is_empty() && (flush || layout.rows.len() <= window_rows));
+                        // A found value of the body may hold many rows and stays whole.
+                        let whole = flush || plan.targets.iter().any(|target| target.scope == Scope::Body);
+                        prop_assert!(!bytes.is_empty() && (whole || layout.rows.len() <= window_rows));
                     }
                 }
                 (Err(a), Err(b)) => prop_assert_eq!(a, &b),

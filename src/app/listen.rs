@@ -1,0 +1,62 @@
+//! Opens sockets. A Unix socket left behind by a process that is gone is replaced; one that is in use is not.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::StartError;
+use crate::config::Endpoint;
+use crate::{admin, front};
+
+/// Opens the applications' listener; the second value has the real port.
+pub(super) fn front(endpoint: &Endpoint) -> Result<(front::http::accept::Listener, Endpoint), StartError> {
+    match endpoint {
+        Endpoint::Tcp(_) => tcp(endpoint).map(|(listener, real)| (front::http::accept::Listener::Tcp(listener), real)),
+        Endpoint::Unix(path) => {
+            unix(path, endpoint).map(|listener| (front::http::accept::Listener::Unix(listener), endpoint.clone()))
+        }
+    }
+}
+
+/// Opens the operator's listener.
+pub(super) fn admin(endpoint: &Endpoint) -> Result<(admin::Listener, Endpoint), StartError> {
+    match endpoint {
+        Endpoint::Tcp(_) => tcp(endpoint).map(|(listener, real)| (admin::Listener::Tcp(listener), real)),
+        Endpoint::Unix(path) => unix(path, endpoint).map(|listener| (admin::Listener::Unix(listener), endpoint.clone())),
+    }
+}
+
+fn tcp(endpoint: &Endpoint) -> Result<(tokio::net::TcpListener, Endpoint), StartError> {
+    let open = || {
+        let Endpoint::Tcp(address) = endpoint else { return Err(std::io::ErrorKind::InvalidInput.into()) };
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let real = listener.local_addr()?;
+        Ok((tokio::net::TcpListener::from_std(listener)?, Endpoint::Tcp(real)))
+    };
+    open().map_err(|error| StartError::Listen(endpoint.to_string(), error))
+}
+
+fn unix(path: &Path, endpoint: &Endpoint) -> Result<tokio::net::UnixListener, StartError> {
+    let open = || {
+        if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+            std::fs::remove_file(path)?;
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let listener = tokio::net::UnixListener::bind(path)?;
+        // Peers are told apart by their user id, so who may connect is a matter of the callers listed, not of this mode.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+        Ok(listener)
+    };
+    open().map_err(|error: std::io::Error| StartError::Listen(endpoint.to_string(), error))
+}
+
+/// Removes our socket file at the end; a file that is already gone is fine.
+pub(super) fn remove_socket(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "the socket file could not be removed");
+    }
+}

@@ -1,0 +1,249 @@
+//! Builds everything once, reloads it whole, shuts it down in order.
+//!
+//! Start: settings → keys → audit → upstream → exchange → listeners; a failure at any step ends with what is wrong and
+//! what to do. Reload (SIGHUP): the new state is built and checked whole, then swapped once; on any error the old one
+//! stays (T30). Shutdown (SIGTERM, SIGINT): stop accepting, finish the exchanges under way, close the audit log.
+
+mod build;
+mod listen;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin;
+use crate::audit::{self, AuditError};
+use crate::base::{Clock, SystemClock};
+use crate::config::{self, Endpoint, Findings, Settings};
+use crate::exchange::Exchange;
+use crate::front::http::accept;
+use crate::keys::KeyError;
+use crate::metrics::Metrics;
+use crate::store::StoreError;
+use crate::upstream::UpstreamError;
+
+/// Why the proxy does not start or reload.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The files have mistakes.
+    #[error("{0}")]
+    Config(Findings),
+    /// The ring cannot be opened.
+    #[error("{0}")]
+    Keys(#[from] KeyError),
+    /// The policy needs pseudonym keys that the ring does not have.
+    #[error("the ring has no pseudonym key for {0}: run sudare keys init")]
+    PseudonymScope(String),
+    /// The store cannot be opened.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The audit log cannot be opened.
+    #[error("{0}")]
+    Audit(#[from] AuditError),
+    /// The database's address is not usable.
+    #[error("{0}")]
+    Upstream(#[from] UpstreamError),
+    /// A listener cannot be opened.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, std::io::Error),
+    /// Signals cannot be received.
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+    /// A reload changes what only a restart can change.
+    #[error("{0} changed; that takes a restart, so nothing was reloaded")]
+    NeedsRestart(&'static str),
+}
+
+/// A proxy that is listening.
+#[derive(Debug)]
+pub struct Running {
+    exchange: Arc<Exchange>,
+    audit: audit::Log,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    store: Arc<crate::store::Store>,
+    fixed: Fixed,
+    address: Endpoint,
+    admin: Option<Endpoint>,
+    drain: CancellationToken,
+    tasks: TaskTracker,
+    drain_timeout: Duration,
+}
+
+/// What a reload may not change.
+#[derive(Debug, PartialEq, Eq)]
+struct Fixed {
+    listen: Endpoint,
+    admin: Option<Endpoint>,
+    audit_dir: PathBuf,
+    store: PathBuf,
+    controller: crate::base::Controller,
+}
+
+impl Fixed {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            listen: settings.listen.address.clone(),
+            admin: settings.listen.admin.clone(),
+            audit_dir: settings.audit.dir.clone(),
+            store: settings.store.clone(),
+            controller: settings.controller.clone(),
+        }
+    }
+
+    fn difference(&self, other: &Self) -> Option<&'static str> {
+        [
+            (self.listen != other.listen, "[listen] address"),
+            (self.admin != other.admin, "[listen] admin"),
+            (self.audit_dir != other.audit_dir, "[audit] dir"),
+            (self.store != other.store, "[store] url"),
+            (self.controller != other.controller, "controller"),
+        ]
+        .into_iter()
+        .find_map(|(differs, name)| differs.then_some(name))
+    }
+}
+
+/// Starts with checked settings and the machine's clock. Returns once every listener is open.
+pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    start_with(settings, Arc::new(SystemClock)).await
+}
+
+/// As [`start`], with a clock of the caller's.
+pub async fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    let fixed = Fixed::of(&settings);
+    let store = Arc::new(crate::store::Store::open(&settings.store)?);
+    let keys = build::keys(&settings, &store)?;
+    let audit = audit::Log::open(&settings.audit, keys.audit_keys()?, Arc::clone(&clock))?;
+    let metrics = Arc::new(Metrics::new());
+    let drain = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let front_config = accept::Config {
+        connections: settings.limits.connections,
+        header_bytes: settings.limits.header_bytes,
+        headers: settings.limits.headers,
+        header_timeout: settings.limits.header_timeout,
+        idle_timeout: settings.limits.idle_timeout,
+        metrics: Arc::clone(&metrics),
+    };
+    metrics.key_versions(build::key_versions(&keys));
+    let drain_timeout = settings.limits.drain_timeout;
+    let listen = settings.listen.clone();
+    let state = build::state(settings, keys, None)?;
+    let upstream = state.upstream.clone();
+    let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone()));
+
+    let (listener, address) = listen::front(&listen.address)?;
+    let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
+    tasks.spawn(serving);
+    let mut admin_address = None;
+    if let Some(endpoint) = &listen.admin {
+        let (listener, address) = listen::admin(endpoint)?;
+        let pages = admin::Pages { metrics: Arc::clone(&metrics), readiness: readiness(audit.clone(), upstream, drain.clone()) };
+        let serving = admin::serve(listener, pages, drain.clone(), tasks.clone());
+        tasks.spawn(serving);
+        admin_address = Some(address);
+    }
+    Ok(Running { exchange, audit, metrics, clock, store, fixed, address, admin: admin_address, drain, tasks, drain_timeout })
+}
+
+/// Ready means: events can be made durable, the database accepts connections, and we are not draining.
+fn readiness(audit: audit::Log, upstream: crate::upstream::Upstream, drain: CancellationToken) -> admin::Readiness {
+    Arc::new(move || {
+        let (audit, upstream, drain) = (audit.clone(), upstream.clone(), drain.clone());
+        Box::pin(async move {
+            let mut missing = Vec::new();
+            if drain.is_cancelled() {
+                missing.push("draining".to_owned());
+            }
+            if !audit.healthy() {
+                missing.push("audit: events cannot be made durable".to_owned());
+            }
+            if !upstream.reachable().await {
+                missing.push("database: does not accept connections".to_owned());
+            }
+            missing
+        })
+    })
+}
+
+impl Running {
+    /// Where applications connect; with the real port if port 0 was asked for.
+    pub fn address(&self) -> &Endpoint {
+        &self.address
+    }
+
+    /// Where operators look.
+    pub fn admin(&self) -> Option<&Endpoint> {
+        self.admin.as_ref()
+    }
+
+    /// The database behind the proxy, for those who want to see what it holds.
+    pub fn upstream(&self) -> crate::upstream::Upstream {
+        self.exchange.state().upstream.clone()
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The clock the proxy runs on.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Puts the files' present content in force, all of it or nothing.
+    pub fn reload(&self, path: &Path) -> Result<(), StartError> {
+        let settings = config::load(path).map_err(StartError::Config)?;
+        if let Some(name) = self.fixed.difference(&Fixed::of(&settings)) {
+            return Err(StartError::NeedsRestart(name));
+        }
+        let keys = build::keys(&settings, &self.store)?;
+        let versions: Vec<_> = build::key_versions(&keys).collect();
+        let state = build::state(settings, keys, Some(&self.exchange.state().upstream))?;
+        self.exchange.replace_state(state);
+        self.metrics.key_versions(versions);
+        Ok(())
+    }
+
+    /// Serves until SIGTERM or SIGINT, reloading `path` on SIGHUP; then drains.
+    pub async fn until_signalled(self, path: &Path) -> Result<(), StartError> {
+        let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => match self.reload(path) {
+                    Ok(()) => tracing::info!("reloaded"),
+                    Err(error) => tracing::error!("not reloaded, the old configuration stays in force:\n{error}"),
+                },
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    /// Stops accepting, waits for the exchanges under way (at most `drain_timeout`), closes the audit log.
+    pub async fn stop(self) {
+        self.drain.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await.is_err() {
+            tracing::warn!("exchanges were still under way after {:?} and are broken off", self.drain_timeout);
+        }
+        self.audit.close().await;
+        if let Endpoint::Unix(path) = &self.address {
+            listen::remove_socket(path);
+        }
+        if let Some(Endpoint::Unix(path)) = &self.admin {
+            listen::remove_socket(path);
+        }
+    }
+}

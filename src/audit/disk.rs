@@ -1,0 +1,148 @@
+//! The files of the log, as little of them as the writer needs, behind a trait so that tests can let a disk fill up or fail.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::AuditError;
+use super::chain::HEAD_BYTES;
+
+/// What the writer asks of a disk.
+pub(super) trait Disk: Send + 'static {
+    /// Makes a segment with its header, durably, and appends to it from now on. On an error the former one stays.
+    fn create(&mut self, segment: u64, header: &[u8]) -> io::Result<()>;
+    /// Appends to the segment; after an error any part of `bytes` may be there.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes what was appended durable (fdatasync).
+    fn sync(&mut self) -> io::Result<()>;
+    /// Takes the segment back to its first `len` bytes.
+    fn cut(&mut self, len: u64) -> io::Result<()>;
+    /// Replaces the head. Not synced: a head that is lost in a power failure leaves an older one, and the lines after it
+    /// are believed by their own MACs. It is written after [`Self::sync`], so it never vouches for what is not there.
+    fn write_head(&mut self, head: &[u8; HEAD_BYTES]) -> io::Result<()>;
+}
+
+/// The log's folder, locked for this process.
+pub(super) struct Folder {
+    dir: PathBuf,
+    segment: Option<File>,
+    head: Option<File>,
+    /// Held until the writer ends.
+    #[expect(dead_code, reason = "the lock goes when the file is closed")]
+    lock: File,
+}
+
+impl Folder {
+    /// Makes the folder (mode 0700) where it is absent, and locks it.
+    pub(super) fn open(dir: &Path) -> Result<Self, AuditError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| AuditError::io(dir, "made", &error))?;
+        let name = dir.join(".lock");
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&name);
+        let lock = lock.map_err(|error| AuditError::io(&name, "opened", &error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { dir: dir.to_path_buf(), segment: None, head: None, lock }),
+            Err(TryLockError::WouldBlock) => Err(AuditError::InUse(dir.to_path_buf())),
+            Err(TryLockError::Error(error)) => Err(AuditError::io(&name, "locked", &error)),
+        }
+    }
+
+    /// Goes on appending to a segment that is there.
+    pub(super) fn resume(&mut self, segment: u64) -> io::Result<()> {
+        self.segment = Some(OpenOptions::new().append(true).open(segment_path(&self.dir, segment))?);
+        Ok(())
+    }
+
+    /// Removes a segment of which not even the header was finished.
+    pub(super) fn remove(&mut self, segment: u64) -> io::Result<()> {
+        fs::remove_file(segment_path(&self.dir, segment))?;
+        self.sync_folder()
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+
+    fn segment(&mut self) -> io::Result<&mut File> {
+        self.segment.as_mut().ok_or_else(|| io::Error::other("no segment is open"))
+    }
+}
+
+impl Disk for Folder {
+    fn create(&mut self, segment: u64, header: &[u8]) -> io::Result<()> {
+        let path = segment_path(&self.dir, segment);
+        // One that is there was left by an attempt of ours that failed before its header was durable: `recover` has looked.
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let written = file.set_len(0).and_then(|()| file.write_all(header)).and_then(|()| file.sync_all());
+        if let Err(error) = written.and_then(|()| self.sync_folder()) {
+            // Best effort; if it stays, the next attempt empties it, and a restart removes or continues it.
+            fs::remove_file(&path).ok();
+            return Err(error);
+        }
+        self.segment = Some(file);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.segment()?.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.segment()?.sync_data()
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.segment()?.set_len(len)
+    }
+
+    fn write_head(&mut self, head: &[u8; HEAD_BYTES]) -> io::Result<()> {
+        if let Some(file) = &self.head {
+            return file.write_all_at(head, 0);
+        }
+        // The first time it may be new, and then it must not be lost: a log with events and no head is taken for tampered with.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(head_path(&self.dir))?;
+        file.write_all_at(head, 0)?;
+        file.sync_all()?;
+        self.sync_folder()?;
+        self.head = Some(file);
+        Ok(())
+    }
+}
+
+/// `00000001.jsonl` in `dir`.
+pub(super) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(segment_name(segment))
+}
+
+/// `00000001.jsonl`.
+pub(super) fn segment_name(segment: u64) -> String {
+    format!("{segment:08}.jsonl")
+}
+
+/// `head.json` in `dir`.
+pub(super) fn head_path(dir: &Path) -> PathBuf {
+    dir.join("head.json")
+}
+
+/// The bytes of the head; `None` if there is none.
+pub(super) fn read_head(dir: &Path) -> Result<Option<Vec<u8>>, AuditError> {
+    let path = head_path(dir);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(AuditError::io(&path, "read", &error)),
+    }
+}
+
+/// The numbers of the segments in `dir`, in order. Other files are not looked at.
+pub(super) fn segments(dir: &Path) -> Result<Vec<u64>, AuditError> {
+    let failed = |error: io::Error| AuditError::io(dir, "read", &error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".jsonl")).and_then(|number| number.parse().ok());
+        found.extend(number.filter(|number| name.to_str() == Some(&segment_name(*number))));
+    }
+    found.sort_unstable();
+    Ok(found)
+}

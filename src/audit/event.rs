@@ -1,0 +1,250 @@
+//! What one line of the log says: written from an [`Event`], read back as an [`Entry`], shown to people in one sentence.
+//!
+//! Always holds: data subjects stand here only as pseudonyms; there is no member that could hold a value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Event, Kind};
+use crate::base::{CallerName, CollectionName, PurposeName, RecordId, enc};
+use crate::crypto::{MacKey, base32_crockford};
+use crate::purpose::Level;
+
+/// Subjects on one line; an event with more becomes several lines of the same exchange, so that no line grows without bound.
+pub(super) const MAX_SUBJECTS: usize = 4096;
+
+/// Names with how often each, in the order they were counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts(pub Vec<(String, u32)>);
+
+/// Levels with the categories shown at each.
+pub type Shown = BTreeMap<String, Counts>;
+
+/// One event as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number; the first event of a log is 1.
+    pub seq: u64,
+    /// SHA-256 of the line before it, in hex.
+    pub prev: String,
+    /// When it was written, as in RFC 3339.
+    pub time: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// A [`Kind`]'s word.
+    pub kind: String,
+    /// Joins the events of one request: 16 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<String>,
+    /// Who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// For what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// Of which collection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collection: Option<String>,
+    /// Method and route pattern.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Pseudonyms of the data subjects, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subjects: Vec<String>,
+    /// What left, by level and category.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shown: Shown,
+    /// What was protected, by category.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub protected: Counts,
+    /// The status sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The code sent, or what the log says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// How many, where the log speaks of itself: bytes cut off, events lost or refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+impl std::ops::Deref for Entry {
+    type Target = Body;
+    fn deref(&self) -> &Body {
+        &self.body
+    }
+}
+
+/// The pseudonym of a data subject in the log: `psn1_` and 26 characters for the first 16 bytes of
+/// HMAC-SHA-256(audit key, enc("audit", id)).
+pub(super) fn pseudonym(key: &MacKey, subject: &RecordId) -> String {
+    let mac = key.mac(&enc(&[b"audit", subject.as_str().as_bytes()]));
+    format!("psn1_{}", base32_crockford(mac.first_chunk::<16>().unwrap_or(&[0; 16])))
+}
+
+/// The lines' bodies for an event: one, or more where it names very many subjects. Each is JSON text without its braces.
+pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
+    let mut subjects: Vec<String> = Vec::with_capacity(event.subjects.len());
+    let mut seen = std::collections::HashSet::new();
+    for subject in &event.subjects {
+        if seen.insert(subject.as_str()) {
+            subjects.push(pseudonym(key, subject));
+        }
+    }
+    let mut shown = Shown::new();
+    for (category, level, count) in &event.shown {
+        shown.entry(level.as_str().to_string()).or_default().add(category.as_str(), *count);
+    }
+    let mut protected = Counts::default();
+    for (category, count) in &event.protected {
+        protected.add(category.as_str(), *count);
+    }
+    let text = |name: Option<&str>| name.map(str::to_string);
+    let mut body = Body {
+        kind: event.kind.as_str().to_string(),
+        exchange: Some(format!("{:016x}", event.exchange)),
+        caller: text(event.caller.as_ref().map(CallerName::as_str)),
+        purpose: text(event.purpose.as_ref().map(PurposeName::as_str)),
+        collection: text(event.collection.as_ref().map(CollectionName::as_str)),
+        route: event.route.clone(),
+        subjects: Vec::new(),
+        shown,
+        protected,
+        status: event.status,
+        code: event.code.clone(),
+        count: None,
+    };
+    let mut parts = subjects.chunks(MAX_SUBJECTS);
+    body.subjects = parts.next().unwrap_or_default().to_vec();
+    let mut out = vec![body.to_members()];
+    for part in parts {
+        // The counts stand on the first line only, so that adding up a log counts nothing twice.
+        (body.shown, body.protected) = (Shown::new(), Counts::default());
+        body.subjects = part.to_vec();
+        out.push(body.to_members());
+    }
+    out
+}
+
+/// The body of an event about the log itself.
+pub(super) fn own_body(kind: Kind, code: Option<&str>, count: Option<u64>) -> String {
+    Body { kind: kind.as_str().to_string(), code: code.map(str::to_string), count, ..Body::default() }.to_members()
+}
+
+impl Body {
+    fn to_members(&self) -> String {
+        // Strings, numbers and maps of them always serialize; were one not to, the event would still be there, without detail.
+        let text = serde_json::to_string(self).unwrap_or_else(|_never| format!("{{\"kind\":\"{}\"}}", Kind::Alarm.as_str()));
+        text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default().to_string()
+    }
+}
+
+impl Counts {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn add(&mut self, name: &str, count: u32) {
+        match self.0.iter_mut().find(|(there, _)| there == name) {
+            Some((_, sum)) => *sum = sum.saturating_add(count),
+            None => self.0.push((name.to_string(), count)),
+        }
+    }
+}
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, count) in &self.0 {
+            map.serialize_entry(name, count)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Counts;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("names with counts")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
+                let mut counts = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    counts.push(entry);
+                }
+                Ok(Counts(counts))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// One sentence: `#2 2026-11-22T16:00:00Z shipping for delivery psn1_9vtd…: name, address, phone clear; id-card masked`.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{} {}", self.seq, self.time)?;
+        if let Some(caller) = &self.caller {
+            write!(f, " {caller}")?;
+        }
+        if let Some(purpose) = &self.purpose {
+            write!(f, " for {purpose}")?;
+        }
+        if let Some(first) = self.subjects.first() {
+            write!(f, " {}", first.get(..9).map_or_else(|| first.clone(), |start| format!("{start}…")))?;
+            match self.subjects.len() {
+                0 | 1 => {}
+                all => write!(f, " and {} more", all - 1)?,
+            }
+        }
+        let parts = self.parts();
+        let colon = if self.caller.is_some() || self.purpose.is_some() || !self.subjects.is_empty() { ":" } else { "" };
+        write!(f, "{colon} {}", parts.join("; "))
+    }
+}
+
+impl Body {
+    /// What is said after the colon.
+    fn parts(&self) -> Vec<String> {
+        let mut parts = Vec::new();
+        for level in [Level::Clear, Level::Masked, Level::Generalised, Level::Pseudonym, Level::Sealed, Level::Absent] {
+            if let Some(counts) = self.shown.get(level.as_str()) {
+                parts.push(format!("{} {}", counts.names(), level.as_str()));
+            }
+        }
+        if !self.protected.is_empty() {
+            parts.push(format!("{} protected", self.protected.names()));
+        }
+        let plain = self.kind == Kind::Reveal.as_str() || self.kind == Kind::Write.as_str();
+        if parts.is_empty() || !plain {
+            parts.insert(0, if self.kind == Kind::Reveal.as_str() { "nothing shown".to_string() } else { self.kind.clone() });
+        }
+        let outcome: Vec<String> =
+            [self.status.map(|status| status.to_string()), self.code.clone(), self.count.map(|count| format!("({count})"))]
+                .into_iter()
+                .flatten()
+                .collect();
+        if !outcome.is_empty() && (!plain || self.code.is_some()) {
+            parts.push(outcome.join(" "));
+        }
+        parts
+    }
+}
+
+impl Counts {
+    fn names(&self) -> String {
+        self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}

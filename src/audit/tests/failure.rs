@@ -1,0 +1,311 @@
+//! Tests of durability: one sync for all who wait, no answer before it, and a disk that is slow, full or broken.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Condvar, Mutex};
+
+use super::super::chain::HEAD_BYTES;
+use super::super::disk::{Disk, Folder, segment_path};
+use super::*;
+
+/// A disk that can be made slow, full or broken.
+struct Faulty {
+    folder: Folder,
+    faults: Arc<Faults>,
+    len: u64,
+}
+
+struct Faults {
+    syncs: AtomicUsize,
+    /// Bytes of the current segment that are durable.
+    durable: AtomicU64,
+    /// Bytes that may still be appended.
+    room: AtomicU64,
+    sync_fails: AtomicBool,
+    head_fails: AtomicBool,
+    cut_fails: AtomicBool,
+    /// A sync has come to a closed gate.
+    hanging: AtomicBool,
+    pause: Duration,
+    /// Closed: a sync hangs.
+    gate: (Mutex<bool>, Condvar),
+}
+
+impl Faults {
+    fn new(pause: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            syncs: AtomicUsize::new(0),
+            durable: AtomicU64::new(0),
+            room: AtomicU64::new(u64::MAX),
+            sync_fails: AtomicBool::new(false),
+            head_fails: AtomicBool::new(false),
+            cut_fails: AtomicBool::new(false),
+            hanging: AtomicBool::new(false),
+            pause,
+            gate: (Mutex::new(true), Condvar::new()),
+        })
+    }
+
+    fn gate(&self, open: bool) {
+        *self.gate.0.lock().unwrap() = open;
+        self.gate.1.notify_all();
+    }
+}
+
+fn fails(flag: &AtomicBool) -> io::Result<()> {
+    if flag.load(Ordering::SeqCst) { Err(io::Error::other("injected")) } else { Ok(()) }
+}
+
+impl Disk for Faulty {
+    fn create(&mut self, segment: u64, header: &[u8]) -> io::Result<()> {
+        if self.faults.room.load(Ordering::SeqCst) < 1000 {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.folder.create(segment, header)?;
+        self.len = u64::try_from(header.len()).unwrap();
+        self.faults.durable.store(self.len, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let room = self.faults.room.load(Ordering::SeqCst);
+        let fits = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+        self.folder.append(&bytes[..fits])?;
+        self.len += u64::try_from(fits).unwrap();
+        if fits < bytes.len() {
+            self.faults.room.store(0, Ordering::SeqCst);
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        if room != u64::MAX {
+            self.faults.room.fetch_sub(u64::try_from(fits).unwrap(), Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let open = self.faults.gate.0.lock().unwrap();
+        self.faults.hanging.store(!*open, Ordering::SeqCst);
+        drop(self.faults.gate.1.wait_while(open, |open| !*open).unwrap());
+        std::thread::sleep(self.faults.pause);
+        fails(&self.faults.sync_fails)?;
+        self.folder.sync()?;
+        self.faults.syncs.fetch_add(1, Ordering::SeqCst);
+        self.faults.durable.store(self.len, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        fails(&self.faults.cut_fails)?;
+        self.len = len;
+        self.folder.cut(len)
+    }
+
+    fn write_head(&mut self, head: &[u8; HEAD_BYTES]) -> io::Result<()> {
+        fails(&self.faults.head_fails)?;
+        self.folder.write_head(head)
+    }
+}
+
+fn open_faulty(config: &Config, faults: &Arc<Faults>) -> Log {
+    let disk = Faulty { folder: Folder::open(&config.dir).unwrap(), faults: Arc::clone(faults), len: 0 };
+    Log::start(config, vec![key(1)], Arc::new(FixedClock::at(NOON)), disk, None).unwrap()
+}
+
+#[test]
+fn t25_one_sync_serves_all_who_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let faults = Faults::new(Duration::ZERO);
+    block(async {
+        let log = open_faulty(&config, &faults);
+        let before = faults.syncs.load(Ordering::SeqCst);
+        faults.gate(false);
+        let mut tasks = tokio::task::JoinSet::new();
+        // The writer takes the first one and hangs in its sync ...
+        let first = log.clone();
+        tasks.spawn(async move { first.record(reveal(0)).await.map(|_| ()) });
+        wait_until(|| faults.hanging.load(Ordering::SeqCst)).await;
+        // ... while 400 more come, from several threads.
+        for exchange in 1..=400 {
+            let log = log.clone();
+            tasks.spawn(async move { log.record(reveal(exchange)).await.map(|_| ()) });
+        }
+        wait_until(|| log.waiting() == 400).await;
+        faults.gate(true);
+        while let Some(task) = tasks.join_next().await {
+            task.unwrap().unwrap();
+        }
+        assert_eq!(faults.syncs.load(Ordering::SeqCst) - before, 2, "one for the first, one for the 400");
+        log.close().await;
+    });
+    assert_eq!(verify(&config.dir, &[key(1)]).unwrap().events, 403);
+}
+
+async fn wait_until(condition: impl Fn() -> bool) {
+    let asked = Instant::now();
+    while !condition() {
+        assert!(asked.elapsed() < Duration::from_secs(20), "waited in vain");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[test]
+fn t25_nobody_is_answered_before_the_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let faults = Faults::new(Duration::from_millis(1));
+    block(async {
+        let log = open_faulty(&config, &faults);
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..16_u64 {
+            let (log, faults, path) = (log.clone(), Arc::clone(&faults), segment_path(&config.dir, 1));
+            tasks.spawn(async move {
+                for turn in 0..8 {
+                    let exchange = task * 100 + turn;
+                    log.record(reveal(exchange)).await.unwrap();
+                    let durable = usize::try_from(faults.durable.load(Ordering::SeqCst)).unwrap();
+                    let there = fs::read(&path).unwrap();
+                    let event = format!("\"exchange\":\"{exchange:016x}\"");
+                    let at = there.windows(event.len()).position(|window| window == event.as_bytes()).unwrap();
+                    assert!(at < durable, "answered at byte {at} when {durable} were durable");
+                }
+            });
+        }
+        while let Some(task) = tasks.join_next().await {
+            task.unwrap();
+        }
+        log.close().await;
+    });
+    assert_eq!(verify(&config.dir, &[key(1)]).unwrap().events, 16 * 8 + 2);
+}
+
+#[test]
+fn t25_a_disk_that_hangs_means_no_answer_and_unhealthy() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { durable_timeout: Duration::from_millis(60), ..config(dir.path()) };
+    let faults = Faults::new(Duration::ZERO);
+    block(async {
+        let log = open_faulty(&config, &faults);
+        assert!(log.healthy());
+        faults.gate(false);
+        let (a, b) = tokio::join!(log.record(reveal(1)), async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            log.record(reveal(2)).await
+        });
+        assert!(matches!((&a, &b), (Err(AuditError::Timeout(_)), Err(AuditError::Timeout(_)))), "{a:?} {b:?}");
+        assert!(!log.healthy());
+        faults.gate(true);
+        wait_until(|| log.healthy()).await;
+        log.record(reveal(3)).await.unwrap();
+        assert!(log.healthy());
+        log.close().await;
+    });
+    let exchanges: Vec<_> = tail(&config.dir, 10).unwrap().into_iter().filter_map(|entry| entry.body.exchange).collect();
+    // 1 was being written when its caller gave up; 2 had not begun, and nobody waited for it any more.
+    assert_eq!(exchanges, ["0000000000000001", "0000000000000003"]);
+}
+
+#[test]
+fn t25_a_full_disk_refuses_leaves_no_half_line_and_recovers_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let faults = Faults::new(Duration::ZERO);
+    let path = segment_path(&config.dir, 1);
+    block(async {
+        let log = open_faulty(&config, &faults);
+        log.record(reveal(1)).await.unwrap();
+        let sound = fs::read(&path).unwrap();
+        for room in [0, 1, 100, 300] {
+            faults.room.store(room, Ordering::SeqCst);
+            let error = log.record(reveal(2)).await.unwrap_err();
+            assert!(matches!(&error, AuditError::Write(_)), "{error}");
+            assert!(!log.healthy());
+            assert_eq!(fs::read(&path).unwrap(), sound, "nothing of the batch is left");
+        }
+        log.note(reveal(3));
+        faults.room.store(u64::MAX, Ordering::SeqCst);
+        let asked = Instant::now();
+        while !log.healthy() && asked.elapsed() < Duration::from_secs(10) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(log.healthy(), "it tries again without being asked");
+        log.record(reveal(4)).await.unwrap();
+        log.close().await;
+    });
+    assert_eq!(verify(&config.dir, &[key(1)]).unwrap().events, 6);
+    let told: Vec<_> = tail(&config.dir, 10).unwrap();
+    let alarm = told.iter().find(|entry| entry.code.as_deref() == Some("log-interrupted")).unwrap();
+    assert_eq!(alarm.count, Some(4), "{alarm}");
+    let exchanges: Vec<_> =
+        told.iter().filter_map(|entry| entry.exchange.as_deref()).map(|text| text.trim_start_matches('0')).collect();
+    assert_eq!(exchanges, ["1", "3", "4"], "the note was kept, the refused event was not");
+}
+
+#[test]
+fn t25_a_failed_sync_or_head_is_no_answer_and_what_it_left_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let faults = Faults::new(Duration::ZERO);
+    block(async {
+        let log = open_faulty(&config, &faults);
+        faults.sync_fails.store(true, Ordering::SeqCst);
+        faults.cut_fails.store(true, Ordering::SeqCst);
+        assert!(log.record(reveal(1)).await.is_err());
+        faults.sync_fails.store(false, Ordering::SeqCst);
+        assert!(log.record(reveal(2)).await.is_err(), "while the failed batch cannot be taken back, nothing is written");
+        faults.cut_fails.store(false, Ordering::SeqCst);
+        log.record(reveal(3)).await.unwrap();
+        faults.head_fails.store(true, Ordering::SeqCst);
+        assert!(log.record(reveal(4)).await.is_err());
+        assert!(!log.healthy());
+        faults.head_fails.store(false, Ordering::SeqCst);
+        log.record(reveal(5)).await.unwrap();
+        log.close().await;
+    });
+    verify(&config.dir, &[key(1)]).unwrap();
+    let exchanges: Vec<_> = tail(&config.dir, 20).unwrap().into_iter().filter_map(|entry| entry.body.exchange).collect();
+    assert_eq!(exchanges, ["0000000000000003", "0000000000000004", "0000000000000005"], "4 is durable though nobody was told");
+}
+
+#[test]
+fn a_full_disk_at_the_turn_of_a_segment_is_survived() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { segment_bytes: 600, ..config(dir.path()) };
+    let faults = Faults::new(Duration::ZERO);
+    block(async {
+        let log = open_faulty(&config, &faults);
+        for exchange in 1..=2 {
+            log.record(reveal(exchange)).await.unwrap();
+        }
+        faults.room.store(900, Ordering::SeqCst);
+        assert!(log.record(reveal(8)).await.is_err(), "no room for another segment");
+        faults.room.store(u64::MAX, Ordering::SeqCst);
+        log.record(reveal(9)).await.unwrap();
+        log.close().await;
+    });
+    let report = verify(&config.dir, &[key(1)]).unwrap();
+    assert_eq!((report.events, report.segments > 1), (6, true), "start, 1, 2, alarm, 9, stop");
+}
+
+#[test]
+fn notes_are_bounded_and_the_lost_ones_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { segment_bytes: 1 << 30, ..config(dir.path()) };
+    let faults = Faults::new(Duration::ZERO);
+    block(async {
+        let log = open_faulty(&config, &faults);
+        faults.gate(false);
+        log.note(Event::new(Kind::Close, 0));
+        wait_until(|| faults.hanging.load(Ordering::SeqCst)).await; // in its sync, with the first one
+        for exchange in 0..5_000 {
+            log.note(Event::new(Kind::Close, exchange));
+        }
+        faults.gate(true);
+        log.close().await;
+    });
+    let all = tail(&config.dir, 10_000).unwrap();
+    assert_eq!(all.iter().filter(|entry| entry.kind == "close").count(), 1 + 4096);
+    let lost = all.iter().find(|entry| entry.code.as_deref() == Some("notes-dropped")).unwrap();
+    assert_eq!(lost.count, Some(5_000 - 4_096));
+    verify(&config.dir, &[key(1)]).unwrap();
+}

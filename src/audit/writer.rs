@@ -1,0 +1,412 @@
+//! The log's one writer: a thread that takes everything waiting, writes it, syncs once, and then answers all (group commit).
+//!
+//! Always holds: an answer `Ok` is given after fdatasync only; a batch that fails leaves nothing behind, for the segment is cut
+//! back to its last durable length before anything else is written; an event nobody waits for any more is not written.
+//!
+//! While the disk refuses, events that somebody waits for fail at once, notes are kept up to a bound, and once a second the
+//! thread tries to write an event that tells of the interruption; when that works the log is healthy again.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::chain::{self, Head, Key, Link};
+use super::disk::{Disk, Folder};
+use super::event::{bodies, own_body};
+use super::recover::{End, recover};
+use super::{AuditError, Config, Event, Kind, Recorded};
+use crate::base::{Clock, Controller};
+use crate::crypto::MacKey;
+
+/// Events that may wait to be durable at one time; more than the proxy has connections.
+const MAX_RECORDS: usize = 16_384;
+/// Notes that may wait; beyond it they are counted, and the count is recorded.
+const MAX_NOTES: usize = 4_096;
+/// How often an unhealthy log tries the disk again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The log: a handle on its writer thread. Clones share the thread; it ends with [`Log::close`] or with the last clone.
+#[derive(Clone)]
+pub struct Log {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    /// The Active audit key, for pseudonyms of data subjects.
+    key: Arc<MacKey>,
+    durable_timeout: Duration,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    healthy: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    notes: usize,
+    /// Since when the thread is at a batch.
+    busy_since: Option<Instant>,
+    /// Notes that found no room since the last commit.
+    dropped: u64,
+    /// Set by [`Log::close`]: told when the thread has ended.
+    closing: Vec<oneshot::Sender<()>>,
+    /// No more jobs are taken.
+    closed: bool,
+    ended: bool,
+}
+
+/// One event, its lines ready but for number, link and time.
+struct Job {
+    bodies: Vec<String>,
+    /// Who waits; `None` for a note.
+    tell: Option<oneshot::Sender<Result<(), AuditError>>>,
+}
+
+impl Log {
+    /// Opens the log, or begins one: locks its folder, checks that the end is as it was left, cuts off what a crash left
+    /// unfinished and says so in the log, and writes a start event, which proves that it can be written.
+    ///
+    /// `keys` are the ring's audit keys, Active first.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError::Damaged`] if the end was tampered with; [`AuditError::InUse`]; [`AuditError::NoKey`];
+    /// [`AuditError::KeyMissing`]; what the system refuses.
+    pub fn open(config: &Config, keys: Vec<Key>, clock: Arc<dyn Clock>) -> Result<Self, AuditError> {
+        let mut folder = Folder::open(&config.dir)?;
+        let end = recover(&config.dir, &mut folder, &keys)?;
+        Self::start(config, keys, clock, folder, end)
+    }
+
+    pub(super) fn start<D: Disk>(
+        config: &Config,
+        keys: Vec<Key>,
+        clock: Arc<dyn Clock>,
+        disk: D,
+        end: Option<End>,
+    ) -> Result<Self, AuditError> {
+        let key = keys.into_iter().next().ok_or(AuditError::NoKey)?;
+        let mut writer = Writer::new(config, key.clone(), clock, disk, end)?;
+        let mut first = Vec::new();
+        if let Some(torn) = writer.end.torn.take() {
+            first.push(own_body(Kind::Alarm, Some("torn-line-cut-off"), Some(torn)));
+        }
+        first.push(own_body(Kind::Start, None, None));
+        writer.commit(first.iter())?;
+        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), healthy: AtomicBool::new(true) });
+        let ours = Arc::clone(&shared);
+        let spawned = thread::Builder::new().name("audit".to_string()).spawn(move || {
+            let guard = Ended(&ours);
+            ours.run(writer);
+            drop(guard);
+        });
+        spawned.map_err(|error| AuditError::io(&config.dir, "given a thread", &error))?;
+        Ok(Self { handle: Arc::new(Handle { shared, key: key.1, durable_timeout: config.durable_timeout }) })
+    }
+
+    /// Waits until the event is on disk (one fdatasync serves all waiting), at most `durable_timeout`.
+    ///
+    /// If the caller stops waiting before its turn, the event is not written.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError::Timeout`], [`AuditError::Write`], [`AuditError::Overloaded`], [`AuditError::Closed`]: the event is not
+    /// known to be durable, and nothing may leave on it.
+    pub async fn record(&self, event: Event) -> Result<Recorded, AuditError> {
+        let handle = &self.handle;
+        let (tell, told) = oneshot::channel();
+        handle.shared.push(Job { bodies: bodies(&handle.key, &event), tell: Some(tell) })?;
+        match tokio::time::timeout(handle.durable_timeout, told).await {
+            Ok(Ok(answer)) => answer.map(|()| Recorded(())),
+            Ok(Err(_writer_gone)) => Err(AuditError::Closed),
+            Err(_elapsed) => Err(AuditError::Timeout(handle.durable_timeout)),
+        }
+    }
+
+    /// Queues without waiting (closing events); bounded, dropping is counted and the count is itself recorded.
+    #[expect(clippy::needless_pass_by_value, reason = "as record takes it, and as nobody needs it afterwards")]
+    pub fn note(&self, event: Event) {
+        let job = Job { bodies: bodies(&self.handle.key, &event), tell: None };
+        // Overloaded is counted by `push`; after the end there is no log to count in.
+        self.handle.shared.push(job).ok();
+    }
+
+    /// True while events can be made durable, for /readyz: the last batch was, and none hangs in the disk for longer than
+    /// `durable_timeout`. It comes back by itself when the disk does.
+    pub fn healthy(&self) -> bool {
+        let handle = &self.handle;
+        let hangs = || handle.shared.lock().busy_since.is_some_and(|since| since.elapsed() > handle.durable_timeout);
+        handle.shared.healthy.load(Ordering::Acquire) && !hangs()
+    }
+
+    /// How many wait for the writer to take them.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.handle.shared.lock().jobs.len()
+    }
+
+    /// Writes what is queued and a stop event, ends the thread and lets go of the folder.
+    pub async fn close(&self) {
+        let told = {
+            let mut queue = self.handle.shared.lock();
+            if queue.ended {
+                return;
+            }
+            let (tell, told) = oneshot::channel();
+            queue.closing.push(tell);
+            queue.closed = true;
+            told
+        };
+        self.handle.shared.wake.notify_one();
+        // An error means that the thread is gone, which is what was asked for.
+        told.await.ok();
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("healthy", &self.healthy()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+/// Tells the others that the thread has ended, also if it panicked: nothing must wait for it, and /readyz must know.
+struct Ended<'s>(&'s Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.healthy.store(false, Ordering::Release);
+        let mut queue = self.0.lock();
+        (queue.closed, queue.ended) = (true, true);
+        queue.jobs.clear();
+        for tell in queue.closing.drain(..) {
+            tell.send(()).ok();
+        }
+    }
+}
+
+impl Shared {
+    /// A thread that panicked while it held the lock left no half-made state: every change is one push or one take.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, job: Job) -> Result<(), AuditError> {
+        {
+            let mut queue = self.lock();
+            if queue.closed {
+                return Err(AuditError::Closed);
+            }
+            let records = queue.jobs.len().saturating_sub(queue.notes);
+            if job.tell.is_some() && records >= MAX_RECORDS {
+                return Err(AuditError::Overloaded);
+            }
+            if job.tell.is_none() {
+                if queue.notes >= MAX_NOTES {
+                    queue.dropped += 1;
+                    return Err(AuditError::Overloaded);
+                }
+                queue.notes += 1;
+            }
+            queue.jobs.push(job);
+        }
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// The thread's life: batch after batch, until the log is closed and the last one is written.
+    fn run<D: Disk>(&self, mut writer: Writer<D>) {
+        let mut gap = Gap::default();
+        loop {
+            let (jobs, closing) = self.next_batch(&mut gap);
+            let waited_for = |job: &Job| job.tell.as_ref().is_none_or(|tell| !tell.is_closed());
+            let jobs: Vec<Job> = gap.kept.drain(..).chain(jobs).filter(waited_for).collect();
+            let first = gap.bodies();
+            let last = closing.then(|| own_body(Kind::Stop, None, None));
+            if jobs.is_empty() && first.is_empty() && !closing {
+                continue;
+            }
+            let outcome = writer.commit(first.iter().chain(jobs.iter().flat_map(|job| &job.bodies)).chain(&last));
+            self.healthy.store(outcome.is_ok(), Ordering::Release);
+            match &outcome {
+                Ok(()) => gap = Gap::default(),
+                Err(_) => gap.interrupted = true,
+            }
+            for job in jobs {
+                match job.tell {
+                    Some(tell) => {
+                        gap.refused += u64::from(outcome.is_err());
+                        // One that stopped waiting meanwhile needs no answer.
+                        tell.send(outcome.clone()).ok();
+                    }
+                    None if outcome.is_err() => gap.keep(job),
+                    None => {}
+                }
+            }
+            if closing {
+                return;
+            }
+        }
+    }
+
+    /// Waits for jobs, for the end, or, while the log is interrupted, for the next try. True if these are the last.
+    fn next_batch(&self, gap: &mut Gap) -> (Vec<Job>, bool) {
+        let mut queue = self.lock();
+        queue.busy_since = None;
+        while queue.jobs.is_empty() && !queue.closed {
+            if gap.interrupted {
+                let (again, waited) = self.wake.wait_timeout(queue, RETRY).unwrap_or_else(PoisonError::into_inner);
+                queue = again;
+                if waited.timed_out() {
+                    break;
+                }
+            } else {
+                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        gap.dropped += std::mem::take(&mut queue.dropped);
+        queue.notes = 0;
+        queue.busy_since = Some(Instant::now());
+        (std::mem::take(&mut queue.jobs), queue.closed)
+    }
+}
+
+/// What the log will have to say of itself once it can be written again.
+#[derive(Default)]
+struct Gap {
+    interrupted: bool,
+    /// Events that were refused because of it.
+    refused: u64,
+    /// Notes that were lost.
+    dropped: u64,
+    /// Notes that were not.
+    kept: Vec<Job>,
+}
+
+impl Gap {
+    fn bodies(&self) -> Vec<String> {
+        let interrupted = self.interrupted.then(|| own_body(Kind::Alarm, Some("log-interrupted"), Some(self.refused)));
+        let dropped = (self.dropped > 0).then(|| own_body(Kind::Alarm, Some("notes-dropped"), Some(self.dropped)));
+        interrupted.into_iter().chain(dropped).collect()
+    }
+
+    fn keep(&mut self, note: Job) {
+        if self.kept.len() < MAX_NOTES { self.kept.push(note) } else { self.dropped += 1 }
+    }
+}
+
+/// Where the log stands, and the disk it is on.
+struct Writer<D> {
+    disk: D,
+    clock: Arc<dyn Clock>,
+    controller: Controller,
+    key: Key,
+    segment_bytes: u64,
+    /// The last durable line.
+    end: End,
+    /// A failed batch may have left bytes after it.
+    dirty: bool,
+    buffer: Vec<u8>,
+}
+
+impl<D: Disk> Writer<D> {
+    /// Continues at `end`, or begins a log. A segment is written under one key, so another key begins another segment.
+    fn new(config: &Config, key: Key, clock: Arc<dyn Clock>, disk: D, end: Option<End>) -> Result<Self, AuditError> {
+        let fresh = End { segment: 0, line: 0, len: 0, link: Link::default(), kid: None, torn: None };
+        let mut writer = Self {
+            disk,
+            clock,
+            controller: config.controller.clone(),
+            key,
+            segment_bytes: config.segment_bytes,
+            end: end.unwrap_or(fresh),
+            dirty: false,
+            buffer: Vec::new(),
+        };
+        if writer.end.kid != Some(writer.key.0) {
+            let time = writer.time();
+            writer.next_segment(&time).map_err(failed)?;
+        }
+        Ok(writer)
+    }
+
+    /// Makes one line of each body durable, all or none of them.
+    fn commit<'b>(&mut self, bodies: impl Iterator<Item = &'b String>) -> Result<(), AuditError> {
+        self.try_commit(bodies).map_err(failed)
+    }
+
+    fn try_commit<'b>(&mut self, bodies: impl Iterator<Item = &'b String>) -> io::Result<()> {
+        self.take_back()?;
+        let time = self.time();
+        if self.end.len >= self.segment_bytes && self.end.line > 1 {
+            self.next_segment(&time)?;
+        }
+        self.buffer.clear();
+        let (mut link, mut count, mut from) = (self.end.link, self.end.line, self.end.len);
+        for body in bodies {
+            from = self.end.len + bytes(&self.buffer);
+            chain::push_event(&mut self.buffer, &mut link, &self.key.1, &time, body);
+            count += 1;
+        }
+        let written = self.disk.append(&self.buffer).and_then(|()| self.disk.sync());
+        if let Err(error) = written {
+            // Also after a failed sync: the system may have dropped the pages and would report success the next time, so
+            // nothing of the batch is kept, and what replaces it is written anew.
+            self.dirty = true;
+            // If this fails too, the next attempt begins with it.
+            self.take_back().ok();
+            return Err(error);
+        }
+        let len = self.end.len + bytes(&self.buffer);
+        (self.end.link, self.end.line, self.end.len) = (link, count, len);
+        let head = Head { segment: self.end.segment, line: count, from, bytes: len, link };
+        // The lines are durable, but if the head cannot say so, a cut end would not be noticed: nobody is told Ok. (Notes of
+        // such a batch are written once more by the next one: better twice than never.)
+        self.disk.write_head(&head.write(&self.key).ok_or_else(|| io::Error::other("the head does not fit its sector"))?)
+    }
+
+    /// Cuts off what a failed batch may have left.
+    fn take_back(&mut self) -> io::Result<()> {
+        if self.dirty {
+            self.disk.cut(self.end.len)?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    fn next_segment(&mut self, time: &str) -> io::Result<()> {
+        let (segment, mut link) = (self.end.segment + 1, self.end.link);
+        let header = chain::header(segment, self.controller.as_str(), &mut link, &self.key, time);
+        self.disk.create(segment, &header)?;
+        self.end = End { segment, line: 1, len: bytes(&header), link, kid: Some(self.key.0), torn: self.end.torn };
+        Ok(())
+    }
+
+    fn time(&self) -> String {
+        chain::rfc3339(self.clock.now_ms())
+    }
+}
+
+fn bytes(buffer: &[u8]) -> u64 {
+    u64::try_from(buffer.len()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+fn failed(error: io::Error) -> AuditError {
+    AuditError::Write(error.to_string())
+}

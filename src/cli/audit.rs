@@ -1,0 +1,256 @@
+//! `sudare audit tail · verify · report`: read the log, prove it, ask it.
+//!
+//! Always holds: what is printed comes from the log alone and so holds no value and no data subject's id; `report` proves the
+//! whole log while it reads, and says at its end whether it is sound. The command line calls these with standard output and
+//! turns the answer into an exit code: an error is 1, `false` (not sound) is 1, else 0.
+//!
+//! JSON output of events is JSON Lines, so that a long answer can be read as it comes; `report` ends with one line that is no
+//! event: `{"sound":…}`, as `verify` prints it.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::policy::Format;
+use crate::audit::{self, AuditError, Entry, Filter, Finding, VerifyError, VerifyReport};
+use crate::base::Kid;
+use crate::crypto::MacKey;
+
+/// Why an audit command could not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditCommandError {
+    /// Exit code 1.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// Exit code 1.
+    #[error("cannot print the answer: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// Prints the last `count` events, oldest first. Proves nothing and needs no key.
+///
+/// # Errors
+///
+/// As [`audit::tail`]; output that cannot be written.
+pub fn tail(dir: &Path, count: usize, format: Format, out: &mut dyn Write) -> Result<(), AuditCommandError> {
+    for entry in audit::tail(dir, count)? {
+        event(&entry, format, out)?;
+    }
+    Ok(())
+}
+
+/// Proves a whole log. True if it is sound; what was found otherwise is printed.
+///
+/// # Errors
+///
+/// A log that cannot be read; output that cannot be written.
+pub fn verify(dir: &Path, keys: &[(Kid, Arc<MacKey>)], format: Format, out: &mut dyn Write) -> Result<bool, AuditCommandError> {
+    outcome(audit::verify(dir, keys), format, out)
+}
+
+/// Prints every event that fits, then whether the log is sound. True if it is.
+///
+/// # Errors
+///
+/// A log that cannot be read; output that cannot be written.
+pub fn report(
+    dir: &Path,
+    keys: &[(Kid, Arc<MacKey>)],
+    filter: &Filter,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<bool, AuditCommandError> {
+    let mut shown = 0_u64;
+    let mut printed = Ok(());
+    let found = audit::report(dir, keys, filter, &mut |entry| {
+        if printed.is_ok() {
+            printed = event(entry, format, out);
+            shown += 1;
+        }
+    });
+    printed?;
+    if format == Format::Table {
+        writeln!(out, "{}", count(shown, "event fits", "events fit"))?;
+    }
+    outcome(found, format, out)
+}
+
+fn event(entry: &Entry, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Table => writeln!(out, "{entry}"),
+        Format::Json => {
+            serde_json::to_writer(&mut *out, entry)?;
+            writeln!(out)
+        }
+    }
+}
+
+fn outcome(found: Result<VerifyReport, VerifyError>, format: Format, out: &mut dyn Write) -> Result<bool, AuditCommandError> {
+    let found = match found {
+        Ok(report) => Ok(report),
+        Err(VerifyError::Found(finding)) => Err(finding),
+        Err(VerifyError::Unreadable(error)) => return Err(error.into()),
+    };
+    match format {
+        Format::Json => writeln!(out, "{}", found.as_ref().map_or_else(finding_json, report_json))?,
+        Format::Table => match &found {
+            Ok(report) => sound(report, out)?,
+            Err(finding) => writeln!(out, "NOT intact: {finding}. Nothing after this place is to be believed.")?,
+        },
+    }
+    Ok(found.is_ok())
+}
+
+fn sound(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
+    let VerifyReport { events, segments, after_head, torn_bytes, by_chain_only } = report;
+    writeln!(out, "{} in {}, chain intact", count(*events, "event", "events"), count(*segments, "segment", "segments"))?;
+    if *after_head > 0 {
+        writeln!(
+            out,
+            "{} after the head: written meanwhile, or just before a power failure; authentic",
+            count(*after_head, "event", "events")
+        )?;
+    }
+    if *torn_bytes > 0 {
+        writeln!(
+            out,
+            "{} of an unfinished line at the end: being written, or left by a crash; no event",
+            count(*torn_bytes, "byte", "bytes")
+        )?;
+    }
+    if !by_chain_only.is_empty() {
+        let these: Vec<String> = by_chain_only.iter().map(u64::to_string).collect();
+        writeln!(out, "segments without their key, held by the chain alone: {}", these.join(", "))?;
+    }
+    Ok(())
+}
+
+fn report_json(report: &VerifyReport) -> Value {
+    json!({
+        "sound": true,
+        "events": report.events,
+        "segments": report.segments,
+        "after_head": report.after_head,
+        "torn_bytes": report.torn_bytes,
+        "by_chain_only": report.by_chain_only,
+    })
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    json!({ "sound": false, "segment": finding.segment, "line": finding.line, "event": finding.seq, "found": finding.to_string() })
+}
+
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::audit::{Config, Event, Kind, Log};
+    use crate::base::{CallerName, CategoryName, Controller, FixedClock, PurposeName, RecordId};
+    use crate::crypto::Secret;
+    use crate::purpose::Level;
+
+    fn keys() -> Vec<(Kid, Arc<MacKey>)> {
+        vec![("00000001".parse().unwrap(), Arc::new(MacKey::new(&Secret::from_bytes([1; 32]))))]
+    }
+
+    /// A log of a start, two reveals of `c-1` and a stop.
+    fn log(dir: &Path) {
+        let config = Config {
+            dir: dir.to_path_buf(),
+            controller: Controller::new("shop"),
+            durable_timeout: Duration::from_secs(20),
+            segment_bytes: 1 << 20,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let log = Log::open(&config, keys(), Arc::new(FixedClock::at(1_795_348_800_000))).unwrap();
+            for (caller, purpose, level) in [("shipping", "delivery", Level::Clear), ("analyst", "statistics", Level::Pseudonym)]
+            {
+                let event = Event {
+                    caller: Some(CallerName::new(caller)),
+                    purpose: Some(PurposeName::new(purpose)),
+                    subjects: vec![RecordId::from_text("c-1").unwrap()],
+                    shown: vec![(CategoryName::new("name"), level, 1)],
+                    ..Event::new(Kind::Reveal, 1)
+                };
+                log.record(event).await.unwrap();
+            }
+            log.close().await;
+        });
+    }
+
+    fn printed(run: impl FnOnce(&mut dyn Write)) -> String {
+        let mut out = Vec::new();
+        run(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_officer_reads_who_saw_what_and_that_the_log_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("audit");
+        log(&dir);
+        let filter = Filter { subject: Some(RecordId::from_text("c-1").unwrap()), ..Filter::default() };
+        let text = printed(|out| assert!(report(&dir, &keys(), &filter, Format::Table, out).unwrap()));
+        let start = text.find("psn1_").and_then(|at| text.get(at..at + 9)).unwrap().to_string();
+        assert_eq!(
+            text.replace(&start, "psn1_abcd"),
+            "#2 2026-11-22T12:00:00Z shipping for delivery psn1_abcd…: name clear\n\
+             #3 2026-11-22T12:00:00Z analyst for statistics psn1_abcd…: name pseudonym\n\
+             2 events fit\n4 events in 1 segment, chain intact\n"
+        );
+        assert_eq!(
+            printed(|out| assert!(verify(&dir, &keys(), Format::Table, out).unwrap())),
+            "4 events in 1 segment, chain intact\n"
+        );
+        assert_eq!(printed(|out| tail(&dir, 1, Format::Table, out).unwrap()), "#4 2026-11-22T12:00:00Z stop\n");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("audit");
+        log(&dir);
+        let text = printed(|out| assert!(report(&dir, &keys(), &Filter::default(), Format::Json, out).unwrap()));
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 5);
+        assert_eq!(
+            (&lines[1]["seq"], &lines[1]["caller"], &lines[1]["shown"]["clear"]["name"]),
+            (&2.into(), &"shipping".into(), &1.into())
+        );
+        assert_eq!((&lines[4]["sound"], &lines[4]["events"]), (&true.into(), &4.into()));
+    }
+
+    #[test]
+    fn a_changed_log_is_said_so_in_both_formats() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("audit");
+        log(&dir);
+        let path = dir.join("00000001.jsonl");
+        let text = fs::read_to_string(&path).unwrap().replace("\"analyst\"", "\"auditor\"");
+        fs::write(&path, text).unwrap();
+        let text = printed(|out| assert!(!verify(&dir, &keys(), Format::Table, out).unwrap()));
+        assert_eq!(
+            text,
+            "NOT intact: 00000001.jsonl:4 (event 3): changed, or inserted by somebody without the audit key: its MAC does not fit. \
+             Nothing after this place is to be believed.\n"
+        );
+        let json: Value =
+            serde_json::from_str(&printed(|out| assert!(!verify(&dir, &keys(), Format::Json, out).unwrap()))).unwrap();
+        assert_eq!(
+            (&json["sound"], &json["segment"], &json["line"], &json["event"]),
+            (&false.into(), &1.into(), &4.into(), &3.into())
+        );
+        let text = printed(|out| assert!(!report(&dir, &keys(), &Filter::default(), Format::Table, out).unwrap()));
+        assert!(text.contains("2 events fit\nNOT intact"), "{text}");
+    }
+}

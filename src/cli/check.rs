@@ -1,0 +1,83 @@
+//! `sudare check`: reads both files and says everything that is wrong with them, or that nothing is.
+//!
+//! Always holds: changes nothing, needs no keys and no network. Called by the command line; the exit code is what it returns.
+
+use std::io;
+use std::path::Path;
+
+use crate::config::{self, Environment, Findings, Settings};
+
+/// How the answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people: each finding with its line and a caret.
+    #[default]
+    Text,
+    /// For tools: one JSON array with an object per finding, warnings included; `[]` if there is nothing to say.
+    Json,
+}
+
+/// Exit code: nothing is wrong (there may be warnings).
+pub const GOOD: u8 = 0;
+/// Exit code: there are mistakes.
+pub const WRONG: u8 = 2;
+
+/// Checks `path` and the policy it names, and writes the findings to `out`.
+///
+/// Returns the exit code, [`GOOD`] or [`WRONG`].
+///
+/// # Errors
+///
+/// Only if `out` cannot be written to.
+pub fn run(path: &Path, format: Format, out: &mut dyn io::Write) -> io::Result<u8> {
+    report(path, &config::load(path), format, out)
+}
+
+/// As [`run`], with another place for environment variables.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_with(path: &Path, environment: Environment<'_>, format: Format, out: &mut dyn io::Write) -> io::Result<u8> {
+    report(path, &config::load_with(path, environment), format, out)
+}
+
+fn report(path: &Path, loaded: &Result<Settings, Findings>, format: Format, out: &mut dyn io::Write) -> io::Result<u8> {
+    let (findings, code) = match loaded {
+        Ok(settings) => (&settings.warnings, GOOD),
+        Err(findings) => (findings, WRONG),
+    };
+    match format {
+        Format::Json => {
+            let json = serde_json::to_string_pretty(&findings.to_json()).map_err(io::Error::other)?;
+            writeln!(out, "{json}")?;
+        }
+        Format::Text => {
+            if !findings.is_empty() {
+                writeln!(out, "{findings}")?;
+            }
+            if let Ok(settings) = loaded {
+                writeln!(out, "{}", good(path, settings))?;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// What a person wants to see when nothing is wrong: which files, and what they protect.
+fn good(path: &Path, settings: &Settings) -> String {
+    let fields = settings.collections.iter().map(|collection| collection.field_map.fields.len()).sum();
+    format!(
+        "{} and {} are good: {} with {}, {}, {}.",
+        path.display(),
+        settings.policy_file.display(),
+        counted(settings.collections.len(), "collection"),
+        counted(fields, "protected field"),
+        counted(settings.callers.names().len(), "caller"),
+        counted(settings.purposes, "purpose"),
+    )
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

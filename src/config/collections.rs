@@ -1,0 +1,449 @@
+//! Reads `[collection.*]`: which documents are protected, and which of their members.
+//!
+//! Always holds: every selector parses; no field overlaps with another, with a row position or with a member that binds
+//! (id, subject); what a dialect does not have is refused. Called by [`super::load`], which then builds plans of it.
+
+use std::ops::Range;
+
+use super::methods::{parse_generalise, parse_mask, parse_pad};
+use super::names::check_name;
+use super::report::{Draft, Report};
+use super::service::DialectName;
+use super::tree::{Node, Section, Text, shorten};
+use crate::base::Bind;
+use crate::document::{Map, MapError, Role, Scope, Selector, Target};
+use crate::field::{Generalise, Mask, OnBadValue, Subject};
+
+/// A selector with its place.
+#[derive(Debug, Clone)]
+pub(super) struct Placed {
+    pub(super) selector: Selector,
+    pub(super) span: Range<usize>,
+}
+
+/// A collection as read.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) name: Text,
+    /// The header, for findings about the whole.
+    pub(super) span: Range<usize>,
+    pub(super) matches: Option<Text>,
+    pub(super) rows: Vec<Placed>,
+    pub(super) id: Placed,
+    pub(super) query: Option<Vec<Text>>,
+    pub(super) subject: Subject,
+    pub(super) subject_span: Option<Range<usize>>,
+    pub(super) bind: Bind,
+    pub(super) strict: bool,
+    pub(super) on_bad_value: OnBadValue,
+    pub(super) fields: Vec<WrittenField>,
+    /// Nothing was wrong with it.
+    pub(super) complete: bool,
+}
+
+/// A field as read.
+#[derive(Debug)]
+pub(super) struct WrittenField {
+    pub(super) name: Text,
+    pub(super) at: Placed,
+    /// The category, and where it is said (the field's name if it is the default).
+    pub(super) category: Text,
+    pub(super) mask: Option<Mask>,
+    pub(super) generalise: Option<Generalise>,
+    pub(super) pad: Option<u16>,
+    pub(super) seal_null: bool,
+    pub(super) subject: Option<Placed>,
+}
+
+impl Written {
+    /// Names by which a query could refer to a protected member.
+    pub(super) fn protected_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for field in &self.fields {
+            let last = field.at.selector.last_member().map(str::to_owned);
+            for name in [Some(field.name.value.clone()), last].into_iter().flatten() {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names
+    }
+}
+
+/// Reads every `[collection.NAME]`, in the order of the file.
+pub(super) fn read(root: &Section<'_>, dialect: Option<DialectName>) -> Vec<Written> {
+    let example = "[collection.NAME] with match, and [collection.NAME.field] below it: without one nothing is protected";
+    let Some(table) = root.required_table("collection", example) else { return Vec::new() };
+    let mut written: Vec<Written> = Vec::new();
+    for (name, node) in table.entries() {
+        let named = check_name(root.report(), &name, "a collection");
+        let Some(entry) = node.table_named(format!("[collection.{}]", shorten(&name.value))) else { continue };
+        let Some(mut collection) = read_collection(&entry, &name, dialect) else { continue };
+        collection.complete &= named;
+        if let Some(matches) = &collection.matches
+            && let Some(twin) =
+                written.iter().find(|other| other.matches.as_ref().is_some_and(|other| other.value == matches.value))
+        {
+            root.report().push(
+                Draft::error(
+                    &matches.span,
+                    format!("collection \"{}\" already has \"{}\"", twin.name.value, shorten(&matches.value)),
+                )
+                .remedy("put the fields of both under one collection"),
+            );
+            collection.complete = false;
+        }
+        written.push(collection);
+    }
+    if table.entries().is_empty() {
+        root.report()
+            .push(Draft::error(&table.span, "there is no collection, so nothing is protected").remedy(format!("add {example}")));
+    }
+    written
+}
+
+fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName>) -> Option<Written> {
+    let report = entry.report();
+    let rest = dialect != Some(DialectName::CouchDb);
+    let example = if rest { "match = \"/customers/{id}\"" } else { "match = \"customers\": the name of the database" };
+    let matches = entry.required("match", example).and_then(|node| node.text());
+    let matches = matches.filter(|matches| match_fits(report, matches, dialect));
+    let only_rest = |node: Node<'_>, key: &str, why: &str| {
+        report.push(
+            Draft::error(&node.span, format!("`{key}` has a meaning for the dialect rest only: {why}")).remedy("remove the line"),
+        );
+    };
+    let mut selectors_fit = true;
+    let mut rows = Vec::new();
+    if dialect == Some(DialectName::CouchDb) {
+        entry.optional("rows").into_iter().for_each(|node| only_rest(node, "rows", "couchdb itself says where documents stand"));
+        entry.optional("id").into_iter().for_each(|node| only_rest(node, "id", "in couchdb it is always $._id"));
+        entry.optional("query").into_iter().for_each(|node| only_rest(node, "query", "in couchdb the parameters are known"));
+    } else if let Some(node) = entry.required("rows", "rows = [\"$\", \"$[*]\"]: where documents stand in bodies") {
+        let texts = node.texts();
+        if texts.as_ref().is_some_and(Vec::is_empty) && node.is_empty_list() {
+            report.push(
+                Draft::error(&node.span, "`rows` is empty, so no document would be found")
+                    .remedy("write rows = [\"$\", \"$[*]\"]"),
+            );
+        }
+        let texts = texts.unwrap_or_default();
+        rows = texts.iter().filter_map(|text| selector(report, text)).collect();
+        selectors_fit &= !rows.is_empty() && rows.len() == texts.len();
+    } else {
+        selectors_fit = false;
+    }
+    let (id, query) = if rest { (entry.optional("id"), entry.optional("query")) } else { (None, None) };
+    let id = match id {
+        Some(node) => node.text().and_then(|text| selector(report, &text)),
+        None => Selector::parse(if rest { "$.id" } else { "$._id" })
+            .ok()
+            .map(|selector| Placed { selector, span: entry.span.clone() }),
+    };
+    let query = query.and_then(|node| node.texts());
+    let (subject, subject_span) = subject(entry);
+    let bind = bind(entry, subject.as_ref());
+    let strict = entry.optional("strict").map_or(Some(true), |node| {
+        let strict = node.boolean()?;
+        if !strict {
+            report.push(
+                Draft::warning(
+                    &node.span,
+                    "strict = false: a clear value found in the database is accepted as if it had been sealed there",
+                )
+                .remedy("remove the line as soon as every stored value is sealed"),
+            );
+        }
+        Some(strict)
+    });
+    let words = [("refuse", OnBadValue::Refuse), ("withhold", OnBadValue::Withhold)];
+    let on_bad_value = entry.optional("on_bad_value").map_or(Some(OnBadValue::Refuse), |node| node.word(&words));
+    let (fields, fields_fit) = fields(entry);
+    entry.refuse_later(&[("dangerous_passthrough", "routes that pass unprotected are not built in yet")]);
+    entry.finish();
+    let written = Written {
+        name: name.clone(),
+        span: entry.span.clone(),
+        complete: selectors_fit
+            && fields_fit
+            && matches.is_some()
+            && strict.is_some()
+            && on_bad_value.is_some()
+            && bind.is_some()
+            && subject.is_some(),
+        matches,
+        rows,
+        id: id?,
+        query,
+        subject: subject.unwrap_or(Subject::None),
+        subject_span,
+        bind: bind.unwrap_or(Bind::Document),
+        strict: strict.unwrap_or(true),
+        on_bad_value: on_bad_value.unwrap_or(OnBadValue::Refuse),
+        fields,
+    };
+    Some(check_conflicts(report, written, rest))
+}
+
+fn match_fits(report: &Report<'_>, matches: &Text, dialect: Option<DialectName>) -> bool {
+    let slash = matches.value.starts_with('/');
+    let wrong = match dialect {
+        Some(DialectName::Rest) if !slash => {
+            ("\"match\" is a path for the dialect rest", format!("write \"/{}/{{id}}\"", shorten(&matches.value)))
+        }
+        Some(DialectName::CouchDb) if slash => {
+            let name = matches.value.trim_matches('/').split('/').next().unwrap_or("customers");
+            ("\"match\" is the name of a database for the dialect couchdb", format!("write \"{}\"", shorten(name)))
+        }
+        Some(DialectName::Rest | DialectName::CouchDb) | None => return true,
+    };
+    report.push(Draft::error(&matches.span, wrong.0).remedy(wrong.1));
+    false
+}
+
+/// Parses a selector; points at the character where it goes wrong.
+fn selector(report: &Report<'_>, text: &Text) -> Option<Placed> {
+    match Selector::parse(&text.value) {
+        Ok(selector) => Some(Placed { selector, span: text.span.clone() }),
+        Err(error) => {
+            // Without escapes the text stands in the file as it is, behind one quotation mark.
+            let plain = text.span.len() == text.value.len() + 2;
+            let at = text.span.start + 1 + error.at.min(text.value.len());
+            let span = if plain { at..(at + 1).min(text.span.end) } else { text.span.clone() };
+            let remedy = match Selector::parse(&format!("$.{}", text.value.trim_start_matches(['$', '.']))) {
+                Ok(better) => format!("write \"{better}\""),
+                Err(_still_wrong) => {
+                    "write the path of a member, such as \"$.name\", \"$.phones[*]\" or \"$.guests[*].name\"".to_owned()
+                }
+            };
+            report.push(Draft::error(&span, format!("\"{}\" is not a selector: {error}", shorten(&text.value))).remedy(remedy));
+            None
+        }
+    }
+}
+
+/// `subject`: `{id}`, a selector, or nothing. `None`: it is wrong.
+fn subject(entry: &Section<'_>) -> (Option<Subject>, Option<Range<usize>>) {
+    let Some(node) = entry.optional("subject") else { return (Some(Subject::None), None) };
+    let Some(text) = node.text() else { return (None, None) };
+    if text.value == "{id}" {
+        return (Some(Subject::DocumentId), Some(text.span));
+    }
+    if text.value.starts_with('{') || !text.value.starts_with('$') {
+        entry
+            .report()
+            .push(Draft::error(&text.span, format!("\"{}\" does not say who the document is about", shorten(&text.value))).remedy(
+            "write \"{id}\" if the document's own id is the person's, or the member that names them, such as \"$.customer_id\"",
+        ));
+        return (None, None);
+    }
+    let placed = selector(entry.report(), &text);
+    (placed.map(|placed| Subject::At(placed.selector)), Some(text.span))
+}
+
+fn bind(entry: &Section<'_>, subject: Option<&Subject>) -> Option<Bind> {
+    let report = entry.report();
+    let has_subject = entry.has("subject");
+    let Some(node) = entry.optional("bind") else { return Some(if has_subject { Bind::Subject } else { Bind::Document }) };
+    let bind = node.word(&[("subject", Bind::Subject), ("document", Bind::Document), ("field", Bind::Field)])?;
+    match bind {
+        Bind::Subject if matches!(subject, Some(Subject::None)) => {
+            report.push(
+                Draft::error(&node.span, "values are bound to the subject, but nothing says who that is")
+                    .remedy("add subject = \"{id}\" or subject = \"$.customer_id\", or write bind = \"document\""),
+            );
+            None
+        }
+        Bind::Field => {
+            report.push(
+                Draft::warning(&node.span, "bind = \"field\": a stored value opens in every document of the collection")
+                    .remedy("bind to the subject or the document, unless values must be movable between documents"),
+            );
+            Some(bind)
+        }
+        Bind::Subject | Bind::Document => Some(bind),
+    }
+}
+
+/// The fields, and whether all of them are right.
+fn fields(entry: &Section<'_>) -> (Vec<WrittenField>, bool) {
+    let title = entry.title.trim_end_matches(']').to_owned() + ".field]";
+    let example = format!("{title} with name = \"$.name\": without a field nothing is protected");
+    let Some(node) = entry.required("field", &example) else { return (Vec::new(), false) };
+    let Some(table) = node.table_named(title) else { return (Vec::new(), false) };
+    let report = entry.report();
+    let entries = table.entries();
+    if entries.is_empty() {
+        report.push(
+            Draft::error(&table.span, format!("{} lists no field, so nothing is protected", table.title))
+                .remedy("add name = \"$.name\""),
+        );
+    }
+    let mut fields = Vec::new();
+    let total = entries.len();
+    for (name, node) in entries {
+        let named = check_name(report, &name, "a field");
+        let field = read_field(&name, &node, &table.title);
+        fields.extend(field.filter(|_| named));
+    }
+    let complete = total > 0 && fields.len() == total;
+    (fields, complete)
+}
+
+fn read_field(name: &Text, node: &Node<'_>, table: &str) -> Option<WrittenField> {
+    let report = node.report();
+    if node.is_text() {
+        let at = member(report, &node.text()?)?;
+        return Some(WrittenField {
+            name: name.clone(),
+            at,
+            category: name.clone(),
+            mask: None,
+            generalise: None,
+            pad: None,
+            seal_null: false,
+            subject: None,
+        });
+    }
+    if !node.is_table() {
+        return node.wrong_type("a selector or a table", "write \"$.name\", or { at = \"$.name\", … }");
+    }
+    let entry = node.table_named(format!("field `{}` of {table}", shorten(&name.value)))?;
+    let before = report.errors();
+    let at = entry
+        .required("at", "at = \"$.name\": where the value stands")
+        .and_then(|node| node.text())
+        .and_then(|text| member(report, &text));
+    let category = entry.optional("category").map_or_else(|| Some(name.clone()), |node| node.text());
+    if let Some(node) = entry.optional("protect") {
+        protection(&node);
+    }
+    let mask = entry.optional("mask").and_then(|node| node.text()).and_then(|text| parse_mask(report, &text));
+    let generalise = entry.optional("generalise").and_then(|node| node.text()).and_then(|text| parse_generalise(report, &text));
+    let pad = entry.optional("pad").and_then(|node| parse_pad(report, &node));
+    let seal_null = entry.optional("seal_null").and_then(|node| node.boolean()).unwrap_or(false);
+    let subject = entry.optional("subject").and_then(|node| node.text()).and_then(|text| selector(report, &text));
+    entry.refuse_later(&[
+        ("index", "search indexes are not built in yet"),
+        ("ring", "several key rings are not built in yet"),
+        ("consistent", "tokens are not built in yet"),
+        ("format", "tokens are not built in yet"),
+        ("normalise", "search indexes are not built in yet"),
+    ]);
+    entry.finish();
+    if report.errors() > before {
+        return None;
+    }
+    Some(WrittenField { name: name.clone(), at: at?, category: category?, mask, generalise, pad, seal_null, subject })
+}
+
+/// A selector that names a member, not the whole document.
+fn member(report: &Report<'_>, text: &Text) -> Option<Placed> {
+    let placed = selector(report, text)?;
+    if placed.selector.is_root() {
+        report.push(
+            Draft::error(&text.span, "\"$\" is the whole document; a field is one of its members")
+                .remedy("write the path of the member, such as \"$.name\""),
+        );
+        return None;
+    }
+    Some(placed)
+}
+
+fn protection(node: &Node<'_>) {
+    let Some(text) = node.is_text().then(|| node.text()).flatten() else {
+        node.wrong_type::<()>("text", "write protect = \"seal\", or remove it");
+        return;
+    };
+    if ["deterministic", "token", "format-preserving"].contains(&text.value.as_str()) {
+        node.report().push(
+            Draft::error(&text.span, format!("the protection \"{}\" is not built in yet", text.value))
+                .expected("\"seal\"")
+                .remedy("write \"seal\" or remove it; what is sealed now can be read by later releases"),
+        );
+        return;
+    }
+    node.word(&[("seal", ())]);
+}
+
+/// Reports fields that overlap with one another, with row positions or with members that bind.
+fn check_conflicts(report: &Report<'_>, mut written: Written, rest: bool) -> Written {
+    let before = report.errors();
+    let target = |selector: &Selector, role: Role| Target { selector: selector.clone(), role, scope: Scope::Row };
+    let root: Vec<Selector> = Selector::parse("$").into_iter().collect();
+    let clash =
+        |one: &Selector, two: &Selector, role: Role| Map::compile(&root, &[target(one, Role::Value), target(two, role)]).is_err();
+    let rows: Vec<Selector> = written.rows.iter().map(|row| row.selector.clone()).collect();
+    for (index, field) in written.fields.iter().enumerate() {
+        let (name, at) = (&field.name.value, &field.at);
+        if !rest && first_member_is_reserved(&at.selector) {
+            report.push(
+                Draft::error(&at.span, format!("field \"{name}\": members that begin with _ belong to CouchDB itself"))
+                    .remedy("protect a member of your own"),
+            );
+            continue;
+        }
+        for other in written.fields.iter().take(index) {
+            if clash(&other.at.selector, &at.selector, Role::Value) {
+                let place = format!("field \"{}\" on line {}", other.name.value, report.source.line_of(other.name.span.start));
+                report.push(
+                    Draft::error(&at.span, format!("field \"{name}\" and {place} can name the same value"))
+                        .expected("fields that do not overlap")
+                        .remedy("let one of them name the value, and remove the other"),
+                );
+                break;
+            }
+        }
+        if clash(&at.selector, &written.id.selector, Role::Peek) {
+            report.push(
+                Draft::error(&at.span, format!("field \"{name}\" protects the document's id ({})", written.id.selector))
+                    .remedy("leave the id unprotected: values are bound to it; use ids that say nothing about a person"),
+            );
+        }
+        if let Subject::At(subject) = &written.subject
+            && *subject != written.id.selector
+            && clash(&at.selector, subject, Role::Peek)
+        {
+            report.push(
+                Draft::error(
+                    written.subject_span.as_ref().unwrap_or(&at.span),
+                    format!("`subject` names a member that field \"{name}\" protects"),
+                )
+                .remedy(
+                    "name an unprotected member: values are bound to the subject, so it must be readable without opening one",
+                ),
+            );
+        }
+        for other in &written.fields {
+            if let Some(subject) = &other.subject
+                && clash(&at.selector, &subject.selector, Role::Peek)
+            {
+                report.push(
+                    Draft::error(
+                        &subject.span,
+                        format!("the subject of field \"{}\" is a member that field \"{name}\" protects", other.name.value),
+                    )
+                    .remedy("name an unprotected member, such as the person's id"),
+                );
+            }
+        }
+        if let Err(errors) = Map::compile(&rows, &[target(&at.selector, Role::Value)])
+            && let Some(MapError::RowInTarget { row, .. }) =
+                errors.iter().find(|error| matches!(error, MapError::RowInTarget { .. }))
+        {
+            let row = rows.get(*row).map(ToString::to_string).unwrap_or_default();
+            report.push(
+                Draft::error(&at.span, format!("field \"{name}\" protects a value that holds documents: rows lists {row}"))
+                    .remedy("protect members of those documents instead, or remove the row position"),
+            );
+        }
+    }
+    written.complete &= report.errors() == before;
+    written
+}
+
+fn first_member_is_reserved(selector: &Selector) -> bool {
+    let text = selector.to_string();
+    text.starts_with("$._") || text.starts_with("$[\"_")
+}

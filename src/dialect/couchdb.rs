@@ -1,0 +1,508 @@
+//! The CouchDB HTTP API (1.x to 3.x, PouchDB Server): `match` is the name of a protected database.
+//!
+//! Of a protected database these carry documents: `/{db}` POST, `/{db}/{docid}`, `_bulk_docs`, `_all_docs`, `_bulk_get`, and
+//! DELETE of the database; a few routes about the database as a whole carry none (neutral). Every other route is refused by
+//! name. Databases that are not protected pass untouched, system routes by an allow-list: what moves documents between
+//! databases behind the proxy's back (`_replicate`, writing to `_replicator`, shards, rewrites) is refused (T32).
+//! `docs/couchdb.md` is the operator's account of the same.
+//!
+//! Documents get their `_id` from the proxy where a client leaves the choice to the database: values are bound to it.
+
+mod tables;
+
+use http::{HeaderName, HeaderValue, Method};
+use serde_json::Value;
+
+use self::tables::{
+    ALL_DOCS, ATTACHMENTS, BULK, BULK_GET, DELETED, DOCUMENT, DOCUMENT_DELETE, DOCUMENT_POST, DOCUMENT_READ, DOCUMENT_WRITE,
+    FETCHED, LIMITED, LIST, NEUTRAL, NODE, NOTHING, ONE, OPTIONS, REFUSED, REV, ROW_SETS, SYSTEM, error_name,
+};
+use super::head::{self, Parameter, Untyped, refused};
+use super::rest::about_the_server;
+use super::target::{decode_segment, fold_case, loose_segments};
+use super::{Dialect, Documents, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
+use crate::base::{Intent, RecordId};
+use crate::document::{BodyFacts, RowFacts, RowSet, Selector, unescape};
+
+/// The dialect `couchdb`.
+#[derive(Debug)]
+pub struct CouchDb {
+    databases: Vec<Database>,
+    row_sets: Vec<RowSet>,
+}
+
+#[derive(Debug)]
+struct Database {
+    name: String,
+    /// The name's segments as the most liberal server could read them.
+    loose: Vec<String>,
+}
+
+impl CouchDb {
+    /// Checks the names of the databases and compiles the row sets.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes: index of the route and what is wrong with it.
+    pub fn new(routes: Vec<Route>) -> Result<Self, Vec<(usize, String)>> {
+        let mut errors = Vec::new();
+        let mut databases: Vec<Database> = Vec::new();
+        for (at, route) in routes.into_iter().enumerate() {
+            let database = Database { loose: loose_segments(&route.matches), name: route.matches };
+            if let Err(error) = check_database_name(&database.name) {
+                errors.push((at, error));
+            } else if let Some(earlier) = databases.iter().position(|other| {
+                !other.loose.is_empty() && (other.loose.starts_with(&database.loose) || database.loose.starts_with(&other.loose))
+            }) {
+                errors.push((at, format!("the database is also that of collection number {}, or cannot be told from it in every spelling; protect each database once", earlier + 1)));
+            }
+            databases.push(database);
+        }
+        let row_sets = ROW_SETS.map(|(rows, row_peeks, body_peeks)| {
+            Ok(RowSet { rows: selectors(rows)?, row_peeks: selectors(row_peeks)?, body_peeks: selectors(body_peeks)? })
+        });
+        match row_sets.into_iter().collect::<Result<Vec<_>, String>>() {
+            Ok(row_sets) if errors.is_empty() => return Ok(Self { databases, row_sets }),
+            Ok(_) => {}
+            Err(error) => errors.push((0, error)),
+        }
+        Err(errors)
+    }
+
+    /// Routes that belong to no protected database.
+    fn outside(&self, head: Head<'_>, segments: &[String]) -> Result<Shape, Refused> {
+        let refuse = |collection, detail: &str| Err(refused(collection, RefusedCode::Route, detail));
+        let loose = loose_segments(head.path);
+        if let Some(at) = self.databases.iter().position(|database| loose.starts_with(&database.loose)) {
+            return refuse(
+                Some(at),
+                "the path differs from that of a protected database only in spelling (letter case, escapes, slashes); use the database's name as configured",
+            );
+        }
+        let reads = matches!(*head.method, Method::GET | Method::HEAD | Method::OPTIONS)
+            && head::check_method_override(head.headers, &[]).is_ok();
+        let below: Vec<&str> = segments.iter().skip(1).map(String::as_str).collect();
+        match segments.first().map(String::as_str).unwrap_or_default() {
+            _ if self.databases.is_empty() => Ok(Shape::Outside),
+            _ if below.iter().any(|part| fold_case(part) == "_rewrite") => {
+                refuse(None, "rewrites may lead to protected databases; send the request to the path they lead to")
+            }
+            "_replicate" => refuse(
+                None,
+                "replication runs behind the proxy and would carry clear values past it; set it up on the database directly",
+            ),
+            "_replicator" if reads => Ok(Shape::Outside),
+            "_replicator" => refuse(
+                None,
+                "replication runs behind the proxy and would carry clear values past it; write to _replicator on the database directly",
+            ),
+            "_node" => match below.get(1) {
+                None if reads => Ok(Shape::Outside),
+                Some(part) if NODE.contains(part) => Ok(Shape::Outside),
+                _ => refuse(
+                    None,
+                    "of a node only _config, _prometheus, _stats, _system and _versions are served; other routes reach the shards of protected databases",
+                ),
+            },
+            system if SYSTEM.contains(&system) => Ok(Shape::Outside),
+            system if system.starts_with('_') => refuse(
+                None,
+                "this system route is not known, and could reach protected databases; use the database directly if you need it",
+            ),
+            name if fold_case(name).starts_with("shards/") => {
+                refuse(None, "shards hold the documents of protected databases; use the database's own name")
+            }
+            _ => Ok(Shape::Outside),
+        }
+    }
+
+    fn inside(at: usize, head: Head<'_>, below: &[String]) -> Result<Shape, Refused> {
+        let route = Inside { at, head, parameters: head::parameters(head.query) };
+        let overridden = head::check_method_override(head.headers, &route.parameters);
+        overridden.map_err(|detail| route.refuse(RefusedCode::Route, detail))?;
+        if head.method == Method::OPTIONS {
+            return Ok(Shape::Neutral { collection: at });
+        }
+        let below: Vec<&str> = below.iter().map(String::as_str).collect();
+        match below.as_slice() {
+            [] => route.database(),
+            ["_all_docs"] => route.all_docs(),
+            ["_bulk_docs"] => route.bulk_docs(),
+            ["_bulk_get"] => route.bulk_get(),
+            [name, rest @ ..] if name.starts_with('_') => route.special(name, rest),
+            ["", ..] | [_, ""] => Err(route.refuse(RefusedCode::Route, "the path ends with a slash; leave it out".into())),
+            [id] => route.document(id),
+            [_, ..] => {
+                let detail = "attachments are not protected, so they are neither stored in nor served from a protected database; keep them in another one";
+                Err(route.refuse(RefusedCode::Route, detail.into()))
+            }
+        }
+    }
+
+    /// One row of a request that writes.
+    fn judge_row(documents: &Documents, row: &RowFacts<'_>) -> Result<RowIntent, (RefusedCode, &'static str)> {
+        let peek = |which| row.peeks.iter().find(|(index, _)| *index == which).map(|(_, text)| *text);
+        let malformed = |detail| Err((RefusedCode::Malformed, detail));
+        let id = match row.id {
+            None => None,
+            Some(text) => match unescape(text) {
+                Some(id) => Some(id),
+                None => return malformed("_id must be a string"),
+            },
+        };
+        if id.as_deref().is_some_and(|id| id.starts_with('_')) {
+            return Err((
+                RefusedCode::Route,
+                "an _id that starts with an underscore is a design or local document, which are not mapped on a protected database",
+            ));
+        }
+        if let (Some(url_id), Some(id)) = (&documents.url_id, &id)
+            && url_id != id
+        {
+            return malformed("the _id in the body is not the id in the path; databases disagree on which one counts");
+        }
+        let has_revision = match peek(REV).map(unescape) {
+            None => false,
+            Some(Some(rev)) if !rev.is_empty() => true,
+            Some(_) => return malformed("_rev must be a revision as the database gave it; leave it out for a new document"),
+        };
+        let deletes = match peek(DELETED) {
+            None | Some(b"false") => false,
+            Some(b"true") => true,
+            Some(_) => return malformed("_deleted must be true or false"),
+        };
+        if let Some(attachments) = peek(ATTACHMENTS)
+            && !are_stubs(attachments)
+        {
+            return Err((
+                RefusedCode::Route,
+                "a document carries an attachment, which cannot be protected; keep attachments in a database that is not protected",
+            ));
+        }
+        let has_id = id.is_some() || documents.url_id.is_some();
+        if !has_id && (has_revision || deletes) {
+            return malformed("a document with _rev or _deleted needs its _id");
+        }
+        let intent = match (deletes, has_revision || documents.intent == Intent::Replace) {
+            (true, _) => Intent::Delete,
+            (false, true) => Intent::Replace,
+            (false, false) => Intent::Create,
+        };
+        Ok(RowIntent { intent, assign_id: !has_id })
+    }
+}
+
+/// A request inside a protected database.
+struct Inside<'a> {
+    at: usize,
+    head: Head<'a>,
+    parameters: Vec<Parameter>,
+}
+
+impl Inside<'_> {
+    fn refuse(&self, code: RefusedCode, detail: String) -> Refused {
+        refused(Some(self.at), code, detail)
+    }
+
+    fn not_mapped(&self, what: &str, methods: &str) -> Refused {
+        self.refuse(
+            RefusedCode::Route,
+            format!("this method is not mapped on {what} of a protected database; {methods} and OPTIONS are"),
+        )
+    }
+
+    /// `/{db}`
+    fn database(&self) -> Result<Shape, Refused> {
+        match *self.head.method {
+            Method::GET | Method::HEAD | Method::PUT => Ok(Shape::Neutral { collection: self.at }),
+            Method::DELETE => self.documents("DELETE /{db}", Intent::Delete, None, RequestBody::None, NOTHING),
+            Method::POST => {
+                self.check_parameters(DOCUMENT_POST)?;
+                self.documents("POST /{db}", Intent::Create, None, RequestBody::Documents { row_set: DOCUMENT }, NOTHING)
+            }
+            _ => Err(self.not_mapped("the root", "GET, HEAD, PUT, POST, DELETE")),
+        }
+    }
+
+    /// `/{db}/{docid}`
+    fn document(&self, id: &str) -> Result<Shape, Refused> {
+        if self.head.path.split('/').nth(2).unwrap_or_default().contains('+') {
+            let detail =
+                "the id in the path holds a plus sign, which CouchDB reads as a space and others do not; write %2B or %20";
+            return Err(self.refuse(RefusedCode::Malformed, detail.into()));
+        }
+        RecordId::from_text(id).map_err(|error| self.refuse(RefusedCode::Malformed, format!("the id in the path: {error}")))?;
+        let id = Some(id.to_string());
+        match *self.head.method {
+            Method::GET => {
+                self.check_parameters(DOCUMENT_READ)?;
+                self.documents("GET /{db}/{docid}", Intent::Read, id, RequestBody::None, ONE)
+            }
+            Method::HEAD => {
+                self.check_parameters(DOCUMENT_READ)?;
+                self.documents("HEAD /{db}/{docid}", Intent::Read, id, RequestBody::None, ONE)
+            }
+            Method::PUT => {
+                self.check_parameters(DOCUMENT_WRITE)?;
+                let rev = self.parameters.iter().any(|parameter| parameter.name == "rev")
+                    || self.head.headers.contains_key(http::header::IF_MATCH);
+                let intent = if rev { Intent::Replace } else { Intent::Create };
+                self.documents("PUT /{db}/{docid}", intent, id, RequestBody::Documents { row_set: DOCUMENT }, NOTHING)
+            }
+            Method::DELETE => {
+                self.check_parameters(DOCUMENT_DELETE)?;
+                self.documents("DELETE /{db}/{docid}", Intent::Delete, id, RequestBody::None, NOTHING)
+            }
+            _ if self.head.method.as_str() == "COPY" => {
+                let detail = "COPY is not mapped: a copy's values would be bound to the document they came from; read the document and PUT it under the new id";
+                Err(self.refuse(RefusedCode::Route, detail.into()))
+            }
+            _ => Err(self.not_mapped("a document", "GET, HEAD, PUT, DELETE")),
+        }
+    }
+
+    fn all_docs(&self) -> Result<Shape, Refused> {
+        let (route, request) = match *self.head.method {
+            Method::GET => ("GET /{db}/_all_docs", RequestBody::None),
+            Method::HEAD => ("HEAD /{db}/_all_docs", RequestBody::None),
+            Method::POST => ("POST /{db}/_all_docs", RequestBody::Plain { row_set: OPTIONS }),
+            _ => return Err(self.not_mapped("_all_docs", "GET, HEAD, POST")),
+        };
+        self.check_parameters(ALL_DOCS)?;
+        self.documents(route, Intent::Read, None, request, LIST)
+    }
+
+    fn bulk_docs(&self) -> Result<Shape, Refused> {
+        if self.head.method != Method::POST {
+            return Err(self.not_mapped("_bulk_docs", "POST"));
+        }
+        self.check_parameters(&["new_edits"])?;
+        self.documents("POST /{db}/_bulk_docs", Intent::PerRow, None, RequestBody::Documents { row_set: BULK }, NOTHING)
+    }
+
+    fn bulk_get(&self) -> Result<Shape, Refused> {
+        if self.head.method != Method::POST {
+            return Err(self.not_mapped("_bulk_get", "POST"));
+        }
+        self.check_parameters(BULK_GET)?;
+        self.documents("POST /{db}/_bulk_get", Intent::Read, None, RequestBody::Plain { row_set: OPTIONS }, FETCHED)
+    }
+
+    /// Routes of the database that start with an underscore and carry no documents we know.
+    fn special(&self, name: &str, rest: &[&str]) -> Result<Shape, Refused> {
+        let methods = NEUTRAL.iter().find(|(neutral, _)| *neutral == name).map(|(_, methods)| *methods);
+        // `_compact/{design}` and `_shards/{docid}` go one deeper.
+        let deep_enough = rest.is_empty() || (rest.len() == 1 && matches!(name, "_compact" | "_shards"));
+        if deep_enough && methods.is_some_and(|methods| methods.contains(self.head.method)) {
+            return Ok(Shape::Neutral { collection: self.at });
+        }
+        // `_design%2Fx` is `_design/x`.
+        let first = name.split('/').next().unwrap_or_default();
+        let detail = match (REFUSED.iter().find(|(refused, _)| *refused == first), methods) {
+            (Some((known, why)), _) => format!("/{{db}}/{known}: {why}"),
+            (None, Some(_)) => format!("/{{db}}/{first}: this method is not mapped on a protected database"),
+            (None, None) => {
+                "this route is not known on a protected database; use documents, _all_docs, _bulk_docs or _bulk_get".into()
+            }
+        };
+        Err(self.refuse(RefusedCode::Route, detail))
+    }
+
+    fn documents(
+        &self,
+        route: &'static str,
+        intent: Intent,
+        url_id: Option<String>,
+        request: RequestBody,
+        reply: usize,
+    ) -> Result<Shape, Refused> {
+        let headers = self.head.headers;
+        if intent == Intent::Read {
+            head::check_range(headers).map_err(|detail| self.refuse(RefusedCode::Route, detail))?;
+        }
+        // Asked for anything else, CouchDB answers as text/plain or in MIME parts.
+        let mut set_headers: Vec<(HeaderName, HeaderValue)> = vec![head::json_accept()];
+        if request != RequestBody::None {
+            // CouchDB reads a body without a type as JSON; PouchDB Server drops it.
+            let typed =
+                head::check_json_body(headers, Untyped::IsJson).map_err(|detail| self.refuse(RefusedCode::NotJson, detail))?;
+            if !typed {
+                set_headers.push(head::json_content_type());
+            }
+        }
+        Ok(Shape::Documents(Documents { collection: self.at, route, intent, url_id, request, reply, set_headers }))
+    }
+
+    /// Only parameters of the list, each once; those of [`LIMITED`] with their harmless value only.
+    fn check_parameters(&self, allowed: &[&str]) -> Result<(), Refused> {
+        for (number, parameter) in (1..).zip(&self.parameters) {
+            let name = parameter.name.as_str();
+            let again = self.parameters.iter().filter(|other| other.name == name).count() > 1;
+            if let Some((known, harmless, why)) = LIMITED.iter().find(|(limited, ..)| *limited == name)
+                && (*harmless != Some(parameter.value.as_str()) || !allowed.contains(&name))
+            {
+                return Err(self.refuse(RefusedCode::Route, format!("the query parameter {known}: {why}")));
+            }
+            if !allowed.contains(&name) {
+                let detail = format!(
+                    "the query parameter number {number} is not mapped on this route of a protected database; mapped are: {}",
+                    allowed.join(", ")
+                );
+                return Err(self.refuse(RefusedCode::Route, detail));
+            }
+            if again {
+                return Err(self
+                    .refuse(RefusedCode::Malformed, format!("the query parameter number {number} stands twice; send it once")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Dialect for CouchDb {
+    fn name(&self) -> &'static str {
+        "couchdb"
+    }
+
+    fn row_sets(&self, _collection: usize) -> &[RowSet] {
+        &self.row_sets
+    }
+
+    fn classify(&self, head: Head<'_>) -> Shape {
+        if head.path == "*" {
+            return about_the_server(head.method);
+        }
+        let raw: Vec<&str> = head.path.strip_prefix('/').unwrap_or_default().split('/').collect();
+        let decoded: Option<Vec<String>> = raw.iter().map(|segment| decode_segment(segment)).collect();
+        let Some(mut segments) = decoded else {
+            return Shape::Refused(refused(
+                None,
+                RefusedCode::Malformed,
+                "the path is not UTF-8; percent-encode its UTF-8 bytes",
+            ));
+        };
+        // `/db/` is `/db`, as some clients send it.
+        if segments.len() == 2 && segments.last().is_some_and(String::is_empty) {
+            segments.pop();
+        }
+        let plain = !raw.first().copied().unwrap_or_default().contains('+');
+        let protected = segments.split_first().and_then(|(name, below)| {
+            let at = self.databases.iter().position(|database| database.name == *name && plain)?;
+            Some((at, below))
+        });
+        let shape = match protected {
+            Some((at, below)) => Self::inside(at, head, below),
+            None => self.outside(head, &segments),
+        };
+        shape.unwrap_or_else(Shape::Refused)
+    }
+
+    fn judge(&self, documents: &Documents, facts: &BodyFacts<'_>) -> Result<Vec<RowIntent>, Refused> {
+        let refuse = |code, detail: &str| refused(Some(documents.collection), code, detail);
+        let peek = |which| facts.body.iter().find(|(index, _)| *index == which).map(|(_, text)| *text);
+        match documents.request {
+            RequestBody::None => return Ok(Vec::new()),
+            RequestBody::Plain { .. } => {
+                check_options(facts.whole).map_err(|detail| refuse(RefusedCode::Route, &detail))?;
+                return Ok(Vec::new());
+            }
+            RequestBody::Documents { row_set: BULK } => {
+                if peek(0).is_some_and(|text| text != b"true") {
+                    return Err(refuse(
+                        RefusedCode::Route,
+                        "revisions made elsewhere cannot be stored through the proxy; leave new_edits out",
+                    ));
+                }
+                if peek(1).is_some_and(|text| text != b"false") {
+                    return Err(refuse(RefusedCode::Route, "all_or_nothing is not mapped; leave it out"));
+                }
+            }
+            RequestBody::Documents { .. } => {}
+        }
+        facts.rows.iter().map(|row| Self::judge_row(documents, row).map_err(|(code, detail)| refuse(code, detail))).collect()
+    }
+
+    fn id_member(&self) -> &'static str {
+        "_id"
+    }
+
+    /// `{"error", "reason"}` as CouchDB sends them, and our stable `type`.
+    fn error(&self, status: u16, code: &str, sentence: &str) -> (&'static str, Vec<u8>) {
+        let error = serde_json::json!({
+            "error": error_name(status),
+            "reason": format!("{code}: {sentence}"),
+            "type": format!("docs/errors.md#{code}"),
+        });
+        ("application/json", error.to_string().into_bytes())
+    }
+}
+
+/// A body that carries no documents: nothing but the known options with values of the known kind, for whatever else stood in it
+/// would reach the database in clear (T5).
+fn check_options(body: &[u8]) -> Result<(), String> {
+    let Ok(options) = serde_json::from_slice::<serde_json::Map<String, Value>>(body) else {
+        return Err("this route takes an object with options, such as {\"keys\": [...]}".to_owned());
+    };
+    for (name, value) in &options {
+        let fits = match (name.as_str(), value) {
+            ("queries", _) => return Err("several queries in one request are not mapped; send them one by one".to_owned()),
+            ("attachments", Value::Bool(false)) => true,
+            ("attachments", _) => {
+                return Err(
+                    "attachments are not protected, so they are not served from a protected database; leave it out".to_owned()
+                );
+            }
+            ("keys", Value::Array(keys)) => keys.iter().all(Value::is_string),
+            ("docs", Value::Array(docs)) => docs.iter().all(is_revision_of_a_document),
+            (name, value) => {
+                ALL_DOCS.contains(&name) && (value.is_string() || value.is_number() || value.is_boolean() || value.is_null())
+            }
+        };
+        if !fits {
+            return Err("the body may hold only ids, revisions and options of this route; leave everything else out".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// One entry of `_bulk_get`: which document, which revision.
+fn is_revision_of_a_document(entry: &Value) -> bool {
+    let only_ids = |entry: &serde_json::Map<String, Value>| {
+        entry.iter().all(|(name, value)| match name.as_str() {
+            "id" | "rev" => value.is_string(),
+            "atts_since" => value.as_array().is_some_and(|revisions| revisions.iter().all(Value::is_string)),
+            _ => false,
+        })
+    };
+    entry.as_object().is_some_and(only_ids)
+}
+
+/// Is every attachment one that the database has already, named only (`"stub": true`)?
+fn are_stubs(attachments: &[u8]) -> bool {
+    let Ok(attachments) = serde_json::from_slice::<serde_json::Map<String, Value>>(attachments) else { return false };
+    attachments.values().all(|attachment| {
+        attachment.get("stub") == Some(&Value::Bool(true))
+            && attachment.get("data").is_none()
+            && attachment.get("follows").is_none()
+    })
+}
+
+fn check_database_name(name: &str) -> Result<(), String> {
+    let mut chars = name.chars();
+    if !chars.next().is_some_and(|first| first.is_ascii_alphabetic())
+        || !chars.all(|c| c.is_ascii_alphanumeric() || "_$()+-/".contains(c))
+    {
+        return Err("a database name starts with a letter and holds letters, digits and _ $ ( ) + - / only; write it plainly, without slash before or escapes".into());
+    }
+    if name.ends_with('/') || name.contains("//") {
+        return Err("a database name neither ends with a slash nor holds two in a row".into());
+    }
+    Ok(())
+}
+
+fn selectors(texts: &[&str]) -> Result<Vec<Selector>, String> {
+    texts.iter().map(|text| Selector::parse(text).map_err(|error| format!("{text}: {error}"))).collect()
+}
+
+#[cfg(test)]
+mod tests;

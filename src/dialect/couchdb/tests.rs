@@ -1,0 +1,570 @@
+use http::HeaderMap;
+use proptest::prelude::*;
+
+use super::super::fixtures::{ask, brief, classified, disguised, documents, refusal, route, walked};
+use super::*;
+
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+fn couch() -> CouchDb {
+    CouchDb::new(vec![route("customers", "$._id"), route("eu/guests", "$._id")]).unwrap()
+}
+
+fn shapes(headers: &[(&'static str, &str)], table: &[(&str, &str)]) {
+    for (request, expected) in table {
+        assert_eq!(brief(&ask(&couch(), request, headers)), *expected, "{request}");
+    }
+}
+
+#[test]
+fn documents_lists_and_the_database_have_their_shapes() {
+    shapes(
+        JSON,
+        &[
+            ("GET /customers", "neutral"),
+            ("GET /customers/", "neutral"),
+            ("HEAD /customers", "neutral"),
+            ("PUT /customers", "neutral"),
+            ("PUT /customers?q=2&n=1", "neutral"),
+            ("OPTIONS /customers/c-1", "neutral"),
+            ("DELETE /customers", "DELETE /{db} Delete"),
+            ("POST /customers", "POST /{db} Create"),
+            ("POST /customers/?batch=ok", "POST /{db} Create"),
+            ("GET /customers/c-1", "GET /{db}/{docid} Read c-1"),
+            (
+                "GET /customers/c-1?rev=1-a&revs=true&conflicts=true&revs_info=true&attachments=false",
+                "GET /{db}/{docid} Read c-1",
+            ),
+            ("HEAD /customers/c-1", "HEAD /{db}/{docid} Read c-1"),
+            ("GET /customers/a%2Fb%20c%2B%C3%A9", "GET /{db}/{docid} Read a/b c+é"),
+            ("GET /eu%2Fguests/g-1", "GET /{db}/{docid} Read g-1"),
+            ("PUT /customers/c-1", "PUT /{db}/{docid} Create c-1"),
+            ("PUT /customers/c-1?rev=1-a", "PUT /{db}/{docid} Replace c-1"),
+            ("PUT /customers/c-1?new_edits=true", "PUT /{db}/{docid} Create c-1"),
+            ("DELETE /customers/c-1?rev=1-a", "DELETE /{db}/{docid} Delete c-1"),
+            ("POST /customers/_bulk_docs", "POST /{db}/_bulk_docs PerRow"),
+            ("GET /customers/_all_docs", "GET /{db}/_all_docs Read"),
+            (
+                "GET /customers/_all_docs?include_docs=true&startkey=%22a%22&endkey=%22b%22&limit=3&skip=1&descending=true",
+                "GET /{db}/_all_docs Read",
+            ),
+            ("HEAD /customers/_all_docs", "HEAD /{db}/_all_docs Read"),
+            ("POST /customers/_all_docs?include_docs=true", "POST /{db}/_all_docs Read"),
+            ("POST /customers/_bulk_get?revs=true&latest=true", "POST /{db}/_bulk_get Read"),
+            ("POST /customers/_compact", "neutral"),
+            ("POST /customers/_compact/views", "neutral"),
+            ("POST /customers/_ensure_full_commit", "neutral"),
+            ("POST /customers/_view_cleanup", "neutral"),
+            ("GET /customers/_revs_limit", "neutral"),
+            ("PUT /customers/_revs_limit", "neutral"),
+            ("GET /customers/_security", "neutral"),
+            ("GET /customers/_shards/c-1", "neutral"),
+        ],
+    );
+    let if_match = [("content-type", "application/json"), ("if-match", "1-a")];
+    shapes(
+        &if_match,
+        &[("PUT /customers/c-1", "PUT /{db}/{docid} Replace c-1"), ("DELETE /customers/c-1", "DELETE /{db}/{docid} Delete c-1")],
+    );
+}
+
+#[test]
+fn t5_everything_else_on_a_protected_database_is_refused_by_name() {
+    for (request, named) in [
+        ("GET /customers/_changes?feed=continuous", "_changes"),
+        ("POST /customers/_changes", "_changes"),
+        ("PUT /customers/_design/x", "_design"),
+        ("GET /customers/_design/x/_view/y?key=%22Mei%22", "_design"),
+        ("PUT /customers/_design%2Fx", "_design"),
+        ("POST /customers/_design/x/_update/y/c-1", "_design"),
+        ("GET /customers/_design_docs", "_design_docs"),
+        ("PUT /customers/_local/x", "_local"),
+        ("PUT /customers/_local%2Fx", "_local"),
+        ("GET /customers/_local_docs", "_local_docs"),
+        ("POST /customers/_find", "_find"),
+        ("POST /customers/_explain", "_explain"),
+        ("POST /customers/_index", "_index"),
+        ("DELETE /customers/_index/x/json/y", "_index"),
+        ("POST /customers/_purge", "_purge"),
+        ("PUT /customers/_security", "_security"),
+        ("POST /customers/_revs_diff", "_revs_diff"),
+        ("POST /customers/_missing_revs", "_missing_revs"),
+        ("POST /customers/_temp_view", "_temp_view"),
+        ("GET /customers/_partition/p/_all_docs", "_partition"),
+        ("GET /customers/_compact", "_compact"),
+        ("COPY /customers/c-1", "COPY"),
+        ("GET /customers/c-1/photo.jpg", "attachments"),
+        ("PUT /customers/c-1/photo.jpg?rev=1-a", "attachments"),
+        ("DELETE /customers/c-1/a/b", "attachments"),
+        ("POST /customers/c-1", "GET, HEAD, PUT, DELETE"),
+        ("PATCH /customers/c-1", "GET, HEAD, PUT, DELETE"),
+        ("PATCH /customers", "GET, HEAD, PUT, POST, DELETE"),
+        ("PUT /customers/_all_docs", "_all_docs"),
+        ("GET /customers/_bulk_docs", "_bulk_docs"),
+        ("GET /customers/_bulk_get", "_bulk_get"),
+        ("POST /customers/_all_docs/queries", "not known"),
+        ("POST /customers/_new_route_of_couchdb_4", "not known"),
+        ("POST /customers/_BULK_DOCS", "not known"),
+        ("GET /customers/c-1/", "slash"),
+        ("GET /customers/c-1?open_revs=all", "open_revs"),
+        ("GET /customers/c-1?attachments=true", "attachments"),
+        ("GET /customers/c-1?atts_since=%5B%221-a%22%5D", "atts_since"),
+        ("PUT /customers/c-1?new_edits=false", "new_edits"),
+        ("POST /customers/_bulk_docs?new_edits=false", "new_edits"),
+        ("GET /customers/_all_docs?attachments=true&include_docs=true", "attachments"),
+        ("POST /customers/_bulk_get?attachments=true", "attachments"),
+        ("GET /customers/c-1?mei.tanaka@shop.example", "number 1"),
+        ("PUT /customers/c-1?rev=1-a&x=Mei", "number 2"),
+    ] {
+        let refused = refusal(ask(&couch(), request, JSON));
+        assert_eq!((refused.code, refused.collection), (RefusedCode::Route, Some(0)), "{request}");
+        assert!(refused.detail.contains(named), "{request}: {}", refused.detail);
+        assert!(!refused.detail.contains("Mei") && !refused.detail.contains("tanaka"), "{request}: {}", refused.detail);
+    }
+    shapes(
+        JSON,
+        &[
+            ("GET /customers/c-1?rev=1-a&rev=2-b", "refused malformed-request"),
+            ("GET /customers/a+b", "refused malformed-request"),
+        ],
+    );
+}
+
+#[test]
+fn t32_routes_that_span_databases_are_refused() {
+    shapes(
+        JSON,
+        &[
+            ("POST /_replicate", "refused route-refused"),
+            ("GET /_replicate", "refused route-refused"),
+            ("PUT /_replicator/job", "refused route-refused"),
+            ("POST /_replicator", "refused route-refused"),
+            ("POST /_replicator/_bulk_docs", "refused route-refused"),
+            ("DELETE /_replicator/job?rev=1-a", "refused route-refused"),
+            ("GET /_replicator/job", "outside"),
+            ("GET /_replicator/_all_docs", "outside"),
+            ("POST /_search_all", "refused route-refused"),
+            ("POST /_search_analyze", "refused route-refused"),
+            ("GET /_REPLICATE", "refused route-refused"),
+            ("GET /_dbs/customers", "refused route-refused"),
+            ("GET /_node/_local/_dbs/customers", "refused route-refused"),
+            ("GET /_node/_local/shards%2F00000000-7fffffff%2Fcustomers.1/c-1", "refused route-refused"),
+            ("GET /shards%2F00000000-7fffffff%2Fcustomers.1/c-1", "refused route-refused"),
+            ("GET /products/_design/x/_rewrite/..%2F..%2Fcustomers", "refused route-refused"),
+            ("GET /products/_design%2Fx/_rewrite/a", "refused route-refused"),
+        ],
+    );
+    let overridden = ask(&couch(), "GET /_replicator/job", &[("x-http-method-override", "PUT")]);
+    assert_eq!(brief(&overridden), "refused route-refused");
+}
+
+#[test]
+fn system_routes_and_other_databases_pass() {
+    for request in [
+        "GET /",
+        "GET /_all_dbs",
+        "GET /_up",
+        "GET /_uuids?count=3",
+        "POST /_session",
+        "DELETE /_session",
+        "GET /_utils/",
+        "GET /_utils/index.html",
+        "GET /_active_tasks",
+        "GET /_membership",
+        "POST /_dbs_info",
+        "GET /_db_updates",
+        "PUT /_users/org.couchdb.user:x",
+        "GET /_users",
+        "GET /favicon.ico",
+        "GET /_node/_local/_stats",
+        "PUT /_node/_local/_config/log/level",
+        "GET /_scheduler/jobs",
+        "OPTIONS *",
+        "PUT /products",
+        "POST /products/_find",
+        "PUT /products/p-1/photo.jpg",
+        "GET /products/_changes?feed=continuous",
+        "GET /products/_design/x/_view/y?name=Mei",
+        "COPY /products/p-1",
+        "POST /products/_bulk_docs",
+        "GET /customers2/c-1",
+        "GET /a+b/c",
+        "GET /eu/other",
+    ] {
+        assert_eq!(brief(&ask(&couch(), request, &[])), "outside", "{request}");
+    }
+    let nothing = CouchDb::new(Vec::new()).unwrap();
+    for request in ["POST /_replicate", "PUT /_replicator/x", "GET /_anything"] {
+        assert_eq!(brief(&ask(&nothing, request, &[])), "outside", "{request}");
+    }
+}
+
+#[test]
+fn t6_a_client_cannot_change_what_a_request_means() {
+    for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
+        for request in ["POST /customers/c-1", "POST /customers", "GET /customers", "POST /customers/_bulk_docs"] {
+            let shape = ask(&couch(), request, &[("content-type", "application/json"), (name, "PUT")]);
+            assert_eq!(brief(&shape), "refused route-refused", "{request}");
+        }
+    }
+    for request in [
+        "PUT /customers/c-1",
+        "POST /customers",
+        "POST /customers/_bulk_docs",
+        "POST /customers/_all_docs",
+        "POST /customers/_bulk_get",
+    ] {
+        for types in [
+            &[("content-type", "text/plain")][..],
+            &[("content-type", "multipart/related; boundary=x")],
+            &[("content-type", "application/x-www-form-urlencoded")],
+            &[("content-type", "application/json"), ("content-encoding", "gzip")],
+            &[("content-encoding", "gzip")],
+        ] {
+            assert_eq!(brief(&ask(&couch(), request, types)), "refused not-json", "{request} {types:?}");
+        }
+        // Without a type it is JSON to CouchDB and nothing to PouchDB Server; we say which.
+        let untyped = documents(ask(&couch(), request, &[]));
+        assert_eq!(untyped.set_headers, [head::json_accept(), head::json_content_type()], "{request}");
+        assert_eq!(documents(ask(&couch(), request, JSON)).set_headers, [head::json_accept()], "{request}");
+    }
+}
+
+#[test]
+fn t11_ranges_of_rewritten_bodies_are_refused() {
+    for request in ["GET /customers/c-1", "GET /customers/_all_docs", "POST /customers/_bulk_get"] {
+        let refused = refusal(ask(&couch(), request, &[("content-type", "application/json"), ("range", "bytes=0-9")]));
+        assert_eq!(refused.code, RefusedCode::Route, "{request}");
+    }
+}
+
+#[test]
+fn t31_other_spellings_of_a_protected_database_are_refused() {
+    shapes(
+        JSON,
+        &[
+            ("PUT /Customers/c-1", "refused route-refused"),
+            ("GET /CUSTOMERS", "refused route-refused"),
+            ("PUT /customers%2Fc-1", "refused route-refused"),
+            ("PUT /customers%5Cc-1", "refused route-refused"),
+            ("PUT /%2563ustomers/c-1", "refused route-refused"),
+            ("PUT /%2Fcustomers/c-1", "refused route-refused"),
+            ("PUT /x%2F..%2Fcustomers/c-1", "refused route-refused"),
+            ("PUT /cu%C5%BFtomers/c-1", "refused route-refused"),
+            ("PUT /customers%3Bx/c-1", "refused route-refused"),
+            ("GET /eu/guests", "refused route-refused"),
+            ("GET /EU%2FGuests/g-1", "refused route-refused"),
+            ("GET /customers/%FF", "refused malformed-request"),
+        ],
+    );
+}
+
+fn row(id: Option<&'static str>, peeks: &[(usize, &'static str)]) -> RowFacts<'static> {
+    RowFacts { id: id.map(str::as_bytes), peeks: peeks.iter().map(|(index, text)| (*index, text.as_bytes())).collect() }
+}
+
+/// One document by this request; `Ok((intent, assign_id))` or the code.
+fn judged(request: &str, row: RowFacts<'static>) -> Result<(Intent, bool), RefusedCode> {
+    let documents = documents(ask(&couch(), request, JSON));
+    let intents =
+        couch().judge(&documents, &BodyFacts { rows: vec![row], ..BodyFacts::default() }).map_err(|refused| refused.code)?;
+    assert_eq!(intents.len(), 1);
+    Ok((intents[0].intent, intents[0].assign_id))
+}
+
+#[test]
+fn what_a_document_says_decides_what_a_write_does() {
+    let rev = (REV, "\"1-a\"");
+    for (request, row, expected) in [
+        ("PUT /customers/c-1", row(None, &[]), (Intent::Create, false)),
+        ("PUT /customers/c-1", row(Some("\"c-1\""), &[]), (Intent::Create, false)),
+        ("PUT /customers/c-1", row(Some("\"c\\u002d1\""), &[rev]), (Intent::Replace, false)),
+        ("PUT /customers/c-1?rev=1-a", row(None, &[]), (Intent::Replace, false)),
+        ("PUT /customers/c-1?rev=1-a", row(None, &[(DELETED, "true")]), (Intent::Delete, false)),
+        ("PUT /customers/c-1", row(None, &[rev, (DELETED, "false")]), (Intent::Replace, false)),
+        ("PUT /customers/c-1", row(None, &[rev, (DELETED, "true")]), (Intent::Delete, false)),
+        ("POST /customers", row(None, &[]), (Intent::Create, true)),
+        ("POST /customers", row(Some("\"c-1\""), &[]), (Intent::Create, false)),
+        ("POST /customers", row(Some("\"c-1\""), &[rev]), (Intent::Replace, false)),
+        ("POST /customers", row(Some("\"c-1\""), &[rev, (DELETED, "true")]), (Intent::Delete, false)),
+        ("POST /customers/_bulk_docs", row(None, &[]), (Intent::Create, true)),
+        ("POST /customers/_bulk_docs", row(Some("\"c-1\""), &[rev]), (Intent::Replace, false)),
+        ("POST /customers/_bulk_docs", row(Some("\"c-1\""), &[rev, (DELETED, "true")]), (Intent::Delete, false)),
+        (
+            "POST /customers/_bulk_docs",
+            row(Some("\"c-1\""), &[(ATTACHMENTS, r#"{"a":{"stub":true,"length":3}}"#)]),
+            (Intent::Create, false),
+        ),
+        ("POST /customers/_bulk_docs", row(Some("\"c-1\""), &[(ATTACHMENTS, "{}")]), (Intent::Create, false)),
+    ] {
+        assert_eq!(judged(request, row), Ok(expected), "{request}");
+    }
+}
+
+#[test]
+fn t5_documents_that_say_two_things_or_are_no_documents_are_refused() {
+    let rev = (REV, "\"1-a\"");
+    for request in ["PUT /customers/c-1", "POST /customers", "POST /customers/_bulk_docs"] {
+        for (row, code) in [
+            (row(Some("7"), &[]), RefusedCode::Malformed),
+            (row(Some("\"_design/x\""), &[]), RefusedCode::Route),
+            (row(Some("\"\\u005flocal/x\""), &[]), RefusedCode::Route),
+            (row(Some("\"c-1\""), &[(REV, "null")]), RefusedCode::Malformed),
+            (row(Some("\"c-1\""), &[(REV, "\"\"")]), RefusedCode::Malformed),
+            (row(Some("\"c-1\""), &[(REV, "1")]), RefusedCode::Malformed),
+            (row(Some("\"c-1\""), &[(DELETED, "1")]), RefusedCode::Malformed),
+            (row(Some("\"c-1\""), &[(DELETED, "null")]), RefusedCode::Malformed),
+            (row(Some("\"c-1\""), &[(DELETED, "\"true\"")]), RefusedCode::Malformed),
+        ] {
+            assert_eq!(judged(request, row), Err(code), "{request}");
+        }
+    }
+    assert_eq!(judged("PUT /customers/c-1", row(Some("\"c-2\""), &[])), Err(RefusedCode::Malformed));
+    assert_eq!(judged("POST /customers", row(None, &[rev])), Err(RefusedCode::Malformed));
+    assert_eq!(judged("POST /customers/_bulk_docs", row(None, &[(DELETED, "true")])), Err(RefusedCode::Malformed));
+    // A body in which no document stands where it should: a bare list, `{"docs": {}}`.
+    for request in ["PUT /customers/c-1", "POST /customers", "POST /customers/_bulk_docs"] {
+        let documents = documents(ask(&couch(), request, JSON));
+        assert_eq!(couch().judge(&documents, &BodyFacts::default()).unwrap_err().code, RefusedCode::Malformed, "{request}");
+    }
+}
+
+#[test]
+fn t40_inline_attachments_are_refused() {
+    for attachments in [
+        r#"{"a.txt":{"content_type":"text/plain","data":"TWVp"}}"#,
+        r#"{"a.txt":{"stub":true},"b.txt":{"data":""}}"#,
+        r#"{"a.txt":{"stub":true,"data":"TWVp"}}"#,
+        r#"{"a.txt":{"stub":true,"follows":true}}"#,
+        r#"{"a.txt":{"follows":true,"length":3}}"#,
+        r#"{"a.txt":{"stub":1}}"#,
+        r#"{"a.txt":{}}"#,
+        r#"{"a.txt":"TWVp"}"#,
+        "[]",
+        "null",
+        "\"x\"",
+    ] {
+        for request in ["PUT /customers/c-1", "POST /customers", "POST /customers/_bulk_docs"] {
+            assert_eq!(
+                judged(request, row(Some("\"c-1\""), &[(ATTACHMENTS, attachments)])),
+                Err(RefusedCode::Route),
+                "{request} {attachments}"
+            );
+        }
+    }
+}
+
+#[test]
+fn t5_options_in_bodies_are_judged_too() {
+    let body = |list: &[(usize, &'static str)]| BodyFacts {
+        body: list.iter().map(|(index, text)| (*index, text.as_bytes())).collect(),
+        rows: vec![row(Some("\"c-1\""), &[])],
+        ..BodyFacts::default()
+    };
+    let code = |request: &str, list: &[(usize, &'static str)]| {
+        couch().judge(&documents(ask(&couch(), request, JSON)), &body(list)).map_err(|refused| refused.code)
+    };
+    for (request, list) in [
+        ("POST /customers/_bulk_docs", [(0, "false")]),
+        ("POST /customers/_bulk_docs", [(0, "null")]),
+        ("POST /customers/_bulk_docs", [(1, "true")]),
+    ] {
+        assert_eq!(code(request, &list), Err(RefusedCode::Route), "{request} {list:?}");
+    }
+    assert_eq!(code("POST /customers/_bulk_docs", &[(0, "true"), (1, "false")]).unwrap().len(), 1);
+    assert_eq!(code("DELETE /customers/c-1?rev=1-a", &[]), Ok(Vec::new()));
+}
+
+#[test]
+fn t5_a_body_of_options_holds_nothing_else() {
+    let code = |request: &str, whole: &'static str| {
+        let facts = BodyFacts { whole: whole.as_bytes(), ..BodyFacts::default() };
+        couch().judge(&documents(ask(&couch(), request, JSON)), &facts).map_err(|refused| refused.code)
+    };
+    for (request, body) in [
+        ("POST /customers/_all_docs", r#"{"keys":["c-1","c-2"],"include_docs":true,"limit":5}"#),
+        ("POST /customers/_all_docs", r#"{"attachments":false}"#),
+        ("POST /customers/_all_docs", "{}"),
+        ("POST /customers/_bulk_get", r#"{"docs":[{"id":"c-1"},{"id":"c-2","rev":"1-a","atts_since":["1-a"]}]}"#),
+    ] {
+        assert_eq!(code(request, body), Ok(Vec::new()), "{request} {body}");
+    }
+    for (request, body) in [
+        ("POST /customers/_all_docs", r#"{"queries":[]}"#),
+        ("POST /customers/_all_docs", r#"{"attachments":true}"#),
+        ("POST /customers/_all_docs", r#"{"keys":["c-1"],"name":"Mei"}"#),
+        ("POST /customers/_all_docs", r#"{"keys":[{"name":"Mei"}]}"#),
+        ("POST /customers/_all_docs", r#"{"limit":{"name":"Mei"}}"#),
+        ("POST /customers/_all_docs", r#"["Mei"]"#),
+        ("POST /customers/_bulk_get", r#"{"docs":[{"id":"c-1","name":"Mei"}]}"#),
+        ("POST /customers/_bulk_get", r#"{"docs":["c-1"]}"#),
+        ("POST /customers/_bulk_get", r#"{"attachments":"true"}"#),
+    ] {
+        assert_eq!(code(request, body), Err(RefusedCode::Route), "{request} {body}");
+    }
+}
+
+#[test]
+fn row_sets_are_where_couchdb_puts_documents() {
+    let couch = couch();
+    let shown = |set: usize| couch.row_sets(0)[set].rows.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let of = |request: &str| {
+        let documents = documents(ask(&couch, request, JSON));
+        let written = match documents.request {
+            RequestBody::None => None,
+            RequestBody::Plain { row_set } | RequestBody::Documents { row_set } => Some(shown(row_set)),
+        };
+        (written, shown(documents.reply))
+    };
+    let list = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(of("GET /customers/c-1"), (None, list(&["$"])));
+    assert_eq!(of("PUT /customers/c-1"), (Some(list(&["$"])), list(&[])));
+    assert_eq!(of("POST /customers"), (Some(list(&["$"])), list(&[])));
+    assert_eq!(of("POST /customers/_bulk_docs"), (Some(list(&["$.docs[*]"])), list(&[])));
+    assert_eq!(of("GET /customers/_all_docs"), (None, list(&["$.rows[*].doc", "$.results[*].rows[*].doc"])));
+    assert_eq!(of("POST /customers/_all_docs").0, Some(list(&[])));
+    assert_eq!(of("POST /customers/_bulk_get"), (Some(list(&[])), list(&["$.results[*].docs[*].ok"])));
+    assert_eq!(of("DELETE /customers"), (None, list(&[])));
+}
+
+/// A whole request body as it comes from the wire: its intents, or the code it is refused with.
+fn judged_body(request: &str, body: &str) -> Result<String, RefusedCode> {
+    let couch = couch();
+    let documents = documents(ask(&couch, request, JSON));
+    let (RequestBody::Plain { row_set } | RequestBody::Documents { row_set }) = documents.request else {
+        panic!("{request} takes no body")
+    };
+    let (facts, _) = walked(&couch.row_sets(0)[row_set], "$._id", body);
+    let intents = couch.judge(&documents, &facts).map_err(|refused| refused.code)?;
+    Ok(intents
+        .iter()
+        .map(|row| format!("{:?}{}", row.intent, if row.assign_id { "+id" } else { "" }))
+        .collect::<Vec<_>>()
+        .join(" "))
+}
+
+#[test]
+fn t5_whole_bodies_are_judged_by_what_the_walker_finds() {
+    for (request, body, expected) in [
+        ("PUT /customers/c-1", r#"{"name":"x"}"#, Ok("Create")),
+        ("PUT /customers/c-1", r#"{"_rev":"1-a","name":"x"}"#, Ok("Replace")),
+        ("PUT /customers/c-1", r#"{"_r\u0065v":"1-a","_delet\u0065d":true}"#, Ok("Delete")),
+        ("PUT /customers/c-1", "{}", Ok("Create")),
+        ("PUT /customers/c-1", r#"[{"name":"x"}]"#, Err(RefusedCode::Malformed)),
+        ("PUT /customers/c-1", "null", Err(RefusedCode::Malformed)),
+        ("POST /customers", r#"{"name":"x"}"#, Ok("Create+id")),
+        ("POST /customers", r#"{"_id":"_design/x","views":{}}"#, Err(RefusedCode::Route)),
+        ("POST /customers", r#"{"_attachments":{"a":{"data":"eA=="}}}"#, Err(RefusedCode::Route)),
+        (
+            "POST /customers/_bulk_docs",
+            r#"{"docs":[{"name":"x"},{"_id":"a"},{"_id":"b","_rev":"1-a","docs":[{"name":"y"}]},{"_id":"c","_rev":"1-a","_deleted":true}],"new_edits":true}"#,
+            Ok("Create+id Create Replace Delete"),
+        ),
+        ("POST /customers/_bulk_docs", r#"{"docs":[{"_id":"a"}],"new_edits":false}"#, Err(RefusedCode::Route)),
+        ("POST /customers/_bulk_docs", r#"{"new_edits":true,"docs":[{"_id":"a"},{"_id":"_local/x"}]}"#, Err(RefusedCode::Route)),
+        ("POST /customers/_bulk_docs", r#"{"docs":{"_id":"a"}}"#, Err(RefusedCode::Malformed)),
+        ("POST /customers/_bulk_docs", r#"[{"_id":"a"}]"#, Err(RefusedCode::Malformed)),
+        ("POST /customers/_bulk_docs", r#"{"docs":[]}"#, Err(RefusedCode::Malformed)),
+        ("POST /customers/_all_docs", r#"{"keys":["a","b"]}"#, Ok("")),
+        ("POST /customers/_all_docs", r#"{"queries":[{"keys":["a"]}]}"#, Err(RefusedCode::Route)),
+        ("POST /customers/_bulk_get", r#"{"docs":[{"id":"a","rev":"1-a"}]}"#, Ok("")),
+    ] {
+        assert_eq!(judged_body(request, body), expected.map(str::to_string), "{request} {body}");
+    }
+}
+
+#[test]
+fn protected_members_of_every_reply_are_found() {
+    let couch = couch();
+    for (request, body, expected) in [
+        ("GET /customers/c-1", r#"{"_id":"c-1","_rev":"1-a","name":"x"}"#, 1),
+        (
+            "GET /customers/_all_docs",
+            r#"{"total_rows":3,"offset":0,"rows":[{"id":"a","key":"a","value":{"rev":"1-a"},"doc":{"_id":"a","name":"x"}},{"key":"b","error":"not_found"},{"id":"c","key":"c","value":{"rev":"2-b","deleted":true},"doc":null}]}"#,
+            1,
+        ),
+        ("POST /customers/_all_docs", r#"{"rows":[{"doc":{"name":"x"}},{"doc":{"name":"y"}}]}"#, 2),
+        ("POST /customers/_all_docs", r#"{"results":[{"rows":[{"doc":{"name":"x"}}]},{"rows":[{"doc":{"name":"y"}}]}]}"#, 2),
+        (
+            "POST /customers/_bulk_get",
+            r#"{"results":[{"id":"a","docs":[{"ok":{"_id":"a","name":"x"}},{"ok":{"_id":"a","name":"y"}}]},{"id":"b","docs":[{"error":{"id":"b","error":"not_found"}}]}]}"#,
+            2,
+        ),
+        ("POST /customers", r#"{"ok":true,"id":"a","rev":"1-a"}"#, 0),
+    ] {
+        let documents = documents(ask(&couch, request, JSON));
+        let (_, names) = walked(&couch.row_sets(0)[documents.reply], "$._id", body);
+        assert_eq!(names, expected, "{request} {body}");
+    }
+}
+
+#[test]
+fn wrong_database_names_are_all_reported() {
+    let new = |names: &[&str]| CouchDb::new(names.iter().map(|name| route(name, "$._id")).collect());
+    for name in ["", "/customers", "customers/", "_users", "1st", "a b", "a%2Fb", "a//b", "kundé", "{id}"] {
+        let errors = new(&[name]).unwrap_err();
+        assert_eq!((errors.len(), errors[0].0), (1, 0), "{name}: {errors:?}");
+    }
+    for pair in [["customers", "customers"], ["customers", "Customers"], ["eu", "eu/guests"], ["eu/guests", "eu"]] {
+        assert_eq!(new(&pair).unwrap_err()[0].0, 1, "{pair:?}");
+    }
+    assert_eq!(new(&["_x", "ok", "9"]).unwrap_err().iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 2]);
+    assert!(new(&["a", "b_1$(x)+-", "Mixed"]).is_ok());
+}
+
+#[test]
+fn errors_have_couchdbs_shape() {
+    for (status, name) in [
+        (400, "bad_request"),
+        (401, "unauthorized"),
+        (403, "forbidden"),
+        (404, "not_found"),
+        (409, "conflict"),
+        (413, "too_large"),
+        (415, "bad_content_type"),
+        (422, "doc_validation"),
+        (431, "bad_request"),
+        (500, "internal_server_error"),
+        (502, "bad_gateway"),
+        (503, "service_unavailable"),
+        (504, "gateway_timeout"),
+    ] {
+        let (media_type, body) = couch().error(status, "route-refused", "say \"please\"");
+        assert_eq!(media_type, "application/json");
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({"error": name, "reason": "route-refused: say \"please\"", "type": "docs/errors.md#route-refused"})
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn t31_no_spelling_of_a_protected_database_is_outside(
+        method in prop::sample::select(vec!["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "COPY"]),
+        target in prop_oneof![disguised("/customers"), disguised("/customers/c-1"), disguised("/customers/_bulk_docs"), disguised("/customers/c-1/a.txt")],
+    ) {
+        if let Some(shape) = classified(&couch(), method, &target) {
+            prop_assert!(!matches!(shape, Shape::Outside), "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn t5_below_a_protected_database_nothing_is_outside(method in "[A-Z]{1,7}", rest in "(/[a-zA-Z0-9_.~!$&'()*+,=:@%-]{0,12}){0,4}", query in proptest::option::of("[a-z_]{1,9}=[a-z]{0,5}")) {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let path = format!("/customers{rest}");
+        let shape = couch().classify(Head { method: &method, path: &path, query: query.as_deref(), headers: &HeaderMap::new() });
+        prop_assert!(!matches!(shape, Shape::Outside), "{method} {path}");
+    }
+
+    #[test]
+    fn classify_never_panics(method in "[A-Za-z]{1,8}", path in ".{0,48}", query in proptest::option::of(".{0,48}")) {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        for path in [path.clone(), format!("/customers/{path}"), format!("/customers{path}"), format!("/_{path}")] {
+            let _ = brief(&couch().classify(Head { method: &method, path: &path, query: query.as_deref(), headers: &HeaderMap::new() }));
+        }
+    }
+}

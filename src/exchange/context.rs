@@ -1,0 +1,59 @@
+//! What is known of an exchange so far, for its audit events and log lines. Names only, never a value.
+
+use crate::audit::{Event, Kind};
+use crate::base::{CallerName, CollectionName, Intent, PurposeName};
+use crate::dialect::Documents;
+use crate::metrics::RouteClass;
+
+use super::State;
+
+/// The names that go into events and logs.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Number of the exchange, unique in this process.
+    pub exchange: u64,
+    /// Who asks, once identified.
+    pub caller: Option<CallerName>,
+    /// The purpose granted.
+    pub purpose: Option<PurposeName>,
+    /// The protected collection, if it is one.
+    pub collection: Option<CollectionName>,
+    /// Method and route pattern; never the raw target (T14).
+    pub route: Option<&'static str>,
+    /// What the dialect made of the request.
+    pub class: Option<RouteClass>,
+    /// What it does to documents.
+    pub intent: Option<Intent>,
+}
+
+impl Context {
+    /// Of an exchange of which nothing but its number is known.
+    pub fn new(exchange: u64) -> Self {
+        Self { exchange, ..Self::default() }
+    }
+
+    /// Notes the collection and route of a classified request.
+    pub(super) fn enter(&mut self, state: &State, documents: &Documents) {
+        self.collection = state.collection_name(documents.collection);
+        self.route = Some(documents.route);
+        self.class = Some(RouteClass::Documents);
+        self.intent = Some(documents.intent);
+    }
+
+    /// An event of this exchange, with nothing in it yet but the names.
+    pub(super) fn event(&self, kind: Kind) -> Event {
+        Event {
+            kind,
+            exchange: self.exchange,
+            caller: self.caller.clone(),
+            purpose: self.purpose.clone(),
+            collection: self.collection.clone(),
+            route: self.route.map(str::to_owned),
+            subjects: Vec::new(),
+            shown: Vec::new(),
+            protected: Vec::new(),
+            status: None,
+            code: None,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Why an exchange ends without the database's answer. `front/http/reply.rs` alone turns this into a status.
+
+use crate::audit::AuditError;
+use crate::base::PurposeName;
+use crate::caller::Unknown;
+use crate::dialect::{Refused, TargetError};
+use crate::document::WalkError;
+use crate::field::{RevealError, WriteError};
+use crate::keys::KeyError;
+use crate::purpose::Refusal;
+use crate::upstream::UpstreamError;
+
+use super::Context;
+
+/// An error with what was known when it happened.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: Error,
+    /// Names for the audit.
+    pub context: Context,
+}
+
+impl Failure {
+    /// For an exchange that ended in a panic: a defect of ours, contained.
+    pub fn panicked() -> Self {
+        Self { error: Error::Internal("an exchange panicked"), context: Context::default() }
+    }
+}
+
+/// What went wrong, by the step it happened in. No variant holds a value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The head of the request is ambiguous.
+    #[error("{0}")]
+    Head(&'static str),
+    /// The target is not canonical (T31).
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The dialect does not let this request through.
+    #[error("{}", .0.detail)]
+    Dialect(Refused),
+    /// The caller is not known.
+    #[error(transparent)]
+    Caller(#[from] Unknown),
+    /// The policy grants nothing.
+    #[error(transparent)]
+    Purpose(#[from] Refusal),
+    /// The purpose does not allow deleting.
+    #[error("{purpose} may not delete: set delete = true in the purpose")]
+    DeleteRefused {
+        /// The purpose granted.
+        purpose: PurposeName,
+    },
+    /// The request body is larger than the limit.
+    #[error("a body on a protected collection may have at most {max} bytes")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The request body did not arrive in time.
+    #[error("nothing more of the body arrived within {ms} ms")]
+    BodyTimeout {
+        /// The limit in milliseconds.
+        ms: u128,
+    },
+    /// The client broke off its body.
+    #[error("the body broke off")]
+    BodyBroken,
+    /// A body where the route takes none.
+    #[error("this route takes no body")]
+    BodyUnexpected,
+    /// The request body is not acceptable JSON.
+    #[error(transparent)]
+    RequestJson(WalkError),
+    /// The write may not be stored as given.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The database could not be asked.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The database's reply cannot be read.
+    #[error("the database answered {status} with a body that cannot be checked ({why}); it is withheld")]
+    ReplyUnreadable {
+        /// Status of the database's reply.
+        status: u16,
+        /// What is wrong with the body; never its text.
+        why: String,
+    },
+    /// A stored value cannot be shown.
+    #[error(transparent)]
+    Reveal(#[from] RevealError),
+    /// The policy or the caller changed while the reply was under way.
+    #[error("what this caller may see changed while the reply was under way; ask again")]
+    GrantEnded,
+    /// A key is not to be had.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// Nothing can be recorded, so nothing is revealed.
+    #[error("the audit log is unavailable, so nothing is revealed or stored: {0}")]
+    Audit(#[from] AuditError),
+    /// A defect of ours, found by a check.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+}

@@ -1,0 +1,215 @@
+//! Header rules: what is ours, what belongs to one hop, what a rewritten body makes untrue (T10, T11, T12).
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::base::Intent;
+use crate::dialect::Documents;
+
+use super::Error;
+
+/// Carries the caller's credential; ours, never forwarded.
+pub(super) const CREDENTIAL: HeaderName = HeaderName::from_static("sudare-credential");
+/// Tells the reader what the grant allows at most.
+pub(super) const DATA_VIEW: HeaderName = HeaderName::from_static("data-view");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Belong to one connection (RFC 9110 section 7.6.1); never forwarded.
+static HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Say something of the body's bytes, which we change.
+static ABOUT_BYTES: [HeaderName; 10] = [
+    header::CONTENT_LENGTH,
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("want-digest"),
+    HeaderName::from_static("want-content-digest"),
+    HeaderName::from_static("want-repr-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("x-amz-crc32"),
+    HeaderName::from_static("x-amz-content-sha256"),
+];
+
+/// Refuses a `Connection` header that would make us strip an end-to-end header after it was used for a decision (T10).
+pub(super) fn check(headers: &HeaderMap) -> Result<(), Error> {
+    for value in headers.get_all(header::CONNECTION) {
+        let Ok(text) = value.to_str() else {
+            return Err(Error::Head("the Connection header holds bytes that are not text"));
+        };
+        for option in text.split(',').map(str::trim).filter(|option| !option.is_empty()) {
+            let known = ["close", "keep-alive", "te", "proxy-connection"].iter().any(|name| option.eq_ignore_ascii_case(name));
+            if !known {
+                return Err(Error::Head("the Connection header may name only close, keep-alive and te"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The purpose declared in the header; `None` if it is absent.
+pub(super) fn purpose<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Error> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::Head("the purpose is declared twice; send one header"));
+    }
+    match first.to_str().map(str::trim) {
+        Ok(text) if !text.is_empty() && !text.contains(',') => Ok(Some(text)),
+        _ => Err(Error::Head("the purpose must be one name, e.g. Data-Purpose: delivery")),
+    }
+}
+
+/// Removes what belongs to one connection.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|text| text.split(','))
+            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+            // Framing and routing are never a matter of one hop, whatever the other side says.
+            .filter(|name| name != header::CONTENT_LENGTH && name != header::HOST)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn strip_ours(headers: &mut HeaderMap, purpose_header: &HeaderName) {
+    headers.remove(CREDENTIAL);
+    headers.remove(purpose_header);
+    strip_hop_by_hop(headers);
+    headers.append(header::VIA, HeaderValue::from_static("1.1 sudare"));
+}
+
+/// Makes the head of a passed-through request ready to forward.
+pub(super) fn prepare_pass(headers: &mut HeaderMap, purpose_header: &HeaderName) {
+    strip_ours(headers, purpose_header);
+    headers.remove(header::EXPECT);
+}
+
+/// Makes the head of a request to documents ready to forward.
+pub(super) fn prepare_documents(
+    headers: &mut HeaderMap,
+    documents: &Documents,
+    purpose_header: &HeaderName,
+) -> Result<(), Error> {
+    if headers.contains_key(header::RANGE) {
+        return Err(Error::Head("ranges of protected documents cannot be served; ask without Range"));
+    }
+    strip_ours(headers, purpose_header);
+    for name in &ABOUT_BYTES {
+        headers.remove(name);
+    }
+    headers.remove(header::EXPECT);
+    headers.remove(header::IF_RANGE);
+    headers.remove(header::IF_MODIFIED_SINCE);
+    if documents.intent == Intent::Read {
+        // The entity tag is that of the stored bytes: right for compare-and-swap, wrong for telling whether a view is unchanged.
+        headers.remove(header::IF_NONE_MATCH);
+    }
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    for (name, value) in &documents.set_headers {
+        headers.insert(name, value.clone());
+    }
+    Ok(())
+}
+
+/// Makes the head of a reply to documents ready to send: what it says of the body's bytes is gone, nobody may store it.
+pub(super) fn finish_documents(headers: &mut HeaderMap, data_view: &str, purpose_header: &HeaderName) {
+    strip_hop_by_hop(headers);
+    for name in &ABOUT_BYTES {
+        headers.remove(name);
+    }
+    headers.remove(header::ACCEPT_RANGES);
+    headers.remove(header::CONTENT_RANGE);
+    headers.remove(header::AGE);
+    headers.remove(header::EXPIRES);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.append(header::VARY, HeaderValue::from_static("authorization, sudare-credential"));
+    if let Ok(name) = HeaderValue::from_str(purpose_header.as_str()) {
+        headers.append(header::VARY, name);
+    }
+    if let Ok(view) = HeaderValue::from_str(data_view) {
+        headers.insert(DATA_VIEW, view);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn t10_connection_may_not_name_headers_that_decide() {
+        for allowed in ["close", "keep-alive, TE", "Keep-Alive", ""] {
+            assert!(check(&headers(&[("connection", allowed)])).is_ok(), "{allowed}");
+        }
+        for refused in ["if-none-match", "close, data-purpose", "sudare-credential", "upgrade", "content-length"] {
+            assert!(check(&headers(&[("connection", refused)])).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn t6_a_purpose_is_declared_once_or_refused() {
+        let name = HeaderName::from_static("data-purpose");
+        assert_eq!(purpose(&headers(&[]), &name).unwrap(), None);
+        assert_eq!(purpose(&headers(&[("data-purpose", " delivery ")]), &name).unwrap(), Some("delivery"));
+        for wrong in ["", "a, b", ","] {
+            assert!(purpose(&headers(&[("data-purpose", wrong)]), &name).is_err(), "{wrong}");
+        }
+        let mut twice = headers(&[("data-purpose", "delivery")]);
+        twice.append(&name, HeaderValue::from_static("delivery"));
+        assert!(purpose(&twice, &name).is_err());
+    }
+
+    #[test]
+    fn t11_a_rewritten_reply_says_nothing_of_the_old_bytes() {
+        let mut reply = headers(&[
+            ("content-length", "12"),
+            ("etag", "\"1-abc\""),
+            ("digest", "x"),
+            ("content-md5", "x"),
+            ("x-amz-crc32", "1"),
+            ("accept-ranges", "bytes"),
+            ("connection", "keep-alive, x-hop"),
+            ("x-hop", "1"),
+        ]);
+        finish_documents(&mut reply, "purpose=delivery", &HeaderName::from_static("data-purpose"));
+        assert_eq!(reply.get("etag").unwrap(), "\"1-abc\"");
+        for gone in ["content-length", "digest", "content-md5", "x-amz-crc32", "accept-ranges", "connection", "x-hop"] {
+            assert!(!reply.contains_key(gone), "{gone}");
+        }
+    }
+
+    #[test]
+    fn t12_a_revealed_reply_is_never_stored() {
+        let mut reply = headers(&[("cache-control", "public, max-age=60"), ("expires", "tomorrow"), ("age", "3")]);
+        finish_documents(&mut reply, "purpose=delivery, clear=(name)", &HeaderName::from_static("data-purpose"));
+        assert_eq!(reply.get_all("cache-control").iter().collect::<Vec<_>>(), ["no-store"]);
+        let vary: Vec<_> = reply.get_all("vary").iter().collect();
+        assert_eq!(vary, ["authorization, sudare-credential", "data-purpose"]);
+        assert_eq!(reply.get("data-view").unwrap(), "purpose=delivery, clear=(name)");
+        assert!(!reply.contains_key("expires") && !reply.contains_key("age"));
+    }
+}

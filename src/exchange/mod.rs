@@ -1,0 +1,241 @@
+//! One request, from the wire to the database and back: the whole product on one page.
+//!
+//! classify → identify → decide → protect → forward → reveal → record. Every step is a module; this file is the order
+//! in which they come, and nothing else may talk to the database. Always holds: a body goes upstream on a protected
+//! collection only as [`crate::field::ProtectedBody`]; revealed bytes leave only with [`crate::audit::Recorded`].
+//!
+//! Called by `front`, which turns [`Error`] into a status and a body.
+
+mod context;
+mod error;
+mod headers;
+mod reply;
+mod request;
+mod state;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+use tokio_util::task::TaskTracker;
+
+use crate::audit::{self, Kind};
+use crate::base::{Clock, CollectionName};
+use crate::dialect::{self, Documents, Head, Shape};
+use crate::field::Tally;
+use crate::metrics::{Metrics, Phase, RouteClass};
+use crate::upstream::Outgoing;
+
+pub use crate::audit::AuditError;
+pub use crate::caller::Unknown as CallerUnknown;
+pub use crate::dialect::RefusedCode;
+pub use crate::field::{RevealError, WriteError};
+pub use crate::purpose::Refusal as PolicyRefusal;
+pub use crate::upstream::{PassBody, UpstreamError};
+pub use context::Context;
+pub use error::{Error, Failure};
+pub use state::{Collection, Limits, State};
+
+/// Who is on the other end of the connection, as the operating system tells it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Peer {
+    /// User id of the process on the other end of a Unix socket.
+    pub uid: Option<u32>,
+}
+
+/// Carries requests from the front to the database and back.
+#[derive(Debug)]
+pub struct Exchange {
+    state: ArcSwap<State>,
+    audit: audit::Log,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    tasks: TaskTracker,
+    number: AtomicU64,
+}
+
+impl Exchange {
+    /// An exchange that starts with `state`. Tasks that stream replies run on `tasks`, so that a drain waits for them.
+    pub fn new(state: State, audit: audit::Log, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, tasks: TaskTracker) -> Self {
+        let number = AtomicU64::new(1);
+        Self { state: ArcSwap::from_pointee(state), audit, metrics, clock, tasks, number }
+    }
+
+    /// The configuration in force.
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// Puts a checked configuration in force, whole (T30). Exchanges under way keep the one they began with; replies
+    /// that still stream go on only while the new one grants the same (T33).
+    pub fn replace_state(&self, state: State) {
+        self.state.store(Arc::new(state));
+    }
+
+    /// Handles one request whose framing `front` has checked.
+    pub async fn handle(self: Arc<Self>, request: Request<PassBody>, peer: Peer) -> Result<Response<PassBody>, Box<Failure>> {
+        let state = self.state.load_full();
+        let mut context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
+        let _counted = self.metrics.begun();
+        match self.steps(state, &mut context, request, peer).await {
+            Ok(response) => {
+                self.metrics.request(
+                    context.class.unwrap_or(RouteClass::Unclassified),
+                    context.intent,
+                    response.status().as_u16(),
+                    "",
+                );
+                Ok(response)
+            }
+            Err(error) => Err(Box::new(Failure { error, context })),
+        }
+    }
+
+    async fn steps(
+        self: &Arc<Self>,
+        state: Arc<State>,
+        context: &mut Context,
+        request: Request<PassBody>,
+        peer: Peer,
+    ) -> Result<Response<PassBody>, Error> {
+        let (mut parts, body) = request.into_parts();
+        headers::check(&parts.headers)?;
+        let started = Instant::now();
+        let shape = {
+            let target = dialect::canonical_target(&parts.method, &parts.uri)?;
+            state.dialect.classify(Head {
+                method: &parts.method,
+                path: target.path,
+                query: target.query,
+                headers: &parts.headers,
+            })
+        };
+        self.metrics.phase(Phase::Classify, started.elapsed());
+        match shape {
+            Shape::Refused(refused) => {
+                context.class = Some(RouteClass::Refused);
+                context.collection = refused.collection.and_then(|index| state.collection_name(index));
+                Err(Error::Dialect(refused))
+            }
+            Shape::Outside => {
+                context.route = Some("outside");
+                context.class = Some(RouteClass::Outside);
+                self.pass(&state, context, parts, body, peer).await
+            }
+            Shape::Neutral { collection } => {
+                context.route = Some("neutral");
+                context.class = Some(RouteClass::Neutral);
+                context.collection = state.collection_name(collection);
+                self.pass(&state, context, parts, body, peer).await
+            }
+            Shape::Documents(documents) => {
+                context.enter(&state, &documents);
+                let started = Instant::now();
+                let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
+                self.metrics.phase(Phase::Decide, started.elapsed());
+                headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
+                let outgoing = self.protect(&state, context, &session, &documents, body).await?;
+                let response = self.forward(&state, parts, outgoing).await?;
+                self.reveal(state, context, session, documents, response).await
+            }
+        }
+    }
+
+    /// Streams a request that carries no protected documents, both ways untouched.
+    async fn pass(
+        &self,
+        state: &State,
+        context: &mut Context,
+        mut parts: http::request::Parts,
+        body: PassBody,
+        peer: Peer,
+    ) -> Result<Response<PassBody>, Error> {
+        // With `[upstream] auth` the proxy lends the database's own credential, so it must know to whom.
+        if state.lends_credential {
+            context.caller = Some(state.identify(&parts.headers, peer)?.name);
+        }
+        headers::prepare_pass(&mut parts.headers, &state.purpose_header);
+        let mut response = self.forward(state, parts, Outgoing::Passed(body)).await?;
+        headers::strip_hop_by_hop(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Asks the database.
+    async fn forward(&self, state: &State, parts: http::request::Parts, body: Outgoing) -> Result<Response<PassBody>, Error> {
+        let started = Instant::now();
+        let outcome = state.upstream.send(parts, body).await;
+        match &outcome {
+            Ok(_) => self.metrics.upstream_answered(started.elapsed()),
+            Err(UpstreamError::Connect(..)) => self.metrics.upstream_failed("connect"),
+            Err(UpstreamError::Timeout(_)) => self.metrics.upstream_failed("timeout"),
+            Err(UpstreamError::Broken(_)) => self.metrics.upstream_failed("broken"),
+            Err(_) => self.metrics.upstream_failed("store"),
+        }
+        outcome.map_err(Error::Upstream)
+    }
+
+    /// Makes an event durable.
+    async fn record(&self, event: audit::Event) -> Result<audit::Recorded, Error> {
+        let started = Instant::now();
+        let outcome = self.audit.record(event).await;
+        match &outcome {
+            Ok(_) => self.metrics.audit_committed(started.elapsed()),
+            Err(_) => self.metrics.audit_failed(),
+        }
+        outcome.map_err(Error::Audit)
+    }
+
+    /// Counts what was done to the values of a window or a body.
+    fn count(&self, state: &State, collection: &CollectionName, tally: &Tally) {
+        for (category, level, count) in &tally.shown {
+            if let Some(category) = state.category_name(*category) {
+                self.metrics.values_shown(&category, level.as_str(), *count);
+            }
+        }
+        for (category, count) in &tally.protected {
+            if let Some(category) = state.category_name(*category) {
+                self.metrics.values_protected(&category, *count);
+            }
+        }
+        let some = |count: u32| (count > 0).then_some(count);
+        some(tally.kept).into_iter().for_each(|count| self.metrics.values_kept(count));
+        some(tally.clear_found).into_iter().for_each(|count| self.metrics.clear_found(collection, count));
+        some(tally.bad).into_iter().for_each(|count| self.metrics.bad_values(collection, count));
+    }
+
+    /// Who asks, and what the policy allows this request.
+    fn decide(
+        &self,
+        state: &State,
+        context: &mut Context,
+        documents: &Documents,
+        headers: &http::HeaderMap,
+        peer: Peer,
+    ) -> Result<request::Session, Error> {
+        let caller = state.identify(headers, peer)?;
+        context.caller = Some(caller.name.clone());
+        let declared = headers::purpose(headers, &state.purpose_header)?;
+        let grant = state.policy.decide(&caller.name, declared, self.clock.now_ms())?;
+        context.purpose = Some(grant.purpose().clone());
+        if documents.intent == crate::base::Intent::Delete && !grant.may_delete() {
+            return Err(Error::DeleteRefused { purpose: grant.purpose().clone() });
+        }
+        Ok(request::Session { caller: caller.name, declared: declared.map(str::to_owned), grant })
+    }
+
+    /// Records what a request was refused for, with the status `front` chose. Waits for alarms only: a refusal shows nothing.
+    pub async fn refused(&self, context: &Context, status: u16, code: &'static str, alarm: bool) {
+        self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
+        let kind = if alarm { Kind::Alarm } else { Kind::Refused };
+        let event = audit::Event { status: Some(status), code: Some(code.to_owned()), ..context.event(kind) };
+        if alarm {
+            if let Err(error) = self.record(event).await {
+                tracing::error!(%error, "an alarm could not be recorded");
+            }
+        } else {
+            self.audit.note(event);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! One configuration as run: built whole by `app`, swapped whole (T30).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{CategoryName, CollectionName};
+use crate::caller::{Caller, Callers, Unknown};
+use crate::dialect::Dialect;
+use crate::field;
+use crate::keys::KeyRing;
+use crate::purpose::{CategoryId, Policy};
+use crate::upstream::Upstream;
+
+use super::{Peer, headers};
+
+/// Everything one exchange needs to know.
+#[derive(Debug)]
+pub struct State {
+    /// How the database's API carries documents.
+    pub dialect: Arc<dyn Dialect>,
+    /// In the order of the dialect's routes.
+    pub collections: Vec<Collection>,
+    /// Who may see what.
+    pub policy: Arc<Policy>,
+    /// Who may ask.
+    pub callers: Callers,
+    /// Keys of one ring revision.
+    pub keys: Arc<KeyRing>,
+    /// The database.
+    pub upstream: Upstream,
+    /// True if `[upstream] auth` is set.
+    pub lends_credential: bool,
+    /// Name of the header that declares the purpose.
+    pub purpose_header: http::HeaderName,
+    /// Bounds on bodies and time.
+    pub limits: Limits,
+}
+
+/// A protected collection with the plan of each of the dialect's row sets.
+#[derive(Debug)]
+pub struct Collection {
+    /// Fields, binding, strictness.
+    pub field_map: field::Collection,
+    /// One per row set.
+    pub plans: Vec<field::Plan>,
+}
+
+/// Bounds of one exchange.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest request body on a protected collection, in bytes.
+    pub body_bytes: usize,
+    /// Longest wait for the next piece of a request body.
+    pub body_timeout: Duration,
+    /// Longest time an exchange may take, from its head to the end of the reply.
+    pub total_timeout: Duration,
+    /// Longest time a client may leave a piece of a reply unread.
+    pub idle_timeout: Duration,
+}
+
+impl State {
+    /// Name of the collection at an index of the dialect's routes.
+    pub(super) fn collection_name(&self, index: usize) -> Option<CollectionName> {
+        self.collections.get(index).map(|collection| collection.field_map.name.clone())
+    }
+
+    /// Name of a category for the audit.
+    pub(super) fn category_name(&self, id: CategoryId) -> Option<CategoryName> {
+        self.policy.categories().get(usize::from(id.0)).map(|category| category.name.clone())
+    }
+
+    /// Who asks. Only the credential header and the socket's peer count; forwarded-identity headers are never read.
+    pub(super) fn identify(&self, headers: &http::HeaderMap, peer: Peer) -> Result<Caller, Unknown> {
+        let credentials: Vec<&[u8]> = headers.get_all(headers::CREDENTIAL).iter().map(http::HeaderValue::as_bytes).collect();
+        self.callers.identify(&credentials, peer.uid)
+    }
+}

@@ -1,0 +1,121 @@
+//! Errors to answers: the only file that chooses a status code and the client's sentence for an error of ours.
+//!
+//! Each code is an anchor in `docs/errors.md`. No sentence holds a value. Permanent refusals never use a status that
+//! client libraries retry (408, 425, 429, 500, 502, 503, 504 are for what may pass or needs an operator).
+
+use http::{Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+
+use crate::exchange::{
+    AuditError, CallerUnknown, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError, WriteError,
+};
+
+/// An answer of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    /// Anchor in `docs/errors.md`.
+    pub(super) code: &'static str,
+    pub(super) sentence: String,
+    /// A stored value is not what was stored: recorded before the answer leaves.
+    pub(super) alarm: bool,
+}
+
+/// The answer to an error.
+pub(super) fn problem(error: &Error) -> Problem {
+    let (status, code) = status_and_code(error);
+    Problem { status, code, sentence: sentence(error), alarm: code == "value-not-authentic" }
+}
+
+fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
+    use StatusCode as S;
+    match error {
+        Error::Head(_) | Error::BodyBroken | Error::BodyUnexpected => (S::BAD_REQUEST, "malformed-request"),
+        Error::Target(_) => (S::BAD_REQUEST, "target-not-canonical"),
+        Error::RequestJson(_) => (S::BAD_REQUEST, "malformed-json"),
+        Error::Dialect(refused) => match refused.code {
+            RefusedCode::Route => (S::FORBIDDEN, "route-refused"),
+            RefusedCode::NotSearchable => (S::BAD_REQUEST, "not-searchable"),
+            RefusedCode::Malformed => (S::BAD_REQUEST, "malformed-request"),
+            RefusedCode::WouldErase => (S::UNPROCESSABLE_ENTITY, "would-erase"),
+            RefusedCode::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json"),
+        },
+        Error::Caller(CallerUnknown::Malformed) => (S::BAD_REQUEST, "malformed-credential"),
+        Error::Caller(_) => (S::UNAUTHORIZED, "caller-unknown"),
+        Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
+        Error::Purpose(_) => (S::FORBIDDEN, "purpose-refused"),
+        Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
+        Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
+        Error::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too-large"),
+        Error::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body-timeout"),
+        Error::Write(error) => write_error(error),
+        Error::Upstream(UpstreamError::Timeout(_)) => (S::GATEWAY_TIMEOUT, "database-timeout"),
+        Error::Upstream(_) => (S::BAD_GATEWAY, "database-unavailable"),
+        // An error of the database stays one, without its text.
+        Error::ReplyUnreadable { status, .. } if *status >= 400 => {
+            (S::from_u16(*status).unwrap_or(S::BAD_GATEWAY), "reply-unreadable")
+        }
+        Error::ReplyUnreadable { .. } => (S::BAD_GATEWAY, "reply-unreadable"),
+        Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) => (S::SERVICE_UNAVAILABLE, "keys-unavailable"),
+        Error::Reveal(_) => (S::INTERNAL_SERVER_ERROR, "value-not-authentic"),
+        Error::Audit(_) => (S::SERVICE_UNAVAILABLE, "audit-unavailable"),
+        _ => (S::INTERNAL_SERVER_ERROR, "internal-error"),
+    }
+}
+
+fn write_error(error: &WriteError) -> (StatusCode, &'static str) {
+    use StatusCode as S;
+    match error {
+        WriteError::NotWritable { .. } => (S::FORBIDDEN, "not-writable"),
+        WriteError::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
+        WriteError::WouldErase { .. } => (S::UNPROCESSABLE_ENTITY, "would-erase"),
+        WriteError::MaskedValue { .. } => (S::UNPROCESSABLE_ENTITY, "masked-value"),
+        WriteError::ForeignEnvelope { .. } => (S::UNPROCESSABLE_ENTITY, "foreign-envelope"),
+        WriteError::SubjectMissing { .. } => (S::UNPROCESSABLE_ENTITY, "subject-missing"),
+        WriteError::BadId { .. } => (S::UNPROCESSABLE_ENTITY, "id-not-canonical"),
+        WriteError::IdMismatch { .. } => (S::UNPROCESSABLE_ENTITY, "id-mismatch"),
+        WriteError::NoRows { .. } => (S::UNPROCESSABLE_ENTITY, "no-document"),
+        WriteError::Misfit { .. } => (S::UNPROCESSABLE_ENTITY, "misfit"),
+        WriteError::UnexpectedDocument => (S::UNPROCESSABLE_ENTITY, "unexpected-document"),
+        WriteError::TooLong { .. } => (S::PAYLOAD_TOO_LARGE, "too-large"),
+        WriteError::Keys(_) | WriteError::Random(_) => (S::SERVICE_UNAVAILABLE, "keys-unavailable"),
+        _ => (S::INTERNAL_SERVER_ERROR, "internal-error"),
+    }
+}
+
+/// The client's sentence. What only the operator may know (paths, addresses, counts of disks) stays in the log.
+fn sentence(error: &Error) -> String {
+    match error {
+        Error::Upstream(UpstreamError::Timeout(_)) => "the database did not answer in time".to_owned(),
+        Error::Upstream(_) => "the database cannot be reached".to_owned(),
+        Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) => {
+            "a key is unavailable, so nothing is revealed or stored".to_owned()
+        }
+        Error::Reveal(_) => {
+            "a stored value did not authenticate in its place; it is not shown, and an alarm is raised".to_owned()
+        }
+        Error::Audit(AuditError::Timeout(_)) => {
+            "the audit log did not become durable in time, so nothing is revealed or stored".to_owned()
+        }
+        Error::Audit(_) => "the audit log is unavailable, so nothing is revealed or stored".to_owned(),
+        Error::Internal(_) => "an internal check failed; the operator's log has the exchange".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The answer in the dialect's own error shape, so that the database's client library reports it.
+pub(super) fn response(state: &State, problem: &Problem) -> Response<PassBody> {
+    let (media_type, body) = state.dialect.error(problem.status.as_u16(), problem.code, &problem.sentence);
+    let mut response = Response::new(Full::new(bytes::Bytes::from(body)).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = problem.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    if problem.status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Sudare-Credential"));
+    }
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+    }
+    response
+}

@@ -1,0 +1,428 @@
+//! Counters and histograms, told in OpenMetrics text at `/metrics`.
+//!
+//! Always holds: labels are fixed words, names of the configuration, key ids and status codes, never anything of a request
+//! or a stored value (T13); so the types of this file do not take request text. Times are in seconds.
+//!
+//! Called by `exchange` and `front` with what pure modules counted; `admin` prints [`Metrics::encode`].
+
+use std::fmt::{self, Write as _};
+use std::hash::Hash;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::base::{CategoryName, CollectionName, Intent, Kid};
+
+/// What the dialect took a request for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RouteClass {
+    /// Not a protected collection.
+    Outside,
+    /// A protected collection, no documents.
+    Neutral,
+    /// Documents of a protected collection.
+    Documents,
+    /// A shape that is not served.
+    Refused,
+    /// Refused before it was classified: malformed, too large, caller unknown.
+    Unclassified,
+}
+
+/// A part of the life of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The dialect reads its shape.
+    Classify,
+    /// Who asks, and what the policy allows.
+    Decide,
+    /// Fields of the request are sealed.
+    Protect,
+    /// From sending to the head of the reply.
+    Forward,
+    /// Fields of a window of the reply are revealed.
+    Reveal,
+    /// The event of a window becomes durable.
+    Record,
+}
+
+/// All metrics of a process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Labels<4>, Counter>,
+    wire_refusals: Family<Labels<1>, Counter>,
+    shown: Family<Labels<2>, Counter>,
+    protected: Family<Labels<1>, Counter>,
+    kept: Counter,
+    clear_found: Family<Labels<1>, Counter>,
+    bad_values: Family<Labels<1>, Counter>,
+    upstream: Histogram,
+    upstream_failures: Family<Labels<1>, Counter>,
+    phases: Phases,
+    audit_commit: Histogram,
+    audit_failures: Counter,
+    key_versions: Family<Labels<3>, Gauge>,
+    connections: Gauge,
+    under_way: Gauge,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("sudare");
+        let phase_times = Family::<Labels<1>, Histogram, fn() -> Histogram>::new_with_constructor(short_times);
+        let (upstream, audit_commit) = (short_times(), short_times());
+        registry.register_with_unit("phase", "Time of a request in each phase of its life", Unit::Seconds, phase_times.clone());
+        registry.register_with_unit(
+            "upstream",
+            "From sending a request to the head of its reply",
+            Unit::Seconds,
+            upstream.clone(),
+        );
+        registry.register_with_unit("audit_commit", "From an event to its being durable", Unit::Seconds, audit_commit.clone());
+        Self {
+            phases: Phases::of(&phase_times),
+            requests: registered(
+                &mut registry,
+                "requests",
+                "Requests answered, by what they were, what they did and how it ended",
+            ),
+            wire_refusals: registered(
+                &mut registry,
+                "wire_refusals",
+                "Connections ended for a request with more than one reading, by reason",
+            ),
+            shown: registered(&mut registry, "values_shown", "Values in replies, by data category and level"),
+            protected: registered(&mut registry, "values_protected", "Values sealed, by data category"),
+            kept: registered(&mut registry, "values_kept", "Values of writes that kept what is stored"),
+            clear_found: registered(
+                &mut registry,
+                "clear_found",
+                "Clear values found where protected ones should be, by collection",
+            ),
+            bad_values: registered(
+                &mut registry,
+                "bad_values",
+                "Stored values that did not authenticate, by collection: look into every one",
+            ),
+            upstream,
+            upstream_failures: registered(
+                &mut registry,
+                "upstream_failures",
+                "Requests the database did not answer, by kind of failure",
+            ),
+            audit_commit,
+            audit_failures: registered(
+                &mut registry,
+                "audit_failures",
+                "Events that were not made durable; nothing was revealed on them",
+            ),
+            key_versions: registered(
+                &mut registry,
+                "key_version",
+                "Key versions of the ring in use, always 1, by line, id and state",
+            ),
+            connections: registered(&mut registry, "connections", "Connections of clients that are open"),
+            under_way: registered(&mut registry, "requests_under_way", "Requests that are being served"),
+            registry,
+        }
+    }
+
+    /// A request was answered with `status`. `code` is the code of our own error, or empty where the database's reply went out.
+    pub fn request(&self, class: RouteClass, intent: Option<Intent>, status: u16, code: &'static str) {
+        let labels = [
+            ("class", Word::Fixed(class.as_str())),
+            ("intent", Word::Fixed(intent.map_or("", intent_word))),
+            ("status", Word::Status(status)),
+            ("code", Word::Fixed(code)),
+        ];
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// The guard on the wire refused a connection. `code` is one of its fixed codes.
+    pub fn wire_refused(&self, code: &'static str) {
+        self.wire_refusals.get_or_create(&[("reason", Word::Fixed(code))]).inc();
+    }
+
+    /// Values of a category went out at a level, given by its fixed word.
+    pub fn values_shown(&self, category: &CategoryName, level: &'static str, count: u32) {
+        self.shown
+            .get_or_create(&[("category", Word::Category(category.clone())), ("level", Word::Fixed(level))])
+            .inc_by(count.into());
+    }
+
+    /// Values of a category were sealed.
+    pub fn values_protected(&self, category: &CategoryName, count: u32) {
+        self.protected.get_or_create(&[("category", Word::Category(category.clone()))]).inc_by(count.into());
+    }
+
+    /// Values of a write kept what is stored.
+    pub fn values_kept(&self, count: u32) {
+        self.kept.inc_by(count.into());
+    }
+
+    /// Clear values were found where protected ones should be (T4).
+    pub fn clear_found(&self, collection: &CollectionName, count: u32) {
+        self.clear_found.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
+    }
+
+    /// Stored values did not authenticate.
+    pub fn bad_values(&self, collection: &CollectionName, count: u32) {
+        self.bad_values.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
+    }
+
+    /// The head of a reply came `after` the request was sent.
+    pub fn upstream_answered(&self, after: Duration) {
+        self.upstream.observe(after.as_secs_f64());
+        self.phases.forward.observe(after.as_secs_f64());
+    }
+
+    /// The database did not answer. `kind` is a fixed word: `connect`, `timeout`, `broken`, `store`.
+    pub fn upstream_failed(&self, kind: &'static str) {
+        self.upstream_failures.get_or_create(&[("kind", Word::Fixed(kind))]).inc();
+    }
+
+    /// A phase took so long. [`Phase::Forward`] is told by [`Self::upstream_answered`], [`Phase::Record`] by
+    /// [`Self::audit_committed`].
+    pub fn phase(&self, phase: Phase, took: Duration) {
+        self.phases.at(phase).observe(took.as_secs_f64());
+    }
+
+    /// An event became durable `after` it was handed over.
+    pub fn audit_committed(&self, after: Duration) {
+        self.audit_commit.observe(after.as_secs_f64());
+        self.phases.record.observe(after.as_secs_f64());
+    }
+
+    /// An event was not made durable.
+    pub fn audit_failed(&self) {
+        self.audit_failures.inc();
+    }
+
+    /// The key versions of the ring as it stands: line (`seal`, `pseudonym`, …; not the scope), id and state, the last one
+    /// as a fixed word. Replaces what was told before.
+    pub fn key_versions(&self, versions: impl IntoIterator<Item = (&'static str, Kid, &'static str)>) {
+        self.key_versions.clear();
+        for (line, kid, state) in versions {
+            self.key_versions
+                .get_or_create(&[("line", Word::Fixed(line)), ("kid", Word::Kid(kid)), ("state", Word::Fixed(state))])
+                .set(1);
+        }
+    }
+
+    /// A client connected; it is counted until the returned value is dropped.
+    #[must_use]
+    pub fn connected(&self) -> Counted {
+        Counted::on(&self.connections)
+    }
+
+    /// A request began; it is counted until the returned value is dropped.
+    #[must_use]
+    pub fn begun(&self) -> Counted {
+        Counted::on(&self.under_way)
+    }
+
+    /// Everything in OpenMetrics text, for `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail; were a label to, what was written so far lacks its `# EOF` and is not taken.
+        if text::encode(&mut out, &self.registry).is_err() {
+            return String::new();
+        }
+        out
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Holds a gauge up by one while it lives.
+#[derive(Debug)]
+pub struct Counted(Gauge);
+
+impl Counted {
+    fn on(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A histogram per phase, without a look-up on the way.
+#[derive(Debug)]
+struct Phases {
+    classify: Histogram,
+    decide: Histogram,
+    protect: Histogram,
+    forward: Histogram,
+    reveal: Histogram,
+    record: Histogram,
+}
+
+impl Phases {
+    fn of(family: &Family<Labels<1>, Histogram, fn() -> Histogram>) -> Self {
+        let phase = |name| family.get_or_create_owned(&[("phase", Word::Fixed(name))]);
+        Self {
+            classify: phase("classify"),
+            decide: phase("decide"),
+            protect: phase("protect"),
+            forward: phase("forward"),
+            reveal: phase("reveal"),
+            record: phase("record"),
+        }
+    }
+
+    fn at(&self, phase: Phase) -> &Histogram {
+        match phase {
+            Phase::Classify => &self.classify,
+            Phase::Decide => &self.decide,
+            Phase::Protect => &self.protect,
+            Phase::Forward => &self.forward,
+            Phase::Reveal => &self.reveal,
+            Phase::Record => &self.record,
+        }
+    }
+}
+
+impl RouteClass {
+    /// The word in the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Outside => "outside",
+            Self::Neutral => "neutral",
+            Self::Documents => "documents",
+            Self::Refused => "refused",
+            Self::Unclassified => "unclassified",
+        }
+    }
+}
+
+fn intent_word(intent: Intent) -> &'static str {
+    match intent {
+        Intent::Read => "read",
+        Intent::Create => "create",
+        Intent::Replace => "replace",
+        Intent::Delete => "delete",
+        Intent::PerRow => "per-row",
+    }
+}
+
+type Labels<const N: usize> = [(&'static str, Word); N];
+
+/// All that may stand in a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Word {
+    Fixed(&'static str),
+    Category(CategoryName),
+    Collection(CollectionName),
+    Kid(Kid),
+    Status(u16),
+}
+
+impl EncodeLabelValue for Word {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        match self {
+            Self::Fixed(word) => encoder.write_str(word),
+            Self::Category(name) => encoder.write_str(name.as_str()),
+            Self::Collection(name) => encoder.write_str(name.as_str()),
+            Self::Kid(kid) => encoder.write_str(kid.as_str()),
+            // A server may invent codes; they must not become endless labels.
+            Self::Status(status @ 100..=599) => write!(encoder, "{status}"),
+            Self::Status(_) => encoder.write_str("other"),
+        }
+    }
+}
+
+fn registered<M: Default + Clone + fmt::Debug + prometheus_client::registry::Metric>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// From 1 µs to 16 s, each bucket four times the one before.
+fn short_times() -> Histogram {
+    Histogram::new(exponential_buckets(1e-6, 4.0, 13))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_told_is_printed() {
+        let metrics = Metrics::new();
+        metrics.request(RouteClass::Documents, Some(Intent::Read), 200, "");
+        metrics.request(RouteClass::Documents, Some(Intent::Read), 200, "");
+        metrics.request(RouteClass::Unclassified, None, 403, "purpose-missing");
+        metrics.request(RouteClass::Outside, None, 999, "");
+        metrics.wire_refused("host-missing");
+        metrics.values_shown(&CategoryName::new("phone"), "masked", 3);
+        metrics.values_protected(&CategoryName::new("name"), 2);
+        metrics.values_kept(4);
+        metrics.clear_found(&CollectionName::new("customers"), 1);
+        metrics.bad_values(&CollectionName::new("customers"), 5);
+        metrics.upstream_answered(Duration::from_millis(2));
+        metrics.upstream_failed("timeout");
+        metrics.phase(Phase::Reveal, Duration::from_micros(3));
+        metrics.audit_committed(Duration::from_millis(1));
+        metrics.audit_failed();
+        metrics.key_versions([("seal", Kid::from_random([0; 5]), "deactivated")]);
+        metrics.key_versions([("seal", Kid::from_random([1; 5]), "active")]);
+        let open = metrics.connected();
+        drop(metrics.begun());
+        let text = metrics.encode();
+        for line in [
+            r#"sudare_requests_total{class="documents",intent="read",status="200",code=""} 2"#,
+            r#"sudare_requests_total{class="unclassified",intent="",status="403",code="purpose-missing"} 1"#,
+            r#"sudare_requests_total{class="outside",intent="",status="other",code=""} 1"#,
+            r#"sudare_wire_refusals_total{reason="host-missing"} 1"#,
+            r#"sudare_values_shown_total{category="phone",level="masked"} 3"#,
+            r#"sudare_values_protected_total{category="name"} 2"#,
+            "sudare_values_kept_total 4",
+            r#"sudare_clear_found_total{collection="customers"} 1"#,
+            r#"sudare_bad_values_total{collection="customers"} 5"#,
+            "sudare_upstream_seconds_sum 0.002",
+            r#"sudare_upstream_failures_total{kind="timeout"} 1"#,
+            r#"sudare_phase_seconds_count{phase="forward"} 1"#,
+            r#"sudare_phase_seconds_count{phase="reveal"} 1"#,
+            r#"sudare_phase_seconds_bucket{le="0.000004",phase="reveal"} 1"#,
+            r#"sudare_phase_seconds_count{phase="record"} 1"#,
+            r#"sudare_phase_seconds_count{phase="classify"} 0"#,
+            "sudare_audit_commit_seconds_count 1",
+            "sudare_audit_failures_total 1",
+            &format!(r#"sudare_key_version{{line="seal",kid="{}",state="active"}} 1"#, Kid::from_random([1; 5])),
+            "sudare_connections 1",
+            "sudare_requests_under_way 0",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|printed| printed == line), "no {line} in\n{text}");
+        }
+        assert!(!text.contains("deactivated"), "the ring as it stood before is not told any more");
+        drop(open);
+        assert!(metrics.encode().contains("sudare_connections 0"));
+    }
+
+    #[test]
+    fn t13_names_in_labels_are_escaped() {
+        let metrics = Metrics::new();
+        metrics.values_protected(&CategoryName::new("a\"b\\c\nd"), 1);
+        assert!(metrics.encode().contains(r#"{category="a\"b\\c\nd"} 1"#), "{}", metrics.encode());
+    }
+}

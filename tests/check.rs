@@ -1,0 +1,566 @@
+//! `sudare check` and `sudare init` as an operator meets them: what is printed, read as a newcomer would, and the exit code.
+//!
+//! Outputs are snapshots in `tests/check/snapshots/`. Every case changes the files that `sudare init` writes in one place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sudare::base::{CallerName, FixedClock};
+use sudare::cli::check::{self, Format};
+use sudare::cli::init;
+use sudare::config::{self, Environment, Findings, templates};
+use zeroize::Zeroizing;
+
+/// Environment of the tests: `DATABASE_AUTH` and `DATABASE_TOKEN` are good, `NO_COLON` and `LINE_END` are not.
+fn environment(name: &str) -> Option<Zeroizing<String>> {
+    let value = match name {
+        "DATABASE_AUTH" => "sudare:correct horse",
+        "DATABASE_TOKEN" => "abc",
+        "NO_COLON" => "sudare",
+        "LINE_END" => "sudare:horse\n",
+        _ => return None,
+    };
+    Some(Zeroizing::new(value.to_owned()))
+}
+
+/// The template's `sudare.toml` with credentials that are hashes of nothing.
+fn service() -> String {
+    let credentials: Vec<_> = (1_u8..).zip(templates::CALLERS).map(|(byte, name)| (CallerName::new(name), [byte; 32])).collect();
+    templates::service("127.0.0.1:8080", "127.0.0.1:8081", &credentials)
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn with(service: &str, policy: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("sudare.toml"), service).unwrap();
+        fs::write(folder.path().join("policy.toml"), policy).unwrap();
+        Self(folder)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("sudare.toml")
+    }
+
+    /// Output without the name of the temporary folder.
+    fn clean(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.0.path().display()), "").replace(&self.0.path().display().to_string(), "DIR")
+    }
+
+    fn check(&self, format: Format) -> (String, u8) {
+        let mut out = Vec::new();
+        let code = check::run_with(&self.file(), Environment::Read(&environment), format, &mut out).unwrap();
+        (self.clean(&String::from_utf8(out).unwrap()), code)
+    }
+
+    fn load(&self) -> Result<config::Settings, Findings> {
+        config::load_with(&self.file(), Environment::Read(&environment))
+    }
+}
+
+/// Where a case changes the template.
+#[derive(Clone, Copy)]
+enum In {
+    Service,
+    Policy,
+}
+
+/// Title, file, what is replaced (once), by what, findings expected.
+type Case<'a> = (&'a str, In, &'a str, &'a str, usize);
+
+/// Runs the cases; gives one text with every output under its title.
+fn outputs(cases: &[Case<'_>]) -> String {
+    let mut all = String::new();
+    let mut wrong = Vec::new();
+    for (title, place, from, to, expected) in cases {
+        let (mut service, mut policy) = (service(), templates::POLICY.to_owned());
+        let text = match place {
+            In::Service => &mut service,
+            In::Policy => &mut policy,
+        };
+        assert!(text.contains(from), "{title}: the template does not contain {from}");
+        *text = text.replacen(from, to, 1);
+        let folder = Folder::with(&service, &policy);
+        let (out, code) = folder.check(Format::Text);
+        let (errors, count) = match folder.load() {
+            Ok(settings) => (0, settings.warnings.len()),
+            Err(findings) => (findings.errors(), findings.len()),
+        };
+        assert_eq!(code, if errors > 0 { 2 } else { 0 }, "{title}");
+        if count != *expected {
+            wrong.push(format!("{title}: {count} findings instead of {expected}"));
+        }
+        all = format!("{all}==== {title}\n{}\n\n", out.trim_end());
+    }
+    assert!(wrong.is_empty(), "{all}\n{}", wrong.join("\n"));
+    all
+}
+
+fn snapshot(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("check/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+#[test]
+fn the_templates_are_good() {
+    let folder = Folder::with(&service(), templates::POLICY);
+    let (out, code) = folder.check(Format::Text);
+    assert_eq!(
+        (out.as_str(), code),
+        ("sudare.toml and policy.toml are good: 1 collection with 4 protected fields, 5 callers, 5 purposes.\n", 0)
+    );
+    let (out, code) = folder.check(Format::Json);
+    assert_eq!((out.as_str(), code), ("[]\n", 0));
+}
+
+#[test]
+fn ten_mistakes_are_ten_findings() {
+    let ten = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check/ten");
+    let folder = Folder::with(
+        &fs::read_to_string(ten.join("sudare.toml")).unwrap(),
+        &fs::read_to_string(ten.join("policy.toml")).unwrap(),
+    );
+    let (out, code) = folder.check(Format::Text);
+    assert_eq!(code, 2);
+    snapshot("ten", &out);
+    let findings = folder.load().unwrap_err();
+    assert_eq!(findings.len(), 10, "{findings}");
+    for finding in &findings {
+        assert!(!finding.message.is_empty() && !finding.remedy.is_empty(), "{finding}");
+        assert!(finding.line > 0 && finding.column > 0, "{finding}");
+    }
+    let (json, code) = folder.check(Format::Json);
+    assert_eq!(code, 2);
+    snapshot("ten_json", &json);
+}
+
+#[test]
+fn mistakes_in_the_tables_of_places() {
+    #[rustfmt::skip]
+    let cases: &[Case<'_>] = &[
+        ("controller is missing", In::Service, "controller = \"example-shop\"", "", 1),
+        ("controller has a capital letter and a space", In::Service, "\"example-shop\"", "\"Example Shop\"", 1),
+        ("the policy is not there", In::Service, "\"policy.toml\"", "\"polcy.toml\"", 1),
+        ("a table is misspelled", In::Service, "[listen]", "[listn]", 1),
+        ("a key of a later release", In::Service, "[listen]", "[jwt]\nissuer = \"x\"\n[listen]", 1),
+        ("an address is a name", In::Service, "\"127.0.0.1:8080\"", "\"localhost:8080\"", 1),
+        ("an address has no port", In::Service, "\"127.0.0.1:8080\"", "\"127.0.0.1\"", 1),
+        ("an address is a number", In::Service, "\"127.0.0.1:8080\"", "8080", 1),
+        ("an address is empty", In::Service, "\"127.0.0.1:8080\"", "\"\"", 1),
+        ("a Unix socket has no path", In::Service, "\"127.0.0.1:8080\"", "\"unix:\"", 1),
+        ("two listeners on one port", In::Service, "\"127.0.0.1:8081\"", "\"127.0.0.1:8080\"", 1),
+        ("open to other machines", In::Service, "\"127.0.0.1:8080\"", "\"0.0.0.0:8080\"", 1),
+        ("metrics open to other machines", In::Service, "\"127.0.0.1:8081\"", "\"[::]:8081\"", 1),
+        ("a database over TLS", In::Service, "\"embedded:data/documents.redb\"", "\"https://db.example.com\"", 1),
+        ("a database on another machine", In::Service, "\"embedded:data/documents.redb\"", "\"http://db.example.com:5984\"", 1),
+        ("a database of another kind", In::Service, "\"embedded:data/documents.redb\"", "\"mongodb://127.0.0.1\"", 1),
+        ("a password in the URL", In::Service, "\"embedded:data/documents.redb\"", "\"http://admin:hunter2@127.0.0.1:5984\"", 1),
+        ("a URL without a host", In::Service, "\"embedded:data/documents.redb\"", "\"http://:5984\"", 1),
+        ("a URL with a bad port", In::Service, "\"embedded:data/documents.redb\"", "\"http://127.0.0.1:99999\"", 1),
+        ("a URL with a query", In::Service, "\"embedded:data/documents.redb\"", "\"http://127.0.0.1/?a=b\"", 1),
+        ("a dialect nobody speaks", In::Service, "\ndialect = \"rest\"", "\ndialect = \"mongo\"", 1),
+        ("the dialect is missing", In::Service, "\ndialect = \"rest\"", "\n", 1),
+        ("auth in clear", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"admin:hunter2\" }", 1),
+        ("auth in clear, not even a table", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = \"admin:hunter2\"", 1),
+        ("auth from a variable that is not set", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"env:NOT_SET\" }", 1),
+        ("auth without a colon", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"env:NO_COLON\" }", 1),
+        ("auth with a line end", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"env:LINE_END\" }", 1),
+        ("auth of both kinds", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"env:DATABASE_AUTH\", bearer = \"env:DATABASE_TOKEN\" }", 1),
+        ("auth of no kind", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = {}", 1),
+        ("auth of an unknown kind", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { beerer = \"env:DATABASE_TOKEN\" }", 1),
+        ("outside is neither", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\noutside = \"block\"", 1),
+        ("a timeout with a unit", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nreply_timeout_ms = \"30s\"", 1),
+        ("no key-encryption key", In::Service, "kek  = {", "#", 1),
+        ("a key provider to come", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"aws-kms\", arn = \"x\" }", 1),
+        ("an unknown key provider", In::Service, "provider = \"file\"", "provider = \"fil\"", 1),
+        ("a passphrase in the file", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"passphrase\", env = \"correct horse\" }", 1),
+        ("ring and key-encryption key in one file", In::Service, "path = \"keys/kek\"", "path = \"keys/ring.json\"", 1),
+        ("a second ring", In::Service, "[store]", "[keys.identity]\nring = \"keys/identity.json\"\n\n[store]", 1),
+        ("a store in PostgreSQL", In::Service, "\"redb:data/sudare.redb\"", "\"postgres://sudare:hunter2@127.0.0.1/sudare\"", 1),
+        ("the store without its kind", In::Service, "\"redb:data/sudare.redb\"", "\"data/sudare.redb\"", 1),
+        ("the store in the database's file", In::Service, "\"redb:data/sudare.redb\"", "\"redb:data/documents.redb\"", 1),
+        ("no audit log", In::Service, "[audit]\ndir = \"data/audit\"", "", 1),
+        ("a wait that is too long", In::Service, "dir = \"data/audit\"", "dir = \"data/audit\"\ndurable_timeout_ms = 60_000", 1),
+        ("a limit with a decimal point", In::Service, "[audit]", "[limits]\nconnections = 1.5\n[audit]", 1),
+        ("a limit below zero", In::Service, "[audit]", "[limits]\nconnections = -1\n[audit]", 1),
+        ("the purpose in a taken header", In::Service, "controller =", "purpose_header = \"Authorization\"\ncontroller =", 1),
+    ];
+    snapshot("places", &outputs(cases));
+}
+
+#[test]
+fn mistakes_in_callers() {
+    const SHOP: &str = "credential_sha256 = \"0101010101010101010101010101010101010101010101010101010101010101\"";
+    let (table, both) = (format!("[caller.shop]\n{SHOP}"), format!("{SHOP}\nuid = 1000"));
+    #[rustfmt::skip]
+    let cases: &[Case<'_>] = &[
+        ("a hash that is too short", In::Service, SHOP, "credential_sha256 = \"0101\"", 1),
+        ("the secret instead of its hash", In::Service, SHOP, "credential_sha256 = \"shop.dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSBzaG9wLi4\"", 1),
+        ("the secret under another name", In::Service, SHOP, "credential = \"shop.dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSBzaG9wLi4\"", 1),
+        ("the secret where the table should be", In::Service, &table, "[caller]\nshop = \"dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSBzaG9wLi4\"", 1),
+        ("known by nothing", In::Service, SHOP, "", 1),
+        ("known by two things", In::Service, SHOP, &both, 1),
+        ("known by a SPIFFE id", In::Service, SHOP, "spiffe = \"spiffe://shop.example/shop\"", 1),
+        ("known by uid, over TCP", In::Service, SHOP, "uid = 1000", 1),
+        ("a uid in quotation marks", In::Service, SHOP, "uid = \"1000\"", 1),
+        ("two with one credential", In::Service, SHOP, "credential_sha256 = \"0202020202020202020202020202020202020202020202020202020202020202\"", 1),
+        ("a caller nobody planned for", In::Service, "[caller.shop]", "[caller.spare]\nuid = 4000000000\n[caller.shop]", 2),
+        ("a name with a capital letter", In::Service, "[caller.shop]", "[caller.Spare]\nuid = 12\n[caller.shop]", 2),
+    ];
+    snapshot("callers", &outputs(cases));
+}
+
+#[test]
+fn mistakes_in_collections() {
+    #[rustfmt::skip]
+    let cases: &[Case<'_>] = &[
+        ("no collection at all", In::Service, "[collection.customers]", "[colection.customers]", 3),
+        ("match is missing", In::Service, "match   = ", "matches = ", 1),
+        ("match is no path", In::Service, "\"/customers/{id}\"", "\"customers\"", 1),
+        ("match has a doubled slash", In::Service, "\"/customers/{id}\"", "\"//customers/{id}\"", 1),
+        ("match has two ids", In::Service, "\"/customers/{id}\"", "\"/customers/{id}/{id}\"", 1),
+        ("no rows", In::Service, "rows    = [", "# rows = [", 1),
+        ("empty rows", In::Service, "[\"$\", \"$[*]\", \"$.items[*]\"]", "[]", 1),
+        ("a row is a number", In::Service, "\"$.items[*]\"", "7", 1),
+        ("a row is no selector", In::Service, "\"$.items[*]\"", "\"items\"", 1),
+        ("a row position inside a field", In::Service, "name    = \"$.name\"", "name    = \"$.items\"", 1),
+        ("subject without braces", In::Service, "\"{id}\"", "\"id\"", 1),
+        ("subject is a protected member", In::Service, "\"{id}\"", "\"$.phone\"", 1),
+        ("bound to a subject that nobody names", In::Service, "subject = \"{id}\"", "bind = \"subject\"", 1),
+        ("bound to the field only", In::Service, "subject = \"{id}\"", "bind = \"field\"", 1),
+        ("bound to something unknown", In::Service, "subject = \"{id}\"", "bind = \"row\"", 1),
+        ("not strict", In::Service, "strict  = true", "strict  = false", 1),
+        ("strict in quotation marks", In::Service, "strict  = true", "strict  = \"yes\"", 1),
+        ("what to do with a bad value", In::Service, "strict  = true", "on_bad_value = \"ignore\"", 1),
+        ("a search by a protected member", In::Service, "strict  = true", "query = [\"page\", \"phone\"]", 1),
+        ("the id is protected", In::Service, "name    = \"$.name\"", "name    = \"$.id\"", 1),
+        ("a path without $", In::Service, "\"$.phone\"", "\"phone\"", 1),
+        ("a bracket left open", In::Service, "\"$.phone\"", "\"$.phones[*\"", 1),
+        ("the whole document as a field", In::Service, "\"$.phone\"", "\"$\"", 1),
+        ("a field is a number", In::Service, "\"$.phone\"", "7", 1),
+        ("two fields in one place", In::Service, "\"$.phone\"", "\"$.name\"", 1),
+        ("a field inside another", In::Service, "\"$.phone\"", "\"$.address.phone\"", 1),
+        ("a field without a place", In::Service, "\"$.phone\"", "{ category = \"phone\" }", 1),
+        ("a field nobody classified", In::Service, "phone   = \"$.phone\"", "mobile  = \"$.phone\"", 1),
+        ("a category that does not exist", In::Service, "\"$.phone\"", "{ at = \"$.phone\", category = \"phones\" }", 1),
+        ("a mask that does not exist", In::Service, "\"$.phone\"", "{ at = \"$.phone\", mask = \"keep-lst:4\" }", 1),
+        ("a mask without its number", In::Service, "\"$.phone\"", "{ at = \"$.phone\", mask = \"keep-last\" }", 1),
+        ("a generalisation that does not exist", In::Service, "\"$.phone\"", "{ at = \"$.phone\", generalise = \"country\" }", 1),
+        ("an odd bucket", In::Service, "\"$.phone\"", "{ at = \"$.phone\", pad = 48 }", 1),
+        ("a protection to come", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\" }", 1),
+        ("an unknown protection", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"seel\" }", 1),
+        ("a search index", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = \"$.phone_ix\" }", 1),
+        ("a subject that does not go with its field", In::Service, "\"$.phone\"", "{ at = \"$.phones[*]\", subject = \"$.guests[*].id\" }", 1),
+        ("a field name with an underscore", In::Service, "id-card = \"$.id_card\"", "id_card = { at = \"$.id_card\", category = \"id-card\" }", 1),
+        ("two collections in one place", In::Service, "[collection.customers]", "[collection.people]\nmatch = \"/customers/{id}\"\nrows = [\"$\"]\nfield = { name = \"$.name\" }\n[collection.customers]", 1),
+        ("one collection inside another", In::Service, "[collection.customers]", "[collection.vips]\nmatch = \"/customers/vip\"\nrows = [\"$\"]\nfield = { name = \"$.name\" }\n[collection.customers]", 1),
+        ("a collection without fields", In::Service, "[collection.customers]", "[collection.vips]\nmatch = \"/vips/{id}\"\nrows = [\"$\"]\n[collection.customers]", 1),
+    ];
+    snapshot("collections", &outputs(cases));
+}
+
+#[test]
+fn mistakes_in_the_policy() {
+    #[rustfmt::skip]
+    let cases: &[Case<'_>] = &[
+        ("no version", In::Policy, "version = 1", "revision = 1", 2),
+        ("a category without nature", In::Policy, "\"pd:Name\", nature = \"identifying\"", "\"pd:Name\"", 1),
+        ("an unknown nature", In::Policy, "nature = \"identifying\"", "nature = \"identifyng\"", 1),
+        ("an id that is none", In::Policy, "\"pd:Name\"", "\"name\"", 1),
+        ("an unknown mask", In::Policy, "mask = \"initials\"", "mask = \"initial\"", 1),
+        ("generalised, but how", In::Policy, ", generalise = \"postcode-prefix:3\"", "", 1),
+        ("an unknown level", In::Policy, "reveal  = { name = \"masked\" }", "reveal  = { name = \"hidden\" }", 1),
+        ("a level that is a number", In::Policy, "reveal  = { name = \"masked\" }", "reveal  = { name = 3 }", 1),
+        ("an unknown category", In::Policy, "reveal  = { name = \"masked\" }", "reveal  = { nmae = \"masked\" }", 1),
+        ("a category to write that does not exist", In::Policy, "writes  = []", "writes  = [\"adress\"]", 1),
+        ("an unknown caller", In::Policy, "callers = [\"mailer\"]", "callers = [\"mailerr\"]", 1),
+        ("a caller twice", In::Policy, "callers = [\"mailer\"]", "callers = [\"mailer\", \"mailer\"]", 1),
+        ("callers that are no list", In::Policy, "callers = [\"mailer\"]", "callers = \"mailer\"", 1),
+        ("a caller left without a purpose", In::Policy, "callers = [\"shipping\", \"shop\"]", "callers = [\"shop\"]", 1),
+        ("a category nobody sees", In::Policy, "address = { dpv", "spare = { dpv = \"pd:Age\", nature = \"linkable\" }\naddress = { dpv", 0),
+        ("a purpose of a kind that is forbidden", In::Policy, "\"dpv:Marketing\"", "\"dpv:SellDataToThirdParties\"", 1),
+        ("a purpose the vocabulary does not have", In::Policy, "\"dpv:Marketing\"", "\"dpv:Marketting\"", 1),
+        ("a purpose without an id of the vocabulary", In::Policy, "dpv     = \"dpv:Marketing\"\n", "", 1),
+        ("consent", In::Policy, "writes  = []", "consent = \"opt-in\"\nwrites  = []", 1),
+        ("facts that must hold", In::Policy, "writes  = []", "needs = [\"open-shipment\"]\nwrites  = []", 1),
+        ("a limit", In::Policy, "[never]", "[limit.minors]\nwhen = \"minor\"\nat_most = { \"*\" = \"absent\" }\n[never]", 1),
+        ("an exception", In::Policy, "[never]", "[exception]\nauthority-demand = { approvers = 2 }\n[never]", 1),
+        ("a clause that is none", In::Policy, "writes  = []", "clauses = [\"003-21\", \"3.22\"]\nwrites  = []", 1),
+        ("a recipient that is no caller", In::Policy, "[never]", "[recipient]\ncarrier = { kind = \"processor\" }\n[never]", 1),
+        ("a recipient of an unknown kind", In::Policy, "[never]", "[recipient]\nshipping = { kind = \"proccessor\" }\n[never]", 1),
+        ("a never that forbids nothing", In::Policy, "sale = { purposes = [\"dpv:SellDataToThirdParties\"] }", "sale = { purposes = [] }", 1),
+        ("a test for an unknown purpose", In::Policy, "purpose = \"marketing\", facts", "purpose = \"marketeering\", facts", 1),
+        ("a test with a fact", In::Policy, "purpose = \"marketing\", facts = []", "purpose = \"marketing\", facts = [\"minor\"]", 1),
+        ("a test that expects nothing", In::Policy, "expect = { name = \"masked\", \"*\" = \"absent\" }", "expect = {}", 1),
+        ("delete in quotation marks", In::Policy, "delete  = true", "delete  = \"true\"", 1),
+    ];
+    snapshot("policy", &outputs(cases));
+}
+
+#[test]
+fn files_that_are_not_toml() {
+    #[rustfmt::skip]
+    let cases: &[Case<'_>] = &[
+        ("no quotation marks", In::Service, "\"127.0.0.1:8080\"", "127.0.0.1:8080", 1),
+        ("a word without quotation marks", In::Service, "\ndialect = \"rest\"", "\ndialect = rest", 1),
+        ("no value", In::Service, "\ndialect = \"rest\"", "\ndialect =", 1),
+        ("no equals sign", In::Service, "\ndialect = \"rest\"", "\ndialect \"rest\"", 1),
+        ("a quotation mark left open", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest", 1),
+        ("a header left open", In::Service, "[store]", "[store", 1),
+        ("a header twice", In::Service, "[store]", "[listen]\nadmin = \"127.0.0.1:1\"\n[store]", 1),
+        ("a key twice", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\ndialect = \"couchdb\"", 1),
+        ("a table left open", In::Service, "path = \"keys/kek\" }", "path = \"keys/kek\"", 1),
+        ("a comma is missing", In::Service, "\"file\", path", "\"file\" path", 1),
+        ("a list left open", In::Service, "\"$.items[*]\"]", "\"$.items[*]\"", 1),
+        ("a secret on a line that is not TOML", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"admin:hunter2 }", 1),
+        ("a header of the policy left open", In::Policy, "[category]", "[category", 1),
+        ("a line of prose", In::Policy, "[never]", "and never do this:\n[never]", 1),
+        ("two mistakes of the kind", In::Policy, "policy = { id = \"example-shop\", version = 1 }", "policy = { id = example-shop, version = 1 }\nother = ", 2),
+        ("not text at all", In::Policy, "policy = ", "\0\u{1}\u{feff}\u{202e} = ", 2),
+    ];
+    snapshot("syntax", &outputs(cases));
+}
+
+/// The template in front of CouchDB.
+fn couchdb(service: &str) -> String {
+    let mut text = service.to_owned();
+    for (from, to) in [
+        ("\"embedded:data/documents.redb\"", "\"http://127.0.0.1:5984\""),
+        ("\ndialect = \"rest\"", "\ndialect = \"couchdb\""),
+        ("match   = \"/customers/{id}\"", "match   = \"customers\""),
+        ("rows    = [", "# rows = ["),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    text
+}
+
+#[test]
+fn mistakes_in_front_of_couchdb() {
+    let base = couchdb(&service());
+    let (good, code) = Folder::with(&base, templates::POLICY).check(Format::Text);
+    assert_eq!(code, 0, "{good}");
+    let mut all = String::new();
+    for (title, from, to) in [
+        ("the embedded store speaks rest", "url     = \"http://127.0.0.1:5984\"", "url = \"embedded:data/documents.redb\""),
+        ("outside", "\ndialect = \"couchdb\"", "\ndialect = \"couchdb\"\noutside = \"pass\""),
+        ("rows", "# rows = [", "rows = ["),
+        ("id", "subject = \"{id}\"", "id = \"$.id\""),
+        ("query", "subject = \"{id}\"", "query = [\"page\"]"),
+        ("a path", "\"customers\"", "\"/customers/{id}\""),
+        ("a database of CouchDB itself", "\"customers\"", "\"_users\""),
+        ("a member of CouchDB itself", "\"$.name\"", "\"$._rev\""),
+    ] {
+        assert!(base.contains(from), "{from}");
+        let folder = Folder::with(&base.replacen(from, to, 1), templates::POLICY);
+        let (out, code) = folder.check(Format::Text);
+        assert_eq!(code, 2, "{title}: {out}");
+        assert_eq!(folder.load().unwrap_err().len(), 1, "{title}: {out}");
+        all = format!("{all}==== {title}\n{}\n\n", out.trim_end());
+    }
+    snapshot("couchdb", &all);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let folder = Folder::with(&service(), templates::POLICY);
+    fs::remove_file(folder.file()).unwrap();
+    let (missing, code) = folder.check(Format::Text);
+    assert_eq!(code, 2);
+    fs::create_dir(folder.file()).unwrap();
+    let (is_folder, code) = folder.check(Format::Text);
+    assert_eq!(code, 2);
+    fs::remove_dir(folder.file()).unwrap();
+    fs::write(folder.file(), b"controller = \"\xff\"\n").unwrap();
+    let (not_text, code) = folder.check(Format::Text);
+    assert_eq!(code, 2);
+    fs::write(folder.file(), vec![b'#'; (1 << 20) + 1]).unwrap();
+    let (large, code) = folder.check(Format::Text);
+    assert_eq!(code, 2);
+    fs::write(folder.file(), b"").unwrap();
+    let (empty, code) = folder.check(Format::Text);
+    assert_eq!(code, 2);
+    snapshot("unreadable", &[missing, is_folder, not_text, large, empty].join("\n====\n"));
+}
+
+#[test]
+fn a_syntax_error_in_one_file_does_not_hide_findings_of_the_other() {
+    let service = service().replacen("[listen]", "[listen", 1).replacen("dir = ", "dri = ", 1);
+    let policy = templates::POLICY.replacen("nature = \"identifying\"", "nature = \"identifing\"", 1).replacen(
+        "id = \"example-shop\"",
+        "id = ",
+        1,
+    );
+    let findings = Folder::with(&service, &policy).load().unwrap_err();
+    let said: Vec<String> = findings.iter().map(|finding| finding.message.clone()).collect();
+    assert_eq!(said.len(), 4, "{findings}");
+    for part in ["header is not closed", "`dri`", "nothing before this comma", "identifing"] {
+        assert!(said.iter().any(|message| message.contains(part)), "{part}: {findings}");
+    }
+}
+
+#[test]
+fn settings_are_as_the_files_say() {
+    use sudare::base::Bind;
+    use sudare::field::{Generalise, Mask, OnBadValue, Subject};
+    let service = service()
+        .replacen(
+            "\ndialect = \"rest\"",
+            "\ndialect = \"rest\"\nauth = { basic = \"env:DATABASE_AUTH\" }\nreply_timeout_ms = 1_000",
+            1,
+        )
+        .replacen("\"127.0.0.1:8080\"", "\"unix:run/sudare.sock\"", 1)
+        .replacen(
+            "phone   = \"$.phone\"",
+            "phone = { at = \"$.phones[*]\", mask = \"phone\", pad = \"none\", seal_null = true }",
+            1,
+        );
+    let folder = Folder::with(&service, templates::POLICY);
+    let settings = folder.load().unwrap();
+    let dir = folder.file().parent().unwrap().to_owned();
+    assert_eq!(settings.controller.as_str(), "example-shop");
+    assert_eq!(settings.listen.address, config::Endpoint::Unix(dir.join("run/sudare.sock")));
+    assert_eq!(settings.store, dir.join("data/sudare.redb"));
+    assert_eq!(settings.audit.dir, dir.join("data/audit"));
+    assert_eq!(settings.audit.durable_timeout.as_millis(), 250);
+    assert_eq!(settings.keys.ring, dir.join("keys/ring.json"));
+    assert_eq!(settings.upstream.endpoint, sudare::upstream::Endpoint::Embedded(dir.join("data/documents.redb")));
+    assert_eq!(settings.upstream.reply_timeout.as_millis(), 1_000);
+    let authorization = settings.upstream.authorization.as_ref().unwrap();
+    assert!(authorization.is_sensitive());
+    assert_eq!(authorization, "Basic c3VkYXJlOmNvcnJlY3QgaG9yc2U=");
+    assert_eq!(settings.purpose_header, "data-purpose");
+    assert!(settings.warnings.is_empty(), "{}", settings.warnings);
+    assert_eq!(settings.dialect.name(), "rest");
+    assert_eq!(settings.callers.names().len(), 5);
+
+    let [collection] = settings.collections.as_slice() else { panic!("{} collections", settings.collections.len()) };
+    assert_eq!(collection.plans.len(), settings.dialect.row_sets(0).len());
+    let map = &collection.field_map;
+    assert_eq!(
+        (map.bind, map.strict, map.on_bad_value, &map.subject),
+        (Bind::Subject, true, OnBadValue::Refuse, &Subject::DocumentId)
+    );
+    let field = |name: &str| map.fields.iter().find(|field| field.name.as_str() == name).unwrap();
+    assert_eq!(field("name").mask, Mask::Initials);
+    assert_eq!((field("phone").mask.clone(), field("phone").pad, field("phone").seal_null), (Mask::Phone, 0, true));
+    assert_eq!((field("address").generalise.clone(), field("address").pad), (Some(Generalise::PostcodePrefix(3)), 32));
+    assert_eq!(field("address").mask, Mask::All);
+    assert_eq!(field("id-card").category_name.as_str(), "id-card");
+    let categories = settings.policy.categories();
+    let ids: Vec<usize> = ["name", "id-card"].iter().map(|name| usize::from(field(name).category.0)).collect();
+    assert_eq!(categories[ids[0]].name.as_str(), "name");
+    assert_eq!(categories[ids[1]].name.as_str(), "id-card");
+}
+
+#[test]
+fn bound_to_the_document_without_a_subject() {
+    let folder = Folder::with(&service().replacen("subject = ", "# subject = ", 1), templates::POLICY);
+    let settings = folder.load().unwrap();
+    assert_eq!(settings.collections[0].field_map.bind, sudare::base::Bind::Document);
+}
+
+#[test]
+fn the_policy_alone_needs_no_environment() {
+    let service = service().replacen("\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"env:NOT_SET\" }", 1);
+    let folder = Folder::with(&service, templates::POLICY);
+    assert!(folder.load().is_err());
+    let policy = config::load_policy_only(&folder.file()).unwrap();
+    assert_eq!(policy.spec.tests.len(), 4);
+    assert_eq!(policy.policy_file, folder.file().with_file_name("policy.toml"));
+    assert_eq!(policy.policy.pseudonym_scopes(), ["statistics"]);
+}
+
+#[test]
+fn t13_nothing_secret_is_printed() {
+    const SECRET: &str = "dGhpcyBpcyB0aGUgc2VjcmV0";
+    for (from, to) in [
+        ("\ndialect = \"rest\"", format!("\ndialect = \"rest\"\nauth = {{ basic = \"{SECRET}\" }}")),
+        ("\ndialect = \"rest\"", format!("\ndialect = \"rest\"\nauth = {{ bearer = \"{SECRET}\", more = 1 }}")),
+        ("\ndialect = \"rest\"", format!("\ndialect = \"rest\"\nauth = \"{SECRET}\"")),
+        ("\ndialect = \"rest\"", format!("\ndialect = \"rest\"\nauth = [\"{SECRET}\"]")),
+        ("\"embedded:data/documents.redb\"", format!("\"http://a:{SECRET}@127.0.0.1/?x\"")),
+        ("\"embedded:data/documents.redb\"", format!("\"mongodb://a:{SECRET}@127.0.0.1/\"")),
+        ("\"redb:data/sudare.redb\"", format!("\"postgres://a:{SECRET}@127.0.0.1/\"")),
+        ("kek  = {", format!("kek = {{ passphrase = \"{SECRET}\",")),
+        ("kek  = {", format!("kek = \"{SECRET}\" #")),
+        ("[caller.shop]\n", format!("[caller.shop]\ncredential = \"{SECRET}\"\n")),
+        ("[caller.shop]\ncredential_sha256 = \"", format!("[caller.shop]\ncredential_sha256 = \"{SECRET}")),
+        ("[caller.shop]\ncredential_sha256 = \"", format!("[caller.shop]\ncredential_sha256 = {SECRET} \"")),
+    ] {
+        let text = service();
+        assert!(text.contains(from), "{from}");
+        let folder = Folder::with(&text.replacen(from, &to, 1), templates::POLICY);
+        for format in [Format::Text, Format::Json] {
+            let (out, code) = folder.check(format);
+            assert_eq!(code, 2, "{to}");
+            assert!(!out.contains(SECRET), "{to}\n{out}");
+        }
+    }
+}
+
+#[path = "check/init.rs"]
+mod init_command;
+
+#[path = "check/mutations.rs"]
+mod mutations;
+
+/// Files of ours that people copy from.
+#[test]
+fn example_files_are_good() {
+    let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/couchdb");
+    let (Ok(mut text), Ok(policy)) =
+        (fs::read_to_string(interop.join("sudare.toml")), fs::read_to_string(interop.join("policy.toml")))
+    else {
+        return;
+    };
+    text = text.replace("@UPSTREAM@", "http://127.0.0.1:5984");
+    for (byte, name) in (1_u8..).zip(templates::CALLERS) {
+        text = text.replace(&format!("@{}@", name.to_uppercase()), &format!("{byte:02x}").repeat(32));
+    }
+    let (out, code) = Folder::with(&text, &policy).check(Format::Text);
+    assert_eq!(code, 0, "{out}");
+}
+
+#[test]
+fn a_wrong_name_is_said_once() {
+    let policy = templates::POLICY.replace("purpose.marketing", "purpose.Marketing").replace("\"marketing\"", "\"Marketing\"");
+    let findings = Folder::with(&service(), &policy).load().unwrap_err();
+    assert_eq!(findings.len(), 1, "{findings}");
+    let policy = templates::POLICY.replace("phone ", "Phone ");
+    let service = service().replace("phone   = \"$.phone\"", "phone = { at = \"$.phone\", category = \"Phone\" }");
+    let findings = Folder::with(&service, &policy).load().unwrap_err();
+    assert!(findings.iter().all(|finding| finding.message.contains("\"Phone\"")), "{findings}");
+    let service = self::service().replace("caller.mailer", "caller.Mailer");
+    let policy = templates::POLICY.replace("\"mailer\"", "\"Mailer\"");
+    let findings = Folder::with(&service, &policy).load().unwrap_err();
+    assert_eq!(findings.len(), 1, "{findings}");
+}
+
+#[test]
+fn nothing_is_refused_in_silence() {
+    for (from, to) in [
+        ("kek  = { provider = \"file\", path = \"keys/kek\" }", "kek = {}"),
+        ("kek  = { provider = \"file\", path = \"keys/kek\" }", "kek = { path = \"keys/kek\" }"),
+        ("[audit]\n", "[audit]\n[limits]\n"),
+        ("controller = \"example-shop\"", "controller = 1979-05-27"),
+    ] {
+        let text = service();
+        assert!(text.contains(from), "{from}");
+        match Folder::with(&text.replacen(from, to, 1), templates::POLICY).load() {
+            Ok(_) => panic!("{to} passed"),
+            Err(findings) => assert!(
+                !findings.to_string().contains("failed to say why") && findings.errors() == findings.len(),
+                "{to}: {findings}"
+            ),
+        }
+    }
+    let none = service().split("[caller.shop]").next().unwrap().to_owned() + "[caller]\n[collection]\n";
+    let findings = Folder::with(&none, "policy = { id = \"p\", version = 1 }\n[category]\n[purpose]\n").load().unwrap_err();
+    assert_eq!(findings.errors(), 2, "{findings}");
+}

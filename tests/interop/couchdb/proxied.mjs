@@ -1,0 +1,195 @@
+// What only the proxy does, seen through npm `nano` and plain requests: views by purpose, refusals, tampering.
+//
+//   node proxied.mjs URL DATABASE_URL RESULTS CANARIES SECRETS
+//
+// DATABASE_URL is the server itself, to break what is stored. Exits 1 if a check fails.
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { Canaries, Checks, assert, failure } from './checks.mjs'
+
+const require = createRequire(process.env.INTEROP_PACKAGES + '/package.json')
+const nano = require('nano')
+const [url, databaseUrl, resultsFile, canariesFile, secretsFile] = process.argv.slice(2)
+const secrets = JSON.parse(readFileSync(secretsFile, 'utf8'))
+const checks = new Checks()
+const canaries = new Canaries()
+const check = checks.check.bind(checks)
+
+const identity = (caller, purpose) => ({ 'Sudare-Credential': `${caller}.${secrets[caller]}`, ...(purpose && { 'Data-Purpose': purpose }) })
+const as = (caller, purpose) => nano({ url, headers: identity(caller, purpose) }).use('customers')
+const shop = as('shop', 'registration')
+const direct = nano(databaseUrl).use('customers')
+
+const id = 'v-1'
+const stored = {
+  name: `Mei ${canaries.word()}`,
+  address: `101-0047 Uchikanda ${canaries.word()}`,
+  phones: [`+81355${canaries.digits(12)}`],
+  national_id: canaries.digits(16),
+  tier: canaries.word('control')
+}
+const last4 = text => text.slice(-4)
+const mustNotShow = (text, what) => {
+  for (const value of canaries.known.protected) assert.ok(!text.includes(value), `${what} shows a protected value`)
+}
+// A refusal as the client library reports it: CouchDB's words, our code, no value.
+async function refused (promise, status, error, code) {
+  const seen = await failure(promise)
+  assert.deepEqual([seen.status, seen.error], [status, error], seen.text)
+  assert.ok(seen.reason?.startsWith(`${code}: `), seen.text)
+  assert.equal(seen.type, `docs/errors.md#${code}`)
+  mustNotShow(seen.text, 'the refusal')
+}
+
+await check('views', 'the shop writes and reads all', async () => {
+  await shop.insert(stored, id)
+  const { _id, _rev, ...found } = await shop.get(id)
+  assert.deepEqual(found, stored)
+})
+const views = {}
+await check('views', 'shipping for delivery', async () => {
+  const found = views.delivery = await as('shipping', 'delivery').get(id)
+  assert.deepEqual([found.name, found.address, found.phones], [stored.name, stored.address, stored.phones])
+  assert.match(found.national_id, /•/)
+  assert.equal(last4(found.national_id), last4(stored.national_id))
+})
+await check('views', 'helpdesk for support', async () => {
+  const found = views.support = await as('helpdesk', 'support').get(id)
+  assert.equal(found.name, stored.name)
+  assert.match(found.phones[0], /•/)
+  assert.equal(last4(found.phones[0]), last4(stored.phones[0]))
+  assert.ok(!('address' in found) && !('national_id' in found))
+})
+await check('views', 'mailer for marketing', async () => {
+  const found = views.marketing = await as('mailer', 'marketing').get(id)
+  assert.match(found.name, /•/)
+  assert.ok(!('address' in found) && !('national_id' in found))
+  mustNotShow(JSON.stringify(found), 'marketing')
+})
+await check('views', 'analyst for statistics', async () => {
+  const found = views.statistics = await as('analyst', 'statistics').get(id)
+  assert.match(found.name, /^psn1_[0-9a-z]{26}$/)
+  assert.equal(found.address, '101')
+  mustNotShow(JSON.stringify(found), 'statistics')
+})
+await check('views', 'four purposes, four views', async () => {
+  assert.equal(new Set(Object.values(views).map(view => JSON.stringify(view))).size, 4)
+  for (const view of Object.values(views)) assert.equal(view.tier, stored.tier)
+})
+await check('views', 'lists and _bulk_get show the same', async () => {
+  for (const [caller, purpose] of [['shipping', 'delivery'], ['helpdesk', 'support'], ['mailer', 'marketing'], ['analyst', 'statistics']]) {
+    const database = as(caller, purpose)
+    const list = await database.list({ include_docs: true, key: id })
+    assert.deepEqual(list.rows[0].doc, views[purpose], purpose)
+    const fetched = await database.fetch({ keys: [id] })
+    assert.deepEqual(fetched.rows[0].doc, views[purpose], purpose)
+    const server = nano({ url, headers: identity(caller, purpose) })
+    const several = await server.request({ db: 'customers', path: '_bulk_get', method: 'POST', body: { docs: [{ id }] } })
+    assert.deepEqual(several.results[0].docs[0].ok, views[purpose], purpose)
+  }
+})
+await check('views', 'a reply says what it may show, and is not kept', async () => {
+  const reply = await fetch(`${url}/customers/${id}`, { headers: identity('shipping', 'delivery') })
+  assert.match(reply.headers.get('data-view'), /purpose=delivery/)
+  assert.equal(reply.headers.get('cache-control'), 'no-store')
+  assert.match(reply.headers.get('content-type'), /^application\/json/)
+})
+
+await check('refusals', 'no purpose, where a caller has several', async () => {
+  await refused(as('shop').get(id), 403, 'forbidden', 'purpose-missing')
+  await refused(as('shop').list({ include_docs: true }), 403, 'forbidden', 'purpose-missing')
+})
+await check('refusals', 'a purpose of another caller', () => refused(as('helpdesk', 'delivery').get(id), 403, 'forbidden', 'purpose-refused'))
+await check('refusals', 'a purpose nobody has', () => refused(as('shop', 'curiosity').get(id), 403, 'forbidden', 'purpose-refused'))
+await check('refusals', 'no caller, a wrong secret, a wrong name', async () => {
+  const nobody = headers => nano({ url, headers }).use('customers').get(id)
+  await refused(nobody({ 'Data-Purpose': 'delivery' }), 401, 'unauthorized', 'caller-unknown')
+  for (const credential of [`shop.${secrets.mailer}`, `nobody.${secrets.shop}`]) {
+    await refused(nobody({ 'Sudare-Credential': credential, 'Data-Purpose': 'registration' }), 401, 'unauthorized', 'caller-unknown')
+  }
+})
+await check('refusals', 'writing without the right', async () => {
+  const text = canaries.word()
+  await refused(as('helpdesk', 'support').insert({ phones: [text] }, 'w-1'), 403, 'forbidden', 'not-writable')
+  await refused(as('shipping', 'delivery').bulk({ docs: [{ _id: 'w-2', name: text }] }), 403, 'forbidden', 'not-writable')
+})
+await check('refusals', 'deleting without the right', async () => {
+  const { _rev } = await shop.get(id)
+  await refused(as('shipping', 'delivery').destroy(id, _rev), 403, 'forbidden', 'delete-refused')
+  await refused(as('shipping', 'delivery').bulk({ docs: [{ _id: id, _rev, _deleted: true }] }), 403, 'forbidden', 'delete-refused')
+  await refused(nano({ url, headers: identity('shipping', 'delivery') }).db.destroy('customers'), 403, 'forbidden', 'delete-refused')
+})
+
+// Every other way to bring a clear value into the database. The search afterwards tells whether one got through.
+await check('refusals', 'routes that are not mapped', async () => {
+  const text = canaries.word()
+  const server = nano({ url, headers: identity('shop', 'registration') })
+  const doc = { _id: 'r-1', name: text }
+  const requests = {
+    'a search': () => shop.find({ selector: { name: text } }),
+    'an index': () => shop.createIndex({ index: { fields: ['name'] } }),
+    'a view': () => shop.insert({ views: {}, note: text }, '_design/r'),
+    'a design document in a batch': () => shop.bulk({ docs: [{ _id: '_design/r', note: text }] }),
+    'a local document': () => shop.insert({ name: text }, '_local/r'),
+    'an attachment': () => shop.attachment.insert('r-1', 'a.txt', text, 'text/plain'),
+    'an attachment inside': () => shop.insert({ _id: 'r-1', _attachments: { a: { content_type: 'text/plain', data: Buffer.from(text).toString('base64') } } }),
+    'a revision made elsewhere': () => shop.bulk({ docs: [{ ...doc, _rev: '1-00000000000000000000000000000001' }], new_edits: false }),
+    changes: () => shop.changes({ include_docs: true }),
+    'all revisions': () => shop.get(id, { open_revs: 'all' }),
+    purging: () => server.request({ db: 'customers', path: '_purge', method: 'POST', body: { [id]: [] } }),
+    replication: () => server.request({ path: '_replicate', method: 'POST', body: { source: 'products', target: 'customers' } }),
+    'another spelling': () => server.request({ db: 'Customers', method: 'POST', body: doc })
+  }
+  for (const [what, request] of Object.entries(requests)) {
+    await refused(request(), 403, 'forbidden', 'route-refused').catch(error => { throw new Error(`${what}: ${error.message}`) })
+  }
+})
+await check('refusals', 'bodies that are not plain JSON', async () => {
+  const text = canaries.word()
+  for (const [type, extra] of [['text/plain', {}], ['multipart/related; boundary=x', {}], ['application/json', { 'content-encoding': 'gzip' }]]) {
+    const reply = await fetch(`${url}/customers/r-2`, { method: 'PUT', headers: { ...identity('shop', 'registration'), 'content-type': type, ...extra }, body: JSON.stringify({ name: text }) })
+    assert.equal(reply.status, 415, type)
+    assert.equal((await reply.json()).error, 'bad_content_type')
+  }
+  const override = await fetch(`${url}/customers/r-2`, { method: 'POST', headers: { ...identity('shop', 'registration'), 'content-type': 'application/json', 'x-http-method-override': 'PUT' }, body: JSON.stringify({ name: text }) })
+  assert.equal(override.status, 403)
+})
+await check('refusals', 'a body without a type is protected like any other', async () => {
+  const mine = { name: `Untyped ${canaries.word()}`, tier: 'x' }
+  const reply = await fetch(`${url}/customers/untyped`, { method: 'PUT', headers: identity('shop', 'registration'), body: Buffer.from(JSON.stringify(mine)) })
+  assert.equal(reply.status, 201, await reply.text())
+  assert.equal((await shop.get('untyped')).name, mine.name)
+})
+await check('refusals', 'two names for one member, and other bad JSON', async () => {
+  const text = canaries.word()
+  for (const body of [`{"tier":"a","name":"${text}","na\\u006de":"${text}"}`, `{"name":"${text}"`, `{"name":"${text}\\ud800"}`, `\ufeff{"name":"${text}"}`, `[{"name":"${text}"}]`, `{"phones":"${text}"}`]) {
+    const reply = await fetch(`${url}/customers/r-3`, { method: 'PUT', headers: { ...identity('shop', 'registration'), 'content-type': 'application/json' }, body })
+    const answer = await reply.text()
+    assert.ok(reply.status === 400 || reply.status === 422, `${body.replaceAll(text, '…')} gave ${reply.status}`)
+    mustNotShow(answer, 'the refusal')
+  }
+})
+
+// --- what is stored, broken behind the proxy's back
+async function tampered (name, change) {
+  const document = { name: `Tampered ${canaries.word()}`, address: `530-0001 Umeda ${canaries.word()}`, tier: 'x' }
+  await shop.insert(document, name)
+  const inside = await direct.get(name)
+  await direct.insert(await change(inside), name)
+  await refused(shop.get(name), 500, 'internal_server_error', 'value-not-authentic')
+}
+await check('tampering', 'the stored members are envelopes', async () => {
+  const inside = await direct.get(id)
+  for (const value of [inside.name, inside.address, inside.phones[0], inside.national_id]) assert.match(value, /^sdr1\.x\.[0-9a-z]{8}\.[A-Za-z0-9_-]+$/)
+  assert.equal(inside.tier, stored.tier)
+})
+await check('tampering', 'one character changed', () => tampered('t-1', doc => {
+  const at = doc.name.length - 12
+  return { ...doc, name: doc.name.slice(0, at) + (doc.name[at] === 'A' ? 'B' : 'A') + doc.name.slice(at + 1) }
+}))
+await check('tampering', 'moved to another member', () => tampered('t-2', doc => ({ ...doc, name: doc.address })))
+await check('tampering', 'moved to another document', () => tampered('t-3', async doc => ({ ...doc, name: (await direct.get(id)).name })))
+await check('tampering', 'clear text in its place', () => tampered('t-4', doc => ({ ...doc, name: 'Someone Else' })))
+
+writeFileSync(canariesFile, JSON.stringify(canaries.known))
+process.exit(checks.finish('only through Sudare', resultsFile) ? 0 : 1)

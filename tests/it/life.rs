@@ -1,0 +1,294 @@
+//! Start, reload, rotation, drain, and what happens when the audit log cannot be written.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use http::Method;
+use sudare::base::SystemClock;
+use sudare::keys::{self, LineName};
+use sudare::{audit, config};
+
+use crate::support::{PERSON, Proxy, Setup, Stub, StubReply, events, send};
+
+#[tokio::test]
+async fn t30_a_reload_takes_everything_or_nothing() {
+    let proxy = Setup::embedded().start().await;
+    proxy.ask("shop", "registration", Method::POST, "/customers", PERSON).await;
+    let policy_file = proxy.folder.path().join("policy.toml");
+    let policy = fs::read_to_string(&policy_file).unwrap();
+    let running = proxy.running.as_ref().unwrap();
+    let name_seen = async || proxy.ask("helpdesk", "support", Method::GET, "/customers/c-1", "").await.json()["name"].clone();
+
+    // A change and a mistake together: neither takes effect.
+    let changed = policy
+        .replace("reveal  = { name = \"clear\", phone = \"masked\" }", "reveal  = { name = \"masked\", phone = \"masked\" }");
+    assert_ne!(changed, policy);
+    fs::write(&policy_file, changed.replace("[purpose.marketing]", "[purpose.marketing]\nclallers = [\"mailer\"]")).unwrap();
+    let error = running.reload(&proxy.file).unwrap_err().to_string();
+    assert!(error.contains("clallers") && error.contains("callers"), "{error}");
+    assert_eq!(name_seen().await, "Mei Tanaka");
+
+    fs::write(&policy_file, &changed).unwrap();
+    running.reload(&proxy.file).unwrap();
+    assert_eq!(name_seen().await, "M••• T•••");
+
+    // What takes a restart is said, and nothing else of that reload takes effect.
+    fs::write(&policy_file, &policy).unwrap();
+    let service = fs::read_to_string(&proxy.file).unwrap();
+    fs::write(&proxy.file, service.replace("dir = \"data/audit\"", "dir = \"data/elsewhere\"")).unwrap();
+    let error = running.reload(&proxy.file).unwrap_err().to_string();
+    assert!(error.contains("[audit] dir") && error.contains("restart"), "{error}");
+    assert_eq!(name_seen().await, "M••• T•••");
+}
+
+#[tokio::test]
+async fn t19_a_caller_taken_out_is_refused_from_the_reload_on() {
+    let proxy = Setup::embedded().start().await;
+    let ask = async || proxy.ask("mailer", "marketing", Method::GET, "/customers", "").await.outcome();
+    assert_eq!(ask().await.0, 200);
+    let service = fs::read_to_string(&proxy.file).unwrap();
+    let at = service.find("[caller.mailer]").unwrap();
+    let end = at + service[at..].find("[caller.analyst]").unwrap();
+    fs::write(&proxy.file, format!("{}{}", &service[..at], &service[end..])).unwrap();
+    let policy_file = proxy.folder.path().join("policy.toml");
+    let policy = fs::read_to_string(&policy_file).unwrap();
+    fs::write(&policy_file, policy.replace("callers = [\"mailer\"]", "callers = []")).unwrap();
+    proxy.running.as_ref().unwrap().reload(&proxy.file).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(ask().await, (401, "caller-unknown".to_owned()));
+}
+
+#[tokio::test]
+async fn t19_rotation_seals_anew_and_still_opens_the_old() {
+    let proxy = Setup::embedded().start().await;
+    proxy.ask("shop", "registration", Method::POST, "/customers", PERSON).await;
+    let kid = async |id: &str| {
+        let stored = proxy.database(Method::GET, &format!("/customers/{id}"), "").await.json();
+        stored["name"].as_str().unwrap().split('.').nth(2).unwrap().to_owned()
+    };
+    let old = kid("c-1").await;
+    let settings = config::load(&proxy.file).unwrap();
+    keys::rotate(&settings.keys, &LineName::Seal, &SystemClock).unwrap();
+    proxy.running.as_ref().unwrap().reload(&proxy.file).unwrap();
+    proxy.ask("shop", "registration", Method::POST, "/customers", PERSON.replace("c-1", "c-2")).await;
+    let new = kid("c-2").await;
+    assert_ne!(old, new);
+    for id in ["c-1", "c-2"] {
+        let answer = proxy.ask("shipping", "delivery", Method::GET, &format!("/customers/{id}"), "").await;
+        assert_eq!(answer.json()["name"], "Mei Tanaka", "{id}");
+    }
+    // An older ring than this node has seen is refused, and the one in force stays.
+    let ring = proxy.folder.path().join("keys/ring.json");
+    let current = fs::read(&ring).unwrap();
+    let fresh = Setup::embedded().files();
+    fs::copy(fresh.0.path().join("keys/ring.json"), &ring).unwrap();
+    assert!(proxy.running.as_ref().unwrap().reload(&proxy.file).is_err());
+    fs::write(&ring, current).unwrap();
+    proxy.running.as_ref().unwrap().reload(&proxy.file).unwrap();
+}
+
+#[tokio::test]
+async fn a_rolled_back_ring_is_refused() {
+    let proxy = Setup::embedded().start().await;
+    let ring = proxy.folder.path().join("keys/ring.json");
+    let before = fs::read(&ring).unwrap();
+    let settings = config::load(&proxy.file).unwrap();
+    keys::rotate(&settings.keys, &LineName::Seal, &SystemClock).unwrap();
+    let running = proxy.running.as_ref().unwrap();
+    running.reload(&proxy.file).unwrap();
+    fs::write(&ring, before).unwrap();
+    let error = running.reload(&proxy.file).unwrap_err().to_string();
+    assert!(error.contains("revision"), "{error}");
+}
+
+#[tokio::test]
+async fn t29_nothing_that_writes_is_ever_sent_twice() {
+    // A database that takes each request and closes the connection without a word.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&taken);
+    tokio::task::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 8192];
+            if tokio::io::AsyncReadExt::read(&mut stream, &mut buffer).await.unwrap_or(0) > 0 {
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+    });
+    let proxy = Setup::rest(address).start().await;
+    let answer = proxy.ask("shop", "registration", Method::POST, "/customers", PERSON).await;
+    assert_eq!(answer.outcome(), (502, "database-unavailable".to_owned()));
+    assert_eq!(taken.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+/// A proxy as a process of its own; ended when dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Starts `sudare serve` through a shell that first runs `before`; returns the process and the address it prints.
+fn serve(file: &std::path::Path, before: &str) -> (Process, std::net::SocketAddr) {
+    let mut child = Command::new("sh")
+        .arg("-c")
+        .arg(format!("{before} exec \"$0\" serve -c \"$1\""))
+        .arg(env!("CARGO_BIN_EXE_sudare"))
+        .arg(file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut listening = || {
+        let line = lines.next().unwrap().unwrap();
+        line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned()
+    };
+    let address = listening().parse().unwrap();
+    assert!(listening().ends_with(" (admin)"));
+    (Process(child), address)
+}
+
+#[tokio::test]
+async fn t25_no_audit_no_reveal_on_a_full_disk() {
+    // 256 rows of different people: an event of some kilobytes each, so that a small limit is soon reached.
+    let rows: Vec<String> = (0..256).map(|at| format!(r#"{{"id":"c-{at}","name":null,"phone":null}}"#)).collect();
+    let list = format!("[{}]", rows.join(","));
+    let store = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let kept = std::sync::Arc::clone(&store);
+    let stub = Stub::start(move |seen| match seen.method {
+        Method::POST => {
+            *kept.lock().unwrap() = String::from_utf8(seen.body.to_vec()).unwrap();
+            StubReply::json(201, "[]")
+        }
+        _ => StubReply::json(200, kept.lock().unwrap().clone()),
+    })
+    .await;
+    let (folder, file) = Setup::rest(stub.address).files();
+    // Writes beyond 4 MiB of one file fail, as on a full disk; the signal that goes with it is ignored.
+    let (_process, address) = serve(&file, "trap '' XFSZ; ulimit -f 8192;");
+    let credential = Proxy::credential("shop");
+    let headers = |purpose| {
+        [("sudare-credential", credential.clone()), ("data-purpose", purpose), ("content-type", "application/json".to_owned())]
+    };
+    let ask = async |method: Method, purpose: &str, body: String| {
+        let owned = headers(purpose.to_owned());
+        let headers: Vec<_> = owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        send(address, method, "/customers", &headers, body).await.unwrap()
+    };
+    let people = list.replace("null,\"phone\":null", "\"Mei Tanaka\"");
+    assert_eq!(ask(Method::POST, "registration", people.clone()).await.status, 201);
+    let mut refused = None;
+    for _ in 0..3_000 {
+        let answer = ask(Method::GET, "account", String::new()).await;
+        if answer.status != 200 {
+            refused = Some(answer);
+            break;
+        }
+        assert!(answer.text().contains("Mei Tanaka"));
+    }
+    let refused = refused.expect("the limit is reached");
+    assert_eq!(refused.outcome(), (503, "audit-unavailable".to_owned()));
+    assert!(!refused.text().contains("Mei"));
+    let writes = stub.seen().iter().filter(|seen| seen.method == Method::POST).count();
+    assert_eq!(ask(Method::POST, "registration", people).await.outcome(), (503, "audit-unavailable".to_owned()));
+    assert_eq!(stub.seen().iter().filter(|seen| seen.method == Method::POST).count(), writes, "nothing unrecorded is stored");
+
+    // What was recorded stays whole.
+    let settings = config::load(&file).unwrap();
+    let keys = keys::KeyRing::open(&settings.keys).unwrap().audit_keys().unwrap();
+    audit::verify(&folder.path().join("data/audit"), &keys).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[tokio::test]
+async fn t25_a_killed_proxy_leaves_a_log_that_verifies_and_goes_on() {
+    let stub =
+        Stub::start(|seen| StubReply::json(200, if seen.body.is_empty() { b"[]".to_vec() } else { seen.body.to_vec() })).await;
+    let (folder, file) = Setup::rest(stub.address).files();
+    let settings = config::load(&file).unwrap();
+    for round in 0..3 {
+        let (process, address) = serve(&file, "");
+        let credential = Proxy::credential("shop");
+        let headers =
+            [("sudare-credential", credential.as_str()), ("data-purpose", "account"), ("content-type", "application/json")];
+        let mut asked = tokio::task::JoinSet::new();
+        for at in 0..20 {
+            let body = PERSON.replace("c-1", &format!("c-{round}-{at}"));
+            let owned: Vec<(&'static str, String)> = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            asked.spawn(async move {
+                let headers: Vec<_> = owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                send(address, Method::POST, "/customers", &headers, body).await
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(15 + round * 10)).await;
+        drop(process); // SIGKILL
+        let answered = asked.join_all().await.into_iter().flatten().filter(|answer| answer.status == 200).count();
+        let keys = keys::KeyRing::open(&settings.keys).unwrap().audit_keys().unwrap();
+        let dir = folder.path().join("data/audit");
+        // A torn last line is mended at the next start; before that, it is all that verify may find.
+        drop(audit::Log::open(&settings.audit, keys.clone(), std::sync::Arc::new(SystemClock)).unwrap());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        audit::verify(&dir, &keys).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let reveals = events(&dir, &keys, &audit::Filter::default()).iter().filter(|event| event.kind == "reveal").count();
+        assert!(reveals >= answered, "every answer that left is on record");
+    }
+}
+
+#[tokio::test]
+async fn serve_prints_where_it_listens_reloads_on_hup_and_drains_on_term() {
+    let stub = Stub::start(|_| StubReply::json(200, "[]")).await;
+    let (folder, file) = Setup::rest(stub.address).files();
+    let (mut process, address) = serve(&file, "");
+    let credential = Proxy::credential("mailer");
+    let ask = async || {
+        let headers = [("sudare-credential", credential.as_str()), ("data-purpose", "marketing")];
+        send(address, Method::GET, "/customers", &headers, "").await.unwrap()
+    };
+    assert_eq!(ask().await.headers["data-view"], "purpose=marketing, masked=(name)");
+    let policy_file = folder.path().join("policy.toml");
+    let policy = fs::read_to_string(&policy_file).unwrap();
+    fs::write(&policy_file, policy.replace("reveal  = { name = \"masked\" }", "reveal  = {}")).unwrap();
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &process.0.id().to_string()]).status().unwrap().success());
+    signal("-HUP");
+    let mut view = String::new();
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        ask().await.headers["data-view"].to_str().unwrap().clone_into(&mut view);
+        if view == "purpose=marketing" {
+            break;
+        }
+    }
+    assert_eq!(view, "purpose=marketing");
+    signal("-TERM");
+    for _ in 0..100 {
+        if let Some(status) = process.0.try_wait().unwrap() {
+            assert!(status.success(), "{status}");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("still running 5 s after SIGTERM");
+}
+
+#[tokio::test]
+async fn the_admin_listener_tells_health_readiness_and_metrics() {
+    let proxy = Setup::embedded().start().await;
+    let Some(config::Endpoint::Tcp(admin)) = proxy.running.as_ref().unwrap().admin().cloned() else {
+        panic!("an admin listener")
+    };
+    proxy.ask("shop", "registration", Method::POST, "/customers", PERSON).await;
+    proxy.ask("shipping", "delivery", Method::GET, "/customers/c-1", "").await;
+    let get = async |path: &str| send(admin, Method::GET, path, &[], "").await.unwrap();
+    assert_eq!((get("/healthz").await.status.as_u16(), get("/readyz").await.status.as_u16()), (200, 200));
+    let metrics = get("/metrics").await.text();
+    assert!(metrics.ends_with("# EOF\n"), "OpenMetrics");
+    assert!(metrics.lines().any(|line| line.contains("id-card") && line.contains("masked") && line.ends_with(" 1")), "{metrics}");
+    assert_eq!(get("/customers/c-1").await.status, 404, "the admin listener is not a way to documents");
+    assert_eq!(send(admin, Method::POST, "/metrics", &[], "").await.unwrap().status, 405);
+}

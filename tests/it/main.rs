@@ -1,0 +1,19 @@
+//! Integration tests: one binary, real sockets. Each trap of the threat model has a test named after its number.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
+
+mod canary;
+mod envelopes;
+mod http;
+mod life;
+mod limits;
+mod support;
+mod upkeep;
+mod views;
+mod writes;

@@ -1,0 +1,15 @@
+//! A whole proxy in a temporary folder, a database to put behind it, and clients that speak HTTP or raw bytes.
+
+mod client;
+mod proxy;
+mod stub;
+
+pub(crate) use client::{Answer, exchange_raw, send};
+pub(crate) use proxy::{Proxy, Setup, events};
+pub(crate) use stub::{Stub, StubReply};
+
+/// The customer most tests store; every protected value is unique in the process.
+pub(crate) const PERSON: &str = r#"{"id":"c-1","name":"Mei Tanaka","address":"101-0047 Uchikanda","phone":"+81355501234","id_card":"123456789018","tier":"gold"}"#;
+
+/// The clear values of [`PERSON`].
+pub(crate) const CLEAR: [&str; 4] = ["Mei Tanaka", "101-0047 Uchikanda", "+81355501234", "123456789018"];
