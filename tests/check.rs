@@ -1,6 +1,7 @@
 //! `sudare check` and `sudare init` as an operator meets them: what is printed, read as a newcomer would, and the exit code.
 //!
 //! Outputs are snapshots in `tests/check/snapshots/`. Every case changes the files that `sudare init` writes in one place.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
