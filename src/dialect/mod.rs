@@ -94,16 +94,6 @@ pub enum RefusedCode {
 }
 
 impl RefusedCode {
-    /// The status of the reply.
-    pub fn status(self) -> u16 {
-        match self {
-            Self::Route => 403,
-            Self::NotSearchable | Self::Malformed => 400,
-            Self::WouldErase => 422,
-            Self::NotJson => 415,
-        }
-    }
-
     /// The stable name: an anchor in `docs/errors.md`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -86,7 +86,7 @@ pub struct Protected {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// 403: the grant has no right to write the category.
+    /// The grant has no right to write the category.
     #[error("{}", not_writable(purpose, category, *level))]
     NotWritable {
         /// The purpose of the request.
@@ -96,13 +96,13 @@ pub enum WriteError {
         /// What it may read of it.
         level: Level,
     },
-    /// 403: the grant has no right to remove documents.
+    /// The grant has no right to remove documents.
     #[error("{purpose} may not delete documents; the policy allows it with `delete = true`")]
     DeleteRefused {
         /// The purpose of the request.
         purpose: PurposeName,
     },
-    /// 422: replacing the document could lose what is stored.
+    /// Replacing the document could lose what is stored.
     #[error(
         "{purpose} {reason} {category}: replacing the whole document could erase or overwrite what is stored there; use a purpose that sees and writes all of its fields"
     )]
@@ -114,7 +114,7 @@ pub enum WriteError {
         /// `may not write`, `does not see`, `sees a stand-in of`.
         reason: &'static str,
     },
-    /// 422: a masked value or a pseudonym is not the real value.
+    /// A masked value or a pseudonym is not the real value.
     #[error(
         "field {field}: a value that carries the mask character \u{2022}, or a pseudonym, cannot be stored; leave the member out or send the real value"
     )]
@@ -122,7 +122,7 @@ pub enum WriteError {
         /// Where.
         field: FieldName,
     },
-    /// 422: an envelope that was not sealed for this very place.
+    /// An envelope that was not sealed for this very place.
     #[error(
         "field {field}: a text that begins with \"sdr1.\" is stored only if it is this document's own sealed value; send the clear value"
     )]
@@ -130,7 +130,7 @@ pub enum WriteError {
         /// Where.
         field: FieldName,
     },
-    /// 422: nobody says which document or data subject the values belong to.
+    /// Nobody says which document or data subject the values belong to.
     #[error("field {field} is bound to the {bind}, but {selector} is missing: send it in the document or in the URL")]
     SubjectMissing {
         /// What could not be bound.
@@ -140,7 +140,7 @@ pub enum WriteError {
         /// Where the id should stand.
         selector: String,
     },
-    /// 422: the id cannot be bound (T36).
+    /// The id cannot be bound (T36).
     #[error("{selector}: {why}")]
     BadId {
         /// Where.
@@ -148,19 +148,19 @@ pub enum WriteError {
         /// Why.
         why: RecordIdError,
     },
-    /// 422: URL and body name different documents.
+    /// URL and body name different documents.
     #[error("{selector} in the document is not the id in the URL: make them agree or leave the member out")]
     IdMismatch {
         /// Where in the body.
         selector: String,
     },
-    /// 422: nothing in the body is a document.
+    /// Nothing in the body is a document.
     #[error("no document in this request: one JSON object is expected at {positions}")]
     NoRows {
         /// Where documents may stand.
         positions: String,
     },
-    /// 422: a value of another JSON type stands on the way to a protected one and would be stored in clear (T9).
+    /// A value of another JSON type stands on the way to a protected one and would be stored in clear (T9).
     #[error(
         "field {field}: the JSON on the way to {selector} is of another type than the selector needs; its value would be stored in clear"
     )]
@@ -170,22 +170,22 @@ pub enum WriteError {
         /// Its selector.
         selector: String,
     },
-    /// 413: a value over [`MAX_PLAINTEXT_BYTES`].
+    /// A value over [`MAX_PLAINTEXT_BYTES`].
     #[error("field {field}: the value is longer than {MAX_PLAINTEXT_BYTES} bytes of JSON")]
     TooLong {
         /// Where.
         field: FieldName,
     },
-    /// 422: a body that should carry no document has one.
+    /// A body that should carry no document has one.
     #[error("this route takes no documents, but the body has one")]
     UnexpectedDocument,
-    /// 503: the ring has no key to seal with.
+    /// The ring has no key to seal with.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// 503: nothing can be sealed without randomness.
+    /// Nothing can be sealed without randomness.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// 500: the layout is not this body's; a mistake of ours.
+    /// The layout is not this body's; a mistake of ours.
     #[error("the body's layout does not fit the body")]
     Layout,
 }
@@ -208,46 +208,7 @@ impl WriteError {
             Self::UnexpectedDocument => "unexpected-document",
             Self::Keys(_) => "keys-unavailable",
             Self::Random(_) => "randomness-unavailable",
-            Self::Layout => "internal",
-        }
-    }
-
-    /// The HTTP status it stands for.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::NotWritable { .. } | Self::DeleteRefused { .. } => 403,
-            Self::TooLong { .. } => 413,
-            Self::WouldErase { .. }
-            | Self::MaskedValue { .. }
-            | Self::ForeignEnvelope { .. }
-            | Self::SubjectMissing { .. }
-            | Self::BadId { .. }
-            | Self::IdMismatch { .. }
-            | Self::NoRows { .. }
-            | Self::Misfit { .. }
-            | Self::UnexpectedDocument => 422,
-            Self::Keys(_) | Self::Random(_) => 503,
-            Self::Layout => 500,
-        }
-    }
-
-    /// The sentence for the client. What keys and the machine report is the operator's business.
-    pub fn sentence(&self) -> String {
-        match self {
-            Self::Keys(_) => "the keys for this write are not available".to_string(),
-            Self::Random(_) | Self::Layout => "the write could not be protected".to_string(),
-            Self::NotWritable { .. }
-            | Self::DeleteRefused { .. }
-            | Self::WouldErase { .. }
-            | Self::MaskedValue { .. }
-            | Self::ForeignEnvelope { .. }
-            | Self::SubjectMissing { .. }
-            | Self::BadId { .. }
-            | Self::IdMismatch { .. }
-            | Self::NoRows { .. }
-            | Self::Misfit { .. }
-            | Self::TooLong { .. }
-            | Self::UnexpectedDocument => self.to_string(),
+            Self::Layout => "internal-error",
         }
     }
 }

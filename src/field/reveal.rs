@@ -70,26 +70,7 @@ impl RevealError {
         match self {
             Self::NotAuthentic { .. } | Self::ClearFound { .. } => "value-not-authentic",
             Self::Keys(_) => "keys-unavailable",
-            Self::Layout => "internal",
-        }
-    }
-
-    /// The HTTP status it stands for.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::NotAuthentic { .. } | Self::ClearFound { .. } | Self::Layout => 500,
-            Self::Keys(_) => 503,
-        }
-    }
-
-    /// The sentence for the client: the same for every value that cannot be shown.
-    pub fn sentence(&self) -> &'static str {
-        match self {
-            Self::NotAuthentic { .. } | Self::ClearFound { .. } => {
-                "a stored value does not authenticate; the operator has been told"
-            }
-            Self::Keys(_) => "the keys for this reply are not available",
-            Self::Layout => "the reply could not be revealed",
+            Self::Layout => "internal-error",
         }
     }
 }

@@ -263,7 +263,7 @@ fn creating_needs_the_right_to_write_what_it_carries() {
     let support = grant(&[("name", Level::Clear), ("phone", Level::Masked)], None);
     let refusal = |body: &str| protect_as(&customers(), &ring(), &support, Intent::Create, body, None).unwrap_err();
     let error = refusal(r#"{"id":"c-1","name":"Mei","phones":["+81355501234"]}"#);
-    assert_eq!((error.code(), error.status()), ("not-writable", 403));
+    assert_eq!(error.code(), "not-writable");
     assert_eq!(error.to_string(), "support may read phone masked, not write it");
     assert_eq!(refusal(r#"{"id":"c-1","address":"x"}"#).to_string(), "support may neither read nor write address");
     assert!(write(&support, Intent::Create, r#"{"id":"c-1","name":"Mei","address":null}"#).is_ok(), "null stores nothing");
@@ -293,7 +293,7 @@ fn a_write_without_an_id_is_refused_where_the_bind_needs_one() {
         protect_as(collection, &ring(), &all_at(Level::Clear), Intent::Create, body, None).map(|_| ()).unwrap_err()
     };
     let missing = refusal(&customers(), r#"{"name":"Mei"}"#);
-    assert_eq!((missing.code(), missing.status()), ("subject-missing", 422));
+    assert_eq!(missing.code(), "subject-missing");
     assert_eq!(
         missing.to_string(),
         "field name is bound to the data subject, but $.id is missing: send it in the document or in the URL"
@@ -465,7 +465,7 @@ fn no_error_and_no_debug_form_holds_a_value() {
     ];
     for body in bodies {
         let error = protect_as(&customers(), &ring(), &all_at(Level::Clear), Intent::Create, body, None).unwrap_err();
-        assert!(!format!("{error} {error:?} {}", error.sentence()).contains("CANARY"), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("CANARY"), "{error:?}");
     }
     let protected =
         protect_as(&customers(), &ring(), &all_at(Level::Clear), Intent::Create, r#"{"id":"c-1","x":"CANARY"}"#, None).unwrap();

@@ -33,13 +33,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Head(_) | Error::BodyBroken | Error::BodyUnexpected => (S::BAD_REQUEST, "malformed-request"),
         Error::Target(_) => (S::BAD_REQUEST, "target-not-canonical"),
         Error::RequestJson(_) => (S::BAD_REQUEST, "malformed-json"),
-        Error::Dialect(refused) => match refused.code {
-            RefusedCode::Route => (S::FORBIDDEN, "route-refused"),
-            RefusedCode::NotSearchable => (S::BAD_REQUEST, "not-searchable"),
-            RefusedCode::Malformed => (S::BAD_REQUEST, "malformed-request"),
-            RefusedCode::WouldErase => (S::UNPROCESSABLE_ENTITY, "would-erase"),
-            RefusedCode::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json"),
-        },
+        Error::Dialect(refused) => (dialect_status(refused.code), refused.code.as_str()),
         Error::Caller(CallerUnknown::Malformed) => (S::BAD_REQUEST, "malformed-credential"),
         Error::Caller(CallerUnknown::None | CallerUnknown::Refused) => (S::UNAUTHORIZED, "caller-unknown"),
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
@@ -48,7 +42,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
         Error::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too-large"),
         Error::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body-timeout"),
-        Error::Write(error) => write_error(error),
+        Error::Write(error) => (write_status(error), error.code()),
         Error::Upstream(UpstreamError::Timeout(_)) => (S::GATEWAY_TIMEOUT, "database-timeout"),
         Error::Upstream(_) => (S::BAD_GATEWAY, "database-unavailable"),
         // An error of the database stays one, without its text.
@@ -56,32 +50,46 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
             (S::from_u16(*status).unwrap_or(S::BAD_GATEWAY), "reply-unreadable")
         }
         Error::ReplyUnreadable { .. } => (S::BAD_GATEWAY, "reply-unreadable"),
-        Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) => (S::SERVICE_UNAVAILABLE, "keys-unavailable"),
-        Error::Reveal(RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. }) => {
-            (S::INTERNAL_SERVER_ERROR, "value-not-authentic")
-        }
+        Error::Reveal(error) => (reveal_status(error), error.code()),
+        Error::Keys(_) => (S::SERVICE_UNAVAILABLE, "keys-unavailable"),
         Error::Audit(_) => (S::SERVICE_UNAVAILABLE, "audit-unavailable"),
-        Error::Reveal(RevealError::Layout) | Error::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal-error"),
+        Error::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal-error"),
     }
 }
 
-fn write_error(error: &WriteError) -> (StatusCode, &'static str) {
-    use StatusCode as S;
+fn dialect_status(code: RefusedCode) -> StatusCode {
+    match code {
+        RefusedCode::Route => StatusCode::FORBIDDEN,
+        RefusedCode::NotSearchable | RefusedCode::Malformed => StatusCode::BAD_REQUEST,
+        RefusedCode::WouldErase => StatusCode::UNPROCESSABLE_ENTITY,
+        RefusedCode::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    }
+}
+
+fn write_status(error: &WriteError) -> StatusCode {
     match error {
-        WriteError::NotWritable { .. } => (S::FORBIDDEN, "not-writable"),
-        WriteError::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
-        WriteError::WouldErase { .. } => (S::UNPROCESSABLE_ENTITY, "would-erase"),
-        WriteError::MaskedValue { .. } => (S::UNPROCESSABLE_ENTITY, "masked-value"),
-        WriteError::ForeignEnvelope { .. } => (S::UNPROCESSABLE_ENTITY, "foreign-envelope"),
-        WriteError::SubjectMissing { .. } => (S::UNPROCESSABLE_ENTITY, "subject-missing"),
-        WriteError::BadId { .. } => (S::UNPROCESSABLE_ENTITY, "id-not-canonical"),
-        WriteError::IdMismatch { .. } => (S::UNPROCESSABLE_ENTITY, "id-mismatch"),
-        WriteError::NoRows { .. } => (S::UNPROCESSABLE_ENTITY, "no-document"),
-        WriteError::Misfit { .. } => (S::UNPROCESSABLE_ENTITY, "misfit"),
-        WriteError::UnexpectedDocument => (S::UNPROCESSABLE_ENTITY, "unexpected-document"),
-        WriteError::TooLong { .. } => (S::PAYLOAD_TOO_LARGE, "too-large"),
-        WriteError::Keys(_) | WriteError::Random(_) => (S::SERVICE_UNAVAILABLE, "keys-unavailable"),
-        WriteError::Layout => (S::INTERNAL_SERVER_ERROR, "internal-error"),
+        WriteError::NotWritable { .. } | WriteError::DeleteRefused { .. } => StatusCode::FORBIDDEN,
+        WriteError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        WriteError::WouldErase { .. }
+        | WriteError::MaskedValue { .. }
+        | WriteError::ForeignEnvelope { .. }
+        | WriteError::SubjectMissing { .. }
+        | WriteError::BadId { .. }
+        | WriteError::IdMismatch { .. }
+        | WriteError::NoRows { .. }
+        | WriteError::Misfit { .. }
+        | WriteError::UnexpectedDocument => StatusCode::UNPROCESSABLE_ENTITY,
+        WriteError::Keys(_) | WriteError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
+        WriteError::Layout => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn reveal_status(error: &RevealError) -> StatusCode {
+    match error {
+        RevealError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
+        RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. } | RevealError::Layout => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 
@@ -90,17 +98,19 @@ fn sentence(error: &Error) -> String {
     match error {
         Error::Upstream(UpstreamError::Timeout(_)) => "the database did not answer in time".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
-        Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) => {
+        Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => {
             "a key is unavailable, so nothing is revealed or stored".to_owned()
         }
-        Error::Reveal(_) => {
+        Error::Reveal(RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. }) => {
             "a stored value did not authenticate in its place; it is not shown, and an alarm is raised".to_owned()
         }
         Error::Audit(AuditError::Timeout(_)) => {
             "the audit log did not become durable in time, so nothing is revealed or stored".to_owned()
         }
         Error::Audit(_) => "the audit log is unavailable, so nothing is revealed or stored".to_owned(),
-        Error::Internal(_) => "an internal check failed; the operator's log has the exchange".to_owned(),
+        Error::Internal(_) | Error::Reveal(RevealError::Layout) | Error::Write(WriteError::Layout) => {
+            "an internal check failed; the operator's log has the exchange".to_owned()
+        }
         // The rest names only what the client itself sent or was told: routes, purposes, fields, places, never a value.
         Error::Head(_)
         | Error::Target(_)
