@@ -1,6 +1,7 @@
 //! `sudare check` and `sudare init` as an operator meets them: what is printed, read as a newcomer would, and the exit code.
 //!
 //! Outputs are snapshots in `tests/check/snapshots/`. Every case changes the files that `sudare init` writes in one place.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -140,6 +141,7 @@ fn ten_mistakes_are_ten_findings() {
 
 #[test]
 fn mistakes_in_the_tables_of_places() {
+    #[rustfmt::skip]
     let cases: &[Case<'_>] = &[
         ("controller is missing", In::Service, "controller = \"example-shop\"", "", 1),
         ("controller has a capital letter and a space", In::Service, "\"example-shop\"", "\"Example Shop\"", 1),
@@ -164,67 +166,19 @@ fn mistakes_in_the_tables_of_places() {
         ("a dialect nobody speaks", In::Service, "\ndialect = \"rest\"", "\ndialect = \"mongo\"", 1),
         ("the dialect is missing", In::Service, "\ndialect = \"rest\"", "\n", 1),
         ("auth in clear", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"admin:hunter2\" }", 1),
-        (
-            "auth in clear, not even a table",
-            In::Service,
-            "\ndialect = \"rest\"",
-            "\ndialect = \"rest\"\nauth = \"admin:hunter2\"",
-            1,
-        ),
-        (
-            "auth from a variable that is not set",
-            In::Service,
-            "\ndialect = \"rest\"",
-            "\ndialect = \"rest\"\nauth = { basic = \"env:NOT_SET\" }",
-            1,
-        ),
-        (
-            "auth without a colon",
-            In::Service,
-            "\ndialect = \"rest\"",
-            "\ndialect = \"rest\"\nauth = { basic = \"env:NO_COLON\" }",
-            1,
-        ),
-        (
-            "auth with a line end",
-            In::Service,
-            "\ndialect = \"rest\"",
-            "\ndialect = \"rest\"\nauth = { basic = \"env:LINE_END\" }",
-            1,
-        ),
-        (
-            "auth of both kinds",
-            In::Service,
-            "\ndialect = \"rest\"",
-            "\ndialect = \"rest\"\nauth = { basic = \"env:DATABASE_AUTH\", bearer = \"env:DATABASE_TOKEN\" }",
-            1,
-        ),
+        ("auth in clear, not even a table", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = \"admin:hunter2\"", 1),
+        ("auth from a variable that is not set", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"env:NOT_SET\" }", 1),
+        ("auth without a colon", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"env:NO_COLON\" }", 1),
+        ("auth with a line end", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"env:LINE_END\" }", 1),
+        ("auth of both kinds", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"env:DATABASE_AUTH\", bearer = \"env:DATABASE_TOKEN\" }", 1),
         ("auth of no kind", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = {}", 1),
-        (
-            "auth of an unknown kind",
-            In::Service,
-            "\ndialect = \"rest\"",
-            "\ndialect = \"rest\"\nauth = { beerer = \"env:DATABASE_TOKEN\" }",
-            1,
-        ),
+        ("auth of an unknown kind", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { beerer = \"env:DATABASE_TOKEN\" }", 1),
         ("outside is neither", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\noutside = \"block\"", 1),
         ("a timeout with a unit", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nreply_timeout_ms = \"30s\"", 1),
         ("no key-encryption key", In::Service, "kek  = {", "#", 1),
-        (
-            "a key provider to come",
-            In::Service,
-            "{ provider = \"file\", path = \"keys/kek\" }",
-            "{ provider = \"aws-kms\", arn = \"x\" }",
-            1,
-        ),
+        ("a key provider to come", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"aws-kms\", arn = \"x\" }", 1),
         ("an unknown key provider", In::Service, "provider = \"file\"", "provider = \"fil\"", 1),
-        (
-            "a passphrase in the file",
-            In::Service,
-            "{ provider = \"file\", path = \"keys/kek\" }",
-            "{ provider = \"passphrase\", env = \"correct horse\" }",
-            1,
-        ),
+        ("a passphrase in the file", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"passphrase\", env = \"correct horse\" }", 1),
         ("ring and key-encryption key in one file", In::Service, "path = \"keys/kek\"", "path = \"keys/ring.json\"", 1),
         ("a second ring", In::Service, "[store]", "[keys.identity]\nring = \"keys/identity.json\"\n\n[store]", 1),
         ("a store in PostgreSQL", In::Service, "\"redb:data/sudare.redb\"", "\"postgres://sudare:hunter2@127.0.0.1/sudare\"", 1),
@@ -243,41 +197,18 @@ fn mistakes_in_the_tables_of_places() {
 fn mistakes_in_callers() {
     const SHOP: &str = "credential_sha256 = \"0101010101010101010101010101010101010101010101010101010101010101\"";
     let (table, both) = (format!("[caller.shop]\n{SHOP}"), format!("{SHOP}\nuid = 1000"));
+    #[rustfmt::skip]
     let cases: &[Case<'_>] = &[
         ("a hash that is too short", In::Service, SHOP, "credential_sha256 = \"0101\"", 1),
-        (
-            "the secret instead of its hash",
-            In::Service,
-            SHOP,
-            "credential_sha256 = \"shop.dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSBzaG9wLi4\"",
-            1,
-        ),
-        (
-            "the secret under another name",
-            In::Service,
-            SHOP,
-            "credential = \"shop.dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSBzaG9wLi4\"",
-            1,
-        ),
-        (
-            "the secret where the table should be",
-            In::Service,
-            &table,
-            "[caller]\nshop = \"dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSBzaG9wLi4\"",
-            1,
-        ),
+        ("the secret instead of its hash", In::Service, SHOP, "credential_sha256 = \"shop.dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSBzaG9wLi4\"", 1),
+        ("the secret under another name", In::Service, SHOP, "credential = \"shop.dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSBzaG9wLi4\"", 1),
+        ("the secret where the table should be", In::Service, &table, "[caller]\nshop = \"dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSBzaG9wLi4\"", 1),
         ("known by nothing", In::Service, SHOP, "", 1),
         ("known by two things", In::Service, SHOP, &both, 1),
         ("known by a SPIFFE id", In::Service, SHOP, "spiffe = \"spiffe://shop.example/shop\"", 1),
         ("known by uid, over TCP", In::Service, SHOP, "uid = 1000", 1),
         ("a uid in quotation marks", In::Service, SHOP, "uid = \"1000\"", 1),
-        (
-            "two with one credential",
-            In::Service,
-            SHOP,
-            "credential_sha256 = \"0202020202020202020202020202020202020202020202020202020202020202\"",
-            1,
-        ),
+        ("two with one credential", In::Service, SHOP, "credential_sha256 = \"0202020202020202020202020202020202020202020202020202020202020202\"", 1),
         ("a caller nobody planned for", In::Service, "[caller.shop]", "[caller.spare]\nuid = 4000000000\n[caller.shop]", 2),
         ("a name with a capital letter", In::Service, "[caller.shop]", "[caller.Spare]\nuid = 12\n[caller.shop]", 2),
     ];
@@ -286,6 +217,7 @@ fn mistakes_in_callers() {
 
 #[test]
 fn mistakes_in_collections() {
+    #[rustfmt::skip]
     let cases: &[Case<'_>] = &[
         ("no collection at all", In::Service, "[collection.customers]", "[colection.customers]", 3),
         ("match is missing", In::Service, "match   = ", "matches = ", 1),
@@ -323,47 +255,18 @@ fn mistakes_in_collections() {
         ("a protection to come", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\" }", 1),
         ("an unknown protection", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"seel\" }", 1),
         ("a search index", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = \"$.phone_ix\" }", 1),
-        (
-            "a subject that does not go with its field",
-            In::Service,
-            "\"$.phone\"",
-            "{ at = \"$.phones[*]\", subject = \"$.guests[*].id\" }",
-            1,
-        ),
-        (
-            "a field name with an underscore",
-            In::Service,
-            "id-card = \"$.id_card\"",
-            "id_card = { at = \"$.id_card\", category = \"id-card\" }",
-            1,
-        ),
-        (
-            "two collections in one place",
-            In::Service,
-            "[collection.customers]",
-            "[collection.people]\nmatch = \"/customers/{id}\"\nrows = [\"$\"]\nfield = { name = \"$.name\" }\n[collection.customers]",
-            1,
-        ),
-        (
-            "one collection inside another",
-            In::Service,
-            "[collection.customers]",
-            "[collection.vips]\nmatch = \"/customers/vip\"\nrows = [\"$\"]\nfield = { name = \"$.name\" }\n[collection.customers]",
-            1,
-        ),
-        (
-            "a collection without fields",
-            In::Service,
-            "[collection.customers]",
-            "[collection.vips]\nmatch = \"/vips/{id}\"\nrows = [\"$\"]\n[collection.customers]",
-            1,
-        ),
+        ("a subject that does not go with its field", In::Service, "\"$.phone\"", "{ at = \"$.phones[*]\", subject = \"$.guests[*].id\" }", 1),
+        ("a field name with an underscore", In::Service, "id-card = \"$.id_card\"", "id_card = { at = \"$.id_card\", category = \"id-card\" }", 1),
+        ("two collections in one place", In::Service, "[collection.customers]", "[collection.people]\nmatch = \"/customers/{id}\"\nrows = [\"$\"]\nfield = { name = \"$.name\" }\n[collection.customers]", 1),
+        ("one collection inside another", In::Service, "[collection.customers]", "[collection.vips]\nmatch = \"/customers/vip\"\nrows = [\"$\"]\nfield = { name = \"$.name\" }\n[collection.customers]", 1),
+        ("a collection without fields", In::Service, "[collection.customers]", "[collection.vips]\nmatch = \"/vips/{id}\"\nrows = [\"$\"]\n[collection.customers]", 1),
     ];
     snapshot("collections", &outputs(cases));
 }
 
 #[test]
 fn mistakes_in_the_policy() {
+    #[rustfmt::skip]
     let cases: &[Case<'_>] = &[
         ("no version", In::Policy, "version = 1", "revision = 1", 2),
         ("a category without nature", In::Policy, "\"pd:Name\", nature = \"identifying\"", "\"pd:Name\"", 1),
@@ -379,13 +282,7 @@ fn mistakes_in_the_policy() {
         ("a caller twice", In::Policy, "callers = [\"mailer\"]", "callers = [\"mailer\", \"mailer\"]", 1),
         ("callers that are no list", In::Policy, "callers = [\"mailer\"]", "callers = \"mailer\"", 1),
         ("a caller left without a purpose", In::Policy, "callers = [\"shipping\", \"shop\"]", "callers = [\"shop\"]", 1),
-        (
-            "a category nobody sees",
-            In::Policy,
-            "address = { dpv",
-            "spare = { dpv = \"pd:Age\", nature = \"linkable\" }\naddress = { dpv",
-            0,
-        ),
+        ("a category nobody sees", In::Policy, "address = { dpv", "spare = { dpv = \"pd:Age\", nature = \"linkable\" }\naddress = { dpv", 0),
         ("a purpose of a kind that is forbidden", In::Policy, "\"dpv:Marketing\"", "\"dpv:SellDataToThirdParties\"", 1),
         ("a purpose the vocabulary does not have", In::Policy, "\"dpv:Marketing\"", "\"dpv:Marketting\"", 1),
         ("a purpose without an id of the vocabulary", In::Policy, "dpv     = \"dpv:Marketing\"\n", "", 1),
@@ -395,28 +292,10 @@ fn mistakes_in_the_policy() {
         ("an exception", In::Policy, "[never]", "[exception]\nauthority-demand = { approvers = 2 }\n[never]", 1),
         ("a clause that is none", In::Policy, "writes  = []", "clauses = [\"003-21\", \"3.22\"]\nwrites  = []", 1),
         ("a recipient that is no caller", In::Policy, "[never]", "[recipient]\ncarrier = { kind = \"processor\" }\n[never]", 1),
-        (
-            "a recipient of an unknown kind",
-            In::Policy,
-            "[never]",
-            "[recipient]\nshipping = { kind = \"proccessor\" }\n[never]",
-            1,
-        ),
-        (
-            "a never that forbids nothing",
-            In::Policy,
-            "sale = { purposes = [\"dpv:SellDataToThirdParties\"] }",
-            "sale = { purposes = [] }",
-            1,
-        ),
+        ("a recipient of an unknown kind", In::Policy, "[never]", "[recipient]\nshipping = { kind = \"proccessor\" }\n[never]", 1),
+        ("a never that forbids nothing", In::Policy, "sale = { purposes = [\"dpv:SellDataToThirdParties\"] }", "sale = { purposes = [] }", 1),
         ("a test for an unknown purpose", In::Policy, "purpose = \"marketing\", facts", "purpose = \"marketeering\", facts", 1),
-        (
-            "a test with a fact",
-            In::Policy,
-            "purpose = \"marketing\", facts = []",
-            "purpose = \"marketing\", facts = [\"minor\"]",
-            1,
-        ),
+        ("a test with a fact", In::Policy, "purpose = \"marketing\", facts = []", "purpose = \"marketing\", facts = [\"minor\"]", 1),
         ("a test that expects nothing", In::Policy, "expect = { name = \"masked\", \"*\" = \"absent\" }", "expect = {}", 1),
         ("delete in quotation marks", In::Policy, "delete  = true", "delete  = \"true\"", 1),
     ];
@@ -425,6 +304,7 @@ fn mistakes_in_the_policy() {
 
 #[test]
 fn files_that_are_not_toml() {
+    #[rustfmt::skip]
     let cases: &[Case<'_>] = &[
         ("no quotation marks", In::Service, "\"127.0.0.1:8080\"", "127.0.0.1:8080", 1),
         ("a word without quotation marks", In::Service, "\ndialect = \"rest\"", "\ndialect = rest", 1),
@@ -437,22 +317,10 @@ fn files_that_are_not_toml() {
         ("a table left open", In::Service, "path = \"keys/kek\" }", "path = \"keys/kek\"", 1),
         ("a comma is missing", In::Service, "\"file\", path", "\"file\" path", 1),
         ("a list left open", In::Service, "\"$.items[*]\"]", "\"$.items[*]\"", 1),
-        (
-            "a secret on a line that is not TOML",
-            In::Service,
-            "\ndialect = \"rest\"",
-            "\ndialect = \"rest\"\nauth = { basic = \"admin:hunter2 }",
-            1,
-        ),
+        ("a secret on a line that is not TOML", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nauth = { basic = \"admin:hunter2 }", 1),
         ("a header of the policy left open", In::Policy, "[category]", "[category", 1),
         ("a line of prose", In::Policy, "[never]", "and never do this:\n[never]", 1),
-        (
-            "two mistakes of the kind",
-            In::Policy,
-            "policy = { id = \"example-shop\", version = 1 }",
-            "policy = { id = example-shop, version = 1 }\nother = ",
-            2,
-        ),
+        ("two mistakes of the kind", In::Policy, "policy = { id = \"example-shop\", version = 1 }", "policy = { id = example-shop, version = 1 }\nother = ", 2),
         ("not text at all", In::Policy, "policy = ", "\0\u{1}\u{feff}\u{202e} = ", 2),
     ];
     snapshot("syntax", &outputs(cases));
@@ -637,150 +505,11 @@ fn t13_nothing_secret_is_printed() {
     }
 }
 
-mod init_command {
-    use super::*;
-    use std::collections::BTreeMap;
+#[path = "check/init.rs"]
+mod init_command;
 
-    fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut found = BTreeMap::new();
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                found.extend(files(&path));
-            } else {
-                found.insert(path.clone(), fs::read(&path).unwrap());
-            }
-        }
-        found
-    }
-
-    #[test]
-    fn makes_what_check_finds_good_and_shows_credentials_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path().join("new/shop");
-        let clock = FixedClock::at(1_763_800_000_000);
-        let mut out = Vec::new();
-        init::run(&dir, &clock, &mut out).unwrap();
-        let out = String::from_utf8(out).unwrap();
-
-        let credentials: Vec<&str> =
-            out.lines().filter_map(|line| line.split_once("Sudare-Credential: ")).map(|(_, rest)| rest).collect();
-        let whole: Vec<&&str> = credentials.iter().filter(|text| text.len() > 40 && !text.contains(' ')).collect();
-        assert_eq!(whole.len(), 5, "{out}");
-        let settings = config::load(&dir.join("sudare.toml")).unwrap();
-        assert!(settings.warnings.is_empty(), "{}", settings.warnings);
-        let made = files(&dir);
-        for credential in whole {
-            let caller = settings.callers.identify(&[credential.as_bytes()], None).unwrap();
-            let (name, secret) = credential.split_once('.').unwrap();
-            assert_eq!(caller.name.as_str(), name);
-            assert!(made.values().all(|bytes| !bytes.windows(secret.len()).any(|window| window == secret.as_bytes())), "{name}");
-        }
-        let ring = sudare::keys::KeyRing::open(&settings.keys).unwrap();
-        assert!(ring.has_pseudonym_scope("statistics"));
-
-        let mut checked = Vec::new();
-        assert_eq!(check::run(&dir.join("sudare.toml"), Format::Text, &mut checked).unwrap(), 0);
-
-        let mut shown = out.replace(&folder.path().display().to_string(), "DIR");
-        for credential in credentials {
-            if let Some((name, _)) = credential.split_once('.').filter(|_| !credential.contains(' ')) {
-                shown = shown.replace(credential, &format!("{name}.SECRET"));
-            }
-        }
-        snapshot("init", &shown);
-    }
-
-    #[test]
-    fn never_overwrites() {
-        for there in ["sudare.toml", "policy.toml"] {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(there), "mine").unwrap();
-            let mut out = Vec::new();
-            let error = init::run(folder.path(), &FixedClock::at(0), &mut out).unwrap_err();
-            assert!(matches!(&error, init::InitError::Exists(path) if path.ends_with(there)), "{error}");
-            assert!(out.is_empty());
-            let left = files(folder.path());
-            assert_eq!(left.len(), 1);
-            assert_eq!(left.values().next().unwrap(), b"mine");
-        }
-    }
-}
-
-mod mutations {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Pieces that TOML and our readers care about.
-    const PIECES: &[&str] = &[
-        "",
-        "\"",
-        "'",
-        "[",
-        "]",
-        "{",
-        "}",
-        "=",
-        ".",
-        ",",
-        "#",
-        "\n",
-        "\r",
-        "\\",
-        "$",
-        "*",
-        "\"\"\"",
-        "[[",
-        "]]",
-        " ",
-        "-1",
-        "1e9",
-        "true",
-        "{id}",
-        "🦊",
-        "\u{0}",
-        "\u{feff}",
-        "\u{202e}",
-        "name",
-        "[caller.x]\n",
-        "a = 1\n",
-        "999999999999999999999",
-        "1979-05-27",
-        "nan",
-    ];
-
-    fn mutate(text: &str, changes: &[(prop::sample::Index, usize, prop::sample::Index)]) -> String {
-        let mut chars: Vec<char> = text.chars().collect();
-        for (at, cut, piece) in changes {
-            let at = at.index(chars.len() + 1);
-            let end = (at + cut).min(chars.len());
-            chars.splice(at..end, PIECES[piece.index(PIECES.len())].chars());
-        }
-        chars.into_iter().collect()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
-        #[test]
-        fn any_change_gives_settings_or_findings(
-            first in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..12, any::<prop::sample::Index>()), 0..6),
-            second in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..12, any::<prop::sample::Index>()), 0..6),
-        ) {
-            let folder = Folder::with(&mutate(&service(), &first), &mutate(templates::POLICY, &second));
-            for format in [Format::Text, Format::Json] {
-                let (out, code) = folder.check(format);
-                prop_assert!(!out.is_empty() && (code == 0 || code == 2));
-                prop_assert!(!out.contains("failed to say why"), "{}", out);
-            }
-            if let Err(findings) = folder.load() {
-                prop_assert!(findings.errors() > 0);
-                for finding in &findings {
-                    prop_assert!(!finding.remedy.is_empty() && finding.line > 0 && finding.column > 0, "{}", finding);
-                }
-            }
-        }
-    }
-}
+#[path = "check/mutations.rs"]
+mod mutations;
 
 /// Files of ours that people copy from.
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! Reads every `crate::x` path of `src/`, also inside braces, and compares it with [`TABLE`].
 
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "tests")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -109,13 +109,13 @@ impl Fixed {
     }
 }
 
-/// Starts with checked settings and the machine's clock. Returns once every listener is open.
-pub async fn start(settings: Settings) -> Result<Running, StartError> {
-    start_with(settings, Arc::new(SystemClock)).await
+/// Starts with checked settings and the machine's clock, on the runtime that is entered. Returns once every listener is open.
+pub fn start(settings: Settings) -> Result<Running, StartError> {
+    start_with(settings, Arc::new(SystemClock))
 }
 
 /// As [`start`], with a clock of the caller's.
-pub async fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     let fixed = Fixed::of(&settings);
     let store = Arc::new(crate::store::Store::open(&settings.store)?);
     let keys = build::keys(&settings, &store)?;

@@ -280,10 +280,8 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
             return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
         }
     };
-    done.map(|()| 0).map_err(|error| match error {
-        error @ keys::KeysCommandError::Line { .. } => wrong(error),
-        error => failed(error),
-    })
+    done.map(|()| 0)
+        .map_err(|error| if matches!(error, keys::KeysCommandError::Line { .. }) { wrong(error) } else { failed(error) })
 }
 
 fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
@@ -340,10 +338,7 @@ fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Tro
 }
 
 fn policy_trouble(error: policy::PolicyCommandError) -> Trouble {
-    match error {
-        error @ policy::PolicyCommandError::Unknown { .. } => wrong(error),
-        error => failed(error),
-    }
+    if matches!(error, policy::PolicyCommandError::Unknown { .. }) { wrong(error) } else { failed(error) }
 }
 
 /// The runtime of commands that serve: one worker per core.

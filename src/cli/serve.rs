@@ -25,7 +25,7 @@ pub(super) fn run(path: &Path, out: &mut dyn Write) -> u8 {
     };
     super::log_to_stderr();
     let served = runtime.block_on(async {
-        let running = app::start(settings).await?;
+        let running = app::start(settings)?;
         announce(&running, out).map_err(|error| StartError::Listen("standard output".to_owned(), error))?;
         running.until_signalled(path).await
     });

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use aes::Aes256Enc;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use aes::{Aes256Enc, Block};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -63,12 +63,17 @@ impl XaesKey {
     /// Steps 3 to 5: the derived key. `wrap` gives it to `aes-gcm`, [`Self::row_key`] to `ring`.
     pub(super) fn derive(&self, prefix: &[u8; NONCE_HALF_BYTES]) -> Zeroizing<[u8; 32]> {
         let k1 = u128::from_be_bytes(*self.k1);
-        let mut out = Zeroizing::new([0; 32]);
-        for (number, half) in (1_u8..).zip(out.as_chunks_mut::<16>().0) {
+        let mut blocks = [1_u8, 2].map(|number| {
             let mut message = [0, number, b'X', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             message.iter_mut().skip(4).zip(prefix).for_each(|(to, from)| *to = *from);
-            *half = (u128::from_be_bytes(message) ^ k1).to_be_bytes();
-            self.aes.encrypt_block(half.into());
+            Block::from((u128::from_be_bytes(message) ^ k1).to_be_bytes())
+        });
+        // Both at once: on some processors `aes` prepares wide registers at every call.
+        self.aes.encrypt_blocks(&mut blocks);
+        let mut out = Zeroizing::new([0; 32]);
+        for (half, block) in out.as_chunks_mut::<16>().0.iter_mut().zip(&mut blocks) {
+            half.copy_from_slice(block);
+            block.as_mut_slice().zeroize();
         }
         out
     }

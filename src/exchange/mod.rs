@@ -171,6 +171,8 @@ impl Exchange {
             Err(UpstreamError::Connect(..)) => self.metrics.upstream_failed("connect"),
             Err(UpstreamError::Timeout(_)) => self.metrics.upstream_failed("timeout"),
             Err(UpstreamError::Broken(_)) => self.metrics.upstream_failed("broken"),
+            // The client broke off, not the database.
+            Err(UpstreamError::RequestBody(..)) => return Err(Error::BodyBroken),
             Err(_) => self.metrics.upstream_failed("store"),
         }
         outcome.map_err(Error::Upstream)
@@ -199,10 +201,15 @@ impl Exchange {
                 self.metrics.values_protected(&category, *count);
             }
         }
-        let some = |count: u32| (count > 0).then_some(count);
-        some(tally.kept).into_iter().for_each(|count| self.metrics.values_kept(count));
-        some(tally.clear_found).into_iter().for_each(|count| self.metrics.clear_found(collection, count));
-        some(tally.bad).into_iter().for_each(|count| self.metrics.bad_values(collection, count));
+        if tally.kept > 0 {
+            self.metrics.values_kept(tally.kept);
+        }
+        if tally.clear_found > 0 {
+            self.metrics.clear_found(collection, tally.clear_found);
+        }
+        if tally.bad > 0 {
+            self.metrics.bad_values(collection, tally.bad);
+        }
     }
 
     /// Who asks, and what the policy allows this request.

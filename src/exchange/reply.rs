@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::sync::mpsc;
 
 use crate::audit::{self, Kind, Recorded};
-use crate::base::{Intent, RecordId};
+use crate::base::{CollectionName, Intent, RecordId};
 use crate::dialect::Documents;
 use crate::document::{Rules, Walker, Window};
 use crate::field;
@@ -115,7 +115,7 @@ impl Exchange {
             let alarm = audit::Event { code: Some(code.to_owned()), subjects: subjects.clone(), ..context.event(Kind::Alarm) };
             let _recorded = self.record(alarm).await?;
             tracing::error!(
-                collection = context.collection.as_ref().map(|name| name.as_str()),
+                collection = context.collection.as_ref().map(CollectionName::as_str),
                 code,
                 "stored values are not as they should be"
             );

@@ -27,6 +27,8 @@ pub(super) struct Opener<'a> {
     plan: &'a Plan,
     keys: &'a KeyRing,
     fields: Vec<Slot>,
+    /// The key the last value named: most values of a window name one key.
+    last: Option<Kid>,
     aad: Vec<u8>,
     room: Vec<u8>,
 }
@@ -36,14 +38,14 @@ pub(super) struct Opener<'a> {
 struct Slot {
     key: Option<Arc<FieldKey>>,
     /// Only for fields that may stand in a row more than once.
-    row: Option<(Kid, [u8; NONCE_HALF_BYTES], RowKey)>,
+    row: Option<Box<(Kid, [u8; NONCE_HALF_BYTES], RowKey)>>,
 }
 
 impl<'a> Opener<'a> {
     /// All openings of one opener are against one permit.
     pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a KeyRing) -> Self {
         let fields = collection.fields.iter().map(|_| Slot::default()).collect();
-        Self { collection, plan, keys, fields, aad: Vec::new(), room: Vec::new() }
+        Self { collection, plan, keys, fields, last: None, aad: Vec::with_capacity(256), room: Vec::with_capacity(256) }
     }
 
     /// Opens `text`, which stands at a value of `field`; `id` is what the value is bound to. Returns its JSON text.
@@ -53,7 +55,8 @@ impl<'a> Opener<'a> {
         else {
             return Err(UNKNOWN);
         };
-        let envelope = Envelope::parse(text).map_err(|_not_an_envelope| UNKNOWN)?;
+        let envelope = Envelope::parse_expecting(text, self.last).map_err(|_not_an_envelope| UNKNOWN)?;
+        self.last = Some(envelope.kid);
         let key = match &slot.key {
             Some(key) if key.kid == envelope.kid => key,
             _ => slot.key.insert(self.keys.open_key(envelope.kid, &config.place, permit).map_err(refused)?),
@@ -62,8 +65,8 @@ impl<'a> Opener<'a> {
         let once;
         let row_key = if planned.repeats {
             match &mut slot.row {
-                Some((kid, prefix, row_key)) if *kid == key.kid && *prefix == payload.prefix => row_key,
-                stale => &stale.insert((key.kid, payload.prefix, key.xaes.row_key(&payload.prefix))).2,
+                Some(kept) if kept.0 == key.kid && kept.1 == payload.prefix => &kept.2,
+                stale => &stale.insert(Box::new((key.kid, payload.prefix, key.xaes.row_key(&payload.prefix)))).2,
             }
         } else {
             once = key.xaes.row_key(&payload.prefix);

@@ -6,6 +6,7 @@
 //!
 //! This release does not read the stored document, so a replacement that would need it is refused (`would-erase`). `exchange` calls it.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use bytes::Bytes;
@@ -368,25 +369,35 @@ impl<'a> Write<'a> {
                 });
             }
         }
+        let unseen = self.unseen();
         for row in 0..self.layout.rows.len() {
             match self.intent(row) {
                 Intent::Create => {}
                 Intent::Delete if self.grant.may_delete() => {}
                 Intent::Delete => return Err(WriteError::DeleteRefused { purpose: self.grant.purpose().clone() }),
-                Intent::Replace | Intent::Read | Intent::PerRow => self.judge_replace(row)?,
+                Intent::Replace | Intent::Read | Intent::PerRow => self.judge_replace(row, unseen.as_ref())?,
             }
         }
         Ok(())
     }
 
+    /// Where values stand of fields that the caller may write but does not see: (row, field). None if there are no such fields.
+    fn unseen(&self) -> Option<HashSet<(usize, usize)>> {
+        let is_unseen = |field: &Field| self.grant.may_write(field.category) && self.grant.level(field.category) == Level::Absent;
+        if !self.collection.fields.iter().any(is_unseen) {
+            return None;
+        }
+        let of_unseen = self.values().filter(|(_, index)| self.collection.fields.get(*index).is_some_and(is_unseen));
+        Some(of_unseen.filter_map(|(found, index)| Some((row_index(found).ok()?, index))).collect())
+    }
+
     /// A replacement that leaves out what the caller cannot see would erase it (T26).
-    fn judge_replace(&self, row: usize) -> Result<(), WriteError> {
+    fn judge_replace(&self, row: usize, unseen: Option<&HashSet<(usize, usize)>>) -> Result<(), WriteError> {
         for (index, field) in self.collection.fields.iter().enumerate() {
-            let present = || self.values().any(|(found, of)| of == index && row_index(found).is_ok_and(|at| at == row));
             if !self.grant.may_write(field.category) {
                 return Err(self.would_erase(field, "may not write"));
             }
-            if self.grant.level(field.category) == Level::Absent && !present() {
+            if self.grant.level(field.category) == Level::Absent && unseen.is_some_and(|unseen| !unseen.contains(&(row, index))) {
                 return Err(self.would_erase(field, "does not see"));
             }
         }

@@ -35,13 +35,22 @@ pub(super) struct Sealer<'a> {
 struct Slot {
     key: Option<Arc<FieldKey>>,
     /// Only for fields that may stand in a row more than once.
-    row: Option<(Half, RowKey)>,
+    row: Option<Box<(Half, RowKey)>>,
 }
 
 impl<'a> Sealer<'a> {
     pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a KeyRing, rows: usize) -> Self {
         let fields = collection.fields.iter().map(|_| Slot::default()).collect();
-        Self { collection, plan, keys, rows, draws: Vec::new(), fields, aad: Vec::new(), room: Vec::new() }
+        Self {
+            collection,
+            plan,
+            keys,
+            rows,
+            draws: Vec::new(),
+            fields,
+            aad: Vec::with_capacity(256),
+            room: Vec::with_capacity(256),
+        }
     }
 
     /// Seals `value` of a field in a row and appends the envelope as a JSON string to `out`. `id` is empty where the bind is Field.
@@ -53,7 +62,7 @@ impl<'a> Sealer<'a> {
             return Err(WriteError::TooLong { field: config.name.clone() });
         }
         let (prefix, suffix) = self.nonce(row)?;
-        let slot = self.fields.get_mut(field).ok_or(WriteError::Layout)?;
+        let Some(slot) = self.fields.get_mut(field) else { return Err(WriteError::Layout) };
         let key = match &slot.key {
             Some(key) => key,
             None => slot.key.insert(self.keys.seal_key(&config.place)?),
@@ -61,8 +70,8 @@ impl<'a> Sealer<'a> {
         let once;
         let row_key = if planned.repeats {
             match &mut slot.row {
-                Some((of, row_key)) if *of == prefix => row_key,
-                stale => &stale.insert((prefix, key.xaes.row_key(&prefix))).1,
+                Some(kept) if kept.0 == prefix => &kept.1,
+                stale => &stale.insert(Box::new((prefix, key.xaes.row_key(&prefix)))).1,
             }
         } else {
             once = key.xaes.row_key(&prefix);
@@ -78,12 +87,11 @@ impl<'a> Sealer<'a> {
         if self.draws.is_empty() {
             self.draw_all()?;
         }
-        let (nonce, used) = self.draws.get_mut(row).ok_or(WriteError::Layout)?;
+        let Some((nonce, used)) = self.draws.get_mut(row) else { return Err(WriteError::Layout) };
         if *used >= VALUES_PER_DRAW {
             (*nonce, *used) = (random()?, 0);
         }
-        let (prefix, base) = nonce.split_first_chunk::<NONCE_HALF_BYTES>().ok_or(WriteError::Layout)?;
-        let base = base.first_chunk::<NONCE_HALF_BYTES>().ok_or(WriteError::Layout)?;
+        let [prefix, base] = nonce.as_chunks::<NONCE_HALF_BYTES>().0 else { return Err(WriteError::Layout) };
         let suffix = plus(base, *used);
         *used += 1;
         Ok((*prefix, suffix))

@@ -1,6 +1,7 @@
 //! T13: every request shape of both dialects is driven with unique values in every protected member; then everything that
 //! was stored, logged, counted, recorded, refused or written is searched for them in every spelling.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -40,8 +41,8 @@ impl Canaries {
 fn spellings(value: &str) -> Vec<Vec<u8>> {
     let bytes = value.as_bytes();
     let mut out: Vec<Vec<u8>> = vec![bytes.to_vec()];
-    out.push(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes());
-    out.push(bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>().into_bytes());
+    out.push(data_encoding::HEXLOWER.encode(bytes).into_bytes());
+    out.push(data_encoding::HEXUPPER.encode(bytes).into_bytes());
     let percent = |upper: bool, keep: &str| -> Vec<u8> {
         let mut text = String::new();
         for byte in bytes {
@@ -49,9 +50,9 @@ fn spellings(value: &str) -> Vec<Vec<u8>> {
             if c.is_ascii_alphanumeric() || keep.contains(c) {
                 text.push(c);
             } else if upper {
-                text += &format!("%{byte:02X}");
+                write!(text, "%{byte:02X}").unwrap();
             } else {
-                text += &format!("%{byte:02x}");
+                write!(text, "%{byte:02x}").unwrap();
             }
         }
         text.into_bytes()
@@ -63,7 +64,7 @@ fn spellings(value: &str) -> Vec<Vec<u8>> {
             match c {
                 '/' if slash => text += "\\/",
                 c if c.is_ascii() => text.push(c),
-                c => text += &format!("\\u{:04x}", u32::from(c)),
+                c => write!(text, "\\u{:04x}", u32::from(c)).unwrap(),
             }
         }
         text.into_bytes()
@@ -251,7 +252,8 @@ async fn drive_rest(proxy: &Proxy, canaries: &mut Canaries, searched: &mut Searc
         sent(proxy, s, SHOP, Method::POST, "/customers", &[more], canaries.document("r-8").to_string()).await;
     }
     let value = canaries.value();
-    let escaped: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let hex = data_encoding::HEXUPPER.encode(value.as_bytes());
+    let escaped = hex.as_bytes().chunks(2).fold(String::new(), |text, pair| text + "%" + std::str::from_utf8(pair).unwrap());
     for path in [format!("/customers?name={escaped}"), format!("/customers/{escaped}/x"), format!("/Customers/{escaped}")] {
         sent(proxy, s, ACCOUNT, Method::GET, &path, &[], String::new()).await;
     }

@@ -1,5 +1,6 @@
 //! Integration tests: one binary, real sockets. Each trap of the threat model has a test named after its number.
 #![expect(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

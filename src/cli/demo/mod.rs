@@ -93,7 +93,7 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> u8 {
 
 async fn story(options: &Options, dir: &Path, out: &mut dyn Write) -> Result<(), String> {
     let started = Instant::now();
-    let (demo, proxy) = set_up(dir).await?;
+    let (demo, proxy) = set_up(dir)?;
     let Endpoint::Tcp(address) = *proxy.address() else { return Err("the demo listens on TCP".to_owned()) };
     let print = |result: std::io::Result<()>| result.map_err(|error| format!("cannot print: {error}"));
     print(writeln!(out, "Sudare: a screen between an application and its database.\n"))?;
@@ -132,21 +132,20 @@ fn keep_serving(demo: &Demo, address: std::net::SocketAddr, dir: &Path, out: &mu
 }
 
 /// The same as `sudare init` and `sudare serve`, but for a free port.
-async fn set_up(dir: &Path) -> Result<(Demo, Running), String> {
+fn set_up(dir: &Path) -> Result<(Demo, Running), String> {
     let made = init::write_files(dir, &SystemClock).map_err(|error| error.to_string())?;
     made.keys.map_err(|error| error.to_string())?;
     let mut settings = config::load(&dir.join("sudare.toml")).map_err(|findings| findings.to_string())?;
     settings.listen.address = Endpoint::Tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
     settings.listen.admin = None;
-    let database = match &settings.upstream.endpoint {
-        crate::upstream::Endpoint::Embedded(path) => path.clone(),
-        _ => return Err("the demo's database is the embedded one".to_owned()),
+    let crate::upstream::Endpoint::Embedded(database) = settings.upstream.endpoint.clone() else {
+        return Err("the demo's database is the embedded one".to_owned());
     };
     let audit_dir = settings.audit.dir.clone();
     let policy = Arc::clone(&settings.policy);
     let ring = keys::KeyRing::open(&settings.keys).map_err(|error| error.to_string())?;
     let audit_keys = ring.audit_keys().map_err(|error| error.to_string())?;
-    let proxy = app::start(settings).await.map_err(|error| error.to_string())?;
+    let proxy = app::start(settings).map_err(|error| error.to_string())?;
     let credentials = made.credentials.into_iter().map(|(name, credential)| (name.as_str().to_owned(), credential)).collect();
     Ok((Demo { credentials, database, audit_dir, audit_keys, policy }, proxy))
 }

@@ -434,6 +434,17 @@ fn other_people_in_a_document_are_bound_to_themselves() {
 }
 
 #[test]
+fn every_value_of_a_person_is_bound_to_that_person() {
+    let phones = Field { subject: Some(selector("$.guests[*].id")), ..field("guest-phone", "$.guests[*].phones[*]", "phone") };
+    let bookings = collection(vec![phones]);
+    let body = r#"{"id":"b-1","guests":[{"phones":["1","2"],"id":"g-1"},{"id":"g-2","phones":["3","4"]}]}"#;
+    let stored = stored(&bookings, &ring(), body);
+    assert_eq!(shown(&bookings, &ring(), &all_at(Level::Clear), &stored), body);
+    let moved = stored.replace(r#""id":"g-2""#, r#""id":"g-3""#);
+    assert!(reveal_all(&bookings, &ring(), &all_at(Level::Clear), &moved, None).is_err());
+}
+
+#[test]
 fn subjects_are_distinct_and_in_order() {
     let rows: Vec<String> = (0..60).map(|n| format!(r#"{{"id":"c-{}","name":"x"}}"#, n % 25)).collect();
     let protected =

@@ -41,9 +41,9 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
             RefusedCode::NotJson => (S::UNSUPPORTED_MEDIA_TYPE, "not-json"),
         },
         Error::Caller(CallerUnknown::Malformed) => (S::BAD_REQUEST, "malformed-credential"),
-        Error::Caller(_) => (S::UNAUTHORIZED, "caller-unknown"),
+        Error::Caller(CallerUnknown::None | CallerUnknown::Refused) => (S::UNAUTHORIZED, "caller-unknown"),
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
-        Error::Purpose(_) => (S::FORBIDDEN, "purpose-refused"),
+        Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
         Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
         Error::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too-large"),
@@ -57,9 +57,11 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         }
         Error::ReplyUnreadable { .. } => (S::BAD_GATEWAY, "reply-unreadable"),
         Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) => (S::SERVICE_UNAVAILABLE, "keys-unavailable"),
-        Error::Reveal(_) => (S::INTERNAL_SERVER_ERROR, "value-not-authentic"),
+        Error::Reveal(RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. }) => {
+            (S::INTERNAL_SERVER_ERROR, "value-not-authentic")
+        }
         Error::Audit(_) => (S::SERVICE_UNAVAILABLE, "audit-unavailable"),
-        _ => (S::INTERNAL_SERVER_ERROR, "internal-error"),
+        Error::Reveal(RevealError::Layout) | Error::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal-error"),
     }
 }
 
@@ -79,7 +81,7 @@ fn write_error(error: &WriteError) -> (StatusCode, &'static str) {
         WriteError::UnexpectedDocument => (S::UNPROCESSABLE_ENTITY, "unexpected-document"),
         WriteError::TooLong { .. } => (S::PAYLOAD_TOO_LARGE, "too-large"),
         WriteError::Keys(_) | WriteError::Random(_) => (S::SERVICE_UNAVAILABLE, "keys-unavailable"),
-        _ => (S::INTERNAL_SERVER_ERROR, "internal-error"),
+        WriteError::Layout => (S::INTERNAL_SERVER_ERROR, "internal-error"),
     }
 }
 
@@ -99,7 +101,21 @@ fn sentence(error: &Error) -> String {
         }
         Error::Audit(_) => "the audit log is unavailable, so nothing is revealed or stored".to_owned(),
         Error::Internal(_) => "an internal check failed; the operator's log has the exchange".to_owned(),
-        other => other.to_string(),
+        // The rest names only what the client itself sent or was told: routes, purposes, fields, places, never a value.
+        Error::Head(_)
+        | Error::Target(_)
+        | Error::Dialect(_)
+        | Error::Caller(_)
+        | Error::Purpose(_)
+        | Error::DeleteRefused { .. }
+        | Error::BodyTooLarge { .. }
+        | Error::BodyTimeout { .. }
+        | Error::BodyBroken
+        | Error::BodyUnexpected
+        | Error::RequestJson(_)
+        | Error::Write(_)
+        | Error::ReplyUnreadable { .. }
+        | Error::GrantEnded => error.to_string(),
     }
 }
 

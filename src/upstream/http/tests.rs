@@ -183,7 +183,7 @@ async fn bodies_keep_their_told_length_or_go_in_chunks_without_trailers() {
 #[tokio::test]
 async fn t11_a_whole_body_leaves_with_its_exact_length() {
     let (address, seen) = server(vec![vec![Step::Reply(OK)]]);
-    let Upstream { kind } = Upstream::new(&config(&address)).unwrap();
+    let Upstream { kind, .. } = Upstream::new(&config(&address)).unwrap();
     let super::super::Kind::Http(database) = &kind else { panic!() };
     let stale = parts("PUT", "/1", &[("content-length", "9999")]);
     let request = database.request(stale, SendBody::Whole(Some(Bytes::from_static(b"sealed")))).unwrap();

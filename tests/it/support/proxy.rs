@@ -1,5 +1,6 @@
 //! A whole proxy in a temporary folder: the same files, check, keys and start as an operator's.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -105,9 +106,10 @@ impl Setup {
         self
     }
 
+    #[expect(clippy::unused_async, reason = "only to be called on a runtime")]
     pub(crate) async fn start(self) -> Proxy {
         let (folder, file) = self.files();
-        let running = app::start(config::load(&file).unwrap()).await.unwrap_or_else(|error| panic!("{error}"));
+        let running = app::start(config::load(&file).unwrap()).unwrap_or_else(|error| panic!("{error}"));
         let Endpoint::Tcp(address) = *running.address() else { panic!("TCP expected") };
         Proxy { folder, file, address, running: Some(running) }
     }
@@ -125,8 +127,8 @@ fn write_files(folder: &Path, setup: &Setup) -> PathBuf {
     };
     let mut callers = String::new();
     for caller in ["shop", "shipping", "helpdesk", "mailer", "analyst", "carrier", "auditor"] {
-        let hash: String = crypto::sha256(secret(caller).as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        callers += &format!("[caller.{caller}]\ncredential_sha256 = \"{hash}\"\n");
+        let hash = data_encoding::HEXLOWER.encode(&crypto::sha256(secret(caller).as_bytes()));
+        writeln!(callers, "[caller.{caller}]\ncredential_sha256 = \"{hash}\"").unwrap();
     }
     let text = format!(
         r#"controller = "marketplace-hk"

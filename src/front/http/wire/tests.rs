@@ -171,6 +171,7 @@ fn ambiguous() -> Vec<(Reason, String)> {
         (Reason::Version, "POST /  HTTP/1.1\r\nHost: h\r\n\r\n".into()),
         (Reason::Version, "POST / x HTTP/1.1\r\nHost: h\r\n\r\n".into()),
         (Reason::LineEnd, "POST / HTTP/1.1 \r\nHost: h\r\n\r\n".into()),
+        (Reason::RequestLine, "POST /#x HTTP/1.1\r\nHost: h\r\n\r\n".into()),
         (Reason::RequestLine, "POST /\r\nHost: h\r\n\r\n".into()),
         (Reason::RequestLine, "PO\"ST / HTTP/1.1\r\nHost: h\r\n\r\n".into()),
         (Reason::RequestLine, "\u{16}\u{3}\u{1}".into()),
@@ -390,6 +391,31 @@ async fn t24_a_head_that_comes_slowly_runs_into_hypers_timeout() {
     let outcome = talk(&drip).await;
     assert_eq!((outcome.seen.len(), outcome.replies.as_str()), (0, ""));
     assert!(started.elapsed() >= Duration::from_millis(400), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn t24_a_head_once_begun_must_come_in_time_and_an_idle_connection_may_wait() {
+    let (mut ours, theirs) = duplex(1 << 16);
+    let mut guard = Guard::new(theirs, Limits::default()).head_within(Duration::from_millis(50));
+    let mut buffer = [0; 256];
+    // Nothing begun: no alarm. A head in two parts within the time: none either.
+    assert!(tokio::time::timeout(Duration::from_millis(120), guard.read(&mut buffer)).await.is_err());
+    ours.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(10), guard.read(&mut buffer)).await.is_err());
+    ours.write_all(b"Host: h\r\n\r\n").await.unwrap();
+    assert_eq!(guard.read(&mut buffer).await.unwrap(), 27);
+    guard.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    // One that drips is cut off, however often it drips.
+    let drip = async {
+        for _ in 0..20 {
+            if ours.write_all(b"G").await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let (read, ()) = tokio::join!(tokio::time::timeout(Duration::from_millis(150), guard.read(&mut buffer)), drip);
+    assert_eq!(read.expect("the alarm").unwrap_err().kind(), io::ErrorKind::TimedOut);
 }
 
 #[tokio::test]
