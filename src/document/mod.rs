@@ -12,12 +12,13 @@
 //! by the window and the largest row, time is linear in the body, whatever the pieces. Errors and `Debug` never show the body.
 //!
 //! Pure: no runtime, no sockets, no files. `walk` is the token machine on the tokens of `scan`, `track` knows rows and targets, `names` the
-//! duplicates.
+//! duplicates, `shape` the names to expect.
 
 mod map;
 mod names;
 mod scan;
 mod selector;
+mod shape;
 mod splice;
 mod text;
 mod track;

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
+use super::map::NodeId;
+use super::shape::{Foreseen, Shape};
 use super::text::unescape_inner;
 
 /// Up to this many names an object is searched one by one.
@@ -23,10 +25,12 @@ pub(super) struct Names {
     /// Of all open objects, outermost first: fingerprint and spot of each name.
     prints: Vec<u32>,
     spots: Vec<Spot>,
-    /// Where in those lists each open object starts, and of each object around the innermost its `mask`.
-    starts: Vec<(usize, u64)>,
+    /// Where in those lists each open object starts, and what the fields below were for the object around it.
+    starts: Vec<(usize, u64, bool)>,
     /// One bit for each fingerprint in the innermost object; see [`bit_of`].
     mask: u64,
+    /// The innermost object may have the names of the one before.
+    foreseeable: bool,
     /// The spots before this one are in `kept`, unescaped; the others are in the buffer.
     kept_spots: usize,
     kept: Vec<u8>,
@@ -34,13 +38,49 @@ pub(super) struct Names {
     large: Vec<(usize, HashMap<u64, usize>)>,
     spare: Option<HashMap<u64, usize>>,
     hasher: Option<RandomState>,
+    /// By level of nesting among the objects whose names are compared.
+    shapes: Vec<Shape>,
 }
 
 impl Names {
-    /// An object begins.
+    /// An object begins. `element_of` is given if it is an element of an array that may hold many of its kind: what the map looks for in it.
     #[inline]
-    pub(super) fn open(&mut self) {
-        self.starts.push((self.prints.len(), std::mem::take(&mut self.mask)));
+    pub(super) fn open(&mut self, element_of: Option<&[NodeId]>) {
+        let level = self.starts.len();
+        self.starts.push((self.prints.len(), std::mem::take(&mut self.mask), self.foreseeable));
+        self.foreseeable = element_of.is_some_and(|nodes| {
+            if self.shapes.len() <= level {
+                self.shapes.resize_with(level + 1, Shape::default);
+            }
+            self.shapes.get_mut(level).is_some_and(|shape| shape.begin(nodes))
+        });
+    }
+
+    /// The name that starts at `at`, if it is the one that is expected there. Then it is added.
+    #[inline]
+    pub(super) fn foresee(&mut self, buf: &[u8], at: usize) -> Option<Foreseen> {
+        if !self.foreseeable {
+            return None;
+        }
+        let (start, ..) = self.starts.last()?;
+        let index = self.prints.len().saturating_sub(*start);
+        let name = self.shapes.get_mut(self.starts.len().saturating_sub(1))?.foresee(buf, at, index)?;
+        self.mask |= bit_of(name.print);
+        self.prints.push(name.print);
+        self.spots.push((at + 1, at + name.length - 1 - usize::from(name.colon)));
+        Some(name)
+    }
+
+    /// Remembers the name that was added last, as one that may be foreseen. It starts at `at` and is not escaped.
+    #[inline]
+    pub(super) fn learn(&mut self, buf: &[u8], at: usize, name: Foreseen) {
+        if self.foreseeable {
+            let (start, ..) = self.starts.last().copied().unwrap_or_default();
+            let index = self.prints.len().saturating_sub(start + 1);
+            if let Some(shape) = self.shapes.get_mut(self.starts.len().saturating_sub(1)) {
+                shape.learn(buf, at, index, name);
+            }
+        }
     }
 
     /// The innermost object ends.
@@ -49,8 +89,8 @@ impl Names {
         if self.large.last().is_some_and(|(level, _)| *level == self.starts.len()) {
             self.spare = self.large.pop().map(|(_, set)| set).filter(|set| set.capacity() <= REUSED_PLACES);
         }
-        let (start, mask) = self.starts.pop().unwrap_or_default();
-        self.mask = mask;
+        let start;
+        (start, self.mask, self.foreseeable) = self.starts.pop().unwrap_or_default();
         self.prints.truncate(start);
         self.spots.truncate(start);
         if self.kept_spots > start {
@@ -92,7 +132,7 @@ impl Names {
 
     #[inline(never)]
     fn is_fresh(&mut self, buf: &[u8], name: &[u8], print: u32) -> bool {
-        let (start, _) = self.starts.last().copied().unwrap_or_default();
+        let (start, ..) = self.starts.last().copied().unwrap_or_default();
         let before = self.prints.get(start..).unwrap_or_default();
         if before.len() >= SMALL {
             return self.add_large(buf, name, start);
@@ -188,11 +228,11 @@ mod tests {
     fn t7_equal_names_are_seen_in_small_large_and_flushed_objects() {
         for flush_every in [usize::MAX, 1, 7] {
             let (mut names, mut buf) = (Names::default(), Vec::new());
-            names.open();
+            names.open(None);
             for i in 0..300 {
                 assert!(add(&mut names, &mut buf, &format!("name {i} with a common tail")), "{i}");
                 // Inner objects come and go.
-                names.open();
+                names.open(None);
                 assert!(
                     add(&mut names, &mut buf, "inner") && add(&mut names, &mut buf, "\\u0061") && !add(&mut names, &mut buf, "a")
                 );
@@ -223,7 +263,7 @@ mod tests {
     #[test]
     fn names_with_equal_fingerprints_are_told_apart() {
         let (mut names, mut buf) = (Names::default(), Vec::new());
-        names.open();
+        names.open(None);
         for i in 0..200 {
             let name = format!("12345678{i:04}12345678");
             assert_eq!(fingerprint(name.as_bytes()), fingerprint(b"12345678000012345678"));

@@ -8,6 +8,7 @@
 
 use super::map::{Map, NodeId, ROOT, Terminal};
 use super::names::bit_of;
+use super::shape::Foreseen;
 use super::{Found, Kind, Layout, Row};
 
 /// Container ordinal of a value that stands in none: the whole text.
@@ -152,6 +153,28 @@ impl Tracker {
                     }
                 }
             })
+    }
+
+    /// A member of the innermost live object begins whose name, at `start`, was foreseen. True if something may be found at its value.
+    #[inline]
+    pub(super) fn foreseen(&mut self, map: &Map, buf: &[u8], name: Foreseen, start: usize) -> bool {
+        if name.hot {
+            let end = start + name.length - 1 - usize::from(name.colon);
+            return self.member(map, buf.get(start + 1..end).unwrap_or_default(), name.print, start);
+        }
+        if let Some(frame) = self.live.last_mut() {
+            frame.begun = frame.begun.saturating_add(1);
+            frame.member_start = start;
+        }
+        false
+    }
+
+    /// What is looked for in the innermost live container, if that is an element of an array.
+    pub(super) fn element_of(&self) -> Option<&[NodeId]> {
+        let [.., around, frame] = &self.live[..] else {
+            return None;
+        };
+        self.sets.get(frame.nodes_from..frame.nodes_to).filter(|_| !around.object)
     }
 
     /// An element of the innermost live array begins. True if something may be found at it.

@@ -7,6 +7,7 @@
 use super::map::Map;
 use super::names::{Names, fingerprint, fingerprint_at};
 use super::scan::{self, Fault, Resume};
+use super::shape::Foreseen;
 use super::text::unescape_inner;
 use super::track::{Ambiguous, Tracker};
 use super::{Duplicates, Framing, Kind, Layout, Rules, WalkError};
@@ -267,12 +268,23 @@ impl Machine {
                         state = State::After;
                         break 'value;
                     }
-                    let end = whole!(scan::string(buf, at, &mut self.resume));
                     if live || everywhere {
-                        self.name(map, buf, at, end, live)?;
+                        if let Some(name) = self.names.foresee(buf, at) {
+                            if live {
+                                self.hot = self.tracker.foreseen(map, buf, name, at);
+                            }
+                            at += name.length;
+                            state = if name.colon { State::Value } else { State::Colon };
+                        } else {
+                            let end = whole!(scan::string(buf, at, &mut self.resume));
+                            self.name(map, buf, at, end, live)?;
+                            at = end;
+                            state = State::Colon;
+                        }
+                    } else {
+                        at = whole!(scan::string(buf, at, &mut self.resume));
+                        state = State::Colon;
                     }
-                    at = end;
-                    state = State::Colon;
                 }
                 if state == State::Colon {
                     if next!() != b':' {
@@ -360,7 +372,7 @@ impl Machine {
         self.objects = self.objects << 1 | u128::from(object);
         self.depth += 1;
         if object && (live || self.rules.duplicates == Duplicates::RefuseEverywhere) {
-            self.names.open();
+            self.names.open(if live { self.tracker.element_of() } else { None });
         }
         Ok(live)
     }
@@ -397,6 +409,9 @@ impl Machine {
             return Err(WalkError::DuplicateName { at: self.at(start) });
         }
         self.hot = live && self.tracker.member(map, name, print, start);
+        if !self.resume.escaped() {
+            self.names.learn(buf, start, Foreseen { length: end - start, print, hot: self.hot, colon: false });
+        }
         Ok(())
     }
 }
