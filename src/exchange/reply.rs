@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::sync::mpsc;
 
 use crate::audit::{self, Kind, Recorded};
-use crate::base::{CollectionName, Intent, RecordId};
+use crate::base::{CollectionName, RecordId};
 use crate::dialect::Documents;
 use crate::document::{Rules, Walker, Window};
 use crate::field;
@@ -195,9 +195,6 @@ impl Reply {
 
     /// Records how the exchange ended. Not waited for: it shows nothing.
     fn close(&self, code: Option<&str>) {
-        if self.documents.intent == Intent::Read && code.is_none() && self.status == 404 {
-            return;
-        }
         let mut event = self.context.event(Kind::Close);
         event.status = Some(self.status);
         event.code = code.map(str::to_owned);

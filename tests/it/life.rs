@@ -292,3 +292,37 @@ async fn the_admin_listener_tells_health_readiness_and_metrics() {
     assert_eq!(get("/customers/c-1").await.status, 404, "the admin listener is not a way to documents");
     assert_eq!(send(admin, Method::POST, "/metrics", &[], "").await.unwrap().status, 405);
 }
+
+#[tokio::test]
+async fn over_a_unix_socket_a_caller_is_known_by_its_user_id() {
+    let (folder, file) = Setup::embedded().files();
+    let socket = folder.path().join("run/proxy.sock");
+    let text = fs::read_to_string(&file).unwrap();
+    let at = text.find("[caller.helpdesk]").unwrap();
+    let line = at + text[at..].find("credential_sha256").unwrap();
+    let end = line + text[line..].find('\n').unwrap();
+    let uid = rustix::process::getuid().as_raw();
+    let text = format!("{}uid = {uid}{}", &text[..line], &text[end..]);
+    fs::write(&file, text.replacen("address = \"127.0.0.1:0\"", "address = \"unix:run/proxy.sock\"", 1)).unwrap();
+    let running = sudare::app::start(config::load(&file).unwrap_or_else(|findings| panic!("{findings}"))).unwrap();
+
+    let ask = async |purpose: &str, credential: Option<&str>| {
+        let stream = tokio::net::UnixStream::connect(&socket).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+        let driver = tokio::task::spawn(connection);
+        let mut request = http::Request::get("/customers").header("host", "x").header("data-purpose", purpose);
+        if let Some(credential) = credential {
+            request = request.header("sudare-credential", credential);
+        }
+        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        let status = sender.send_request(request).await.unwrap().status().as_u16();
+        driver.abort();
+        status
+    };
+    assert_eq!(ask("support", None).await, 200, "this process's user id is helpdesk");
+    assert_eq!(ask("delivery", None).await, 403, "and helpdesk has no other purpose");
+    assert_eq!(ask("delivery", Some(&Proxy::credential("shipping"))).await, 200, "a credential says otherwise");
+    assert_eq!(ask("support", Some("helpdesk.wrong")).await, 401, "a wrong credential is not made good by the user id");
+    running.stop().await;
+    assert!(!socket.exists(), "the socket file is removed");
+}
