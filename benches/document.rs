@@ -25,6 +25,11 @@ fn map() -> Arc<Map> {
     Arc::new(Map::compile(&rows, &targets).expect("disjoint selectors"))
 }
 
+/// A map that looks for nothing: what remains is validation.
+fn nothing() -> Map {
+    Map::compile(&[], &[]).expect("no selectors")
+}
+
 /// A customer of 708 bytes with all six fields.
 fn customer() -> Vec<u8> {
     let mut text = String::from(
