@@ -20,19 +20,25 @@ const REUSED_PLACES: usize = 4096;
 /// Where the text of a name stands, without its quotes.
 type Spot = (usize, usize);
 
+/// A name of an open object.
+#[derive(Debug)]
+struct Entry {
+    print: u32,
+    spot: Spot,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// Of all open objects, outermost first: fingerprint and spot of each name.
-    prints: Vec<u32>,
-    spots: Vec<Spot>,
-    /// Where in those lists each open object starts, and what the fields below were for the object around it.
+    /// The names of all open objects, outermost first.
+    entries: Vec<Entry>,
+    /// Where in that list each open object starts, and what the fields below were for the object around it.
     starts: Vec<(usize, u64, bool)>,
     /// One bit for each fingerprint in the innermost object; see [`bit_of`].
     mask: u64,
     /// The innermost object may have the names of the one before.
     foreseeable: bool,
-    /// The spots before this one are in `kept`, unescaped; the others are in the buffer.
-    kept_spots: usize,
+    /// The texts of the entries before this one are in `kept`, unescaped; the others are in the buffer.
+    kept_entries: usize,
     kept: Vec<u8>,
     /// Sets of the open objects that are large, with their level: from the name's hash to its index.
     large: Vec<(usize, HashMap<u64, usize>)>,
@@ -47,7 +53,7 @@ impl Names {
     #[inline]
     pub(super) fn open(&mut self, element_of: Option<&[NodeId]>) {
         let level = self.starts.len();
-        self.starts.push((self.prints.len(), std::mem::take(&mut self.mask), self.foreseeable));
+        self.starts.push((self.entries.len(), std::mem::take(&mut self.mask), self.foreseeable));
         self.foreseeable = element_of.is_some_and(|nodes| {
             if self.shapes.len() <= level {
                 self.shapes.resize_with(level + 1, Shape::default);
@@ -63,11 +69,11 @@ impl Names {
             return None;
         }
         let (start, ..) = self.starts.last()?;
-        let index = self.prints.len().saturating_sub(*start);
+        let index = self.entries.len().saturating_sub(*start);
         let name = self.shapes.get_mut(self.starts.len().saturating_sub(1))?.foresee(buf, at, index)?;
         self.mask |= bit_of(name.print);
-        self.prints.push(name.print);
-        self.spots.push((at + 1, at + name.length - 1 - usize::from(name.colon)));
+        let spot = (at + 1, at + name.length - 1 - usize::from(name.colon));
+        self.entries.push(Entry { print: name.print, spot });
         Some(name)
     }
 
@@ -76,7 +82,7 @@ impl Names {
     pub(super) fn learn(&mut self, buf: &[u8], at: usize, name: Foreseen) {
         if self.foreseeable {
             let (start, ..) = self.starts.last().copied().unwrap_or_default();
-            let index = self.prints.len().saturating_sub(start + 1);
+            let index = self.entries.len().saturating_sub(start + 1);
             if let Some(shape) = self.shapes.get_mut(self.starts.len().saturating_sub(1)) {
                 shape.learn(buf, at, index, name);
             }
@@ -91,11 +97,10 @@ impl Names {
         }
         let start;
         (start, self.mask, self.foreseeable) = self.starts.pop().unwrap_or_default();
-        self.prints.truncate(start);
-        self.spots.truncate(start);
-        if self.kept_spots > start {
-            self.kept_spots = start;
-            self.kept.truncate(start.checked_sub(1).and_then(|last| self.spots.get(last)).map_or(0, |(_, end)| *end));
+        self.entries.truncate(start);
+        if self.kept_entries > start {
+            self.kept_entries = start;
+            self.kept.truncate(start.checked_sub(1).and_then(|last| self.entries.get(last)).map_or(0, |entry| entry.spot.1));
         }
     }
 
@@ -106,39 +111,37 @@ impl Names {
         let bit = bit_of(print);
         let fresh = self.mask & bit == 0 || self.is_fresh(buf, name, print);
         self.mask |= bit;
-        self.prints.push(print);
-        self.spots.push(spot);
+        self.entries.push(Entry { print, spot });
         fresh
     }
 
     /// The first `count` bytes of the buffer go away.
     pub(super) fn shift(&mut self, buf: &[u8], count: usize) {
-        let gone = self.spots.iter().skip(self.kept_spots).take_while(|(start, _)| *start < count).count();
-        for spot in self.spots.iter_mut().skip(self.kept_spots).take(gone) {
+        let gone = self.entries.iter().skip(self.kept_entries).take_while(|entry| entry.spot.0 < count).count();
+        for Entry { spot, .. } in self.entries.iter_mut().skip(self.kept_entries).take(gone) {
             let start = self.kept.len();
             self.kept.extend_from_slice(&unescaped(buf.get(spot.0..spot.1).unwrap_or_default()));
             *spot = (start, self.kept.len());
         }
-        self.kept_spots += gone;
-        for spot in self.spots.iter_mut().skip(self.kept_spots) {
+        self.kept_entries += gone;
+        for Entry { spot, .. } in self.entries.iter_mut().skip(self.kept_entries) {
             *spot = (spot.0.saturating_sub(count), spot.1.saturating_sub(count));
         }
     }
 
     /// Bytes held for names that are no longer in the buffer.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.kept.len() + self.kept_spots * std::mem::size_of::<Spot>()
+        self.kept.len() + self.kept_entries * std::mem::size_of::<Entry>()
     }
 
     #[inline(never)]
     fn is_fresh(&mut self, buf: &[u8], name: &[u8], print: u32) -> bool {
         let (start, ..) = self.starts.last().copied().unwrap_or_default();
-        let before = self.prints.get(start..).unwrap_or_default();
+        let before = self.entries.get(start..).unwrap_or_default();
         if before.len() >= SMALL {
             return self.add_large(buf, name, start);
         }
-        !before.contains(&print)
-            || !(start..self.prints.len()).any(|i| self.prints.get(i) == Some(&print) && *self.text(i, buf) == *name)
+        !(start..).zip(before).any(|(i, entry)| entry.print == print && *self.text(i, buf) == *name)
     }
 
     fn add_large(&mut self, buf: &[u8], name: &[u8], start: usize) -> bool {
@@ -152,19 +155,19 @@ impl Names {
                 self.mask = u64::MAX;
                 let mut set = self.spare.take().unwrap_or_default();
                 set.clear();
-                set.extend((start..self.spots.len()).map(|i| (hasher.hash_one(&*self.text(i, buf)), i)));
+                set.extend((start..self.entries.len()).map(|i| (hasher.hash_one(&*self.text(i, buf)), i)));
                 set
             }
         };
-        let alike = set.insert(hasher.hash_one(name), self.spots.len());
+        let alike = set.insert(hasher.hash_one(name), self.entries.len());
         self.large.push((level, set));
         // Equal hashes of different names do not happen; should they, all names are compared.
-        alike.is_none_or(|i| *self.text(i, buf) != *name && !(start..self.spots.len()).any(|i| *self.text(i, buf) == *name))
+        alike.is_none_or(|i| *self.text(i, buf) != *name && !(start..self.entries.len()).any(|i| *self.text(i, buf) == *name))
     }
 
     fn text<'a>(&'a self, index: usize, buf: &'a [u8]) -> Cow<'a, [u8]> {
-        let (start, end) = self.spots.get(index).copied().unwrap_or_default();
-        if index < self.kept_spots {
+        let (start, end) = self.entries.get(index).map(|entry| entry.spot).unwrap_or_default();
+        if index < self.kept_entries {
             return Cow::Borrowed(self.kept.get(start..end).unwrap_or_default());
         }
         unescaped(buf.get(start..end).unwrap_or_default())

@@ -311,8 +311,8 @@ impl Tracker {
             at.row = min(at.row, node.row);
             at.rows_in_object |= node.rows_in_object;
             at.rows_in_array |= node.rows_in_array;
-            at.needs_object = first(at.needs_object, node.needs_object);
-            at.needs_array = first(at.needs_array, node.needs_array);
+            at.needs_object = first(at.needs_object, node.needs_object.as_ref());
+            at.needs_array = first(at.needs_array, node.needs_array.as_ref());
             at.goes_in |= (object || array) && node.goes_into(object);
         }
         let fits = (object && at.rows_in_object) || (array && at.rows_in_array);
@@ -339,7 +339,7 @@ impl Tracker {
                 Kind::Null | Kind::Bool | Kind::Number | Kind::String => first(at.needs_object, at.needs_array),
             };
             if let Some(terminal) = hidden.filter(|_| !row) {
-                whole = self.found(&terminal, kind, start, found_from, true)?;
+                whole = self.found(terminal, kind, start, found_from, true)?;
             }
         }
         Ok(Noticed { found_from, live: !whole && (at.goes_in || row), row })
@@ -495,19 +495,25 @@ impl Tracker {
 
 /// What all nodes of a place say together.
 #[derive(Default)]
-struct Place {
+struct Place<'a> {
     row: Option<u16>,
     rows_in_object: bool,
     rows_in_array: bool,
-    needs_object: Option<Terminal>,
-    needs_array: Option<Terminal>,
+    needs_object: Option<&'a Terminal>,
+    needs_array: Option<&'a Terminal>,
     goes_in: bool,
 }
 
 fn min(a: Option<u16>, b: Option<u16>) -> Option<u16> {
-    a.into_iter().chain(b).min()
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        _ => a.or(b),
+    }
 }
 
-fn first(a: Option<Terminal>, b: Option<Terminal>) -> Option<Terminal> {
-    a.into_iter().chain(b).min_by_key(|terminal| terminal.target)
+fn first<'a>(a: Option<&'a Terminal>, b: Option<&'a Terminal>) -> Option<&'a Terminal> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.target < a.target { b } else { a }),
+        _ => a.or(b),
+    }
 }
