@@ -38,7 +38,7 @@ impl fmt::Debug for Revealed {
     }
 }
 
-/// A stored value that cannot be shown. `Display` is for the operator; the client gets [`RevealError::sentence`].
+/// A stored value that cannot be shown. `Display` is for the operator; the client is told less (`front/http/reply.rs`).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RevealError {
