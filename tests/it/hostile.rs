@@ -271,3 +271,30 @@ async fn null_rows_and_odd_replies_do_not_break_a_list() {
     .await;
     assert!(raw.starts_with("HTTP/1.1 401"), "{raw}");
 }
+
+#[tokio::test]
+async fn t33_a_right_to_write_that_is_withdrawn_under_way_is_gone() {
+    let stub = says(201, &[JSON], "{}").await;
+    let proxy = Setup::rest(stub.address).start().await;
+    let head = format!(
+        "POST /customers HTTP/1.1\r\nHost: x\r\nSudare-Credential: {}\r\nData-Purpose: registration\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{{",
+        Proxy::credential("shop"),
+        PERSON.len()
+    );
+    let mut slow = TcpStream::connect(proxy.address).await.unwrap();
+    slow.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let policy = proxy.folder.path().join("policy.toml");
+    let old = std::fs::read_to_string(&policy).unwrap();
+    let new = old.replace(r#"writes  = ["name", "address", "phone", "id-card"]"#, "writes  = []");
+    assert_ne!(new, old);
+    std::fs::write(&policy, new).unwrap();
+    proxy.running.as_ref().unwrap().reload(&proxy.file).unwrap();
+    tokio::time::sleep(Duration::from_millis(sudare::base::limits::GRANT_LIFETIME_MS + 200)).await;
+    slow.write_all(&PERSON.as_bytes()[1..]).await.unwrap();
+    let mut reply = [0; 4096];
+    let count = slow.read(&mut reply).await.unwrap();
+    let reply = String::from_utf8_lossy(&reply[..count]).into_owned();
+    assert!(reply.starts_with("HTTP/1.1 403") && reply.contains("grant-ended"), "{reply}");
+    assert!(stub.seen().is_empty());
+}
