@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
+use http_body::Body as _;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, Kind};
@@ -128,7 +129,16 @@ impl Exchange {
                 context.route = Some("neutral");
                 context.class = Some(RouteClass::Neutral);
                 context.collection = state.collection_name(collection);
-                self.pass(&state, context, parts, body, peer).await
+                let bodiless = parts.method == http::Method::OPTIONS;
+                if bodiless && !body.is_end_stream() {
+                    return Err(Error::BodyUnexpected);
+                }
+                let mut response = self.pass(&state, context, parts, body, peer).await?;
+                if bodiless {
+                    // What methods there are stands in the head; a body could be a document all the same (T5).
+                    reply::empty(&mut response);
+                }
+                Ok(response)
             }
             Shape::Documents(documents) => {
                 context.enter(&state, &documents);
@@ -137,7 +147,9 @@ impl Exchange {
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
                 let outgoing = self.protect(&state, context, &session, &documents, body).await?;
+                let host = parts.headers.get(http::header::HOST).cloned();
                 let response = self.forward(&state, parts, outgoing).await?;
+                headers::check_redirect(response.status(), response.headers(), host.as_ref())?;
                 self.reveal(state, context, session, documents, response).await
             }
         }

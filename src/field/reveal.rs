@@ -236,6 +236,8 @@ impl Window<'_> {
     /// The form of a value's JSON text at a level between clear and sealed.
     fn show(&mut self, field: &Field, json: &[u8], level: Level) -> Result<Change, RevealError> {
         if json == b"null" {
+            // That a sealed null is one is a revelation, too (T25).
+            self.tally.show(field.category, level);
             return Ok(Change::Replace(json.to_vec()));
         }
         let string = unescape(json);
