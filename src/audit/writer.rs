@@ -327,6 +327,7 @@ struct Writer<D> {
 impl<D: Disk> Writer<D> {
     /// Continues at `end`, or begins a log. A segment is written under one key, so another key begins another segment.
     fn new(config: &Config, key: Key, clock: Arc<dyn Clock>, disk: D, end: Option<End>) -> Result<Self, AuditError> {
+        let begins = end.is_none();
         let fresh = End { segment: 0, line: 0, len: 0, link: Link::default(), kid: None, torn: None };
         let mut writer = Self {
             disk,
@@ -341,6 +342,11 @@ impl<D: Disk> Writer<D> {
         if writer.end.kid != Some(writer.key.0) {
             let time = writer.time();
             writer.next_segment(&time).map_err(failed)?;
+        }
+        if begins {
+            // Before the first event: a start that dies between the two (or finds no room for the head) leaves a header and no
+            // event, which the next start takes for what it is.
+            writer.vouch(0).map_err(failed)?;
         }
         Ok(writer)
     }
@@ -374,9 +380,15 @@ impl<D: Disk> Writer<D> {
         }
         let len = self.end.len + bytes(&self.buffer);
         (self.end.link, self.end.line, self.end.len) = (link, count, len);
-        let head = Head { segment: self.end.segment, line: count, from, bytes: len, link };
         // The lines are durable, but if the head cannot say so, a cut end would not be noticed: nobody is told Ok. (Notes of
         // such a batch are written once more by the next one: better twice than never.)
+        self.vouch(from)
+    }
+
+    /// Writes the head for the last line, which begins at byte `from`.
+    fn vouch(&mut self, from: u64) -> io::Result<()> {
+        let End { segment, line, len, link, .. } = self.end;
+        let head = Head { segment, line, from, bytes: len, link };
         self.disk.write_head(&head.write(&self.key).ok_or_else(|| io::Error::other("the head does not fit its sector"))?)
     }
 
