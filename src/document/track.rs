@@ -159,14 +159,19 @@ impl Tracker {
     #[inline]
     pub(super) fn foreseen(&mut self, map: &Map, buf: &[u8], name: Foreseen, start: usize) -> bool {
         if name.hot {
-            let end = start + name.length - 1 - usize::from(name.colon);
-            return self.member(map, buf.get(start + 1..end).unwrap_or_default(), name.print, start);
+            return self.foreseen_target(map, buf, name, start);
         }
         if let Some(frame) = self.live.last_mut() {
             frame.begun = frame.begun.saturating_add(1);
             frame.member_start = start;
         }
         false
+    }
+
+    #[inline(never)]
+    fn foreseen_target(&mut self, map: &Map, buf: &[u8], name: Foreseen, start: usize) -> bool {
+        let end = start + name.length - 1 - usize::from(name.colon);
+        self.member(map, buf.get(start + 1..end).unwrap_or_default(), name.print, start)
     }
 
     /// What is looked for in the innermost live container, if that is an element of an array.

@@ -365,6 +365,10 @@ impl Machine {
             return Err(WalkError::TooDeep { at: self.at(at) });
         }
         let mut live = false;
+        if self.depth == 0 {
+            // The white space before the text may be cut off, whether or not it came alone.
+            self.tracker.anchor = at;
+        }
         if self.hot && in_live {
             self.hot = false;
             live = self.tracker.open(map, object, at).map_err(|Ambiguous| WalkError::AmbiguousRows { at: self.at(at) })?;
