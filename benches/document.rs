@@ -2,14 +2,7 @@
 //!
 //! `cargo bench --bench document` prints criterion's figures and then a table of ratios: medians of interleaved rounds, because absolute
 //! times drift. `cargo bench --bench document -- --ratios` prints only the table.
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::format_push_string,
-    dropping_copy_types,
-    dropping_references,
-    reason = "a bench that does not set up must stop; what is dropped is kept from the optimiser"
-)]
+#![expect(clippy::expect_used, reason = "a bench that does not set up must stop")]
 
 use std::hint::black_box;
 use std::sync::Arc;
