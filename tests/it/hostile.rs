@@ -298,3 +298,13 @@ async fn t33_a_right_to_write_that_is_withdrawn_under_way_is_gone() {
     assert!(reply.starts_with("HTTP/1.1 403") && reply.contains("grant-ended"), "{reply}");
     assert!(stub.seen().is_empty());
 }
+
+#[tokio::test]
+async fn t24_a_body_of_countless_tiny_documents_is_refused() {
+    let stub = says(201, &[JSON], "[]").await;
+    let proxy = Setup::couchdb(stub.address).start().await;
+    let body = format!("{{\"docs\":[{}{{}}]}}", "{},".repeat(sudare::base::limits::MAX_REQUEST_ROWS));
+    let answer = proxy.ask("helpdesk", "support", Method::POST, "/customers/_bulk_docs", body).await;
+    assert_eq!(answer.outcome(), (400, "malformed-request".to_owned()), "{}", answer.text());
+    assert!(stub.seen().is_empty());
+}
