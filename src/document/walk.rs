@@ -104,6 +104,9 @@ impl Machine {
             // What lies beyond the largest row that may come is not looked at, so that the verdict does not depend on the pieces.
             let end = buf.len().min(self.limit_from().saturating_add(max));
             let stop = self.tokens(map, buf.get(..end).unwrap_or(buf), ended && end == buf.len())?;
+            if self.tracker.overflow {
+                return Err(WalkError::TooMany);
+            }
             if stop == Stop::Full {
                 return Ok(stop);
             }

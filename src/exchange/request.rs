@@ -5,9 +5,8 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use crate::audit::Kind;
-use crate::base::limits::{MAX_REQUEST_ROWS, MAX_REQUEST_VALUES};
 use crate::base::{CallerName, Intent, RecordId};
-use crate::dialect::{Documents, Refused, RefusedCode, RequestBody};
+use crate::dialect::{Documents, RequestBody};
 use crate::document::{self, Rules};
 use crate::field::{self, RowWrite};
 use crate::metrics::Phase;
@@ -51,7 +50,6 @@ impl Exchange {
 
         let started = std::time::Instant::now();
         let layout = document::walk(&plan.map, Rules::request(), &bytes).map_err(Error::RequestJson)?;
-        check_count(documents, &layout)?;
         let rows = {
             let facts = field::facts(plan, &bytes, &layout);
             let intents = state.dialect.judge(documents, &facts).map_err(Error::Dialect)?;
@@ -121,17 +119,6 @@ impl Exchange {
         // Categories are indexed by the policy that the plans of this exchange were compiled for.
         state.policy.decide(&session.caller, declared, now_ms).map_err(|_refused| Error::GrantEnded)
     }
-}
-
-/// Bounds what a body of many tiny documents or values costs (T24).
-fn check_count(documents: &Documents, layout: &document::Layout) -> Result<(), Error> {
-    if layout.rows.len() <= MAX_REQUEST_ROWS && layout.found.len() <= MAX_REQUEST_VALUES {
-        return Ok(());
-    }
-    let detail = format!(
-        "one request may hold at most {MAX_REQUEST_ROWS} documents and {MAX_REQUEST_VALUES} values that are protected or read; send several requests"
-    );
-    Err(Error::Dialect(Refused { collection: Some(documents.collection), code: RefusedCode::Malformed, detail }))
 }
 
 /// The document id of the URL, if the route has one.

@@ -303,8 +303,44 @@ async fn t33_a_right_to_write_that_is_withdrawn_under_way_is_gone() {
 async fn t24_a_body_of_countless_tiny_documents_is_refused() {
     let stub = says(201, &[JSON], "[]").await;
     let proxy = Setup::couchdb(stub.address).start().await;
-    let body = format!("{{\"docs\":[{}{{}}]}}", "{},".repeat(sudare::base::limits::MAX_REQUEST_ROWS));
+    let body = format!("{{\"docs\":[{}{{}}]}}", "{},".repeat(sudare::base::limits::MAX_ROWS));
     let answer = proxy.ask("helpdesk", "support", Method::POST, "/customers/_bulk_docs", body).await;
-    assert_eq!(answer.outcome(), (400, "malformed-request".to_owned()), "{}", answer.text());
+    assert_eq!(answer.outcome(), (413, "too-large".to_owned()), "{}", answer.text());
     assert!(stub.seen().is_empty());
+}
+
+#[tokio::test]
+async fn the_databases_own_credential_is_lent_only_to_what_was_decided() {
+    let stub = says(200, &[JSON], "[]").await;
+    let lending = "auth = { basic = \"env:SUDARE_TEST_DATABASE_AUTH\" }";
+    let (_folder, file) = Setup::couchdb(stub.address).files();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen("dialect = \"couchdb\"", &format!("dialect = \"couchdb\"\n{lending}"), 1)).unwrap();
+    let found = |_: &str| Some(zeroize::Zeroizing::new("admin:secret".to_owned()));
+    let settings = sudare::config::load_with(&file, sudare::config::Environment::Read(&found)).unwrap();
+    let running = sudare::app::start(settings).unwrap();
+    let sudare::config::Endpoint::Tcp(address) = *running.address() else { panic!("TCP expected") };
+    let credential = Proxy::credential("mailer");
+    for (method, path, lent) in [
+        (Method::GET, "/customers/c-1", true),
+        (Method::GET, "/customers", true),
+        (Method::PUT, "/customers", false),
+        (Method::PUT, "/customers/_revs_limit", false),
+        (Method::GET, "/_users/_all_docs", false),
+        (Method::PUT, "/orders/o-1", false),
+    ] {
+        let headers = [
+            ("sudare-credential", credential.as_str()),
+            ("authorization", "Basic bWluZTptaW5l"),
+            ("content-type", "application/json"),
+        ];
+        let body = if method == Method::PUT { "1" } else { "" };
+        let answer = crate::support::send(address, method.clone(), path, &headers, body).await.unwrap();
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+        let sent = stub.seen().pop().unwrap().headers["authorization"].to_str().unwrap().to_owned();
+        assert_eq!(sent == "Basic YWRtaW46c2VjcmV0", lent, "{method} {path}: {sent}");
+    }
+    let unknown = [("authorization", "Basic bWluZTptaW5l")];
+    crate::support::send(address, Method::GET, "/customers", &unknown, "").await.unwrap();
+    assert_eq!(stub.seen().pop().unwrap().headers["authorization"], "Basic bWluZTptaW5l", "nothing is lent to somebody unknown");
 }
