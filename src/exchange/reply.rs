@@ -203,6 +203,14 @@ impl Reply {
         Ok(leave(revealed.bytes, recorded))
     }
 
+    /// The alarm of a value that does not authenticate, where the reply is already under way. Before that, `front` records it
+    /// with the status it answers.
+    fn alarm(&self, error: &Error) -> Option<audit::Event> {
+        let Error::Reveal(reason) = error else { return None };
+        let code = Some(reason.code()).filter(|code| *code == "value-not-authentic")?;
+        Some(audit::Event { status: Some(self.status), code: Some(code.to_owned()), ..self.context.event(Kind::Alarm) })
+    }
+
     /// Records how the exchange ended. Not waited for: it shows nothing.
     fn close(&self, code: Option<&str>) {
         let mut event = self.context.event(Kind::Close);
@@ -235,6 +243,11 @@ impl Reply {
                 Ok(Some(bytes)) => Ok(Some(bytes)),
                 Ok(None) => Ok(None),
                 Err(error) => {
+                    if let Some(alarm) = self.alarm(&error)
+                        && let Err(error) = self.exchange.record(alarm).await
+                    {
+                        tracing::error!(%error, "an alarm could not be recorded");
+                    }
                     tracing::warn!(exchange = self.context.exchange, %error, "a reply was broken off");
                     Err(BodyError::from(error))
                 }

@@ -323,6 +323,39 @@ fn t25_a_failed_sync_or_head_is_no_answer_and_what_it_left_is_taken_back() {
     assert_eq!(exchanges, ["0000000000000003", "0000000000000004", "0000000000000005"], "4 is durable though nobody was told");
 }
 
+/// Neither a client that leaves nor a disk that stalls or fails keeps an alarm from the log.
+#[test]
+fn t25_an_alarm_is_written_though_nobody_waits_for_it_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let faults = Faults::new(Duration::ZERO);
+    let alarm = |exchange| Event { code: Some("value-not-authentic".to_string()), ..Event::new(Kind::Alarm, exchange) };
+    block(async {
+        let log = open_faulty(&config, &faults);
+        faults.gate(false);
+        log.note(Event::new(Kind::Close, 1));
+        wait_until(|| faults.hanging.load(Ordering::SeqCst)).await;
+        for event in [alarm(2), reveal(3)] {
+            let gone = tokio::time::timeout(Duration::from_millis(20), log.record(event)).await;
+            assert!(gone.is_err(), "the gate is closed");
+        }
+        faults.sync_fails.store(true, Ordering::SeqCst);
+        faults.gate(true);
+        wait_until(|| !log.healthy()).await;
+        assert!(matches!(log.record(alarm(4)).await, Err(AuditError::Write(_))), "its caller must not go on");
+        faults.sync_fails.store(false, Ordering::SeqCst);
+        wait_until(|| log.healthy()).await;
+        log.close().await;
+    });
+    verify(&config.dir, &[key(1)]).unwrap();
+    let told = tail(&config.dir, 20).unwrap();
+    let mut exchanges: Vec<_> = told.iter().filter_map(|entry| entry.exchange.as_deref()).collect();
+    exchanges.sort_unstable();
+    assert_eq!(exchanges, ["0000000000000001", "0000000000000002", "0000000000000004"]);
+    let interrupted = told.iter().find(|entry| entry.code.as_deref() == Some("log-interrupted")).unwrap();
+    assert_eq!(interrupted.count, Some(0), "no event was refused for good");
+}
+
 #[test]
 fn a_full_disk_at_the_turn_of_a_segment_is_survived() {
     let dir = tempfile::tempdir().unwrap();
