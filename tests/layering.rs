@@ -139,6 +139,30 @@ fn the_table_itself_points_down() {
 }
 
 #[test]
+fn the_table_of_architecture_md_is_this_one() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/ARCHITECTURE.md")).unwrap();
+    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<String>>();
+    let rows = text.lines().skip_while(|line| !line.starts_with("| module | may import")).skip(2);
+    let mut written: Vec<(String, BTreeSet<String>)> = Vec::new();
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let allowed = match cells[2] {
+            "everything" => BTreeSet::from(["*".to_owned()]),
+            "everything above but `net`" => {
+                written.iter().map(|(module, _)| module.clone()).filter(|module| module != "net").collect()
+            }
+            listed => names(listed),
+        };
+        written.extend(names(cells[1]).into_iter().map(|module| (module, allowed.clone())));
+    }
+    let set = |allowed: &[&str]| allowed.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+    let mut expected: Vec<_> = TABLE.iter().map(|(module, allowed)| ((*module).to_owned(), set(allowed))).collect();
+    written.sort();
+    expected.sort();
+    assert_eq!(written, expected);
+}
+
+#[test]
 fn the_scan_sees_every_spelling() {
     let code = "use crate::keys::KeyRing; use crate::{base::{Kid, enc}, field, crypto::Secret}; fn f(_: &crate::audit::Log) {}";
     let expected: BTreeSet<String> = ["keys", "base", "field", "crypto", "audit"].map(String::from).into();

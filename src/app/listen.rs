@@ -1,6 +1,6 @@
 //! Opens sockets. A Unix socket left behind by a process that is gone is replaced; one that is in use is not.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::StartError;
@@ -38,8 +38,15 @@ fn tcp(endpoint: &Endpoint) -> Result<(tokio::net::TcpListener, Endpoint), Start
 
 fn unix(path: &Path, endpoint: &Endpoint) -> Result<tokio::net::UnixListener, StartError> {
     let open = || {
-        if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
-            std::fs::remove_file(path)?;
+        if let Ok(there) = path.symlink_metadata() {
+            // Only a socket that nobody serves any more is ours to remove; any other file of that name is somebody's.
+            if !there.file_type().is_socket() {
+                return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "a file that is no socket has this name"));
+            }
+            let served = std::os::unix::net::UnixStream::connect(path);
+            if served.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {
+                std::fs::remove_file(path)?;
+            }
         }
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;

@@ -37,7 +37,7 @@ pub enum StartError {
     #[error("{0}")]
     Keys(#[from] KeyError),
     /// The policy needs pseudonym keys that the ring does not have.
-    #[error("the ring has no pseudonym key for {0}: run sudare keys init")]
+    #[error("the key ring has no pseudonym key for {0}, which the policy needs: run `sudare keys init`, which adds it")]
     PseudonymScope(String),
     /// The store cannot be opened.
     #[error("{0}")]
@@ -49,13 +49,15 @@ pub enum StartError {
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
     /// A listener cannot be opened.
-    #[error("cannot listen on {0}: {1}")]
+    #[error(
+        "cannot listen on {0}: {1}: another process may hold it, or the account that runs Sudare may not take it; change [listen]"
+    )]
     Listen(String, std::io::Error),
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
     /// A reload changes what only a restart can change.
-    #[error("{0} changed; that takes a restart, so nothing was reloaded")]
+    #[error("{0} changed; that takes a restart, so nothing was reloaded: restart, or change it back")]
     NeedsRestart(&'static str),
 }
 
@@ -68,6 +70,7 @@ pub struct Running {
     clock: Arc<dyn Clock>,
     store: Arc<crate::store::Store>,
     fixed: Fixed,
+    at_start: AtStart,
     address: Endpoint,
     admin: Option<Endpoint>,
     drain: CancellationToken,
@@ -75,7 +78,7 @@ pub struct Running {
     drain_timeout: Duration,
 }
 
-/// What a reload may not change.
+/// What a reload may not change: with a difference here nothing is reloaded.
 #[derive(Debug, PartialEq, Eq)]
 struct Fixed {
     listen: Endpoint,
@@ -109,6 +112,41 @@ impl Fixed {
     }
 }
 
+/// What is read at start only: with a difference here the rest is reloaded, and the operator is told.
+#[derive(Debug)]
+struct AtStart {
+    limits: config::Limits,
+    durable_timeout: Duration,
+    segment_bytes: u64,
+}
+
+impl AtStart {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            limits: settings.limits.clone(),
+            durable_timeout: settings.audit.durable_timeout,
+            segment_bytes: settings.audit.segment_bytes,
+        }
+    }
+
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let (ours, theirs) = (&self.limits, &other.limits);
+        [
+            (ours.connections != theirs.connections, "[limits] connections"),
+            (ours.header_bytes != theirs.header_bytes, "[limits] header_bytes"),
+            (ours.headers != theirs.headers, "[limits] headers"),
+            (ours.header_timeout != theirs.header_timeout, "[limits] header_timeout_ms"),
+            (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
+            (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
+            (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
+            (self.segment_bytes != other.segment_bytes, "[audit] segment_bytes"),
+        ]
+        .into_iter()
+        .filter_map(|(differs, name)| differs.then_some(name))
+        .collect()
+    }
+}
+
 /// Starts with checked settings and the machine's clock, on the runtime that is entered. Returns once every listener is open.
 pub fn start(settings: Settings) -> Result<Running, StartError> {
     start_with(settings, Arc::new(SystemClock))
@@ -117,6 +155,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
 /// As [`start`], with a clock of the caller's.
 pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     let fixed = Fixed::of(&settings);
+    let at_start = AtStart::of(&settings);
     let store = Arc::new(crate::store::Store::open(&settings.store)?);
     let keys = build::keys(&settings, &store)?;
     let audit = audit::Log::open(&settings.audit, keys.audit_keys()?, Arc::clone(&clock))?;
@@ -149,7 +188,20 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         tasks.spawn(serving);
         admin_address = Some(address);
     }
-    Ok(Running { exchange, audit, metrics, clock, store, fixed, address, admin: admin_address, drain, tasks, drain_timeout })
+    Ok(Running {
+        exchange,
+        audit,
+        metrics,
+        clock,
+        store,
+        fixed,
+        at_start,
+        address,
+        admin: admin_address,
+        drain,
+        tasks,
+        drain_timeout,
+    })
 }
 
 /// Ready means: events can be made durable, the database accepts connections, and we are not draining.
@@ -198,18 +250,20 @@ impl Running {
         &self.clock
     }
 
-    /// Puts the files' present content in force, all of it or nothing.
-    pub fn reload(&self, path: &Path) -> Result<(), StartError> {
+    /// Puts the files' present content in force, all of it or nothing. What comes back changed too, but is read at start only
+    /// (`docs/configuration.md`, "restart"): it waits for the next one.
+    pub fn reload(&self, path: &Path) -> Result<Vec<&'static str>, StartError> {
         let settings = config::load(path).map_err(StartError::Config)?;
         if let Some(name) = self.fixed.difference(&Fixed::of(&settings)) {
             return Err(StartError::NeedsRestart(name));
         }
+        let waiting = self.at_start.differences(&AtStart::of(&settings));
         let keys = build::keys(&settings, &self.store)?;
         let versions: Vec<_> = build::key_versions(&keys).collect();
         let state = build::state(settings, keys, Some(&self.exchange.state().upstream))?;
         self.exchange.replace_state(state);
         self.metrics.key_versions(versions);
-        Ok(())
+        Ok(waiting)
     }
 
     /// Serves until SIGTERM or SIGINT, reloading `path` on SIGHUP; then drains.
@@ -220,7 +274,8 @@ impl Running {
         loop {
             tokio::select! {
                 _ = hangup.recv() => match self.reload(path) {
-                    Ok(()) => tracing::info!("reloaded"),
+                    Ok(waiting) if waiting.is_empty() => tracing::info!("reloaded"),
+                    Ok(waiting) => tracing::warn!("reloaded, but for what takes a restart: {}", waiting.join(", ")),
                     Err(error) => tracing::error!("not reloaded, the old configuration stays in force:\n{error}"),
                 },
                 _ = terminate.recv() => break,

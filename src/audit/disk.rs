@@ -149,11 +149,15 @@ pub(super) fn read_head(dir: &Path) -> Result<Option<Vec<u8>>, AuditError> {
     }
 }
 
-/// The numbers of the segments in `dir`, in order. Other files are not looked at.
+/// The numbers of the segments in `dir`, in order. Other files are not looked at. No folder is [`AuditError::NoLog`].
 pub(super) fn segments(dir: &Path) -> Result<Vec<u64>, AuditError> {
     let failed = |error: io::Error| AuditError::io(dir, "read", &error);
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(AuditError::NoLog(dir.to_path_buf())),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
         let name = entry.map_err(failed)?.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(".jsonl")).and_then(|number| number.parse().ok());
         found.extend(number.filter(|number| name.to_str() == Some(&segment_name(*number))));

@@ -229,7 +229,13 @@ impl Body {
         }
         let plain = self.kind == Kind::Reveal.as_str() || self.kind == Kind::Write.as_str();
         if parts.is_empty() || !plain {
-            parts.insert(0, if self.kind == Kind::Reveal.as_str() { "nothing shown".to_string() } else { self.kind.clone() });
+            let what = if self.kind == Kind::Reveal.as_str() { "nothing shown" } else { &self.kind };
+            // A write that protects nothing is a deletion, or none of our members: the route says which.
+            let told = self.kind == Kind::Write.as_str() || self.kind == Kind::Refused.as_str();
+            parts.insert(
+                0,
+                self.route.as_ref().filter(|_| told).map_or_else(|| what.to_owned(), |route| format!("{what} {route}")),
+            );
         }
         let outcome: Vec<String> =
             [self.status.map(|status| status.to_string()), self.code.clone(), self.count.map(|count| format!("({count})"))]

@@ -139,7 +139,7 @@ pub enum AuditError {
     #[error("{path}: written by another process: give each its own [audit] dir", path = .0.display())]
     InUse(PathBuf),
     /// The system refused.
-    #[error("{path}: cannot be {doing}: {why}", path = .path.display())]
+    #[error("{path}: cannot be {doing}: {why}: [audit] dir must belong to the account that runs Sudare, on a disk with room", path = .path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -148,6 +148,9 @@ pub enum AuditError {
         /// What the system says.
         why: String,
     },
+    /// Nothing was ever recorded here, or all of it is gone.
+    #[error("{dir}: no audit log here: `sudare serve` makes it when it first starts. If it has run before, the log was moved or removed: put it back, or correct [audit] dir", dir = .0.display())]
+    NoLog(PathBuf),
     /// An event could not be written or synced. The log is as it was before.
     #[error("the audit log cannot be written: {0}: nothing is revealed until it can")]
     Write(String),
@@ -164,7 +167,7 @@ pub enum AuditError {
     #[error("the key ring has no active audit key: see `sudare keys list`")]
     NoKey,
     /// The log was written under a key that was not given.
-    #[error("{path}: written under audit key {kid}, which the key ring does not have", path = .path.display())]
+    #[error("{path}: written under audit key {kid}, which the key ring does not have: put the newest ring.json back from your backup", path = .path.display())]
     KeyMissing {
         /// The file.
         path: PathBuf,

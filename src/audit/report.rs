@@ -69,13 +69,13 @@ impl Filter {
 ///
 /// # Errors
 ///
-/// What the system refuses; [`AuditError::Damaged`] for a line that is none, or a folder without a log.
+/// What the system refuses; [`AuditError::NoLog`]; [`AuditError::Damaged`] for a line that is none.
 pub fn tail(dir: &Path, count: usize) -> Result<Vec<Entry>, AuditError> {
     let segments = disk::segments(dir)?;
     let damaged =
         |segment, line, what| AuditError::Damaged { dir: dir.to_path_buf(), found: Finding { segment, line, seq: None, what } };
     if segments.is_empty() {
-        return Err(damaged(None, None, What::NoLog));
+        return Err(AuditError::NoLog(dir.to_path_buf()));
     }
     let mut last: VecDeque<Entry> = VecDeque::new();
     for segment in segments.into_iter().rev() {

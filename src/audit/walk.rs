@@ -62,8 +62,6 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum What {
-    /// There is no log in the folder.
-    NoLog,
     /// A segment is not there.
     SegmentMissing,
     /// The line is not one this log could have written.
@@ -112,7 +110,6 @@ impl fmt::Display for Finding {
         }
         f.write_str(": ")?;
         match &self.what {
-            What::NoLog => f.write_str("no audit log here"),
             What::SegmentMissing => f.write_str("the segment was removed"),
             What::NotALine => f.write_str("not a line this log wrote"),
             What::Changed => f.write_str("changed, or inserted by somebody without the audit key: its MAC does not fit"),
@@ -139,7 +136,7 @@ impl fmt::Display for Finding {
 ///
 /// # Errors
 ///
-/// [`VerifyError::Found`] with the first place that is not as it was written.
+/// [`VerifyError::Found`] with the first place that is not as it was written; [`AuditError::NoLog`] where there is none.
 pub fn verify(dir: &Path, keys: &[Key]) -> Result<VerifyReport, VerifyError> {
     walk(dir, keys, &mut |_entry| {})
 }
@@ -152,7 +149,7 @@ pub(super) fn walk(dir: &Path, keys: &[Key], visit: &mut dyn FnMut(&Entry)) -> R
     let segments = disk::segments(dir)?;
     let about = |segment, what| VerifyError::Found(Finding { segment, line: None, seq: None, what });
     let head = match head {
-        None if segments.is_empty() => return Err(about(None, What::NoLog)),
+        None if segments.is_empty() => return Err(AuditError::NoLog(dir.to_path_buf()).into()),
         None => return Err(about(None, What::HeadMissing)),
         Some(bytes) => Head::read(&bytes, keys).map_err(|error| about(None, error.what()))?,
     };

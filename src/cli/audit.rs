@@ -72,6 +72,9 @@ pub fn report(
         }
     });
     printed?;
+    if let Err(VerifyError::Unreadable(error)) = found {
+        return Err(error.into());
+    }
     if format == Format::Table {
         writeln!(out, "{}", count(shown, "event fits", "events fit"))?;
     }

@@ -25,7 +25,8 @@ const ADMIN: &str = "127.0.0.1:8081";
 pub enum InitError {
     /// A file of that name is there.
     #[error(
-        "{0} is already there, and nothing is ever overwritten: nothing was written. Choose another folder with --dir, or check yours with `sudare check`"
+        "{path} is already there, and nothing is ever overwritten: nothing was written. Choose another folder with --dir, or check yours with `sudare check`",
+        path = .0.display()
     )]
     Exists(PathBuf),
     /// A file or folder could not be made.
@@ -95,6 +96,8 @@ pub(super) struct Made {
 
 /// Writes the files and makes the keys, silently; also what `sudare demo` starts from.
 pub(super) fn write_files(dir: &Path, clock: &dyn Clock) -> Result<Made, InitError> {
+    // `.` is left out, so that what is printed reads as people say it.
+    let dir = if dir == Path::new(".") { Path::new("") } else { dir };
     let service_file = dir.join("sudare.toml");
     let policy_file = dir.join("policy.toml");
     if let Some(there) = [&service_file, &policy_file].into_iter().find(|file| file.symlink_metadata().is_ok()) {

@@ -23,8 +23,10 @@ use crate::base::{CallerName, PurposeName, RecordId, SystemClock};
 use crate::config::{self, Environment};
 
 /// A screen between an application and its database: protects personal fields in JSON on write, reveals them by purpose.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 #[derive(Debug, Parser)]
-#[command(name = "sudare", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "sudare", version, arg_required_else_help = true)]
 struct Words {
     #[command(subcommand)]
     command: Command,
@@ -120,7 +122,7 @@ enum PolicyCommand {
         /// Caller; all if not given
         #[arg(long)]
         caller: Option<String>,
-        /// Purpose; all the caller has if not given
+        /// Purpose, by name or dpv id; all the caller has if not given
         #[arg(long)]
         purpose: Option<String>,
         #[command(flatten)]
@@ -160,13 +162,13 @@ enum AuditCommand {
     Report {
         #[command(flatten)]
         file: File,
-        /// Id of the data subject, as it stands in the documents
+        /// Only about this data subject: its id as it stands in the documents
         #[arg(long)]
         subject: Option<String>,
         /// Only this caller
         #[arg(long)]
         caller: Option<String>,
-        /// Only this purpose
+        /// Only this purpose, by its name in the policy
         #[arg(long)]
         purpose: Option<String>,
         /// From this time on, RFC 3339
@@ -254,9 +256,7 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
             check::run(&file.config, format, out).map_err(failed)
         }
         Command::Serve { file } => Ok(serve::run(&file.config, out)),
-        Command::Caller(CallerCommand::Add { name, file, write }) => {
-            caller::add(&name, &file.config, write, out).map(|()| 0).map_err(wrong)
-        }
+        Command::Caller(CallerCommand::Add { name, file, write }) => caller::add(&name, &file.config, write, out).map(|()| 0),
         Command::Keys(command) => keys_command(command, out),
         Command::Policy(command) => policy_command(command, out),
         Command::Audit(command) => audit_command(command, out),
@@ -280,8 +280,10 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
             return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
         }
     };
-    done.map(|()| 0)
-        .map_err(|error| if matches!(error, keys::KeysCommandError::Line { .. }) { wrong(error) } else { failed(error) })
+    done.map(|()| 0).map_err(|error| match error {
+        keys::KeysCommandError::Line { .. } | keys::KeysCommandError::Key(crate::keys::KeyError::NoSuchLine(_)) => wrong(error),
+        keys::KeysCommandError::Key(_) | keys::KeysCommandError::Print(_) => failed(error),
+    })
 }
 
 fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
@@ -303,17 +305,34 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
                 since_ms: since.map(|time| time_ms("--since", &time)).transpose()?,
                 until_ms: until.map(|time| time_ms("--until", &time)).transpose()?,
             };
+            note_unknown(&settings, &filter);
             audit::report(dir, &keys()?, &filter, format.into(), out)
         }
     };
     sound.map(|sound| if sound { 0 } else { FAILED }).map_err(failed)
 }
 
+/// A name that the configuration does not have fits nothing; it may have had it once, so this is a note and no mistake.
+fn note_unknown(settings: &config::Settings, filter: &crate::audit::Filter) {
+    let note = |what: &str, name: &str, known: Vec<&str>| {
+        if !known.contains(&name) {
+            complain(&format!("note: the configuration has no {what} {name} (now); it has {}", known.join(", ")));
+        }
+    };
+    if let Some(caller) = &filter.caller {
+        note("caller", caller.as_str(), settings.callers.names().into_iter().map(CallerName::as_str).collect());
+    }
+    if let Some(purpose) = &filter.purpose {
+        note("purpose", purpose.as_str(), settings.policy.purposes().iter().map(|purpose| purpose.name.as_str()).collect());
+    }
+}
+
 /// A time of RFC 3339, in milliseconds since 1970.
 fn time_ms(option: &str, text: &str) -> Result<u64, Trouble> {
     let time: jiff::Timestamp =
-        text.parse().map_err(|error| wrong(format!("{option}: {error}; write a time like 2026-11-22T16:00:00Z")))?;
-    u64::try_from(time.as_millisecond()).map_err(|_before_1970| wrong(format!("{option}: before 1970")))
+        text.parse().map_err(|error| wrong(format!("{option} {text:?}: {error}; write a time like 2026-11-22T16:00:00Z")))?;
+    u64::try_from(time.as_millisecond())
+        .map_err(|_before_1970| wrong(format!("{option} {text:?}: before 1970; write a time like 2026-11-22T16:00:00Z")))
 }
 
 fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Trouble> {

@@ -198,7 +198,7 @@ impl Source {
         let new = |message: String, remedy: &str| Draft::new(Severity::Error, span.clone(), message).remedy(remedy);
         if what.contains("duplicate key") {
             let message = format!("`{name}` stands here a second time");
-            return new(message, "keep one of the two; if both are tables, put their keys under one header");
+            return new(message, "keep one of the two; if both are tables, put their members under one header");
         }
         if what.contains("must be quoted") && rest_of_line.trim_start().is_empty() {
             return new("the value is missing after `=`".to_owned(), "write a value, or remove the line");

@@ -128,7 +128,7 @@ impl<'a> Section<'a> {
             if let Some((name, _)) = self.table.get_key_value(*key) {
                 let place = if self.is_root() { String::new() } else { format!(" in {}", self.title) };
                 self.report.push(
-                    Draft::error(&name.span(), format!("unknown key `{key}`{place}: {why}"))
+                    Draft::error(&name.span(), format!("unknown member `{key}`{place}: {why}"))
                         .remedy("remove it; Sudare refuses to start rather than ignore it"),
                 );
             }
@@ -159,8 +159,8 @@ impl<'a> Section<'a> {
                 if valid.is_empty() { "remove it".to_owned() } else { format!("remove it; valid here: {}", valid.join(", ")) };
             let message = match (self.is_root(), value.get_ref().is_table()) {
                 (true, true) => format!("unknown table [{}]", shorten(name)),
-                (true, false) => format!("unknown key `{}` at the top of the file", shorten(name)),
-                (false, _) => format!("unknown key `{}` in {}", shorten(name), self.title),
+                (true, false) => format!("unknown member `{}` at the top of the file", shorten(name)),
+                (false, _) => format!("unknown member `{}` in {}", shorten(name), self.title),
             };
             let draft = Draft::error(&key.span(), message).near(name, free).remedy(remedy);
             self.unknown.set(true);

@@ -111,6 +111,10 @@ pub(super) fn init_with(
 ///
 /// [`KeyError::NoSuchLine`]; everything that opening refuses.
 pub fn rotate(config: &Config, name: &LineName, clock: &dyn Clock) -> Result<RotateReport, KeyError> {
+    // Before the lock, which would leave a file of its own beside a ring that is not there, or complain of its folder.
+    if matches!(config.ring.try_exists(), Ok(false)) {
+        return Err(KeyError::Missing(config.ring.clone()));
+    }
     let _held = Lock::take(&config.ring)?;
     let mut opened = manifest::open(config)?;
     let now_ms = clock.now_ms();

@@ -93,7 +93,7 @@ pub enum KeyError {
         uid: u32,
     },
     /// The system refused.
-    #[error("{path}: cannot be {doing}: {why}", path = .path.display())]
+    #[error("{path}: cannot be {doing}: {why}: it must belong to the account that runs Sudare, on a disk with room", path = .path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -150,13 +150,13 @@ pub enum KeyError {
         expected: String,
     },
     /// The KEK does not open it.
-    #[error("{path}: does not open under this KEK or passphrase: it is another one, or the file was changed", path = .0.display())]
+    #[error("{path}: does not open under this KEK or passphrase: it is another one, or the file was changed: restore both from one backup", path = .0.display())]
     WrongKek(PathBuf),
     /// The MAC does not fit the bytes.
     #[error("{path}: was changed after `sudare keys` wrote it: put it back from your backup and find out who did", path = .0.display())]
     NotAuthentic(PathBuf),
     /// Authentic, but it cannot be true.
-    #[error("{path}: contradicts itself: {why}", path = .path.display())]
+    #[error("{path}: contradicts itself: {why}: put it back from your backup", path = .path.display())]
     Contradiction {
         /// The ring's file.
         path: PathBuf,
@@ -164,7 +164,7 @@ pub enum KeyError {
         why: String,
     },
     /// One version is not what the manifest says.
-    #[error("{path}: version {kid} of line {line} is not loaded: {why}", path = .path.display())]
+    #[error("{path}: version {kid} of line {line} is not loaded: {why}: put the file back from your backup", path = .path.display())]
     BadVersion {
         /// The ring's file.
         path: PathBuf,
@@ -176,7 +176,7 @@ pub enum KeyError {
         why: &'static str,
     },
     /// Below the configured revision.
-    #[error("{path}: revision {found} is older than min_revision {least}: an old file was put back", path = .path.display())]
+    #[error("{path}: revision {found} is older than min_revision {least}: an old file was put back; restore the newest", path = .path.display())]
     TooOld {
         /// The ring's file.
         path: PathBuf,
@@ -186,7 +186,9 @@ pub enum KeyError {
         least: u64,
     },
     /// Below what this node has opened before.
-    #[error("the key ring's revision {found} is older than {newest}, which this node has already used: an old file was put back")]
+    #[error(
+        "the key ring's revision {found} is older than {newest}, which this node has already used: an old file was put back; restore the newest"
+    )]
     RolledBack {
         /// The ring's revision.
         found: u64,

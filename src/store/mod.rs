@@ -30,7 +30,7 @@ pub enum StoreError {
     #[error("{path}: open to others (mode {mode:04o}): chmod 600 {path}", path = .0.display(), mode = .1)]
     Exposed(PathBuf, u32),
     /// The file, or its folder, cannot be made or opened.
-    #[error("{path}: cannot be opened: {why}", path = .0.display(), why = .1)]
+    #[error("{path}: cannot be opened: {why}: [store] url must name a place where the account that runs Sudare may write", path = .0.display(), why = .1)]
     Open(PathBuf, String),
     /// A transaction did not take place.
     #[error("{path}: the store failed: {why}: check the disk", path = .0.display(), why = .1)]

@@ -182,7 +182,11 @@ fn removed_and_renamed_segments_and_heads_are_found() {
     let head = String::from_utf8(sound["head.json"].clone()).unwrap().replace("\"seq\":11", "\"seq\":10");
     beheaded.insert("head.json".into(), head.into_bytes());
     assert_eq!(found(&beheaded).unwrap_err().what, What::HeadForged);
-    assert_eq!(found(&Files::new()).unwrap_err().what, What::NoLog);
+    let nothing = tempfile::tempdir().unwrap();
+    for dir in [nothing.path().to_path_buf(), nothing.path().join("absent")] {
+        assert!(matches!(verify(&dir, &[key(1)]), Err(VerifyError::Unreadable(AuditError::NoLog(_)))), "{}", dir.display());
+        assert!(matches!(crate::audit::tail(&dir, 1), Err(AuditError::NoLog(_))), "{}", dir.display());
+    }
 
     // A head, or whole segments, of another log under the same key.
     let (_other_dir, other) = closed_log(9);

@@ -63,6 +63,13 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> u8 {
             ));
             return USAGE;
         }
+        Some(dir) if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) => {
+            super::complain(&format!(
+                "{} is not empty, and the demo writes files of its own: choose an empty folder",
+                dir.display()
+            ));
+            return USAGE;
+        }
         Some(dir) => dir.clone(),
         None => match tempfile::tempdir() {
             Ok(folder) => {

@@ -63,7 +63,7 @@ fn refused_keys(text: &str) -> Vec<(String, String)> {
     std::fs::write(&service, "policy = \"policy.toml\"\n").unwrap();
     let findings = crate::config::load(&service).expect_err("the service part is not complete");
     let about_keys =
-        findings.iter().filter(|found| found.file.ends_with("policy.toml") && found.message.starts_with("unknown key"));
+        findings.iter().filter(|found| found.file.ends_with("policy.toml") && found.message.starts_with("unknown member"));
     about_keys.map(|found| (found.message.clone(), found.remedy.clone())).collect()
 }
 
@@ -86,7 +86,7 @@ fn the_schema_has_exactly_the_keys_that_the_configuration_accepts() {
     for key in known {
         let without = TABLES.iter().filter(|table| !has(table, key)).count();
         let refused = refused_keys(&policy_text(key, |table| !has(table, key)));
-        let same = refused.iter().filter(|(message, _)| message.starts_with(&format!("unknown key `{key}`"))).count();
+        let same = refused.iter().filter(|(message, _)| message.starts_with(&format!("unknown member `{key}`"))).count();
         assert_eq!(same, without, "{key}: {refused:?}");
     }
 }

@@ -1,0 +1,390 @@
+//! The command line as an operator meets it: the built binary, each command right and wrong once, its exit code and the words
+//! that must be there. 0 done, 1 failed, 2 wrong usage or configuration; an error says what, where and the remedy.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+/// A folder in which commands run.
+struct Folder(tempfile::TempDir);
+
+/// What a command did.
+struct Outcome {
+    words: String,
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Folder {
+    fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// As `sudare init` leaves it, but listening on Unix sockets; and the credential of `shop`.
+    fn made() -> (Self, String) {
+        let folder = Self::empty();
+        let made = folder.run("init").done();
+        let credential = made.out.lines().find_map(|line| line.trim().strip_prefix("shop ")).unwrap().trim().to_owned();
+        folder.edit("sudare.toml", "\"127.0.0.1:8080\"", "\"unix:run/proxy.sock\"");
+        folder.edit("sudare.toml", "\"127.0.0.1:8081\"", "\"unix:run/admin.sock\"");
+        (folder, credential)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        assert!(text.contains(from), "{name} has no {from}");
+        fs::write(self.path(name), text.replacen(from, to, 1)).unwrap();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sudare"));
+        command.current_dir(self.0.path());
+        command
+    }
+
+    /// Runs `words`, split at spaces.
+    fn run(&self, words: &str) -> Outcome {
+        let output = self.command().args(words.split_whitespace()).output().unwrap();
+        let clean = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&self.0.path().display().to_string(), "DIR");
+        Outcome {
+            words: words.to_owned(),
+            code: output.status.code().expect("an exit code"),
+            out: clean(&output.stdout),
+            err: clean(&output.stderr),
+        }
+    }
+}
+
+impl Outcome {
+    fn done(self) -> Self {
+        assert_eq!(self.code, 0, "sudare {}\n{}{}", self.words, self.out, self.err);
+        self
+    }
+
+    /// Ended with `code`, and says each of `parts` on standard error.
+    fn wrong(self, code: i32, parts: &[&str]) -> Self {
+        assert_eq!(self.code, code, "sudare {}\n{}{}", self.words, self.out, self.err);
+        for part in parts {
+            assert!(self.err.contains(part), "sudare {} does not say {part:?}:\n{}", self.words, self.err);
+        }
+        self
+    }
+
+    /// Standard output holds each of `parts`.
+    fn says(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(self.out.contains(part), "sudare {} does not say {part:?}:\n{}", self.words, self.out);
+        }
+        self
+    }
+}
+
+/// `sudare serve` in a folder, ready. Killed when dropped.
+struct Serving {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Serving {
+    fn start(folder: &Folder) -> Self {
+        let mut child = folder.command().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "listening on unix:run/proxy.sock");
+        assert_eq!(lines.next().unwrap().unwrap(), "listening on unix:run/admin.sock (admin)");
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, log }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// The next line of the log that is about a reload.
+    fn reloaded(&mut self) -> String {
+        self.signal("HUP");
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the log ended");
+            if line.contains("reloaded") {
+                return line;
+            }
+        }
+    }
+
+    fn stop(mut self) -> i32 {
+        self.signal("TERM");
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+/// One request over a Unix socket; the whole answer.
+fn ask(socket: &Path, method: &str, path: &str, headers: &str, body: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let length = body.len();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn usage() {
+    let folder = Folder::empty();
+    for words in ["--help", "help", "help keys", "keys rotate --help", "--version"] {
+        assert!(!folder.run(words).done().out.is_empty());
+    }
+    folder.run("--help").says(&[
+        "demo",
+        "init",
+        "check",
+        "serve",
+        "caller",
+        "keys",
+        "policy",
+        "audit",
+        "0 done, 1 failed, 2 wrong",
+    ]);
+    for words in ["", "keys", "caller", "policy", "audit"] {
+        folder.run(words).wrong(2, &["Usage: sudare"]);
+    }
+    folder.run("chekc").wrong(2, &["'chekc'", "'check'"]);
+    folder.run("check --format yaml").wrong(2, &["yaml", "table, json"]);
+    folder.run("init --force").wrong(2, &["--force"]);
+    folder.run("caller add").wrong(2, &["<NAME>"]);
+    folder.run("audit tail -n many").wrong(2, &["many"]);
+    for words in [
+        "serve",
+        "keys init",
+        "keys list",
+        "keys rotate",
+        "keys verify",
+        "policy explain",
+        "policy test",
+        "audit tail",
+        "audit verify",
+        "audit report",
+    ] {
+        folder.run(words).wrong(2, &["there is no file sudare.toml", "sudare init", "-c FILE"]);
+    }
+    folder.run("check").wrong(2, &[]).says(&["there is no file sudare.toml", "sudare init"]);
+    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 0, "a command that failed left something behind");
+}
+
+#[test]
+fn init_and_check() {
+    let folder = Folder::empty();
+    folder.run("init").done().says(&["Made in .:", "\n  sudare check   ", "Sudare-Credential: analyst."]);
+    folder.run("init").wrong(1, &["sudare.toml is already there", "nothing was written", "--dir"]);
+    folder.run("init --dir other").done().says(&["sudare serve -c other/sudare.toml"]);
+    folder.run("init --dir sudare.toml/x").wrong(1, &["sudare.toml/x cannot be written", "--dir"]);
+    for file in ["keys/kek", "keys/ring.json"] {
+        assert_eq!(fs::metadata(folder.path(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    folder.run("check").done().says(&["sudare.toml and policy.toml are good: 1 collection with 4 protected fields, 5 callers"]);
+    assert_eq!(folder.run("check --format json").done().out, "[]\n");
+    folder.run("check -c keys").wrong(2, &[]).says(&["keys cannot be read", "-c FILE"]);
+    folder.edit("sudare.toml", "address =", "adress =");
+    folder.edit("policy.toml", "phone = \"masked\"", "phone = \"maskd\"");
+    folder.run("check").wrong(2, &[]).says(&[
+        "unknown member `adress`",
+        "`address`",
+        "sudare.toml:13",
+        "maskd",
+        "policy.toml:55",
+        "2 mistakes",
+    ]);
+    folder.run("serve").wrong(2, &["adress", "maskd", "2 mistakes"]);
+    folder.run("check --format json").wrong(2, &[]).says(&["\"nearest\": \"address\""]);
+}
+
+#[test]
+fn demo() {
+    let folder = Folder::empty();
+    folder.run("demo --once --dir d").done().says(&["1 WRITE", "6 WHY", "as promised"]);
+    folder.run("demo --once --dir d").wrong(2, &["d already holds a demo", "sudare serve -c d/sudare.toml", "empty folder"]);
+    fs::create_dir(folder.path("full")).unwrap();
+    fs::write(folder.path("full/letter"), "").unwrap();
+    folder.run("demo --once --dir full").wrong(2, &["full is not empty", "choose an empty folder"]);
+    folder.run("demo --once --dir full/letter/x").wrong(1, &["cannot be written", "--dir"]);
+    folder.run("audit verify -c d/sudare.toml").done().says(&["chain intact"]);
+}
+
+#[test]
+fn caller_add() {
+    let (folder, _) = Folder::made();
+    let before = fs::read_to_string(folder.path("sudare.toml")).unwrap();
+    folder.run("caller add clerk").done().says(&["Sudare-Credential: clerk.", "For sudare.toml:\n[caller.clerk]", "Next:"]);
+    assert_eq!(fs::read_to_string(folder.path("sudare.toml")).unwrap(), before);
+    folder.run("caller add clerk --write").done().says(&["Added to sudare.toml:\n[caller.clerk]"]);
+    folder.run("check").done().says(&["caller \"clerk\" may use no purpose", "6 callers"]);
+    folder.run("caller add clerk").wrong(2, &["already has [caller.clerk]", "another name"]);
+    folder.run("caller add Clerk").wrong(2, &["\"Clerk\"", "small letters"]);
+    // However it is spelt in TOML.
+    fs::write(folder.path("inline.toml"), "caller = { guest = { uid = 1 } }\n").unwrap();
+    folder.run("caller add guest -c inline.toml").wrong(2, &["already has [caller.guest]"]);
+    // No credential is shown that did not get where it was to go.
+    let nowhere =
+        folder.run("caller add guest --write -c nowhere.toml").wrong(2, &["nowhere.toml cannot be read", "sudare init"]);
+    assert_eq!(nowhere.out, "");
+    fs::write(folder.path("broken.toml"), "[bad\n").unwrap();
+    assert_eq!(folder.run("caller add guest --write -c broken.toml").wrong(2, &["not TOML", "sudare check"]).out, "");
+}
+
+#[test]
+fn keys() {
+    let (folder, _) = Folder::made();
+    folder.run("keys init").done().says(&["has every line already; revision 1"]);
+    folder.run("keys list").done().says(&["seal ", "pseudonym/statistics", "active", "revision 1"]);
+    folder.run("keys rotate").done().says(&["seal: ", "is active", "still opens", "SIGHUP"]);
+    folder.run("keys rotate --line pseudonym/statistics").done().says(&["Pseudonyms of statistics change"]);
+    folder
+        .run("keys rotate --line seals")
+        .wrong(2, &["\"seals\" is not a line", "seal, lookup, token, audit or pseudonym/<scope>"]);
+    folder.run("keys rotate --line pseudonym/nobody").wrong(2, &["no line pseudonym/nobody", "sudare keys list"]);
+    folder.run("keys verify").done().says(&["sound: the manifest is authentic, 7 of 7 versions"]);
+    folder.run("keys verify --format json").done().says(&["\"sound\": true"]);
+
+    let kek = folder.path("keys/kek");
+    fs::set_permissions(&kek, fs::Permissions::from_mode(0o644)).unwrap();
+    folder.run("keys verify").wrong(1, &["keys/kek: readable by others (mode 0644)", "chmod 600 keys/kek"]);
+    fs::set_permissions(&kek, fs::Permissions::from_mode(0o600)).unwrap();
+    let saved = fs::read(&kek).unwrap();
+    fs::write(&kek, "short").unwrap();
+    folder.run("keys list").wrong(1, &["keys/kek: not a key", "43 characters"]);
+    fs::remove_file(&kek).unwrap();
+    folder.run("keys init").wrong(1, &["keys/kek: not there, but keys/ring.json needs it", "backup"]);
+    fs::write(&kek, saved).unwrap();
+    fs::set_permissions(&kek, fs::Permissions::from_mode(0o600)).unwrap();
+
+    folder.edit("keys/ring.json", "\"revision\": 3", "\"revision\": 4");
+    folder.run("keys verify").wrong(1, &["keys/ring.json: was changed", "backup"]);
+    folder.run("serve").wrong(1, &["keys/ring.json: was changed"]);
+    fs::remove_dir_all(folder.path("keys")).unwrap();
+    for words in ["keys list", "keys verify", "keys rotate", "serve"] {
+        folder.run(words).wrong(1, &["keys/ring.json: not there", "sudare keys init"]);
+    }
+    assert!(!folder.path("keys").exists());
+}
+
+#[test]
+fn policy() {
+    let (folder, _) = Folder::made();
+    folder.run("policy test").done().says(&["4 tests, 4 passed, 0 failed"]);
+    folder.run("policy explain").done().says(&["caller ", "helpdesk  support"]);
+    folder
+        .run("policy explain --caller helpdesk --purpose support")
+        .done()
+        .says(&["phone    masked  policy.toml:55", "Data-View"]);
+    folder.run("policy explain --caller helpdesk --purpose delivery").done().says(&["refused. helpdesk may use support"]);
+    folder.run("policy explain --caller nobody").wrong(2, &["no caller nobody", "helpdesk"]);
+    folder.run("policy explain --purpose sale").wrong(2, &["no purpose sale", "delivery"]);
+    let schema = folder.run("policy schema").done().out;
+    assert!(serde_json::from_str::<serde_json::Value>(&schema).unwrap()["properties"]["purpose"].is_object());
+    // Neither keys nor a database are needed; a promise that is broken is 1.
+    fs::remove_dir_all(folder.path("keys")).unwrap();
+    folder.edit("policy.toml", "phone = \"masked\"", "phone = \"clear\"");
+    let failed = folder.run("policy test").wrong(1, &[]);
+    failed.says(&["FAILED  the helpdesk sees no address", "phone", "expected masked, got clear", "policy.toml:55", "1 failed"]);
+}
+
+#[test]
+fn serve_reload_and_audit() {
+    let (folder, credential) = Folder::made();
+    for words in ["audit tail", "audit verify", "audit report"] {
+        let none = folder.run(words).wrong(1, &["data/audit: no audit log here", "sudare serve", "[audit] dir"]);
+        assert_eq!(none.out, "");
+    }
+    let mut serving = Serving::start(&folder);
+    let proxy = folder.path("run/proxy.sock");
+    let body = r#"{"id":"c-1","name":"Mei Tanaka"}"#;
+    let headers = format!("{credential}\r\nData-Purpose: registration\r\nContent-Type: application/json\r\n");
+    assert!(ask(&proxy, "POST", "/customers", &headers, body).starts_with("HTTP/1.1 201"));
+    assert!(ask(&proxy, "GET", "/customers/c-1", &headers, "").contains("Mei Tanaka"));
+    assert!(ask(&folder.path("run/admin.sock"), "GET", "/readyz", "", "").ends_with("ready\n"));
+    folder.run("serve").wrong(1, &["data/sudare.redb: held by another process"]);
+
+    // What a reload takes, what waits for a restart, what is refused.
+    folder.run("keys rotate").done();
+    let line = serving.reloaded();
+    assert!(line.contains("\"reloaded\""), "{line}");
+    folder.edit("sudare.toml", "[store]", "[limits]\nconnections = 7\n[store]");
+    folder.edit("sudare.toml", "dir = \"data/audit\"", "dir = \"data/audit\"\nsegment_bytes = 65536");
+    let line = serving.reloaded();
+    assert!(line.contains("but for what takes a restart: [limits] connections, [audit] segment_bytes"), "{line}");
+    folder.edit("sudare.toml", "proxy.sock", "other.sock");
+    let line = serving.reloaded();
+    assert!(line.contains("[listen] address changed") && line.contains("nothing was reloaded"), "{line}");
+    folder.edit("sudare.toml", "other.sock", "proxy.sock");
+    folder.edit("policy.toml", "phone = \"masked\"", "phone = \"maskd\"");
+    let line = serving.reloaded();
+    assert!(line.contains("the old configuration stays") && line.contains("maskd"), "{line}");
+    folder.edit("policy.toml", "phone = \"maskd\"", "phone = \"masked\"");
+    assert!(ask(&proxy, "GET", "/customers/c-1", &headers, "").contains("Mei Tanaka"));
+    assert_eq!(serving.stop(), 0);
+    assert!(!proxy.exists(), "the socket is removed at the end");
+
+    let report = folder.run("audit report --subject c-1").done().says(&[
+        "shop for registration",
+        "name protected",
+        "name clear",
+        "chain intact",
+    ]);
+    assert!(!report.out.contains("Tanaka") && !report.out.contains("c-1"));
+    folder.run("audit report --subject c-2").done().says(&["0 events fit"]);
+    let nobody = folder.run("audit report --caller nobody --purpose dpv:CustomerCare").done().says(&["0 events fit"]);
+    nobody.wrong(0, &["no caller nobody", "helpdesk", "no purpose dpv:CustomerCare", "support"]);
+    folder.run("audit report --since yesterday").wrong(2, &["--since \"yesterday\"", "2026-11-22T16:00:00Z"]);
+    folder.run("audit report --until 1960-01-01T00:00:00Z").wrong(2, &["--until", "before 1970"]);
+    folder.run("audit tail -n 1").done().says(&[" stop\n"]);
+    for line in folder.run("audit tail --format json").done().out.lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].is_u64());
+    }
+    folder.edit("data/audit/00000001.jsonl", "\"shop\"", "\"shup\"");
+    folder.run("audit verify").wrong(1, &[]).says(&["NOT intact: 00000001.jsonl:3", "MAC does not fit"]);
+    folder.run("audit report").wrong(1, &[]).says(&["NOT intact"]);
+    fs::remove_file(folder.path("data/audit/head.json")).unwrap();
+    folder.run("audit verify --format json").wrong(1, &[]).says(&["\"sound\":false"]);
+    folder.run("serve").wrong(1, &["data/audit: the audit log was tampered with", "evidence", "new [audit] dir"]);
+}
+
+#[test]
+fn serve_that_cannot_start() {
+    let (folder, _) = Folder::made();
+    // A scope the ring does not have: said with the command that adds it, which then helps.
+    folder.edit("policy.toml", "phone = \"masked\"", "phone = \"pseudonym\"");
+    folder.run("serve").wrong(1, &["no pseudonym key for support", "sudare keys init"]);
+    folder.run("keys init").done().says(&["added to keys/ring.json", "pseudonym/support"]);
+    // Another file of the socket's name is not ours to remove.
+    fs::create_dir_all(folder.path("run")).unwrap();
+    fs::write(folder.path("run/proxy.sock"), "a letter").unwrap();
+    folder.run("serve").wrong(1, &["cannot listen on unix:run/proxy.sock", "no socket", "[listen]"]);
+    assert_eq!(fs::read_to_string(folder.path("run/proxy.sock")).unwrap(), "a letter");
+    fs::remove_file(folder.path("run/proxy.sock")).unwrap();
+    // A socket left behind by a process that is gone is.
+    drop(std::os::unix::net::UnixListener::bind(folder.path("run/proxy.sock")).unwrap());
+    assert_eq!(Serving::start(&folder).stop(), 0);
+    // A port that is taken.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    folder.edit("sudare.toml", "unix:run/proxy.sock", &address);
+    folder.run("serve").wrong(1, &[&format!("cannot listen on {address}"), "in use", "[listen]"]);
+}
