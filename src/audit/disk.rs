@@ -19,7 +19,8 @@ pub(super) trait Disk: Send + 'static {
     /// Takes the segment back to its first `len` bytes.
     fn cut(&mut self, len: u64) -> io::Result<()>;
     /// Replaces the head. Not synced: a head that is lost in a power failure leaves an older one, and the lines after it
-    /// are believed by their own MACs. It is written after [`Self::sync`], so it never vouches for what is not there.
+    /// are believed by their own MACs. It is written after [`Self::sync`], so it never vouches for what is not there. Only a
+    /// log's very first head is synced: events without any head are taken for tampered with.
     fn write_head(&mut self, head: &[u8; HEAD_BYTES]) -> io::Result<()>;
 }
 
@@ -99,11 +100,25 @@ impl Disk for Folder {
         if let Some(file) = &self.head {
             return file.write_all_at(head, 0);
         }
-        // The first time it may be new, and then it must not be lost: a log with events and no head is taken for tampered with.
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(head_path(&self.dir))?;
-        file.write_all_at(head, 0)?;
-        file.sync_all()?;
-        self.sync_folder()?;
+        let path = head_path(&self.dir);
+        let file = match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => {
+                file.write_all_at(head, 0)?;
+                file.sync_all()?;
+                file
+            }
+            // A new head appears whole and durable or not at all: half of one would be taken for a forgery at the next start.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let fresh = self.dir.join("head.json.new");
+                let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+                file.write_all_at(head, 0)?;
+                file.sync_all()?;
+                fs::rename(&fresh, &path)?;
+                self.sync_folder()?;
+                file
+            }
+            Err(error) => return Err(error),
+        };
         self.head = Some(file);
         Ok(())
     }

@@ -37,7 +37,7 @@ pub(super) fn recover(dir: &Path, folder: &mut Folder, keys: &[Key]) -> Result<O
     let failed = |error: std::io::Error| AuditError::io(dir, "continued", &error);
     let Some(head) = disk::read_head(dir)? else {
         // Without a head there may be the first segment, if the very first start died before it wrote one. It has no event:
-        // an event is never answered before the head is there.
+        // the head is durable before the first event is written.
         return match segments.as_slice() {
             [] => Ok(None),
             [1] if !has_event(dir)? => folder.remove(1).map(|()| None).map_err(failed),

@@ -1,10 +1,11 @@
 //! The log's one writer: a thread that takes everything waiting, writes it, syncs once, and then answers all (group commit).
 //!
 //! Always holds: an answer `Ok` is given after fdatasync only; a batch that fails leaves nothing behind, for the segment is cut
-//! back to its last durable length before anything else is written; an event nobody waits for any more is not written.
+//! back to its last durable length before anything else is written; an event nobody waits for any more is not written, unless
+//! it is an alarm.
 //!
-//! While the disk refuses, events that somebody waits for fail at once, notes are kept up to a bound, and once a second the
-//! thread tries to write an event that tells of the interruption; when that works the log is healthy again.
+//! While the disk refuses, events that somebody waits for fail at once, notes and alarms are kept up to a bound, and once a
+//! second the thread tries to write an event that tells of the interruption; when that works the log is healthy again.
 
 use std::fmt;
 use std::io;
@@ -69,6 +70,8 @@ struct Job {
     bodies: Vec<String>,
     /// Who waits; `None` for a note.
     tell: Option<oneshot::Sender<Result<(), AuditError>>>,
+    /// An alarm: it is true whether or not somebody still waits, and is written as soon as the disk takes it.
+    lasting: bool,
 }
 
 impl Log {
@@ -115,7 +118,8 @@ impl Log {
 
     /// Waits until the event is on disk (one fdatasync serves all waiting), at most `durable_timeout`.
     ///
-    /// If the caller stops waiting before its turn, the event is not written.
+    /// If the caller stops waiting before its turn, the event is not written. An alarm is, and also later if the disk refuses
+    /// it now: a client that leaves, or a disk that stalls, must not keep from the log that a value did not authenticate.
     ///
     /// # Errors
     ///
@@ -124,7 +128,8 @@ impl Log {
     pub async fn record(&self, event: Event) -> Result<Recorded, AuditError> {
         let handle = &self.handle;
         let (tell, told) = oneshot::channel();
-        handle.shared.push(Job { bodies: bodies(&handle.key, &event), tell: Some(tell) })?;
+        let lasting = event.kind == Kind::Alarm;
+        handle.shared.push(Job { bodies: bodies(&handle.key, &event), tell: Some(tell), lasting })?;
         match tokio::time::timeout(handle.durable_timeout, told).await {
             Ok(Ok(answer)) => answer.map(|()| Recorded(())),
             Ok(Err(_writer_gone)) => Err(AuditError::Closed),
@@ -135,7 +140,7 @@ impl Log {
     /// Queues without waiting (closing events); bounded, dropping is counted and the count is itself recorded.
     #[expect(clippy::needless_pass_by_value, reason = "as record takes it, and as nobody needs it afterwards")]
     pub fn note(&self, event: Event) {
-        let job = Job { bodies: bodies(&self.handle.key, &event), tell: None };
+        let job = Job { bodies: bodies(&self.handle.key, &event), tell: None, lasting: true };
         // Overloaded is counted by `push`; after the end there is no log to count in.
         self.handle.shared.push(job).ok();
     }
@@ -234,7 +239,7 @@ impl Shared {
         let mut gap = Gap::default();
         loop {
             let (jobs, closing) = self.next_batch(&mut gap);
-            let waited_for = |job: &Job| job.tell.as_ref().is_none_or(|tell| !tell.is_closed());
+            let waited_for = |job: &Job| job.lasting || job.tell.as_ref().is_none_or(|tell| !tell.is_closed());
             let jobs: Vec<Job> = gap.kept.drain(..).chain(jobs).filter(waited_for).collect();
             let first = gap.bodies();
             let last = closing.then(|| own_body(Kind::Stop, None, None));
@@ -247,15 +252,14 @@ impl Shared {
                 Ok(()) => gap = Gap::default(),
                 Err(_) => gap.interrupted = true,
             }
-            for job in jobs {
-                match job.tell {
-                    Some(tell) => {
-                        gap.refused += u64::from(outcome.is_err());
-                        // One that stopped waiting meanwhile needs no answer.
-                        tell.send(outcome.clone()).ok();
-                    }
-                    None if outcome.is_err() => gap.keep(job),
-                    None => {}
+            for mut job in jobs {
+                if let Some(tell) = job.tell.take() {
+                    gap.refused += u64::from(outcome.is_err() && !job.lasting);
+                    // One that stopped waiting meanwhile needs no answer.
+                    tell.send(outcome.clone()).ok();
+                }
+                if outcome.is_err() && job.lasting {
+                    gap.keep(job);
                 }
             }
             if closing {
@@ -292,9 +296,9 @@ struct Gap {
     interrupted: bool,
     /// Events that were refused because of it.
     refused: u64,
-    /// Notes that were lost.
+    /// Notes and alarms that were lost.
     dropped: u64,
-    /// Notes that were not.
+    /// Those that were not.
     kept: Vec<Job>,
 }
 
@@ -305,8 +309,8 @@ impl Gap {
         interrupted.into_iter().chain(dropped).collect()
     }
 
-    fn keep(&mut self, note: Job) {
-        if self.kept.len() < MAX_NOTES { self.kept.push(note) } else { self.dropped += 1 }
+    fn keep(&mut self, job: Job) {
+        if self.kept.len() < MAX_NOTES { self.kept.push(job) } else { self.dropped += 1 }
     }
 }
 
@@ -327,6 +331,7 @@ struct Writer<D> {
 impl<D: Disk> Writer<D> {
     /// Continues at `end`, or begins a log. A segment is written under one key, so another key begins another segment.
     fn new(config: &Config, key: Key, clock: Arc<dyn Clock>, disk: D, end: Option<End>) -> Result<Self, AuditError> {
+        let begins = end.is_none();
         let fresh = End { segment: 0, line: 0, len: 0, link: Link::default(), kid: None, torn: None };
         let mut writer = Self {
             disk,
@@ -341,6 +346,11 @@ impl<D: Disk> Writer<D> {
         if writer.end.kid != Some(writer.key.0) {
             let time = writer.time();
             writer.next_segment(&time).map_err(failed)?;
+        }
+        if begins {
+            // Before the first event: a start that dies between the two (or finds no room for the head) leaves a header and no
+            // event, which the next start takes for what it is.
+            writer.vouch(0).map_err(failed)?;
         }
         Ok(writer)
     }
@@ -374,9 +384,15 @@ impl<D: Disk> Writer<D> {
         }
         let len = self.end.len + bytes(&self.buffer);
         (self.end.link, self.end.line, self.end.len) = (link, count, len);
-        let head = Head { segment: self.end.segment, line: count, from, bytes: len, link };
         // The lines are durable, but if the head cannot say so, a cut end would not be noticed: nobody is told Ok. (Notes of
         // such a batch are written once more by the next one: better twice than never.)
+        self.vouch(from)
+    }
+
+    /// Writes the head for the last line, which begins at byte `from`.
+    fn vouch(&mut self, from: u64) -> io::Result<()> {
+        let End { segment, line, len, link, .. } = self.end;
+        let head = Head { segment, line, from, bytes: len, link };
         self.disk.write_head(&head.write(&self.key).ok_or_else(|| io::Error::other("the head does not fit its sector"))?)
     }
 

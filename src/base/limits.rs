@@ -6,6 +6,10 @@ pub const MAX_ID_BYTES: usize = 512;
 pub const MAX_JSON_DEPTH: usize = 127;
 /// Largest request body on a protected collection, in bytes; it is checked whole before its first byte goes upstream (T27).
 pub const MAX_REQUEST_BODY_BYTES: usize = 16 << 20;
+/// Most documents in one request body: each costs memory, an id and a data subject in the audit log, however small it is (T24).
+pub const MAX_ROWS: usize = 16_384;
+/// Most members that are protected or read in one request body or window.
+pub const MAX_VALUES: usize = 262_144;
 /// A window of a reply is sent once it holds this many rows ...
 pub const WINDOW_ROWS: usize = 256;
 /// ... or this many bytes.

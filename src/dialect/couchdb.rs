@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use self::tables::{
     ALL_DOCS, ATTACHMENTS, BULK, BULK_GET, DELETED, DOCUMENT, DOCUMENT_DELETE, DOCUMENT_POST, DOCUMENT_READ, DOCUMENT_WRITE,
-    FETCHED, LIMITED, LIST, NEUTRAL, NODE, NOTHING, ONE, OPTIONS, REFUSED, REV, ROW_SETS, SYSTEM, error_name,
+    FETCHED, LIMITED, LIST, NEUTRAL, NODE, NOTHING, ONE, OPTIONS, REFUSED, REV, REVISIONS, ROW_SETS, SYSTEM, error_name,
 };
 use super::head::{self, Parameter, Untyped, refused};
 use super::rest::about_the_server;
@@ -166,6 +166,8 @@ impl CouchDb {
             Some(Some(rev)) if !rev.is_empty() => true,
             Some(_) => return malformed("_rev must be a revision as the database gave it; leave it out for a new document"),
         };
+        // Where there is no `_rev` CouchDB takes the parent revision from `_revisions`, so that the write replaces (T26).
+        let has_revision = has_revision || peek(REVISIONS).is_some();
         let deletes = match peek(DELETED) {
             None | Some(b"false") => false,
             Some(b"true") => true,

@@ -43,13 +43,38 @@ pub(super) fn parameters(query: Option<&str>) -> Vec<Parameter> {
 
 /// Refuses requests whose method means something else to the server than to us (T6).
 pub(super) fn check_method_override(headers: &HeaderMap, parameters: &[Parameter]) -> Result<(), String> {
-    if let Some(name) = OVERRIDES.iter().find(|name| headers.contains_key(**name)) {
+    if let Some(name) = OVERRIDES.iter().find(|name| all_spelled(headers, name).next().is_some()) {
         return Err(format!("the header {name} is not accepted on a protected collection; send the method itself"));
     }
     let named = |parameter: &Parameter, name: &str| parameter.name.trim().eq_ignore_ascii_case(name);
     match OVERRIDE_PARAMETERS.iter().find(|name| parameters.iter().any(|parameter| named(parameter, name))) {
         Some(name) => {
             Err(format!("the query parameter {name} is not accepted on a protected collection; send the method itself"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The values of a header, also where it is spelled with underscores: servers that hand headers on as variables (CGI and its
+/// heirs) read both as one.
+pub(super) fn all_spelled<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator<Item = &'h HeaderValue> + use<'h> {
+    let is = move |given: &HeaderName| given.as_str().len() == name.len() && given.as_str().replace('_', "-") == name;
+    headers.iter().filter(move |(given, _)| is(given)).map(|(_, value)| value)
+}
+
+/// Refuses writes that ask the server to merge the documents into those that are there, as PostgREST's
+/// `Prefer: resolution=merge-duplicates` does: a create would replace what its writer may not see (T26).
+pub(super) fn check_merge(headers: &HeaderMap, parameters: &[Parameter]) -> Result<(), String> {
+    let prefers = all_spelled(headers, "prefer").any(|value| {
+        let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+        text.split([',', ';']).any(|preference| preference.split('=').next().unwrap_or_default().trim() == "resolution")
+    });
+    if prefers {
+        return Err("Prefer: resolution=... could replace documents unseen; create with POST, replace with PUT".into());
+    }
+    match ["on_conflict", "upsert"].iter().find(|name| parameters.iter().any(|given| given.name.eq_ignore_ascii_case(name))) {
+        Some(name) => {
+            Err(format!("the query parameter {name} could replace documents unseen; create with POST, replace with PUT"))
         }
         None => Ok(()),
     }

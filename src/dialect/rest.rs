@@ -5,7 +5,8 @@
 //! about methods. All else on or below these paths, or on a path that some server might take for them, is refused.
 //! What lies elsewhere is passed or refused, as `outside` says. `docs/rest.md` is the operator's account of the same.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::Method;
+use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
 use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
@@ -170,6 +171,9 @@ impl Rest {
         }
         let (name, intent, request) = how(hit, head).map_err(|detail| refuse(RefusedCode::Route, detail.into()))?;
         self.check_parameters(route, &parameters).map_err(|(code, detail)| refuse(code, detail))?;
+        if intent != Intent::Read {
+            head::check_merge(head.headers, &parameters).map_err(|detail| refuse(RefusedCode::Route, detail))?;
+        }
         match (intent, request) {
             (Intent::Read, _) => head::check_range(head.headers).map_err(|detail| refuse(RefusedCode::Route, detail))?,
             (_, RequestBody::Documents { .. }) => {
@@ -339,7 +343,8 @@ impl Pattern {
         given.next().is_none().then_some(id)
     }
 
-    /// Might some server read these loose segments as this path, or as one below it? Also sees `customers.json`.
+    /// Might some server read these loose segments as this path, or as one below it? Also sees `customers.json`,
+    /// `customers:batchCreate` and `customers(17)`.
     fn is_near(&self, segments: &[String]) -> bool {
         let last = self.0.len().saturating_sub(1);
         segments.len() >= self.0.len()
@@ -347,7 +352,7 @@ impl Pattern {
                 Segment::Id => true,
                 Segment::Literal { loose, .. } => given
                     .strip_prefix(loose.as_str())
-                    .is_some_and(|tail| tail.is_empty() || (at == last && tail.starts_with('.'))),
+                    .is_some_and(|tail| tail.is_empty() || (at == last && tail.starts_with(is_no_part_of_a_name))),
             })
     }
 
@@ -374,9 +379,17 @@ impl Pattern {
     }
 }
 
+/// `/customers-archive` and `/customers2` are other collections; what stands behind any other character is said of this one.
+fn is_no_part_of_a_name(c: char) -> bool {
+    !(c.is_alphanumeric() || matches!(c, '-' | '_' | '~'))
+}
+
 /// What a method does at a path; or what to do instead.
 fn how(hit: &Hit<'_>, head: Head<'_>) -> Result<(&'static str, Intent, RequestBody), &'static str> {
-    let create_only = head.headers.get_all(http::header::IF_NONE_MATCH).iter().any(|value| value.as_bytes().trim_ascii() == b"*");
+    // Of two conditions, or of one that stands twice, a database may heed the other, and replace (T26).
+    let mut conditions = head.headers.get_all(IF_NONE_MATCH).iter();
+    let star = conditions.next().is_some_and(|value| value.as_bytes().trim_ascii() == b"*");
+    let create_only = star && conditions.next().is_none() && !head.headers.contains_key(IF_MATCH);
     let replace = if create_only { Intent::Create } else { Intent::Replace };
     Ok(match (hit, head.method) {
         (Hit::Collection, &Method::GET) => ("GET /{collection}", Intent::Read, RequestBody::None),
@@ -413,7 +426,7 @@ fn document_id(segment: &str, path: &str) -> Result<String, String> {
 /// The other targets that headers of gateways name.
 fn rewritten_targets(headers: &HeaderMap) -> impl Iterator<Item = (&'static str, String)> {
     head::REWRITES.into_iter().flat_map(|name| {
-        headers.get_all(name).iter().map(move |value| {
+        head::all_spelled(headers, name).map(move |value| {
             let text = String::from_utf8_lossy(value.as_bytes());
             let target = text.split(['?', '#']).next().unwrap_or_default().trim();
             let path = match target.split_once("://") {

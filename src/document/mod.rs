@@ -37,7 +37,7 @@ pub use splice::{Change, Insert, splice};
 pub use text::{unescape, write_string};
 pub use walker::{Walker, is_one_value, walk};
 
-use crate::base::limits::{MAX_ROW_BYTES, WINDOW_BYTES, WINDOW_ROWS};
+use crate::base::limits::{MAX_ROW_BYTES, MAX_ROWS, MAX_VALUES, WINDOW_BYTES, WINDOW_ROWS};
 
 /// What a target of a map is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,6 +263,11 @@ pub enum WalkError {
         /// The limit.
         max: usize,
     },
+    /// More documents or found values than are held at a time (T24).
+    #[error(
+        "more than {MAX_ROWS} documents or {MAX_VALUES} values that are protected or read, in one request or one part of a reply"
+    )]
+    TooMany,
     /// See [`Row`].
     #[error("documents within a document both hold protected members, at byte {at}")]
     AmbiguousRows {

@@ -10,6 +10,7 @@ use super::map::{Map, NodeId, ROOT, Terminal};
 use super::names::bit_of;
 use super::shape::Foreseen;
 use super::{Found, Kind, Layout, Row};
+use crate::base::limits::{MAX_ROWS, MAX_VALUES};
 
 /// Container ordinal of a value that stands in none: the whole text.
 pub(super) const NO_CONTAINER: u32 = 0;
@@ -97,6 +98,8 @@ pub(super) struct Tracker {
     layout: Layout,
     containers: u32,
     dropped: bool,
+    /// More was found than may be held; the walk ends with that.
+    pub(super) overflow: bool,
 }
 
 impl Tracker {
@@ -159,14 +162,19 @@ impl Tracker {
     #[inline]
     pub(super) fn foreseen(&mut self, map: &Map, buf: &[u8], name: Foreseen, start: usize) -> bool {
         if name.hot {
-            let end = start + name.length - 1 - usize::from(name.colon);
-            return self.member(map, buf.get(start + 1..end).unwrap_or_default(), name.print, start);
+            return self.foreseen_target(map, buf, name, start);
         }
         if let Some(frame) = self.live.last_mut() {
             frame.begun = frame.begun.saturating_add(1);
             frame.member_start = start;
         }
         false
+    }
+
+    #[inline(never)]
+    fn foreseen_target(&mut self, map: &Map, buf: &[u8], name: Foreseen, start: usize) -> bool {
+        let end = start + name.length - 1 - usize::from(name.colon);
+        self.member(map, buf.get(start + 1..end).unwrap_or_default(), name.print, start)
     }
 
     /// What is looked for in the innermost live container, if that is an element of an array.
@@ -391,6 +399,10 @@ impl Tracker {
                 frame.found_index = Some(index);
             }
         }
+        if self.layout.found.len() >= MAX_VALUES {
+            self.overflow = true;
+            return Ok(false);
+        }
         self.layout.found.push(Found {
             target: terminal.target,
             row,
@@ -426,6 +438,9 @@ impl Tracker {
         };
         self.nested.push(Nested { depth: self.live.len(), standing, has_value: false, found_from: self.layout.found.len() });
         if standing == Standing::Row {
+            self.overflow |= self.layout.rows.len() >= MAX_ROWS;
+        }
+        if standing == Standing::Row && !self.overflow {
             self.layout.rows.push(Row { range: start..start, set, empty: false });
             self.row_start = Some(start);
         }

@@ -104,6 +104,9 @@ impl Machine {
             // What lies beyond the largest row that may come is not looked at, so that the verdict does not depend on the pieces.
             let end = buf.len().min(self.limit_from().saturating_add(max));
             let stop = self.tokens(map, buf.get(..end).unwrap_or(buf), ended && end == buf.len())?;
+            if self.tracker.overflow {
+                return Err(WalkError::TooMany);
+            }
             if stop == Stop::Full {
                 return Ok(stop);
             }
@@ -365,6 +368,10 @@ impl Machine {
             return Err(WalkError::TooDeep { at: self.at(at) });
         }
         let mut live = false;
+        if self.depth == 0 {
+            // The white space before the text may be cut off, whether or not it came alone.
+            self.tracker.anchor = at;
+        }
         if self.hot && in_live {
             self.hot = false;
             live = self.tracker.open(map, object, at).map_err(|Ambiguous| WalkError::AmbiguousRows { at: self.at(at) })?;

@@ -1,5 +1,6 @@
 //! Header rules: what is ours, what belongs to one hop, what a rewritten body makes untrue (T10, T11, T12).
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::base::Intent;
@@ -142,6 +143,11 @@ pub(super) fn finish_documents(headers: &mut HeaderMap, data_view: &str, purpose
     headers.remove(header::CONTENT_RANGE);
     headers.remove(header::AGE);
     headers.remove(header::EXPIRES);
+    // Shared caches prefer these to Cache-Control where they are there (RFC 9213, and products before it).
+    let targeted: Vec<HeaderName> = headers.keys().filter(|name| speaks_to_caches(name)).cloned().collect();
+    for name in targeted {
+        headers.remove(name);
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.append(header::VARY, HeaderValue::from_static("authorization, sudare-credential"));
     if let Ok(name) = HeaderValue::from_str(purpose_header.as_str()) {
@@ -150,6 +156,37 @@ pub(super) fn finish_documents(headers: &mut HeaderMap, data_view: &str, purpose
     if let Ok(view) = HeaderValue::from_str(data_view) {
         headers.insert(DATA_VIEW, view);
     }
+}
+
+fn speaks_to_caches(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.ends_with("cache-control") || matches!(name, "surrogate-control" | "x-accel-expires" | "edge-control")
+}
+
+/// Refuses a reply that would send the client to another server: it would repeat its clear body, or its credential, there,
+/// past the proxy. `host` is the client's `Host`, which databases use for addresses of their own.
+pub(super) fn check_redirect(status: StatusCode, headers: &HeaderMap, host: Option<&HeaderValue>) -> Result<(), Error> {
+    if !status.is_redirection() || headers.get_all(header::LOCATION).iter().all(|location| leads_back(location, host)) {
+        return Ok(());
+    }
+    Err(Error::ReplyUnreadable { status: status.as_u16(), why: "it redirects to another server".to_owned() })
+}
+
+/// True for a path, for a relative reference, and for an address with the client's own authority.
+fn leads_back(location: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+    let Ok(location) = location.to_str() else { return false };
+    // Browsers drop tabs and read a backslash as a slash.
+    if location.contains(|c: char| c == '\\' || !c.is_ascii_graphic()) || location.starts_with("//") {
+        return false;
+    }
+    let Some((scheme, rest)) = location.split_once(':') else { return true };
+    if scheme.contains(['/', '?', '#']) {
+        return true;
+    }
+    let authority = rest.strip_prefix("//").and_then(|rest| rest.split(['/', '?', '#']).next());
+    let host = host.and_then(|host| host.to_str().ok());
+    (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"))
+        && authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
+use http::{Method, Request, Response};
+use http_body::Body as _;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, Kind};
@@ -31,6 +32,7 @@ use crate::upstream::Outgoing;
 pub use crate::audit::AuditError;
 pub use crate::caller::Unknown as CallerUnknown;
 pub use crate::dialect::RefusedCode;
+pub use crate::document::WalkError;
 pub use crate::field::{RevealError, WriteError};
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
@@ -128,7 +130,16 @@ impl Exchange {
                 context.route = Some("neutral");
                 context.class = Some(RouteClass::Neutral);
                 context.collection = state.collection_name(collection);
-                self.pass(&state, context, parts, body, peer).await
+                let bodiless = parts.method == http::Method::OPTIONS;
+                if bodiless && !body.is_end_stream() {
+                    return Err(Error::BodyUnexpected);
+                }
+                let mut response = self.pass(&state, context, parts, body, peer).await?;
+                if bodiless {
+                    // What methods there are stands in the head; a body could be a document all the same (T5).
+                    reply::empty(&mut response);
+                }
+                Ok(response)
             }
             Shape::Documents(documents) => {
                 context.enter(&state, &documents);
@@ -137,7 +148,9 @@ impl Exchange {
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
                 let outgoing = self.protect(&state, context, &session, &documents, body).await?;
+                let host = parts.headers.get(http::header::HOST).cloned();
                 let response = self.forward(&state, parts, outgoing).await?;
+                headers::check_redirect(response.status(), response.headers(), host.as_ref())?;
                 self.reveal(state, context, session, documents, response).await
             }
         }
@@ -152,12 +165,19 @@ impl Exchange {
         body: PassBody,
         peer: Peer,
     ) -> Result<Response<PassBody>, Error> {
-        // With `[upstream] auth` the proxy lends the database's own credential, so it must know to whom.
-        if state.lends_credential {
-            context.caller = Some(state.identify(&parts.headers, peer)?.name);
-        }
+        // With `[upstream] auth` the proxy lends the database's own credential: to callers it knows, for looking at what a
+        // protected collection is (counts, schema). Whatever else passes brings its own, or it would have the rights of an
+        // administrator of the database (its configuration, its users, other databases).
+        let looks = parts.method == Method::GET || parts.method == Method::HEAD;
+        let lent = if state.lends_credential && looks && context.class == Some(RouteClass::Neutral) && body.is_end_stream() {
+            state.identify(&parts.headers, peer).ok()
+        } else {
+            None
+        };
         headers::prepare_pass(&mut parts.headers, &state.purpose_header);
-        let mut response = self.forward(state, parts, Outgoing::Passed(body)).await?;
+        let outgoing = if lent.is_some() { Outgoing::Empty } else { Outgoing::Passed(body) };
+        context.caller = lent.map(|caller| caller.name);
+        let mut response = self.forward(state, parts, outgoing).await?;
         headers::strip_hop_by_hop(response.headers_mut());
         Ok(response)
     }

@@ -4,6 +4,7 @@
 //! an error with a status. After that an error resets the connection: a reply is never ended cleanly short (T27).
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use crate::document::{Rules, Walker, Window};
 use crate::field;
 use crate::metrics::Phase;
 use crate::purpose::Level;
-use crate::upstream::{BodyError, PassBody};
+use crate::upstream::{BodyError, PassBody, UpstreamError};
 
 use super::request::{Session, url_id};
 use super::{Context, Error, Exchange, State, headers};
@@ -35,6 +36,8 @@ struct Reply {
     status: u16,
     walker: Walker,
     body: PassBody,
+    /// A byte of the body has come.
+    begun: bool,
     ended: bool,
     deadline: tokio::time::Instant,
 }
@@ -68,6 +71,7 @@ impl Exchange {
             documents,
             status,
             walker: Walker::new(Arc::clone(&plan.map), Rules::reply()),
+            begun: false,
             ended: body.is_end_stream(),
             deadline: tokio::time::Instant::now() + state.limits.total_timeout,
             body,
@@ -145,26 +149,32 @@ impl Reply {
             if self.ended {
                 return Ok(None);
             }
-            match self.body.frame().await {
-                None => {
-                    self.ended = true;
-                    self.walker.finish().map_err(|error| self.unreadable(&error))?;
-                }
+            let Ok(frame) = tokio::time::timeout_at(self.deadline, self.body.frame()).await else {
+                return Err(Error::Upstream(UpstreamError::Timeout(self.state.limits.total_timeout)));
+            };
+            match frame {
+                None => self.finish()?,
                 Some(Err(error)) => {
-                    return Err(Error::Upstream(crate::upstream::UpstreamError::Broken(error.to_string())));
+                    return Err(Error::Upstream(UpstreamError::Broken(error.to_string())));
                 }
                 Some(Ok(frame)) => {
                     if let Ok(piece) = frame.into_data() {
+                        self.begun |= !piece.is_empty();
                         self.walker.feed(&piece).map_err(|error| self.unreadable(&error))?;
                         if self.body.is_end_stream() {
-                            self.ended = true;
-                            self.walker.finish().map_err(|error| self.unreadable(&error))?;
+                            self.finish()?;
                         }
                     }
                     // Trailers of the database are not forwarded (T10).
                 }
             }
         }
+    }
+
+    /// The body has come to its end. An empty one is no JSON, but shows nothing either.
+    fn finish(&mut self) -> Result<(), Error> {
+        self.ended = true;
+        if self.begun { self.walker.finish().map_err(|error| self.unreadable(&error)) } else { Ok(()) }
     }
 
     fn unreadable(&self, error: &crate::document::WalkError) -> Error {
@@ -193,6 +203,14 @@ impl Reply {
         Ok(leave(revealed.bytes, recorded))
     }
 
+    /// The alarm of a value that does not authenticate, where the reply is already under way. Before that, `front` records it
+    /// with the status it answers.
+    fn alarm(&self, error: &Error) -> Option<audit::Event> {
+        let Error::Reveal(reason) = error else { return None };
+        let code = Some(reason.code()).filter(|code| *code == "value-not-authentic")?;
+        Some(audit::Event { status: Some(self.status), code: Some(code.to_owned()), ..self.context.event(Kind::Alarm) })
+    }
+
     /// Records how the exchange ended. Not waited for: it shows nothing.
     fn close(&self, code: Option<&str>) {
         let mut event = self.context.event(Kind::Close);
@@ -203,20 +221,16 @@ impl Reply {
 
     /// Sends the windows that are ready, then the rest as it comes, on a task of its own.
     fn stream(mut self, ready: Vec<Bytes>) -> PassBody {
-        let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, BodyError>>(1);
+        let (sender, receiver) = mpsc::channel::<Piece>(1);
         let tasks = self.exchange.tasks.clone();
         tasks.spawn(async move {
             let code = self.send_all(&sender, ready).await;
             self.close(code);
         });
-        http_body_util::StreamBody::new(Receiver(receiver)).boxed_unsync()
+        http_body_util::StreamBody::new(Receiver { pieces: receiver, ended: false }).boxed_unsync()
     }
 
-    async fn send_all(
-        &mut self,
-        sender: &mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
-        ready: Vec<Bytes>,
-    ) -> Option<&'static str> {
+    async fn send_all(&mut self, sender: &mpsc::Sender<Piece>, ready: Vec<Bytes>) -> Option<&'static str> {
         let wait = self.state.limits.idle_timeout;
         let mut ready = ready.into_iter();
         loop {
@@ -224,21 +238,27 @@ impl Reply {
                 Some(bytes) => Ok(Some(bytes)),
                 None => self.next().await,
             };
-            let frame = match next {
+            let piece = match next {
                 Ok(Some(bytes)) if bytes.is_empty() => continue,
-                Ok(Some(bytes)) => Ok(Frame::data(bytes)),
-                Ok(None) => return None,
+                Ok(Some(bytes)) => Ok(Some(bytes)),
+                Ok(None) => Ok(None),
                 Err(error) => {
+                    if let Some(alarm) = self.alarm(&error)
+                        && let Err(error) = self.exchange.record(alarm).await
+                    {
+                        tracing::error!(%error, "an alarm could not be recorded");
+                    }
                     tracing::warn!(exchange = self.context.exchange, %error, "a reply was broken off");
                     Err(BodyError::from(error))
                 }
             };
-            let broken = frame.is_err();
+            let (broken, last) = (piece.is_err(), matches!(piece, Ok(None)));
             let patience = (tokio::time::Instant::now() + wait).min(self.deadline);
-            match tokio::time::timeout_at(patience, sender.send(frame)).await {
+            match tokio::time::timeout_at(patience, sender.send(piece)).await {
                 Err(_elapsed) => return Some("client-too-slow"),
                 Ok(Err(_gone)) => return Some("client-gone"),
                 Ok(Ok(())) if broken => return Some("reply-broken-off"),
+                Ok(Ok(())) if last => return None,
                 Ok(Ok(())) => {}
             }
         }
@@ -257,13 +277,36 @@ where
     body.map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A channel as a stream of frames.
-struct Receiver(mpsc::Receiver<Result<Frame<Bytes>, BodyError>>);
+/// Takes the body from a reply.
+pub(super) fn empty(response: &mut Response<PassBody>) {
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.body_mut() = boxed(Empty::new());
+}
+
+/// Bytes that leave, or `None` for the end of a reply that is whole.
+type Piece = Result<Option<Bytes>, BodyError>;
+
+/// A channel as a stream of frames. Where the sender is gone before it has said that the reply is whole, the stream ends
+/// with an error, so that the connection is reset (T27).
+struct Receiver {
+    pieces: mpsc::Receiver<Piece>,
+    ended: bool,
+}
 
 impl futures_core::Stream for Receiver {
     type Item = Result<Frame<Bytes>, BodyError>;
 
-    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx)
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = std::task::ready!(self.pieces.poll_recv(cx));
+        self.ended = !matches!(piece, Some(Ok(Some(_))));
+        Poll::Ready(match piece {
+            Some(Ok(Some(bytes))) => Some(Ok(Frame::data(bytes))),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => Some(Err(error)),
+            None => Some(Err(BodyError::from("the reply was given up before it was whole"))),
+        })
     }
 }

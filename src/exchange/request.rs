@@ -113,7 +113,7 @@ impl Exchange {
         }
         let declared = session.declared.as_deref();
         let now_allowed = current.policy.decide(&session.caller, declared, now_ms).map_err(|_refused| Error::GrantEnded)?;
-        if now_allowed.data_view() != session.grant.data_view() {
+        if !now_allowed.allows_the_same(&session.grant) {
             return Err(Error::GrantEnded);
         }
         // Categories are indexed by the policy that the plans of this exchange were compiled for.

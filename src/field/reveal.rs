@@ -38,7 +38,7 @@ impl fmt::Debug for Revealed {
     }
 }
 
-/// A stored value that cannot be shown. `Display` is for the operator; the client gets [`RevealError::sentence`].
+/// A stored value that cannot be shown. `Display` is for the operator; the client is told less (`front/http/reply.rs`).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RevealError {
@@ -236,6 +236,8 @@ impl Window<'_> {
     /// The form of a value's JSON text at a level between clear and sealed.
     fn show(&mut self, field: &Field, json: &[u8], level: Level) -> Result<Change, RevealError> {
         if json == b"null" {
+            // That a sealed null is one is a revelation, too (T25).
+            self.tally.show(field.category, level);
             return Ok(Change::Replace(json.to_vec()));
         }
         let string = unescape(json);

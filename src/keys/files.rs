@@ -18,17 +18,24 @@ use super::KeyError;
 const LOCK_TRIES: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// Reads a file that holds a secret, at most `limit` bytes.
+/// Reads a file that holds a secret, at most `limit` bytes. A symbolic link is followed (secrets are mounted that way); what
+/// counts is the file it leads to.
 ///
 /// # Errors
 ///
-/// [`KeyError::Missing`]; [`KeyError::Exposed`] if group or others have any right to it (checked on the open file, so a swap
-/// of the name in between does not help); [`KeyError::Malformed`] if it is longer.
+/// [`KeyError::Missing`]; [`KeyError::Exposed`] if group or others have any right to it, [`KeyError::Owned`] if its owner is
+/// neither this process nor root (both checked on the open file, so a swap of the name in between does not help);
+/// [`KeyError::Malformed`] if it is longer.
 pub(super) fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let file = open(path)?;
-    let mode = file.metadata().map_err(|error| KeyError::io(path, "looked at", &error))?.mode() & 0o7777;
+    let found = file.metadata().map_err(|error| KeyError::io(path, "looked at", &error))?;
+    let mode = found.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Exposed { path: path.to_path_buf(), mode });
+    }
+    // Mode 0600 keeps out everybody but the owner, so a process that may read everything (root) must look at who that is.
+    if ![0, rustix::process::geteuid().as_raw()].contains(&found.uid()) {
+        return Err(KeyError::Owned { path: path.to_path_buf(), uid: found.uid() });
     }
     read_limited(path, &file, limit).map(Zeroizing::new)
 }
@@ -69,13 +76,20 @@ pub(super) fn make_folder_of(path: &Path) -> Result<(), KeyError> {
 ///
 /// # Errors
 ///
-/// [`KeyError::Io`], also where the name is taken: nothing is ever overwritten.
+/// [`KeyError::Io`], also where the name is taken: nothing is ever overwritten. What could not be written whole (a full disk)
+/// is removed, so that the next attempt does not take the piece for a damaged key or ring.
 pub(super) fn create_private(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(|error| KeyError::io(path, "written", &error))?;
+    create_with(path, |file| file.write_all(bytes))
+}
+
+fn create_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), KeyError> {
+    let failed = |error: io::Error| KeyError::io(path, "written", &error);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    if let Err(error) = write(&mut file).and_then(|()| file.sync_all()) {
+        // The name was free, so what is removed is ours.
+        fs::remove_file(path).ok();
+        return Err(failed(error));
+    }
     sync_folder(path)
 }
 
@@ -136,5 +150,47 @@ impl Lock {
             }
         }
         Err(KeyError::Locked(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_whole_is_not_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kek");
+        let full = create_with(&path, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        assert!(matches!(full, Err(KeyError::Io { doing: "written", .. })), "{full:?}");
+        assert!(!path.exists());
+        create_private(&path, b"whole").unwrap();
+        assert!(create_private(&path, b"other").is_err(), "nothing is overwritten");
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn a_secret_of_another_user_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kek");
+        create_private(&path, b"secret").unwrap();
+        assert_eq!(*read_secret(&path, 128).unwrap(), b"secret");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(*read_secret(&link, 128).unwrap(), b"secret");
+        // Only root can give a file away.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+            for name in [&path, &link] {
+                let said = read_secret(name, 128).unwrap_err().to_string();
+                assert_eq!(
+                    said,
+                    format!("{0}: belongs to another user (id 12345), who can read it: chown it to this one", name.display())
+                );
+            }
+        }
     }
 }

@@ -84,6 +84,14 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
+    /// A secret file belongs to somebody else.
+    #[error("{path}: belongs to another user (id {uid}), who can read it: chown it to this one", path = .path.display())]
+    Owned {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
     /// The system refused.
     #[error("{path}: cannot be {doing}: {why}: it must belong to the account that runs Sudare, on a disk with room", path = .path.display())]
     Io {

@@ -72,6 +72,12 @@ impl Grant {
         &self.cell.data_view
     }
 
+    /// True if the other allows the same: to see, to store, to remove, under the same pseudonyms.
+    pub fn allows_the_same(&self, other: &Self) -> bool {
+        let rights = |grant: &Self| (grant.cell.delete, grant.cell.writes.clone());
+        self.data_view() == other.data_view() && self.scope() == other.scope() && rights(self) == rights(other)
+    }
+
     /// True once older than [`GRANT_LIFETIME_MS`], or if the clock went back since (T19, T33).
     pub fn expired(&self, now_ms: u64) -> bool {
         now_ms.checked_sub(self.decided_ms).is_none_or(|age_ms| age_ms > GRANT_LIFETIME_MS)

@@ -131,7 +131,9 @@ impl HttpDatabase {
                 }
             }
         }
-        if let Some(authorization) = &self.authorization {
+        // The database's own credential is lent to requests that were decided on, never to what passes untouched.
+        let decided = !matches!(body, SendBody::Passed { .. });
+        if let Some(authorization) = self.authorization.as_ref().filter(|_| decided) {
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
         Ok(Request::from_parts(parts, body))

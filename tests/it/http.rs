@@ -229,6 +229,10 @@ async fn t27_a_reply_that_fails_under_way_is_reset_never_ended_cleanly() {
     let proxy = Setup::rest(stub.address).start().await;
     let outcome = proxy.ask_with("shipping", "delivery", Method::GET, "/customers", &[], "").await;
     assert!(outcome.is_err(), "the client must see that it is incomplete");
+    let alarms: Vec<_> =
+        proxy.events(&sudare::audit::Filter::default()).into_iter().filter(|event| event.kind == "alarm").collect();
+    assert_eq!(alarms.len(), 1, "an alarm wherever in the reply the value stands");
+    assert_eq!(alarms[0].code.as_deref(), Some("value-not-authentic"));
     // The same fault in the first window is an error with a status.
     let stub = Stub::start(|_| StubReply::json(200, r#"[{"id":"c-1","name":"clear text"}]"#)).await;
     let proxy = Setup::rest(stub.address).start().await;

@@ -11,6 +11,7 @@
 
 mod canary;
 mod envelopes;
+mod hostile;
 mod http;
 mod life;
 mod limits;

@@ -107,8 +107,64 @@ impl Disk for Faulty {
 }
 
 fn open_faulty(config: &Config, faults: &Arc<Faults>) -> Log {
+    try_open_faulty(config, faults).unwrap()
+}
+
+fn try_open_faulty(config: &Config, faults: &Arc<Faults>) -> Result<Log, AuditError> {
     let disk = Faulty { folder: Folder::open(&config.dir).unwrap(), faults: Arc::clone(faults), len: 0 };
-    Log::start(config, vec![key(1)], Arc::new(FixedClock::at(NOON)), disk, None).unwrap()
+    Log::start(config, vec![key(1)], Arc::new(FixedClock::at(NOON)), disk, None)
+}
+
+/// A very first start that fails between any two of its steps must not look like tampering to the next one.
+#[test]
+fn a_first_start_that_fails_at_any_step_leaves_a_folder_that_opens() {
+    let rooms = [0, 999, 1_000, 1_001, u64::MAX].map(|room| (room, false, false));
+    for (room, head_fails, sync_fails) in rooms.into_iter().chain([(u64::MAX, true, false), (u64::MAX, false, true)]) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let faults = Faults::new(Duration::ZERO);
+        // `create` wants 1000 bytes of room and takes none, so 1000 lets the header in and half an event at most.
+        faults.room.store(if room > 1_000 { room } else { room.saturating_sub(1) }, Ordering::SeqCst);
+        faults.head_fails.store(head_fails, Ordering::SeqCst);
+        faults.sync_fails.store(sync_fails, Ordering::SeqCst);
+        block(async {
+            match try_open_faulty(&config, &faults) {
+                Ok(log) => log.close().await,
+                Err(error) => assert!(matches!(error, AuditError::Write(_)), "{error}"),
+            }
+            open(&config).unwrap_or_else(|error| panic!("room {room}, {head_fails}, {sync_fails}: {error}")).close().await;
+        });
+        verify(&config.dir, &[key(1)]).unwrap();
+    }
+}
+
+/// The head is there, whole, before the first event is: whatever a crash leaves of the steps of a first start, the next one
+/// goes on.
+#[test]
+fn a_first_start_that_is_killed_at_any_step_leaves_a_folder_that_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let faults = Faults::new(Duration::ZERO);
+    faults.sync_fails.store(true, Ordering::SeqCst);
+    faults.cut_fails.store(true, Ordering::SeqCst);
+    // Killed in the first event's sync: header, head and the event's bytes are there.
+    assert!(try_open_faulty(&config, &faults).is_err());
+    let last = files(&config.dir);
+    let (segment, head) = (&last["00000001.jsonl"], &last["head.json"]);
+    assert_eq!((lines(segment).len(), head.len(), last.len()), (2, HEAD_BYTES, 2));
+    let header = lines(segment)[0].clone();
+    let steps = [
+        Files::from([("00000001.jsonl".into(), header.clone()), ("head.json.new".into(), head[..100].to_vec())]),
+        Files::from([("00000001.jsonl".into(), header.clone()), ("head.json.new".into(), head.clone())]),
+        Files::from([("00000001.jsonl".into(), header), ("head.json".into(), head.clone())]),
+        last,
+    ];
+    for (step, there) in steps.iter().enumerate() {
+        put(&config.dir, there);
+        block(async { open(&config).unwrap_or_else(|error| panic!("step {step}: {error}")).close().await });
+        verify(&config.dir, &[key(1)]).unwrap();
+        assert!(!config.dir.join("head.json.new").exists());
+    }
 }
 
 #[test]
@@ -182,7 +238,7 @@ fn t25_nobody_is_answered_before_the_sync() {
 #[test]
 fn t25_a_disk_that_hangs_means_no_answer_and_unhealthy() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config { durable_timeout: Duration::from_millis(60), ..config(dir.path()) };
+    let config = Config { durable_timeout: Duration::from_millis(700), ..config(dir.path()) };
     let faults = Faults::new(Duration::ZERO);
     block(async {
         let log = open_faulty(&config, &faults);
@@ -265,6 +321,39 @@ fn t25_a_failed_sync_or_head_is_no_answer_and_what_it_left_is_taken_back() {
     verify(&config.dir, &[key(1)]).unwrap();
     let exchanges: Vec<_> = tail(&config.dir, 20).unwrap().into_iter().filter_map(|entry| entry.body.exchange).collect();
     assert_eq!(exchanges, ["0000000000000003", "0000000000000004", "0000000000000005"], "4 is durable though nobody was told");
+}
+
+/// Neither a client that leaves nor a disk that stalls or fails keeps an alarm from the log.
+#[test]
+fn t25_an_alarm_is_written_though_nobody_waits_for_it_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let faults = Faults::new(Duration::ZERO);
+    let alarm = |exchange| Event { code: Some("value-not-authentic".to_string()), ..Event::new(Kind::Alarm, exchange) };
+    block(async {
+        let log = open_faulty(&config, &faults);
+        faults.gate(false);
+        log.note(Event::new(Kind::Close, 1));
+        wait_until(|| faults.hanging.load(Ordering::SeqCst)).await;
+        for event in [alarm(2), reveal(3)] {
+            let gone = tokio::time::timeout(Duration::from_millis(20), log.record(event)).await;
+            assert!(gone.is_err(), "the gate is closed");
+        }
+        faults.sync_fails.store(true, Ordering::SeqCst);
+        faults.gate(true);
+        wait_until(|| !log.healthy()).await;
+        assert!(matches!(log.record(alarm(4)).await, Err(AuditError::Write(_))), "its caller must not go on");
+        faults.sync_fails.store(false, Ordering::SeqCst);
+        wait_until(|| log.healthy()).await;
+        log.close().await;
+    });
+    verify(&config.dir, &[key(1)]).unwrap();
+    let told = tail(&config.dir, 20).unwrap();
+    let mut exchanges: Vec<_> = told.iter().filter_map(|entry| entry.exchange.as_deref()).collect();
+    exchanges.sort_unstable();
+    assert_eq!(exchanges, ["0000000000000001", "0000000000000002", "0000000000000004"]);
+    let interrupted = told.iter().find(|entry| entry.code.as_deref() == Some("log-interrupted")).unwrap();
+    assert_eq!(interrupted.count, Some(0), "no event was refused for good");
 }
 
 #[test]

@@ -228,6 +228,30 @@ fn a_log_that_was_tampered_with_is_not_continued() {
     }
 }
 
+/// A segment that names a key nobody has is not checked by MACs of its own, so it counts only if something authentic follows.
+#[test]
+fn a_segment_under_a_key_that_nobody_has_is_not_believed_at_the_end() {
+    let (_dir, config) = closed_log(3);
+    let sound = files(&config.dir);
+    let segment = u64::try_from(sound.len()).unwrap();
+    let last = lines(&sound[&disk::segment_name(segment - 1)]).pop().unwrap();
+    let seq = serde_json::from_slice::<serde_json::Value>(&last).unwrap()["seq"].as_u64().unwrap();
+    let mut link = chain::Link { seq, hash: chain::hash(last.strip_suffix(b"\n").unwrap()) };
+    // Everything right but for the key: the number, the chain, the form.
+    let mut forged = chain::header(segment, "shop", &mut link, &key(9), "2026-11-22T13:00:00Z");
+    let header = forged.len();
+    chain::push_event(&mut forged, &mut link, &key(9).1, "2026-11-22T13:00:00Z", "\"kind\":\"close\"");
+    for bytes in [&forged[..header], &forged[..]] {
+        let mut changed = sound.clone();
+        changed.insert(disk::segment_name(segment), bytes.to_vec());
+        assert_eq!(found(&changed).unwrap_err().what, What::Unvouched);
+        put(&config.dir, &changed);
+        let error = open(&config).unwrap_err();
+        assert!(matches!(&error, AuditError::Damaged { found: Finding { what: What::Unvouched, .. }, .. }), "{error}");
+        assert_eq!(files(&config.dir), changed, "the evidence stays as it was");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

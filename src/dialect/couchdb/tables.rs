@@ -20,10 +20,11 @@ pub(super) const FETCHED: usize = 5;
 pub(super) const NOTHING: usize = 6;
 
 /// Peeks of a written document, in this order.
-pub(super) const DOCUMENT_PEEKS: [&str; 3] = ["$._rev", "$._deleted", "$._attachments"];
+pub(super) const DOCUMENT_PEEKS: [&str; 4] = ["$._rev", "$._deleted", "$._attachments", "$._revisions"];
 pub(super) const REV: usize = 0;
 pub(super) const DELETED: usize = 1;
 pub(super) const ATTACHMENTS: usize = 2;
+pub(super) const REVISIONS: usize = 3;
 /// Peeks of the body of `_bulk_docs`, in this order.
 pub(super) const BULK_PEEKS: [&str; 2] = ["$.new_edits", "$.all_or_nothing"];
 

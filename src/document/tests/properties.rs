@@ -271,6 +271,44 @@ proptest! {
     }
 
     #[test]
+    fn t7_duplicates_are_seen_in_rows_that_are_alike(
+        rows in prop::collection::vec((0usize..4, prop::option::of((0usize..8, 0usize..9))), 1..12),
+        kinds in prop::collection::vec(prop::collection::vec(0usize..9, 0..8), 4..5),
+        pieces in 1usize..90,
+    ) {
+        const NAMES: [&str; 9] = [
+            "\"a\"", "\"\\u0061\"", "\"b\" ", "\"name\"", "\"n\\u0061me\"", "\"a name of more than a block\"", "\"a name of more than a Block\"", "\"\"", "\"送貨前請先致電送貨前請先致電\"",
+        ];
+        // Rows of a few kinds, without duplicates as kinds, some with one name exchanged.
+        let (mut texts, mut twice, mut protected) = (Vec::new(), false, 0);
+        for (kind, exchange) in rows {
+            let mut names = kinds[kind].clone();
+            let mut seen = HashSet::new();
+            names.retain(|name| seen.insert(serde_json::from_str::<String>(NAMES[*name].trim()).unwrap()));
+            if let Some((at, name)) = exchange.filter(|(at, _)| *at < names.len()) {
+                names[at] = name;
+            }
+            let unescaped: Vec<String> = names.iter().map(|name| serde_json::from_str(NAMES[*name].trim()).unwrap()).collect();
+            twice |= unescaped.iter().collect::<HashSet<_>>().len() < names.len();
+            protected += unescaped.iter().filter(|name| *name == "name").count();
+            let members: Vec<String> = names.iter().map(|name| format!("{}:1", NAMES[*name])).collect();
+            texts.push(format!("{{{}}}", members.join(",")));
+        }
+        let text = format!("[{}]", texts.join(","));
+        let map = map(&["$[*]"], &["value $.name"]);
+        let layout = walk(&map, Rules::reply(), text.as_bytes());
+        prop_assert_eq!(matches!(layout, Err(WalkError::DuplicateName { .. })), twice, "{}", text);
+        let in_pieces = windows(&map, Rules { window_rows: 1, ..Rules::reply() }, text.as_bytes().chunks(pieces));
+        match (layout, in_pieces) {
+            (Ok(layout), Ok(windows)) => {
+                prop_assert_eq!(layout.found.len(), protected);
+                prop_assert_eq!(joined(&windows), (text.into_bytes(), layout));
+            }
+            (layout, in_pieces) => prop_assert_eq!(layout.map(|_| ()), in_pieces.map(|_| ())),
+        }
+    }
+
+    #[test]
     fn t9_finds_what_the_model_finds(plan in plan(), tree in json(), style in any::<[u8; 16]>()) {
         let map = Map::compile(&plan.rows, &plan.targets).unwrap();
         let text = tree.text(&style);

@@ -88,3 +88,44 @@ fn a_changed_bind_is_told_apart_before_any_key_is_tried() {
     assert_eq!(decode(Bind::Field), Err(EnvelopeError::Bind));
     assert_eq!(decode(Bind::Document), Err(EnvelopeError::Bind));
 }
+
+/// The same bytes under another id are another key: a tool that mixed them up must not be told that all is well.
+#[test]
+fn a_key_of_another_id_opens_nothing() {
+    let place = FieldPlace {
+        controller: Controller::new("shop"),
+        collection: CollectionName::new("customers"),
+        field: FieldName::new("name"),
+    };
+    let key = |kid: &str| FieldKey { kid: kid.parse().unwrap(), xaes: XaesKey::new(&Secret::from_bytes([1; 32])) };
+    let (right, wrong) = (key("7k3m9qpa"), key("7k3m9qpb"));
+    let (mut aad, mut room, mut out) = (Vec::new(), Vec::new(), Vec::new());
+    let context = Context::new(&place, Bind::Field);
+    let aad = context.aad(right.kid, "", &mut aad);
+    let row = right.xaes.row_key(&[2; 12]);
+    write(&row, right.kid, Bind::Field, (&[2; 12], &[3; 12]), aad, b"\"x\"", 0, &mut room, &mut out).unwrap();
+    let text: String = serde_json::from_slice(&out).unwrap();
+    assert_eq!(open_envelope(&right, &place, Bind::Field, None, &text).unwrap(), b"\"x\"");
+    assert_eq!(open_envelope(&wrong, &place, Bind::Field, None, &text), Err(OpenError));
+}
+
+/// Padding is spaces and nothing else.
+#[test]
+fn only_spaces_are_padding() {
+    let place = FieldPlace {
+        controller: Controller::new("shop"),
+        collection: CollectionName::new("customers"),
+        field: FieldName::new("name"),
+    };
+    let key = FieldKey { kid: "7k3m9qpa".parse().unwrap(), xaes: XaesKey::new(&Secret::from_bytes([1; 32])) };
+    let context = Context::new(&place, Bind::Field);
+    for (sealed, opens) in [("17", true), ("17  ", true), ("17\n", false), ("17\t ", false), ("17 \x0c", false), (" 17", false)] {
+        let (mut aad, mut room, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        let aad = context.aad(key.kid, "", &mut aad);
+        let row = key.xaes.row_key(&[2; 12]);
+        write(&row, key.kid, Bind::Field, (&[2; 12], &[3; 12]), aad, sealed.as_bytes(), 0, &mut room, &mut out).unwrap();
+        let text: String = serde_json::from_slice(&out).unwrap();
+        let opened = open_envelope(&key, &place, Bind::Field, None, &text);
+        assert_eq!(opened.ok().as_deref(), opens.then_some(&b"17"[..]), "{sealed:?}");
+    }
+}

@@ -329,6 +329,28 @@ fn one_value_many_times_in_a_row_shares_its_row_key() {
     assert_eq!(shown(&customers(), &ring(), &all_at(Level::Clear), &stored), body);
 }
 
+/// Two keys, one row, one nonce prefix: what is kept of one key is never used for the other.
+#[test]
+fn values_of_two_keys_with_one_nonce_each_open_under_their_own() {
+    let (old, new) = (kid("7k3m9qpa"), kid("9k3m9qpa"));
+    let seal = LineName::Seal;
+    let both = ring_with(vec![(seal.clone(), old, State::Deactivated, [1; 32]), (seal, new, State::Active, [4; 32])]);
+    let customers = customers();
+    let context = envelope::Context::new(&customers.fields[2].place, customers.bind);
+    let sealed = |secret: [u8; 32], kid, text: &str| {
+        let ring = ring_with(vec![(LineName::Seal, kid, State::Active, secret)]);
+        let key = ring.seal_key(&customers.fields[2].place).unwrap();
+        let (mut aad, mut room, mut out) = (Vec::new(), Vec::new(), Vec::new());
+        let aad = context.aad(kid, "c-1", &mut aad);
+        let row = key.xaes.row_key(&[7; 12]);
+        envelope::write(&row, kid, customers.bind, (&[7; 12], &[8; 12]), aad, text.as_bytes(), 0, &mut room, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let values = [sealed([1; 32], old, "1"), sealed([4; 32], new, "2"), sealed([1; 32], old, "3")].join(",");
+    let body = format!(r#"{{"id":"c-1","phones":[{values}]}}"#);
+    assert_eq!(shown(&customers, &both, &all_at(Level::Clear), &body), r#"{"id":"c-1","phones":[1,2,3]}"#);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 

@@ -7,7 +7,8 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CallerUnknown, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError, WriteError,
+    AuditError, CallerUnknown, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError, WalkError,
+    WriteError,
 };
 
 /// An answer of ours.
@@ -32,7 +33,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::Head(_) | Error::BodyBroken | Error::BodyUnexpected => (S::BAD_REQUEST, "malformed-request"),
         Error::Target(_) => (S::BAD_REQUEST, "target-not-canonical"),
-        Error::RequestJson(_) => (S::BAD_REQUEST, "malformed-json"),
+
         Error::Dialect(refused) => (dialect_status(refused.code), refused.code.as_str()),
         Error::Caller(CallerUnknown::Malformed) => (S::BAD_REQUEST, "malformed-credential"),
         Error::Caller(CallerUnknown::None | CallerUnknown::Refused) => (S::UNAUTHORIZED, "caller-unknown"),
@@ -40,7 +41,10 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
         Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
-        Error::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too-large"),
+        Error::BodyTooLarge { .. } | Error::RequestJson(WalkError::RowTooLarge { .. } | WalkError::TooMany) => {
+            (S::PAYLOAD_TOO_LARGE, "too-large")
+        }
+        Error::RequestJson(_) => (S::BAD_REQUEST, "malformed-json"),
         Error::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body-timeout"),
         Error::Write(error) => (write_status(error), error.code()),
         Error::Upstream(UpstreamError::Timeout(_)) => (S::GATEWAY_TIMEOUT, "database-timeout"),
