@@ -339,6 +339,7 @@ fn serve_reload_and_audit() {
     assert!(line.contains("the old configuration stays") && line.contains("maskd"), "{line}");
     folder.edit("policy.toml", "phone = \"maskd\"", "phone = \"masked\"");
     assert!(ask(&proxy, "GET", "/customers/c-1", &headers, "").contains("Mei Tanaka"));
+    assert!(ask(&proxy, "DELETE", "/customers/c-1", &headers, "").starts_with("HTTP/1.1 204"));
     assert_eq!(serving.stop(), 0);
     assert!(!proxy.exists(), "the socket is removed at the end");
 
@@ -346,6 +347,7 @@ fn serve_reload_and_audit() {
         "shop for registration",
         "name protected",
         "name clear",
+        "write DELETE /{collection}/{id}",
         "chain intact",
     ]);
     assert!(!report.out.contains("Tanaka") && !report.out.contains("c-1"));
@@ -381,6 +383,7 @@ fn serve_that_cannot_start() {
     fs::remove_file(folder.path("run/proxy.sock")).unwrap();
     // A socket left behind by a process that is gone is.
     drop(std::os::unix::net::UnixListener::bind(folder.path("run/proxy.sock")).unwrap());
+    // A signal sent as soon as the proxy says that it listens is taken as one.
     assert_eq!(Serving::start(&folder).stop(), 0);
     // A port that is taken.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

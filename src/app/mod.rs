@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -147,6 +147,31 @@ impl AtStart {
     }
 }
 
+/// The signals an operator sends, waiting for [`Running::until_signalled`]. Made before anybody is told that the proxy listens:
+/// until then a SIGHUP ends the process, and a SIGTERM does so without draining.
+#[derive(Debug)]
+pub struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on the signals wait instead of ending the process. Needs a runtime that is entered.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Signals`].
+    pub fn catch() -> Result<Self, StartError> {
+        let catch = |kind| signal(kind).map_err(StartError::Signals);
+        Ok(Self {
+            hangup: catch(SignalKind::hangup())?,
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Starts with checked settings and the machine's clock, on the runtime that is entered. Returns once every listener is open.
 pub fn start(settings: Settings) -> Result<Running, StartError> {
     start_with(settings, Arc::new(SystemClock))
@@ -267,10 +292,8 @@ impl Running {
     }
 
     /// Serves until SIGTERM or SIGINT, reloading `path` on SIGHUP; then drains.
-    pub async fn until_signalled(self, path: &Path) -> Result<(), StartError> {
-        let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    pub async fn until_signalled(self, path: &Path, signals: Signals) {
+        let Signals { mut hangup, mut terminate, mut interrupt } = signals;
         loop {
             tokio::select! {
                 _ = hangup.recv() => match self.reload(path) {
@@ -283,7 +306,6 @@ impl Running {
             }
         }
         self.stop().await;
-        Ok(())
     }
 
     /// Stops accepting, waits for the exchanges under way (at most `drain_timeout`), closes the audit log.

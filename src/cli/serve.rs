@@ -25,9 +25,11 @@ pub(super) fn run(path: &Path, out: &mut dyn Write) -> u8 {
     };
     super::log_to_stderr();
     let served = runtime.block_on(async {
+        let signals = app::Signals::catch()?;
         let running = app::start(settings)?;
         announce(&running, out).map_err(|error| StartError::Listen("standard output".to_owned(), error))?;
-        running.until_signalled(path).await
+        running.until_signalled(path, signals).await;
+        Ok::<(), StartError>(())
     });
     match served {
         Ok(()) => 0,

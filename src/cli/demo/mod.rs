@@ -123,8 +123,10 @@ async fn story(options: &Options, dir: &Path, out: &mut dyn Write) -> Result<(),
         }
         return outcome;
     }
+    let signals = app::Signals::catch().map_err(|error| error.to_string())?;
     print(keep_serving(&demo, address, dir, out))?;
-    proxy.until_signalled(&dir.join("sudare.toml")).await.map_err(|error| error.to_string())
+    proxy.until_signalled(&dir.join("sudare.toml"), signals).await;
+    Ok(())
 }
 
 /// One curl line per row of the third step.
