@@ -109,7 +109,7 @@ async fn story(options: &Options, dir: &Path, out: &mut dyn Write) -> Result<(),
     let walked = walk.run().await;
     let promises = walk.promises;
     let kept = promises.made - promises.broken.len();
-    print(writeln!(out, "{} checks, {kept} as promised, {:.1} s.", promises.made, started.elapsed().as_secs_f64()))?;
+    print(writeln!(out, "{} checks, {kept} as promised, {:.2} s.", promises.made, started.elapsed().as_secs_f64()))?;
     let outcome = match walked {
         Err(sentence) => Err(format!("the walk stopped: {sentence}")),
         Ok(()) if !promises.broken.is_empty() => Err(format!("not as promised:\n  {}", promises.broken.join("\n  "))),
