@@ -67,7 +67,6 @@ pub struct Running {
     exchange: Arc<Exchange>,
     audit: audit::Log,
     metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
     store: Arc<crate::store::Store>,
     fixed: Fixed,
     at_start: AtStart,
@@ -200,7 +199,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let listen = settings.listen.clone();
     let state = build::state(settings, keys, None)?;
     let upstream = state.upstream.clone();
-    let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone()));
+    let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), clock, tasks.clone()));
 
     let (listener, address) = listen::front(&listen.address)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
@@ -213,20 +212,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         tasks.spawn(serving);
         admin_address = Some(address);
     }
-    Ok(Running {
-        exchange,
-        audit,
-        metrics,
-        clock,
-        store,
-        fixed,
-        at_start,
-        address,
-        admin: admin_address,
-        drain,
-        tasks,
-        drain_timeout,
-    })
+    Ok(Running { exchange, audit, metrics, store, fixed, at_start, address, admin: admin_address, drain, tasks, drain_timeout })
 }
 
 /// Ready means: events can be made durable, the database accepts connections, and we are not draining.
@@ -268,11 +254,6 @@ impl Running {
     /// The counters.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
-    }
-
-    /// The clock the proxy runs on.
-    pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
     }
 
     /// Puts the files' present content in force, all of it or nothing. What comes back changed too, but is read at start only

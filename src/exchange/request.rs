@@ -38,7 +38,7 @@ impl Exchange {
         let bytes = read_whole(body, state.limits).await?;
         let row_set = match documents.request {
             RequestBody::None if bytes.is_empty() => {
-                self.record_bodiless(state, context, documents).await?;
+                self.record_bodiless(context, documents).await?;
                 return Ok(Outgoing::Empty);
             }
             RequestBody::None => return Err(Error::BodyUnexpected),
@@ -91,7 +91,7 @@ impl Exchange {
     }
 
     /// A delete by URL carries no body, but it is a write like any other.
-    async fn record_bodiless(&self, _state: &State, context: &Context, documents: &Documents) -> Result<(), Error> {
+    async fn record_bodiless(&self, context: &Context, documents: &Documents) -> Result<(), Error> {
         if documents.intent == Intent::Read {
             return Ok(());
         }
