@@ -125,6 +125,19 @@ pub struct Documents {
     pub set_headers: Vec<(http::HeaderName, http::HeaderValue)>,
 }
 
+/// A request of the proxy's own, beside the client's: to read what is stored before a write replaces it, or what a view emits.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// How.
+    pub method: http::Method,
+    /// Path and query, escaped, as [`Head`] has them.
+    pub target: String,
+    /// Headers to set, in place of the client's.
+    pub set_headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Ids and revisions as JSON, never a document; empty for none.
+    pub body: Vec<u8>,
+}
+
 /// What the body of a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestBody {

@@ -6,6 +6,7 @@
 //!
 //! Called by `front`, which turns [`Error`] into a status and a body.
 
+mod ask;
 mod context;
 mod error;
 mod headers;
