@@ -14,3 +14,12 @@ pub enum Intent {
     /// Several rows, each with an intent of its own.
     PerRow,
 }
+
+/// How a change of a document is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PatchFormat {
+    /// `application/merge-patch+json` (RFC 7396): a piece of the document; `null` removes.
+    Merge,
+    /// `application/json-patch+json` (RFC 6902): a list of operations at JSON Pointers.
+    Json,
+}

@@ -8,7 +8,7 @@ mod place;
 pub mod limits;
 
 pub use clock::{Clock, FixedClock, SystemClock};
-pub use intent::Intent;
+pub use intent::{Intent, PatchFormat};
 pub use names::{
     CallerName, CategoryName, CollectionName, Controller, FieldName, Kid, ParseKidError, PurposeName, RecordId, RecordIdError,
 };

@@ -403,7 +403,7 @@ impl Dialect for CouchDb {
         let refuse = |code, detail: &str| refused(Some(documents.collection), code, detail);
         let peek = |which| facts.body.iter().find(|(index, _)| *index == which).map(|(_, text)| *text);
         match documents.request {
-            RequestBody::None => return Ok(Vec::new()),
+            RequestBody::None | RequestBody::Patch { .. } => return Ok(Vec::new()),
             RequestBody::Plain { .. } => {
                 check_options(facts.whole).map_err(|detail| refuse(RefusedCode::Route, &detail))?;
                 return Ok(Vec::new());

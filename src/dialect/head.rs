@@ -7,6 +7,7 @@ use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName
 
 use super::target::percent_decode;
 use super::{Refused, RefusedCode};
+use crate::base::PatchFormat;
 
 /// Headers by which a client can make a server see another method than the one sent (T6).
 const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
@@ -109,10 +110,7 @@ pub(super) enum Untyped {
 ///
 /// What was found and what to send, for 415.
 pub(super) fn check_json_body(headers: &HeaderMap, untyped: Untyped) -> Result<bool, String> {
-    let codings = headers.get_all(CONTENT_ENCODING).iter();
-    if codings.into_iter().any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
-        return Err("the body has a Content-Encoding; send it uncompressed, for what cannot be read cannot be protected".into());
-    }
+    check_coding(headers)?;
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     match (types.next(), types.next()) {
         (None, _) if untyped == Untyped::IsJson => Ok(false),
@@ -122,23 +120,61 @@ pub(super) fn check_json_body(headers: &HeaderMap, untyped: Untyped) -> Result<b
     }
 }
 
-fn is_plain_json(value: &HeaderValue) -> Result<(), String> {
-    let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
-    let mut parts = text.split(';');
-    let essence = parts.next().unwrap_or_default().trim();
-    if matches!(essence, "application/merge-patch+json" | "application/json-patch+json") {
-        return Err("patch formats are not mapped; read the document, change it and PUT the whole as application/json".into());
+/// The patch format of a body by its one `Content-Type`; `None` for any other type.
+pub(super) fn patch_format(headers: &HeaderMap) -> Option<PatchFormat> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (value, None) = (types.next()?, types.next()) else { return None };
+    let text = value.to_str().ok()?.to_ascii_lowercase();
+    match text.split(';').next().unwrap_or_default().trim() {
+        "application/merge-patch+json" => Some(PatchFormat::Merge),
+        "application/json-patch+json" => Some(PatchFormat::Json),
+        _ => None,
     }
-    if !is_json_type(essence) {
-        return Err("the body is not declared as JSON; send it with Content-Type: application/json".into());
+}
+
+/// Accepts the body of a PATCH: one of the two formats that say what they do, in UTF-8, without content coding (T6).
+///
+/// # Errors
+///
+/// What was found and what to send, for 415.
+pub(super) fn check_patch_body(headers: &HeaderMap) -> Result<(), String> {
+    check_coding(headers)?;
+    if patch_format(headers).is_none() {
+        return Err("servers differ in what PATCH does with a body of this type; send application/merge-patch+json (RFC 7396) or application/json-patch+json (RFC 6902)".into());
     }
-    for parameter in parts {
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    check_charset(text.split(';').skip(1))
+}
+
+fn check_coding(headers: &HeaderMap) -> Result<(), String> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    if codings.any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        return Err("the body has a Content-Encoding; send it uncompressed, for what cannot be read cannot be protected".into());
+    }
+    Ok(())
+}
+
+fn check_charset<'t>(parameters: impl Iterator<Item = &'t str>) -> Result<(), String> {
+    for parameter in parameters {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if name.trim() == "charset" && value.trim().trim_matches('"') != "utf-8" {
             return Err("the body is declared in another character set; send JSON in UTF-8 (RFC 8259, section 8.1)".into());
         }
     }
     Ok(())
+}
+
+fn is_plain_json(value: &HeaderValue) -> Result<(), String> {
+    let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
+    let mut parts = text.split(';');
+    let essence = parts.next().unwrap_or_default().trim();
+    if matches!(essence, "application/merge-patch+json" | "application/json-patch+json") {
+        return Err("a patch goes with the method PATCH; send the whole document as application/json".into());
+    }
+    if !is_json_type(essence) {
+        return Err("the body is not declared as JSON; send it with Content-Type: application/json".into());
+    }
+    check_charset(parts)
 }
 
 fn is_json_type(essence: &str) -> bool {

@@ -14,7 +14,7 @@ mod names;
 pub mod rest;
 mod target;
 
-use crate::base::{CollectionName, Intent};
+use crate::base::{CollectionName, Intent, PatchFormat};
 use crate::document::{BodyFacts, RowSet, Selector};
 
 pub use couchdb::CouchDb;
@@ -147,6 +147,13 @@ pub enum RequestBody {
     Plain {
         /// Index into [`Dialect::row_sets`].
         row_set: usize,
+    },
+    /// A change of the document in the URL, written down as a patch; a document in it stands by this row set.
+    Patch {
+        /// Index into [`Dialect::row_sets`].
+        row_set: usize,
+        /// How it is written down.
+        format: PatchFormat,
     },
     /// Documents, by this row set.
     Documents {

@@ -1,8 +1,8 @@
 //! JSON over plain HTTP: a collection at one path, its documents one segment below.
 //!
 //! `match = "/customers/{id}"` protects the collection `/customers` and every `/customers/…`. GET and HEAD read, POST to the
-//! collection creates, PUT to a document replaces it (creates it with `If-None-Match: *`), DELETE removes it, OPTIONS asks
-//! about methods. All else on or below these paths, or on a path that some server might take for them, is refused.
+//! collection creates, PUT to a document replaces it (creates it with `If-None-Match: *`), PATCH changes it (RFC 7396,
+//! RFC 6902), DELETE removes it, OPTIONS asks about methods. All else on or below these paths, or on a path that some server might take for them, is refused.
 //! What lies elsewhere is passed or refused, as `outside` says. `docs/rest.md` is the operator's account of the same.
 
 use http::Method;
@@ -12,7 +12,7 @@ use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
 use super::target::{check_path, decode_segment, fold_case, loose_segments};
 use super::{Dialect, Documents, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
-use crate::base::{Intent, RecordId};
+use crate::base::{Intent, PatchFormat, RecordId};
 use crate::document::{BodyFacts, RowSet, Selector};
 
 /// What becomes of requests that touch no protected collection.
@@ -178,6 +178,9 @@ impl Rest {
             (Intent::Read, _) => head::check_range(head.headers).map_err(|detail| refuse(RefusedCode::Route, detail))?,
             (_, RequestBody::Documents { .. }) => {
                 head::check_json_body(head.headers, Untyped::Refuse).map_err(|detail| refuse(RefusedCode::NotJson, detail))?;
+            }
+            (_, RequestBody::Patch { .. }) => {
+                head::check_patch_body(head.headers).map_err(|detail| refuse(RefusedCode::NotJson, detail))?;
             }
             _ => {}
         }
@@ -399,7 +402,13 @@ fn how(hit: &Hit<'_>, head: Head<'_>) -> Result<(&'static str, Intent, RequestBo
         (Hit::Document(_), &Method::HEAD) => ("HEAD /{collection}/{id}", Intent::Read, RequestBody::None),
         (Hit::Document(_), &Method::PUT) => ("PUT /{collection}/{id}", replace, RequestBody::Documents { row_set: ONE }),
         (Hit::Document(_), &Method::DELETE) => ("DELETE /{collection}/{id}", Intent::Delete, RequestBody::None),
-        (_, &Method::PATCH) => return Err("PATCH is not mapped on this collection; read, change and PUT the whole document"),
+        (Hit::Document(_), &Method::PATCH) => {
+            let format = head::patch_format(head.headers).unwrap_or(PatchFormat::Merge);
+            ("PATCH /{collection}/{id}", Intent::Replace, RequestBody::Patch { row_set: ONE, format })
+        }
+        (Hit::Collection, &Method::PATCH) => {
+            return Err("PATCH is not mapped on the whole collection; PATCH each document at its own path");
+        }
         (Hit::Collection, &Method::PUT) => {
             return Err("PUT is not mapped on the whole collection; PUT each document at its own path");
         }
@@ -409,7 +418,11 @@ fn how(hit: &Hit<'_>, head: Head<'_>) -> Result<(&'static str, Intent, RequestBo
         (Hit::Document(_), &Method::POST) => {
             return Err("POST is not mapped on a document; POST to the collection to create, PUT to replace");
         }
-        _ => return Err("this method is not mapped on a protected collection; GET, HEAD, POST, PUT, DELETE and OPTIONS are"),
+        _ => {
+            return Err(
+                "this method is not mapped on a protected collection; GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS are",
+            );
+        }
     })
 }
 

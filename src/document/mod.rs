@@ -16,6 +16,7 @@
 
 mod map;
 mod names;
+mod pointer;
 mod scan;
 mod selector;
 mod shape;
@@ -32,6 +33,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub use map::{Map, MapError};
+pub use pointer::{Meeting, Pointer, Scaffold, Touched, touched};
 pub use selector::{MAX_STEPS, MAX_WILDCARDS, Selector, SelectorError};
 pub use splice::{Change, Insert, splice};
 pub use text::{unescape, write_string};

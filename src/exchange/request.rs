@@ -8,7 +8,7 @@ use crate::audit::Kind;
 use crate::base::{CallerName, Intent, RecordId};
 use crate::dialect::{Documents, RequestBody};
 use crate::document::{self, Rules};
-use crate::field::{self, RowWrite};
+use crate::field::{self, Patched, RowWrite};
 use crate::metrics::Phase;
 use crate::purpose::Grant;
 use crate::upstream::{Outgoing, PassBody};
@@ -43,7 +43,7 @@ impl Exchange {
             }
             RequestBody::None => return Err(Error::BodyUnexpected),
             RequestBody::Plain { .. } if bytes.is_empty() => return Ok(Outgoing::Empty),
-            RequestBody::Plain { row_set } | RequestBody::Documents { row_set } => row_set,
+            RequestBody::Plain { row_set } | RequestBody::Documents { row_set } | RequestBody::Patch { row_set, .. } => row_set,
         };
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(row_set).ok_or(Error::Internal("no such row set"))?;
@@ -64,17 +64,14 @@ impl Exchange {
             return Ok(Outgoing::Protected(field::ProtectedBody::without_documents(plan, &bytes, &layout)?));
         }
         let url_id = url_id(documents)?;
-        let protected = field::protect(
-            &collection.field_map,
-            plan,
-            &state.keys,
-            &grant,
-            &bytes,
-            &layout,
-            &rows,
-            url_id.as_ref(),
-            state.dialect.id_member(),
-        )?;
+        let (keys, map) = (&state.keys, &collection.field_map);
+        let protected = if let RequestBody::Patch { format, .. } = documents.request {
+            let of = Patched { id: url_id.as_ref().ok_or(Error::Internal("a patch without an id"))?, subject: None };
+            field::protect_patch(map, plan, keys, &grant, format, &bytes, &layout, of)?
+        } else {
+            let id_member = state.dialect.id_member();
+            field::protect(map, plan, keys, &grant, &bytes, &layout, &rows, url_id.as_ref(), id_member)?
+        };
         self.metrics.phase(Phase::Protect, started.elapsed());
         self.count(state, &collection.field_map.name, &protected.tally);
 

@@ -71,6 +71,13 @@ impl Ids {
         }
     }
 
+    /// Sets whom the document is about, where only the stored document says so.
+    pub(super) fn set_subject(&mut self, row: usize, id: Id) {
+        if let Some(row) = self.rows.get_mut(row) {
+            row.subject = Some(id);
+        }
+    }
+
     /// The id that a value of a field is bound to; empty text where it is bound to its field only.
     pub(super) fn binding(&self, collection: &Collection, plan: &Plan, field: usize, found: &Found) -> Result<&str, NoId> {
         let id = match collection.bind {

@@ -27,6 +27,6 @@ pub use envelope::open_envelope;
 pub use generalise::{Generalise, ParseGeneraliseError};
 pub use mask::{Mask, ParseMaskError};
 pub use plan::{Collection, Field, OnBadValue, Plan, Subject, facts};
-pub use protect::{Protected, ProtectedBody, RowWrite, WriteError, protect};
+pub use protect::{Patched, Protected, ProtectedBody, RowWrite, WriteError, patch_needs_subject, protect, protect_patch};
 pub use reveal::{RevealError, Revealed, reveal};
 pub use tally::Tally;

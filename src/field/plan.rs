@@ -82,8 +82,8 @@ pub struct Plan {
     pub map: Arc<Map>,
     pub(super) fields: Vec<PlannedField>,
     meanings: Vec<Meaning>,
-    /// Of each row selector: its text, and whether it is `$`.
-    positions: Vec<(String, bool)>,
+    /// Where documents stand, in the row set's order.
+    positions: Vec<Selector>,
 }
 
 /// What does not change from body to body.
@@ -161,7 +161,7 @@ impl Plan {
         if u16::try_from(targets.list.len()).is_err() {
             errors.push(format!("{} fields and members to read; at most {} can be told apart", targets.list.len(), u16::MAX));
         }
-        let positions: Vec<(String, bool)> = set.rows.iter().map(|row| (row.to_string(), row.is_root())).collect();
+        let positions = set.rows.clone();
         let map = Map::compile(&set.rows, &targets.list);
         if let Err(overlaps) = &map {
             errors.extend(overlaps.iter().map(|overlap| targets.describe(overlap, &positions)));
@@ -186,12 +186,17 @@ impl Plan {
 
     /// True for a row selector that is `$`: the row is the whole body, and the URL's id is its id.
     pub(super) fn is_root_row(&self, set: u16) -> bool {
-        self.positions.get(usize::from(set)).is_some_and(|(_, root)| *root)
+        self.positions.get(usize::from(set)).is_some_and(Selector::is_root)
+    }
+
+    /// Where documents may stand.
+    pub(super) fn positions(&self) -> impl Iterator<Item = &Selector> {
+        self.positions.iter()
     }
 
     /// Where documents may stand, for messages: `$ or $.items[*]`.
     pub(super) fn row_positions(&self) -> String {
-        self.positions.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(" or ")
+        self.positions.iter().map(Selector::to_string).collect::<Vec<_>>().join(" or ")
     }
 }
 
@@ -234,7 +239,7 @@ impl Targets {
         self.names.get(target).map_or("a target", String::as_str)
     }
 
-    fn describe(&self, error: &MapError, positions: &[(String, bool)]) -> String {
+    fn describe(&self, error: &MapError, positions: &[Selector]) -> String {
         match error {
             MapError::Overlap { first, second } if first == second => {
                 format!(
@@ -246,7 +251,7 @@ impl Targets {
                 format!("{} and {} can match the same value; make the selectors disjoint", self.name(*first), self.name(*second))
             }
             MapError::RowInTarget { row, target } => {
-                let row = positions.get(*row).map_or("a row", |(text, _)| text.as_str());
+                let row = positions.get(*row).map_or_else(|| "a row".to_owned(), Selector::to_string);
                 format!(
                     "documents at {row} lie at or inside {}; a document cannot be part of a protected value",
                     self.name(*target)

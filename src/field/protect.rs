@@ -12,6 +12,10 @@ use std::fmt;
 use bytes::Bytes;
 use memchr::memchr_iter;
 
+mod patch;
+
+pub use patch::{Patched, patch_needs_subject, protect_patch};
+
 use super::envelope;
 use super::ids::{Id, Ids, NoId, Subjects};
 use super::mask::MASK_CHARACTER;
@@ -185,6 +189,28 @@ pub enum WriteError {
     /// Nothing can be sealed without randomness.
     #[error(transparent)]
     Random(#[from] RandomError),
+    /// A patch that cannot be protected whatever is stored.
+    #[error("field {field}: {why}")]
+    PatchRefused {
+        /// Which.
+        field: FieldName,
+        /// What was found and what works instead.
+        why: &'static str,
+    },
+    /// The member that says whom the document is about would change while values stay bound to it.
+    #[error("{selector} says whom protected values are bound to; it cannot be changed or removed while they stay")]
+    SubjectChanged {
+        /// Where it stands.
+        selector: String,
+    },
+    /// Operations that are no JSON Patch.
+    #[error("operation {number} of the JSON Patch: {why}")]
+    Operation {
+        /// Counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The layout is not this body's; a mistake of ours.
     #[error("the body's layout does not fit the body")]
     Layout,
@@ -206,6 +232,8 @@ impl WriteError {
             Self::Misfit { .. } => "misfit",
             Self::TooLong { .. } => "value-too-long",
             Self::UnexpectedDocument => "unexpected-document",
+            Self::PatchRefused { .. } | Self::Operation { .. } => "patch-refused",
+            Self::SubjectChanged { .. } => "subject-changed",
             Self::Keys(_) => "keys-unavailable",
             Self::Random(_) => "randomness-unavailable",
             Self::Layout => "internal-error",

@@ -407,7 +407,9 @@ fn row_sets_are_where_couchdb_puts_documents() {
         let documents = documents(ask(&couch, request, JSON));
         let written = match documents.request {
             RequestBody::None => None,
-            RequestBody::Plain { row_set } | RequestBody::Documents { row_set } => Some(shown(row_set)),
+            RequestBody::Plain { row_set } | RequestBody::Documents { row_set } | RequestBody::Patch { row_set, .. } => {
+                Some(shown(row_set))
+            }
         };
         (written, shown(documents.reply))
     };

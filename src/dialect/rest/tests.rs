@@ -40,7 +40,7 @@ fn t5_every_method_and_path_has_one_shape() {
             ("OPTIONS /customers/c-1", "neutral"),
             ("OPTIONS *", "outside"),
             ("GET *", "refused malformed-request"),
-            ("PATCH /customers/c-1", "refused route-refused"),
+            ("PATCH /customers/c-1", "refused not-json"),
             ("PATCH /customers", "refused route-refused"),
             ("PUT /customers", "refused route-refused"),
             ("DELETE /customers", "refused route-refused"),
@@ -84,10 +84,25 @@ fn put_creates_when_it_may_not_replace() {
 }
 
 #[test]
-fn t5_patch_is_refused_with_the_way_to_do_it() {
+fn t5_a_patch_is_of_a_format_that_says_what_it_does() {
+    for ok in ["application/merge-patch+json", "Application/JSON-Patch+JSON; charset=utf-8"] {
+        shapes(&rest(), &[("content-type", ok)], &[("PATCH /customers/c-1", "PATCH /{collection}/{id} Replace c-1")]);
+        shapes(&rest(), &[("content-type", ok)], &[("PUT /customers/c-1", "refused not-json")]);
+    }
+    for wrong in [
+        "application/json",
+        "text/plain",
+        "application/strategic-merge-patch+json",
+        "application/json-patch+json; charset=utf-16",
+    ] {
+        shapes(&rest(), &[("content-type", wrong)], &[("PATCH /customers/c-1", "refused not-json")]);
+    }
+    let coded = [("content-type", "application/merge-patch+json"), ("content-encoding", "gzip")];
+    shapes(&rest(), &coded, &[("PATCH /customers/c-1", "refused not-json")]);
+    shapes(&rest(), &[], &[("PATCH /customers/c-1", "refused not-json")]);
     let refused = refusal(ask(&rest(), "PATCH /customers/c-1", JSON));
     assert_eq!(refused.collection, Some(0));
-    assert_eq!(refused.detail, "PATCH is not mapped on this collection; read, change and PUT the whole document");
+    assert!(refused.detail.ends_with("send application/merge-patch+json (RFC 7396) or application/json-patch+json (RFC 6902)"));
 }
 
 #[test]

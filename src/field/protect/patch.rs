@@ -1,0 +1,205 @@
+//! Protects a patch: a merge patch (RFC 7396) or a JSON Patch (RFC 6902) of one document.
+//!
+//! The stored document is not at hand, so a patch may do only what is right whatever is stored: give a new value, or remove one,
+//! of a category that the caller may write. What would replace unseen values along with others (an array, an object around
+//! them), what would take a form that a reader was shown for the value itself, and what would look at a value (`test`, `copy`,
+//! `move`) is refused, with the way that works: PUT the whole document, which is compared with what is stored (T26).
+//!
+//! Always holds: the binding members (the id, the data subject) are not changed by a patch while a value bound to them stays (T35).
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{Protected, ProtectedBody, RowWrite, Write, WriteError};
+use crate::base::{Intent, PatchFormat, RecordId};
+use crate::document::{Layout, Selector, Touched, touched};
+use crate::field::ids::{Ids, Subjects};
+use crate::field::plan::{Collection, Field, Plan, Subject};
+use crate::keys::KeyRing;
+use crate::purpose::{Grant, Level};
+
+mod operations;
+
+/// Which document is patched.
+#[derive(Debug, Clone, Copy)]
+pub struct Patched<'a> {
+    /// Its id, from the URL.
+    pub id: &'a RecordId,
+    /// Who it is about, where a member of the stored document says so.
+    pub subject: Option<&'a RecordId>,
+}
+
+/// Must the stored document be read for its data subject before a patch of this collection can be protected?
+pub fn patch_needs_subject(collection: &Collection) -> bool {
+    collection.bind == crate::base::Bind::Subject
+        && matches!(collection.subject, Subject::At(_))
+        && collection.fields.iter().any(|field| field.subject.is_none())
+}
+
+/// Protects a whole patch. `layout` is what the walker found in it by `plan`, whose rows say where a document stands in a body.
+///
+/// # Errors
+///
+/// [`WriteError`]; nothing of the patch may then be sent.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the patch, what was found in it, and under which rules it is judged: each comes from another module"
+)]
+pub fn protect_patch(
+    collection: &Collection,
+    plan: &Plan,
+    keys: &KeyRing,
+    grant: &Grant,
+    format: PatchFormat,
+    bytes: &Bytes,
+    layout: &Layout,
+    of: Patched<'_>,
+) -> Result<Protected, WriteError> {
+    let patch = Patch { collection, plan, keys, grant, of };
+    match format {
+        PatchFormat::Merge => patch.merge(bytes, layout),
+        PatchFormat::Json => patch.operations(bytes),
+    }
+}
+
+struct Patch<'a> {
+    collection: &'a Collection,
+    plan: &'a Plan,
+    keys: &'a KeyRing,
+    grant: &'a Grant,
+    of: Patched<'a>,
+}
+
+impl Patch<'_> {
+    fn merge(&self, bytes: &Bytes, layout: &Layout) -> Result<Protected, WriteError> {
+        for row in &layout.rows {
+            let text = bytes.get(row.range.clone()).ok_or(WriteError::Layout)?;
+            let piece: Value = serde_json::from_slice(text).map_err(|_walked_before| WriteError::Layout)?;
+            self.judge_merge(&piece)?;
+        }
+        let sealed = self.seal(bytes, layout)?;
+        Ok(Protected { subjects: self.subjects(sealed.subjects), ..sealed })
+    }
+
+    fn judge_merge(&self, piece: &Value) -> Result<(), WriteError> {
+        let id = touched(piece, &self.collection.id);
+        if id.removed || id.replaced {
+            return Err(WriteError::IdMismatch { selector: self.collection.id.to_string() });
+        }
+        if let Subject::At(subject) = &self.collection.subject {
+            // Given anew it must be the same; `seal` compares.
+            let done = touched(piece, subject);
+            if done.removed || done.replaced {
+                return Err(Self::subject_changed(subject));
+            }
+        }
+        for field in &self.collection.fields {
+            let done = touched(piece, &field.at);
+            if let Some(subject) = &field.subject {
+                // Several people under one name (`$.people.*`) cannot be told apart by shape.
+                let apart = !done.any() || subject.to_string().contains(".*");
+                if touched(piece, subject).any() && apart {
+                    return Err(Self::subject_changed(subject));
+                }
+            }
+            self.may(field, done)?;
+            if done.removed && field.seal_null {
+                return Err(Self::refused(field, "null would remove a member whose nulls are stored sealed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// May this grant do this to a field, whatever is stored?
+    fn may(&self, field: &Field, done: Touched) -> Result<(), WriteError> {
+        if !done.any() {
+            return Ok(());
+        }
+        if !self.grant.may_write(field.category) {
+            return Err(WriteError::NotWritable {
+                purpose: self.grant.purpose().clone(),
+                category: field.category_name.clone(),
+                level: self.grant.level(field.category),
+            });
+        }
+        let would_erase = |reason| {
+            Err(WriteError::WouldErase { purpose: self.grant.purpose().clone(), category: field.category_name.clone(), reason })
+        };
+        match self.grant.level(field.category) {
+            Level::Clear | Level::Sealed => Ok(()),
+            Level::Absent if done.replaced => would_erase("does not see"),
+            Level::Absent => Ok(()),
+            Level::Masked | Level::Generalised | Level::Pseudonym if done.set || done.replaced => {
+                would_erase("sees a stand-in of")
+            }
+            Level::Masked | Level::Generalised | Level::Pseudonym => Ok(()),
+        }
+    }
+
+    fn refused(field: &Field, why: &'static str) -> WriteError {
+        WriteError::PatchRefused { field: field.name.clone(), why }
+    }
+
+    fn subject_changed(selector: &Selector) -> WriteError {
+        WriteError::SubjectChanged { selector: selector.to_string() }
+    }
+
+    /// Seals what a document, or a piece of one, holds; whether it may be given was judged before.
+    fn seal(&self, bytes: &[u8], layout: &Layout) -> Result<Protected, WriteError> {
+        if layout.rows.is_empty() || layout.odd_rows > 0 {
+            return Err(WriteError::NoRows { positions: self.plan.row_positions() });
+        }
+        let rows = vec![RowWrite { intent: Intent::Create, assigned_id: None }; layout.rows.len()];
+        let ids = Ids::of(self.plan, bytes, layout);
+        let mut write =
+            Write { collection: self.collection, plan: self.plan, grant: self.grant, bytes, layout, rows: &rows, ids };
+        // The id of the URL is the document's, wherever in the body it stands.
+        for row in 0..layout.rows.len() {
+            match write.ids.row(row).and_then(|ids| ids.document.as_ref()) {
+                Some(Ok(id)) if id == self.of.id => {}
+                Some(_) => return Err(WriteError::IdMismatch { selector: self.collection.id.to_string() }),
+                None => write.ids.set_document(row, Ok(self.of.id.clone())),
+            }
+            if let (Subject::At(selector), Some(subject)) = (&self.collection.subject, self.of.subject) {
+                match write.ids.row(row).and_then(|ids| ids.subject.as_ref()) {
+                    Some(Ok(id)) if id == subject => {}
+                    Some(_) => return Err(Self::subject_changed(selector)),
+                    None => write.ids.set_subject(row, Ok(subject.clone())),
+                }
+            }
+        }
+        for (found, index) in write.values() {
+            let field = write.field(index)?;
+            if found.misfit {
+                return Err(WriteError::Misfit { field: field.name.clone(), selector: field.at.to_string() });
+            }
+        }
+        let (body, tally) = write.seal(self.keys, "")?;
+        let mut subjects = Subjects::default();
+        for (found, field) in write.values() {
+            subjects.add(write.ids.subject(self.collection, self.plan, field, found));
+        }
+        Ok(Protected { body: ProtectedBody(body), tally, subjects: subjects.into_list() })
+    }
+
+    /// Whom a patch is about: the document's own subject, and the other people whose values it gives.
+    fn subjects(&self, others: Vec<RecordId>) -> Vec<RecordId> {
+        let document = match self.collection.subject {
+            Subject::At(_) => self.of.subject.cloned(),
+            Subject::DocumentId | Subject::None => Some(self.of.id.clone()),
+        };
+        let mut subjects = Subjects::default();
+        for id in document.into_iter().chain(others) {
+            subjects.add(Some(&Ok(id)));
+        }
+        subjects.into_list()
+    }
+
+    /// Selectors as seen from the body, by each of the places where a document may stand in it.
+    fn in_body<'s>(&'s self, below: &'s Selector) -> impl Iterator<Item = Selector> + use<'s> {
+        self.plan.positions().map(move |row| row.join(below))
+    }
+}
+
+#[cfg(test)]
+mod tests;
