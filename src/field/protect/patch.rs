@@ -126,13 +126,11 @@ impl Patch<'_> {
             Err(WriteError::WouldErase { purpose: self.grant.purpose().clone(), category: field.category_name.clone(), reason })
         };
         match self.grant.level(field.category) {
-            Level::Clear | Level::Sealed => Ok(()),
             Level::Absent if done.replaced => would_erase("does not see"),
-            Level::Absent => Ok(()),
             Level::Masked | Level::Generalised | Level::Pseudonym if done.set || done.replaced => {
                 would_erase("sees a stand-in of")
             }
-            Level::Masked | Level::Generalised | Level::Pseudonym => Ok(()),
+            Level::Clear | Level::Sealed | Level::Absent | Level::Masked | Level::Generalised | Level::Pseudonym => Ok(()),
         }
     }
 
