@@ -1,6 +1,7 @@
 //! Which id binds a value: of its document, of the data subject the document is about, or of another person in it.
 //!
-//! Always holds: an id is a string or a canonical integer (T36), otherwise there is none. The id of the URL is the id of the row at `$`.
+//! Always holds: an id is a string or a canonical integer (T36), otherwise there is none. The id of the URL is the id of a row that
+//! stands alone (`$`, `$.data`).
 
 use std::collections::HashMap;
 

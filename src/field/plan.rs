@@ -184,9 +184,9 @@ impl Plan {
         self.meanings.get(usize::from(found.target)).copied()
     }
 
-    /// True for a row selector that is `$`: the row is the whole body, and the URL's id is its id.
-    pub(super) fn is_root_row(&self, set: u16) -> bool {
-        self.positions.get(usize::from(set)).is_some_and(Selector::is_root)
+    /// True for a row selector without wildcard (`$`, `$.data`): one document stands there, and the URL's id is its id.
+    pub(super) fn is_sole_row(&self, set: u16) -> bool {
+        self.positions.get(usize::from(set)).is_some_and(|row| wildcards(row).0 == 0)
     }
 
     /// Where documents may stand.

@@ -250,8 +250,8 @@ fn not_writable(purpose: &PurposeName, category: &CategoryName, level: Level) ->
     }
 }
 
-/// Protects a whole request body. `rows[i]` belongs to `layout.rows[i]`; `url_id` is the id of row `$` (it must agree with the id in the
-/// body); `id_member` is the member that an assigned id is written as.
+/// Protects a whole request body. `rows[i]` belongs to `layout.rows[i]`; `url_id` is the id of a document that stands alone (`$`,
+/// `$.data`), and must agree with the id in the body; `id_member` is the member that an assigned id is written as.
 ///
 /// # Errors
 ///
@@ -323,7 +323,7 @@ impl<'a> Write<'a> {
         let selector = || self.collection.id.to_string();
         for (index, row) in self.layout.rows.iter().enumerate() {
             let in_body = self.ids.row(index).and_then(|ids| ids.document.as_ref());
-            let url_id = url_id.filter(|_| self.plan.is_root_row(row.set));
+            let url_id = url_id.filter(|_| self.plan.is_sole_row(row.set));
             let assigned = self.rows.get(index).and_then(|row| row.assigned_id.as_deref());
             let id: Id = match (url_id, assigned, in_body) {
                 (Some(url), _, Some(Ok(id))) if id == url => continue,

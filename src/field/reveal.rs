@@ -75,7 +75,8 @@ impl RevealError {
     }
 }
 
-/// Rewrites one window of a reply under the grant. `url_id` is the id of row `$`, also against the body; `now_ms` is the time in
+/// Rewrites one window of a reply under the grant. `url_id` is the id of a document that stands alone (`$`, `$.data`), also
+/// against the body; `now_ms` is the time in
 /// milliseconds since 1970, for levels that depend on the day.
 ///
 /// # Errors
@@ -97,7 +98,7 @@ pub fn reveal(
 ) -> Result<Revealed, RevealError> {
     let mut ids = Ids::of(plan, bytes, layout);
     if let Some(url_id) = url_id {
-        for (index, _) in layout.rows.iter().enumerate().filter(|(_, row)| plan.is_root_row(row.set)) {
+        for (index, _) in layout.rows.iter().enumerate().filter(|(_, row)| plan.is_sole_row(row.set)) {
             ids.set_document(index, Ok(url_id.clone()));
         }
     }

@@ -577,3 +577,17 @@ proptest! {
         prop_assert_eq!(has_mask_character(escaped.as_bytes()), text.contains('•'));
     }
 }
+
+#[test]
+fn the_id_of_the_url_is_that_of_a_document_that_stands_alone() {
+    let (customers, ring) = (customers(), ring());
+    let plan = plan_with(&customers, &["$.data", "$.items[*]"]);
+    let write = |body: &str| {
+        let (layout, bytes) = (layout_of(&plan, body), bytes::Bytes::copy_from_slice(body.as_bytes()));
+        let rows: Vec<RowWrite> = layout.rows.iter().map(|_| RowWrite { intent: Intent::Create, assigned_id: None }).collect();
+        protect(&customers, &plan, &ring, &all_at(Level::Clear), &bytes, &layout, &rows, Some(&id("c-1")), "id")
+    };
+    assert_eq!(write(r#"{"data":{"name":"Mei"}}"#).unwrap().subjects, [id("c-1")]);
+    assert_eq!(write(r#"{"data":{"id":"c-2","name":"Mei"}}"#).unwrap_err().code(), "id-mismatch");
+    assert_eq!(write(r#"{"items":[{"name":"Mei"}]}"#).unwrap_err().code(), "subject-missing");
+}
