@@ -85,6 +85,7 @@ fn write_status(error: &WriteError) -> StatusCode {
         | WriteError::PatchRefused { .. }
         | WriteError::Operation { .. }
         | WriteError::SubjectChanged { .. }
+        | WriteError::NotCanonical { .. }
         | WriteError::UnexpectedDocument => StatusCode::UNPROCESSABLE_ENTITY,
         WriteError::Keys(_) | WriteError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
         WriteError::Layout => StatusCode::INTERNAL_SERVER_ERROR,
