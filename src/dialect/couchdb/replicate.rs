@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::Inside;
-use super::tables::{CHECKPOINT, DOCUMENT_READ, NOTHING, ONE, REVISION_LISTS, REVISIONS_READ};
+use super::tables::{CHECKPOINT, DOCUMENT_READ, NOTHING, REVISION_LISTS, REVISIONS_READ};
 use crate::base::Intent;
 use crate::base::limits::MAX_ID_BYTES;
 use crate::dialect::{Documents, Refused, RefusedCode, RequestBody, Shape};
@@ -40,7 +40,7 @@ impl Inside<'_> {
         Ok(Shape::Documents(Documents { needs_whole_view: true, ..documents }))
     }
 
-    /// `_local/{id}`
+    /// `_local/{id}`. Not a row, for a protected member may well be called `history`.
     pub(super) fn local(&self, id: &str) -> Result<Shape, Refused> {
         if !is_word(id, 128) || self.head.path.contains('+') {
             let detail = "the id of a local document is that of a replication: letters, digits and . _ = ~ - only, at most 128";
@@ -50,11 +50,11 @@ impl Inside<'_> {
         match *self.head.method {
             Method::GET => {
                 self.check_parameters(&["rev", "_nonce"])?;
-                self.documents("GET /{db}/_local/{id}", Intent::Read, id, RequestBody::None, ONE)
+                self.documents("GET /{db}/_local/{id}", Intent::Read, id, RequestBody::None, NOTHING)
             }
             Method::HEAD => {
                 self.check_parameters(&["rev", "_nonce"])?;
-                self.documents("HEAD /{db}/_local/{id}", Intent::Read, id, RequestBody::None, ONE)
+                self.documents("HEAD /{db}/_local/{id}", Intent::Read, id, RequestBody::None, NOTHING)
             }
             Method::PUT => {
                 self.check_parameters(&["rev", "batch"])?;
