@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::subkeys::{MAX_SUBKEYS, NameHasher, Subkeys};
 use super::{Config, KeyError, LineName, MAIN_RING, State, manifest};
 use crate::base::{Controller, FieldPlace, Kid, enc};
-use crate::crypto::{self, MacKey, Secret, XaesKey};
+use crate::crypto::{self, MacKey, Secret, SigningKey, XaesKey};
 use crate::purpose::Permit;
 use crate::store::Store;
 
@@ -28,7 +28,7 @@ pub struct KeyRing {
     order: Vec<Kid>,
     active_seal: Option<Kid>,
     pseudonyms: HashMap<String, Option<Arc<MacKey>>>,
-    audit: Vec<(Kid, Arc<MacKey>)>,
+    audit: Vec<AuditKey>,
     subkeys: Subkeys,
 }
 
@@ -58,6 +58,9 @@ pub struct VersionInfo {
     /// When its secret was destroyed.
     pub destroyed_ms: Option<u64>,
 }
+
+/// One version of the audit line: the key of the log's lines, and the one that signs its checkpoints.
+pub type AuditKey = (Kid, Arc<MacKey>, Arc<SigningKey>);
 
 /// A prepared key for one field under one version.
 pub struct FieldKey {
@@ -151,9 +154,11 @@ impl KeyRing {
                 |parts: &[&[u8]]| version.secret.as_ref().map(|secret| Arc::new(MacKey::new(&ring.derive(secret, parts))));
             match line {
                 LineName::Seal if state.protects() => ring.active_seal = Some(*kid),
-                LineName::Audit if state.opens_to_reveal() => {
-                    if let Some(key) = derived(&[b"audit"]) {
-                        ring.audit.push((*kid, key));
+                // Compromised ones too: what stands in the log was written under them, and reading it shows nobody anything.
+                LineName::Audit => {
+                    if let (Some(mac), Some(secret)) = (derived(&[b"audit"]), &version.secret) {
+                        let signer = Arc::new(SigningKey::new(&ring.derive(secret, &[b"checkpoint"])));
+                        ring.audit.push((*kid, mac, signer));
                     }
                 }
                 LineName::Pseudonym(scope) => {
@@ -161,7 +166,7 @@ impl KeyRing {
                     let slot = ring.pseudonyms.entry(scope.clone()).or_default();
                     *slot = active.or(slot.take());
                 }
-                LineName::Seal | LineName::Lookup | LineName::Token | LineName::Audit => {}
+                LineName::Seal | LineName::Lookup | LineName::Token => {}
             }
             ring.order.push(*kid);
             ring.versions.insert(*kid, version);
@@ -227,15 +232,16 @@ impl KeyRing {
         active.clone().ok_or_else(|| KeyError::NoActive(LineName::Pseudonym(scope.to_string())))
     }
 
-    /// The audit log's keys, Active first, then all others that still open, newest first.
+    /// The audit log's keys: of each version one for its lines and one for its checkpoints. Active first, then all others that are
+    /// not destroyed, newest first.
     ///
     /// # Errors
     ///
     /// [`KeyError::NoActive`] if the audit line has no Active version: no audit, no reveal.
-    pub fn audit_keys(&self) -> Result<Vec<(Kid, Arc<MacKey>)>, KeyError> {
-        let active = |(kid, _): &&(Kid, Arc<MacKey>)| self.versions.get(kid).is_some_and(|version| version.info.state.protects());
+    pub fn audit_keys(&self) -> Result<Vec<AuditKey>, KeyError> {
+        let active = |(kid, ..): &&AuditKey| self.versions.get(kid).is_some_and(|version| version.info.state.protects());
         let first = self.audit.iter().find(active).ok_or(KeyError::NoActive(LineName::Audit))?;
-        let others = self.audit.iter().rev().filter(|(kid, _)| *kid != first.0);
+        let others = self.audit.iter().rev().filter(|(kid, ..)| *kid != first.0);
         Ok(std::iter::once(first).chain(others).cloned().collect())
     }
 
