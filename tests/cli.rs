@@ -182,6 +182,8 @@ fn usage() {
         "audit tail",
         "audit verify",
         "audit report",
+        "audit checkpoint",
+        "audit key",
     ] {
         folder.run(words).wrong(2, &["there is no file sudare.toml", "sudare init", "-c FILE"]);
     }
@@ -354,7 +356,14 @@ fn serve_reload_and_audit() {
     folder.run("audit report --subject c-2").done().says(&["0 events fit"]);
     let nobody = folder.run("audit report --caller nobody --purpose dpv:CustomerCare").done().says(&["0 events fit"]);
     nobody.wrong(0, &["no caller nobody", "helpdesk", "no purpose dpv:CustomerCare", "support"]);
-    folder.run("audit report --since yesterday").wrong(2, &["--since \"yesterday\"", "2026-11-22T16:00:00Z"]);
+    folder.run("audit report --subject c-1 --category name --caller shop --purpose registration").done().says(&["4 events fit"]);
+    folder.run("audit report --subject c-1 --category phone").done().says(&["0 events fit"]);
+    folder.run("audit report --category nmae").done().wrong(0, &["no category nmae", "name"]);
+    folder.run("audit report --subject c-1 --since 2020-01-01 --until 2999-12-31T00:00:00+08:00").done().says(&["5 events fit"]);
+    folder.run("audit report --until 2020-01-01").done().says(&["0 events fit"]);
+    folder.run("audit report --since 2026-11-23 --until 2026-11-23").wrong(2, &["--since is not before --until"]);
+    folder.run("audit report --since yesterday").wrong(2, &["--since \"yesterday\"", "2026-11-22T16:00:00Z", "2026-11-22"]);
+    folder.run("audit report --since 2026-13-01").wrong(2, &["--since \"2026-13-01\"", "or a date like"]);
     folder.run("audit report --until 1960-01-01T00:00:00Z").wrong(2, &["--until", "before 1970"]);
     folder.run("audit tail -n 1").done().says(&[" stop\n"]);
     for line in folder.run("audit tail --format json").done().out.lines() {
@@ -366,6 +375,61 @@ fn serve_reload_and_audit() {
     fs::remove_file(folder.path("data/audit/head.json")).unwrap();
     folder.run("audit verify --format json").wrong(1, &[]).says(&["\"sound\":false"]);
     folder.run("serve").wrong(1, &["data/audit: the audit log was tampered with", "evidence", "new [audit] dir"]);
+}
+
+/// What an operator does against a log that is put back as a whole: keep a checkpoint elsewhere, and ask with it.
+#[test]
+fn audit_checkpoints() {
+    let (folder, _) = Folder::made();
+    for words in ["audit checkpoint", "audit key"] {
+        folder.run(words).wrong(1, &["data/audit: no audit log here"]);
+    }
+    assert_eq!(Serving::start(&folder).stop(), 0);
+    let first = folder.run("audit checkpoint").done().out;
+    let key = folder.run("audit key").done().out.trim().to_owned();
+    let origin = first.lines().next().unwrap().to_owned();
+    assert!(key.starts_with(&format!("{origin}+")) && first.lines().nth(1) == Some("2"), "{key}\n{first}");
+    fs::write(folder.path("first"), &first).unwrap();
+    copy(&folder.path("data/audit"), &folder.path("earlier"));
+
+    assert_eq!(Serving::start(&folder).stop(), 0);
+    fs::write(folder.path("second"), folder.run("audit checkpoint").done().out).unwrap();
+    let both = "audit verify --checkpoint first --checkpoint second";
+    folder.run(both).done().says(&["4 events in 1 segment, chain intact", "6 checkpoints agree, 2 of them given", "event 4"]);
+    folder.run(&format!("{both} --format json")).done().says(&["\"given\":2", "\"newest\":4", "\"sound\":true"]);
+    folder.run("audit report").done().says(&["4 checkpoints agree"]);
+    folder.run("audit verify --checkpoint third").wrong(2, &["--checkpoint third: cannot be read"]);
+    folder.run("audit verify --key x").wrong(2, &["'x'", "NAME+ID+KEY", "sudare audit key"]);
+    let noted = format!("audit verify --checkpoint sudare.toml --key {key}");
+    folder.run(&noted).wrong(1, &[]).says(&["NOT intact: sudare.toml: not a checkpoint"]);
+
+    // After a rotation the old key's checkpoints hold, and the new key comes first.
+    folder.run("keys rotate --line audit").done();
+    assert_eq!(Serving::start(&folder).stop(), 0);
+    folder.run(both).done().says(&["8 checkpoints agree, 2 of them given"]);
+    let keys = folder.run("audit key").done().out;
+    assert_eq!((keys.lines().count(), keys.lines().nth(1)), (2, Some(key.as_str())));
+
+    // The folder put back as it was, all of it.
+    fs::remove_dir_all(folder.path("data/audit")).unwrap();
+    copy(&folder.path("earlier"), &folder.path("data/audit"));
+    folder.run("audit verify").done().says(&["2 checkpoints agree"]);
+    let found = folder.run(both).wrong(1, &[]).says(&["NOT intact: second: made when the log had 4 events, and now it has 2"]);
+    assert!(!found.out.contains("first:"), "{}", found.out);
+    folder.run(&format!("{both} --format json")).wrong(1, &[]).says(&["\"sound\":false", "\"checkpoint\":\"second\""]);
+    folder.edit("data/audit/00000001.jsonl", "\"kind\":\"stop\"", "\"kind\":\"stap\"");
+    for words in ["audit checkpoint", "audit key"] {
+        let refused = folder.run(words).wrong(1, &["MAC does not fit", "sudare audit verify"]);
+        assert_eq!(refused.out, "", "nothing is signed that is not sound");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
 }
 
 #[test]

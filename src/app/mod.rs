@@ -117,6 +117,7 @@ struct AtStart {
     limits: config::Limits,
     durable_timeout: Duration,
     segment_bytes: u64,
+    checkpoint_every: Duration,
 }
 
 impl AtStart {
@@ -125,6 +126,7 @@ impl AtStart {
             limits: settings.limits.clone(),
             durable_timeout: settings.audit.durable_timeout,
             segment_bytes: settings.audit.segment_bytes,
+            checkpoint_every: settings.audit.checkpoint_every,
         }
     }
 
@@ -139,6 +141,7 @@ impl AtStart {
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
             (self.segment_bytes != other.segment_bytes, "[audit] segment_bytes"),
+            (self.checkpoint_every != other.checkpoint_every, "[audit] checkpoint_minutes"),
         ]
         .into_iter()
         .filter_map(|(differs, name)| differs.then_some(name))

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::event::Entry;
+use super::tree::Tree;
 use crate::base::Kid;
-use crate::crypto::{self, MacKey};
+use crate::crypto::{self, MacKey, SigningKey};
 
 /// The format's name and version, in every segment's header.
 const FORMAT: &str = "sudare-audit/1";
@@ -26,8 +27,8 @@ pub(super) const HEAD_BYTES: usize = 512;
 /// Hash of a line.
 pub(super) type Hash = [u8; 32];
 
-/// An audit key and its id.
-pub type Key = (Kid, Arc<MacKey>);
+/// A version of the audit line: its id, the key of the log's lines, and the one that signs checkpoints.
+pub type Key = (Kid, Arc<MacKey>, Arc<SigningKey>);
 
 /// The last line there is: its event's number (a header has that of the event before it) and its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,22 +47,23 @@ pub(super) fn rfc3339(ms: u64) -> String {
     i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX).to_string()
 }
 
-/// Appends the line of the next event, with its line end, to `out`, and moves `link` to it.
-pub(super) fn push_event(out: &mut Vec<u8>, link: &mut Link, key: &MacKey, time: &str, body: &str) {
+/// Appends the line of the next event, with its line end, to `out`, moves `link` to it and adds it to `tree`.
+pub(super) fn push_event(out: &mut Vec<u8>, link: &mut Link, tree: &mut Tree, key: &MacKey, time: &str, body: &str) {
     let seq = link.seq.saturating_add(1);
     let start = out.len();
     out.extend_from_slice(
         format!("{{\"seq\":{seq},\"prev\":\"{}\",\"time\":\"{time}\",{body}", HEXLOWER.encode(&link.hash)).as_bytes(),
     );
     let hash = finish(out, start, key);
+    tree.push(out.get(start..out.len().saturating_sub(1)).unwrap_or_default());
     *link = Link { seq, hash };
 }
 
-/// The header of a segment, with its line end; `link` moves to it.
-pub(super) fn header(segment: u64, controller: &str, link: &mut Link, (kid, key): &Key, time: &str) -> Vec<u8> {
-    let controller = serde_json::Value::from(controller);
+/// The header of a segment, with its line end; `link` moves to it. `tree` is of the events before it.
+pub(super) fn header(segment: u64, controller: &str, link: &mut Link, tree: &Tree, (kid, key, _): &Key, time: &str) -> Vec<u8> {
+    let (controller, tree) = (serde_json::Value::from(controller), serde_json::Value::from(tree.peaks()));
     let mut out = format!(
-        "{{\"format\":\"{FORMAT}\",\"segment\":{segment},\"kid\":\"{kid}\",\"controller\":{controller},\"after\":{},\"prev\":\"{}\",\"time\":\"{time}\"",
+        "{{\"format\":\"{FORMAT}\",\"segment\":{segment},\"kid\":\"{kid}\",\"controller\":{controller},\"after\":{},\"tree\":{tree},\"prev\":\"{}\",\"time\":\"{time}\"",
         link.seq,
         HEXLOWER.encode(&link.hash)
     )
@@ -95,7 +97,11 @@ pub(super) struct Header {
     format: String,
     pub(super) segment: u64,
     kid: String,
+    pub(super) controller: String,
     pub(super) after: u64,
+    /// Logs of earlier releases have none.
+    #[serde(default)]
+    tree: Vec<String>,
     prev: String,
 }
 
@@ -104,6 +110,11 @@ impl Header {
         let header: Self = serde_json::from_slice(line).ok().filter(|header: &Self| header.format == FORMAT)?;
         let kid = header.kid.parse().ok()?;
         Some((header, kid))
+    }
+
+    /// The tree of all events before the segment, if the header says it.
+    pub(super) fn tree(&self) -> Option<Tree> {
+        Tree::from_peaks(self.after, &self.tree)
     }
 
     pub(super) fn follows(&self, link: &Link) -> bool {
@@ -159,7 +170,7 @@ pub(super) enum HeadError {
 
 impl Head {
     /// The head's one spelling: [`HEAD_BYTES`] bytes, filled up with spaces before the line end.
-    pub(super) fn write(&self, (kid, key): &Key) -> Option<[u8; HEAD_BYTES]> {
+    pub(super) fn write(&self, (kid, key, _): &Key) -> Option<[u8; HEAD_BYTES]> {
         let Self { segment, line, from, bytes, link: Link { seq, hash } } = self;
         let mut out = format!(
             "{{\"format\":\"{HEAD_FORMAT}\",\"kid\":\"{kid}\",\"segment\":{segment},\"line\":{line},\"from\":{from},\"bytes\":{bytes},\"seq\":{seq},\"hash\":\"{}\"",
@@ -183,7 +194,7 @@ impl Head {
         let hash = HEXLOWER.decode(raw.hash.as_bytes()).ok().and_then(|hash| hash.try_into().ok()).ok_or(HeadError::Forged)?;
         let head =
             Self { segment: raw.segment, line: raw.line, from: raw.from, bytes: raw.bytes, link: Link { seq: raw.seq, hash } };
-        let key = keys.iter().find(|(id, _)| *id == kid).ok_or(HeadError::UnknownKey(kid))?;
+        let key = keys.iter().find(|(id, ..)| *id == kid).ok_or(HeadError::UnknownKey(kid))?;
         let sound = head.write(key).is_some_and(|sound| crypto::constant_time_eq(&sound, bytes));
         if sound { Ok(head) } else { Err(HeadError::Forged) }
     }

@@ -1,12 +1,12 @@
 //! The files of the log, as little of them as the writer needs, behind a trait so that tests can let a disk fill up or fail.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::AuditError;
 use super::chain::HEAD_BYTES;
+use super::{AuditError, note};
 
 /// What the writer asks of a disk.
 pub(super) trait Disk: Send + 'static {
@@ -22,6 +22,8 @@ pub(super) trait Disk: Send + 'static {
     /// are believed by their own MACs. It is written after [`Self::sync`], so it never vouches for what is not there. Only a
     /// log's very first head is synced: events without any head are taken for tampered with.
     fn write_head(&mut self, head: &[u8; HEAD_BYTES]) -> io::Result<()>;
+    /// Adds a checkpoint to those stored, durably; an unfinished one that a crash or an error left is taken away first.
+    fn add_checkpoint(&mut self, note: &str) -> io::Result<()>;
 }
 
 /// The log's folder, locked for this process.
@@ -29,6 +31,8 @@ pub(super) struct Folder {
     dir: PathBuf,
     segment: Option<File>,
     head: Option<File>,
+    /// The stored checkpoints, and how long the file is without an unfinished one.
+    checkpoints: Option<(File, u64)>,
     /// Held until the writer ends.
     #[expect(dead_code, reason = "the lock goes when the file is closed")]
     lock: File,
@@ -42,7 +46,7 @@ impl Folder {
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&name);
         let lock = lock.map_err(|error| AuditError::io(&name, "opened", &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_path_buf(), segment: None, head: None, lock }),
+            Ok(()) => Ok(Self { dir: dir.to_path_buf(), segment: None, head: None, checkpoints: None, lock }),
             Err(TryLockError::WouldBlock) => Err(AuditError::InUse(dir.to_path_buf())),
             Err(TryLockError::Error(error)) => Err(AuditError::io(&name, "locked", &error)),
         }
@@ -122,6 +126,28 @@ impl Disk for Folder {
         self.head = Some(file);
         Ok(())
     }
+
+    fn add_checkpoint(&mut self, checkpoint: &str) -> io::Result<()> {
+        let (mut file, len) = if let Some(known) = self.checkpoints.take() {
+            known
+        } else {
+            let path = checkpoints_path(&self.dir);
+            let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+            let mut there = Vec::new();
+            file.read_to_end(&mut there)?;
+            self.sync_folder()?;
+            let (_, whole) = note::stored(&there);
+            (file, bytes(there.get(..whole).unwrap_or_default()))
+        };
+        if file.metadata()?.len() > len {
+            file.set_len(len)?;
+        }
+        let text = format!("{checkpoint}\n");
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
+        // After an error the length stays what it was, so that the next one begins where this one did.
+        self.checkpoints = Some((file, if written.is_ok() { len + bytes(text.as_bytes()) } else { len }));
+        written
+    }
 }
 
 /// `00000001.jsonl` in `dir`.
@@ -139,14 +165,32 @@ pub(super) fn head_path(dir: &Path) -> PathBuf {
     dir.join("head.json")
 }
 
+/// `checkpoints` in `dir`.
+fn checkpoints_path(dir: &Path) -> PathBuf {
+    dir.join("checkpoints")
+}
+
 /// The bytes of the head; `None` if there is none.
 pub(super) fn read_head(dir: &Path) -> Result<Option<Vec<u8>>, AuditError> {
-    let path = head_path(dir);
-    match fs::read(&path) {
+    read(&head_path(dir))
+}
+
+/// The stored checkpoints, as the file has them.
+pub(super) fn read_checkpoints(dir: &Path) -> Result<Vec<u8>, AuditError> {
+    read(&checkpoints_path(dir)).map(Option::unwrap_or_default)
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, AuditError> {
+    match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(AuditError::io(&path, "read", &error)),
+        Err(error) => Err(AuditError::io(path, "read", &error)),
     }
+}
+
+/// How many bytes these are.
+pub(super) fn bytes(buffer: &[u8]) -> u64 {
+    u64::try_from(buffer.len()).unwrap_or(u64::MAX)
 }
 
 /// The numbers of the segments in `dir`, in order. Other files are not looked at. No folder is [`AuditError::NoLog`].

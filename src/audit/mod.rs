@@ -2,7 +2,7 @@
 //!
 //! The log is a folder of segments, one event a line, each line carrying the hash of the line before it and a MAC under the
 //! ring's audit key; `head.json` vouches for how far the log goes (`docs/format.md`, "Audit log"). Edits, insertions, moves,
-//! removals and a cut end are found by [`verify`].
+//! removals and a cut end are found by [`verify`]; so is a log put back or rewritten as a whole, by checkpoints kept elsewhere.
 //!
 //! Always holds: a [`Recorded`] exists only after the event's line was synced to disk; an event never holds a value, and data
 //! subjects only as pseudonyms; one process writes one log; a line that failed half way is taken back before the next one.
@@ -10,15 +10,19 @@
 //! `exchange` records through [`Log`], `app` opens and closes it, `cli/audit` reads with [`verify`], [`tail`] and [`report`].
 //!
 //! Where to look: `event` what a line says · `chain` how lines, headers and the head are spelled and linked · `writer` the
-//! thread that makes them durable · `disk` files · `walk` reading back with every check · `report` questions to the log.
+//! thread that makes them durable · `disk` files · `walk` reading back with every check · `report` questions to the log · `tree`,
+//! `note`, `checkpoint` the log's Merkle tree, how its root is signed, and the log held against what was signed.
 
 mod chain;
+mod checkpoint;
 mod disk;
 mod event;
+mod note;
 mod recover;
 mod report;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod walk;
 mod writer;
 
@@ -29,7 +33,9 @@ use crate::base::{CallerName, CategoryName, CollectionName, Controller, Kid, Pur
 use crate::purpose::Level;
 
 pub use chain::Key;
+pub use checkpoint::{CheckpointFinding, Checkpoints, Disagreement, Given, checkpoint, verifier_keys};
 pub use event::{Counts, Entry, Shown};
+pub use note::{VerifierKey, VerifierKeyError};
 pub use report::{Filter, report, tail};
 pub use walk::{Finding, VerifyError, VerifyReport, What, verify};
 pub use writer::Log;
@@ -45,6 +51,8 @@ pub struct Config {
     pub durable_timeout: Duration,
     /// A segment that has reached this size, in bytes, is followed by a new one.
     pub segment_bytes: u64,
+    /// How often a checkpoint is stored, while events come in.
+    pub checkpoint_every: Duration,
 }
 
 /// What kind of thing happened.

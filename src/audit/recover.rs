@@ -8,9 +8,10 @@ use std::path::Path;
 
 use super::chain::{self, Head, Header, Key, Link};
 use super::disk::{self, Disk, Folder};
+use super::tree::Tree;
 use super::walk::{Finding, Line, Lines, Walker, What};
-use super::{AuditError, chain::HeadError};
-use crate::base::Kid;
+use super::{AuditError, chain::HeadError, note};
+use crate::base::{Controller, Kid};
 
 /// The end of a log, ready to be continued.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub(super) struct End {
     /// Bytes in it.
     pub(super) len: u64,
     pub(super) link: Link,
+    /// Of all events.
+    pub(super) tree: Tree,
+    /// The log's name.
+    pub(super) origin: String,
     /// The key it is written under; `None` if that key is gone.
     pub(super) kid: Option<Kid>,
     /// Bytes of an unfinished line that were cut off.
@@ -29,7 +34,8 @@ pub(super) struct End {
 
 /// Finds the end of the log in `dir` and leaves `folder` appending there. `None`: there is no log yet.
 ///
-/// Takes as long as reading what was written since the head, not the log.
+/// Takes as long as reading the last segment, not the log (the first start with a log that an earlier release wrote reads it
+/// all). Before the head it is read for the tree's sake only: [`super::verify`] is what checks it.
 pub(super) fn recover(dir: &Path, folder: &mut Folder, keys: &[Key]) -> Result<Option<End>, AuditError> {
     let segments = disk::segments(dir)?;
     let damaged =
@@ -57,8 +63,9 @@ pub(super) fn recover(dir: &Path, folder: &mut Folder, keys: &[Key]) -> Result<O
         return Err(damaged(Some(last + 1), What::SegmentMissing));
     }
     let kid = vouched_line(dir, &head, &damaged)?;
-    let mut walker = Walker::resume(keys, &head, kid);
-    let mut end = End { segment: head.segment, line: head.line, len: head.bytes, link: head.link, kid: walker.kid(), torn: None };
+    let origin = origin(dir, &damaged)?;
+    let mut walker = Walker::resume(keys, &head, kid, tree_at(dir, &head, &damaged)?);
+    let mut end = End { segment: head.segment, line: head.line, len: head.bytes, torn: None, ..End::of(&walker, &origin) };
     for segment in head.segment..=last {
         let offset = if segment == head.segment { head.bytes } else { 0 };
         if segment != head.segment {
@@ -73,8 +80,7 @@ pub(super) fn recover(dir: &Path, folder: &mut Folder, keys: &[Key]) -> Result<O
                         .accept(text)
                         .and_then(|_| if walker.keyed() { Ok(()) } else { Err(walker.found(What::Unvouched)) });
                     taken.map_err(|found| AuditError::Damaged { dir: dir.to_path_buf(), found })?;
-                    let len = lines.offset;
-                    end = End { segment, line: walker.line, len, link: walker.link, kid: walker.kid(), torn: None };
+                    end = End { segment, line: walker.line, len: lines.offset, torn: None, ..End::of(&walker, &origin) };
                 }
                 Line::Torn(bytes) if segment == last => {
                     end.torn = Some(bytes);
@@ -97,8 +103,57 @@ pub(super) fn recover(dir: &Path, folder: &mut Folder, keys: &[Key]) -> Result<O
     Ok(Some(end))
 }
 
+impl End {
+    /// What a walker knows of where it stands.
+    fn of(walker: &Walker<'_>, origin: &str) -> Self {
+        let (link, tree, kid) = (walker.link, walker.tree.clone(), walker.kid());
+        Self { segment: walker.segment, line: walker.line, len: 0, link, tree, origin: origin.to_owned(), kid, torn: None }
+    }
+}
+
+type Damaged<'d> = &'d dyn Fn(Option<u64>, What) -> AuditError;
+
+/// The log's name, by its first line.
+fn origin(dir: &Path, damaged: Damaged<'_>) -> Result<String, AuditError> {
+    let mut lines = Lines::open(dir, 1, 0)?;
+    let Line::Whole(text) = lines.next()? else { return Err(damaged(Some(1), What::NotALine)) };
+    let (header, _) = Header::read(text).ok_or_else(|| damaged(Some(1), What::NotALine))?;
+    Ok(note::origin(&Controller::new(&header.controller), &chain::hash(text)))
+}
+
+/// The tree of all events up to the one the head vouches for: from the last header that says what was before it, and the lines
+/// since.
+fn tree_at(dir: &Path, head: &Head, damaged: Damaged<'_>) -> Result<Tree, AuditError> {
+    let not_a_line = |segment| damaged(Some(segment), What::NotALine);
+    let mut first = head.segment;
+    let mut tree = loop {
+        let mut lines = Lines::open(dir, first, 0)?;
+        let Line::Whole(text) = lines.next()? else { return Err(not_a_line(first)) };
+        match Header::read(text).ok_or_else(|| not_a_line(first))?.0.tree() {
+            Some(tree) => break tree,
+            None if first > 1 => first -= 1,
+            None => return Err(not_a_line(first)),
+        }
+    };
+    for segment in first..=head.segment {
+        let mut lines = Lines::open(dir, segment, 0)?;
+        let mut line = 0;
+        while segment < head.segment || line < head.line {
+            match lines.next()? {
+                Line::Whole(_) if line == 0 => {}
+                Line::Whole(text) => tree.push(text),
+                Line::End if segment < head.segment => break,
+                Line::Torn(_) | Line::TooLong | Line::End => return Err(not_a_line(segment)),
+            }
+            line += 1;
+        }
+    }
+    // As many lines as there are events, or one was added or removed.
+    if tree.size() == head.link.seq { Ok(tree) } else { Err(damaged(Some(head.segment), What::NotAsVouched)) }
+}
+
 /// Checks that the line the head vouches for is there, and returns the key id of its segment.
-fn vouched_line(dir: &Path, head: &Head, damaged: &dyn Fn(Option<u64>, What) -> AuditError) -> Result<Kid, AuditError> {
+fn vouched_line(dir: &Path, head: &Head, damaged: Damaged<'_>) -> Result<Kid, AuditError> {
     let mut lines = Lines::open(dir, head.segment, 0)?;
     let kid = match lines.next()? {
         Line::Whole(text) => Header::read(text).map(|(_, kid)| kid),

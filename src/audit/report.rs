@@ -6,11 +6,13 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::chain::Key;
+use super::checkpoint::Given;
 use super::disk;
-use super::event::{Entry, pseudonym};
+use super::event::{Counts, Entry, pseudonym};
 use super::walk::{Line, Lines, VerifyError, VerifyReport, walk};
 use super::{AuditError, Finding, What};
-use crate::base::{CallerName, PurposeName, RecordId};
+use crate::base::{CallerName, CategoryName, PurposeName, RecordId};
+use crate::purpose::Level;
 
 /// Which events to show; all of what is given must fit.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +24,8 @@ pub struct Filter {
     pub caller: Option<CallerName>,
     /// For this purpose.
     pub purpose: Option<PurposeName>,
+    /// In which values of this category were protected, or left at any level but absent.
+    pub category: Option<CategoryName>,
     /// At or after this time, in milliseconds since 1970.
     pub since_ms: Option<u64>,
     /// Before this time, in milliseconds since 1970.
@@ -36,12 +40,13 @@ pub struct Filter {
 /// As [`super::verify`]. Events shown before the place of the finding are authentic; after it none is shown.
 pub fn report(dir: &Path, keys: &[Key], filter: &Filter, show: &mut dyn FnMut(&Entry)) -> Result<VerifyReport, VerifyError> {
     let names =
-        filter.subject.as_ref().map(|subject| keys.iter().map(|(_, key)| pseudonym(key, subject)).collect::<HashSet<_>>());
-    walk(dir, keys, &mut |entry| {
+        filter.subject.as_ref().map(|subject| keys.iter().map(|(_, key, _)| pseudonym(key, subject)).collect::<HashSet<_>>());
+    let (report, _) = walk(dir, keys, &Given::default(), &mut |entry| {
         if filter.fits(names.as_ref(), entry) {
             show(entry);
         }
-    })
+    })?;
+    Ok(report)
 }
 
 impl Filter {
@@ -52,6 +57,7 @@ impl Filter {
         about
             && same(self.caller.as_ref().map(CallerName::as_str), entry.caller.as_ref())
             && same(self.purpose.as_ref().map(PurposeName::as_str), entry.purpose.as_ref())
+            && self.category.as_ref().is_none_or(|category| concerns(entry, category.as_str()))
             && self.in_time(&entry.time)
     }
 
@@ -63,6 +69,11 @@ impl Filter {
         let ms = u64::try_from(time.as_millisecond()).unwrap_or(0);
         self.since_ms.is_none_or(|since| ms >= since) && self.until_ms.is_none_or(|until| ms < until)
     }
+}
+
+fn concerns(entry: &Entry, category: &str) -> bool {
+    let has = |counts: &Counts| counts.0.iter().any(|(name, count)| name == category && *count > 0);
+    has(&entry.protected) || entry.shown.iter().any(|(level, counts)| level != Level::Absent.as_str() && has(counts))
 }
 
 /// The last `count` events, oldest first. Needs no key and checks nothing: for looking at, not for proving.

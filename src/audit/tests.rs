@@ -1,6 +1,7 @@
 //! Tests of the log as its callers see it: format, crashes, keys, questions. `failure`: durability and the disk's failures;
-//! `tamper`: every kind of tampering.
+//! `tamper`: every kind of tampering; `checkpoints`: the log held against what was signed of it.
 
+mod checkpoints;
 mod failure;
 mod tamper;
 
@@ -15,14 +16,16 @@ use std::time::Instant;
 use data_encoding::HEXLOWER;
 
 use super::chain::Key;
+use super::tree::Tree;
 use super::*;
 use crate::base::FixedClock;
-use crate::crypto::{MacKey, Secret, sha256};
+use crate::crypto::{MacKey, Secret, SigningKey, sha256};
 
 const NOON: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
 fn key(byte: u8) -> Key {
-    (Kid::from_random([byte; 5]), Arc::new(MacKey::new(&Secret::from_bytes([byte; 32]))))
+    let signer = SigningKey::new(&Secret::from_bytes([byte ^ 0xff; 32]));
+    (Kid::from_random([byte; 5]), Arc::new(MacKey::new(&Secret::from_bytes([byte; 32]))), Arc::new(signer))
 }
 
 fn config(dir: &Path) -> Config {
@@ -31,6 +34,7 @@ fn config(dir: &Path) -> Config {
         controller: Controller::new("shop"),
         durable_timeout: Duration::from_secs(20),
         segment_bytes: 1 << 20,
+        checkpoint_every: Duration::from_mins(10),
     }
 }
 
@@ -83,12 +87,13 @@ fn closed_log_of(events: u64, segment_bytes: u64) -> (tempfile::TempDir, Config)
     (dir, config)
 }
 
+/// Segments and head; checkpoints are a matter of their own.
 type Files = BTreeMap<String, Vec<u8>>;
 
 fn files(dir: &Path) -> Files {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries
-        .filter(|path| !path.ends_with(".lock"))
+        .filter(|path| !path.ends_with(".lock") && !path.ends_with("checkpoints"))
         .map(|path| (path.file_name().unwrap().to_str().unwrap().to_string(), fs::read(&path).unwrap()))
         .collect()
 }
@@ -105,14 +110,23 @@ fn put(dir: &Path, files: &Files) {
 fn found(files: &Files) -> Result<VerifyReport, Finding> {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), files);
-    verify(dir.path(), &[key(1)]).map_err(|error| match error {
+    verify(dir.path(), &[key(1)], &Given::default()).map_err(|error| match error {
         VerifyError::Found(finding) => finding,
-        VerifyError::Unreadable(error) => panic!("{error}"),
+        other @ (VerifyError::Checkpoints(_) | VerifyError::Unreadable(_)) => panic!("{other}"),
     })
 }
 
 fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
     bytes.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+/// The tree over a log's events, from its files.
+fn tree(files: &Files) -> Tree {
+    let mut tree = Tree::default();
+    for (_, bytes) in files.iter().filter(|(name, _)| *name != "head.json") {
+        lines(bytes).iter().skip(1).for_each(|line| tree.push(line.strip_suffix(b"\n").unwrap()));
+    }
+    tree
 }
 
 #[test]
@@ -124,7 +138,7 @@ fn a_log_is_written_chained_private_and_verified() {
     for name in files.keys() {
         assert_eq!(fs::metadata(config.dir.join(name)).unwrap().mode() & 0o7777, 0o600, "{name}");
     }
-    let report = verify(&config.dir, &[key(1)]).unwrap();
+    let report = verify(&config.dir, &[key(1)], &Given::default()).unwrap();
     assert_eq!((report.events, report.after_head, report.torn_bytes), (9, 0, 0), "start, seven reveals, stop");
     assert_eq!(usize::try_from(report.segments).unwrap(), files.len() - 1);
     // The chain by other means: plain JSON and SHA-256.
@@ -254,7 +268,7 @@ fn one_process_writes_one_log_and_closing_lets_go() {
     });
     let kinds: Vec<_> = tail(&config.dir, 20).unwrap().into_iter().map(|entry| entry.body.kind).collect();
     assert_eq!(kinds, ["start", "stop", "start", "reveal", "reveal", "stop", "start", "stop"]);
-    verify(&config.dir, &[key(1)]).unwrap();
+    verify(&config.dir, &[key(1)], &Given::default()).unwrap();
     assert!(matches!(
         Log::open(&config, Vec::new(), Arc::new(FixedClock::at(NOON))),
         Err(AuditError::NoKey | AuditError::KeyMissing { .. })
@@ -271,7 +285,7 @@ fn a_torn_last_line_is_cut_off_and_recorded_wherever_it_was_torn() {
         let mut crashed = sound.clone();
         crashed.get_mut(last).unwrap().extend_from_slice(&line[..torn]);
         put(&config.dir, &crashed);
-        let seen = verify(&config.dir, &[key(1)]).unwrap();
+        let seen = verify(&config.dir, &[key(1)], &Given::default()).unwrap();
         assert_eq!(usize::try_from(seen.torn_bytes).unwrap(), torn, "verify tells of it without being alarmed");
         block(async { open(&config).unwrap().close().await });
         let told = tail(&config.dir, 3).unwrap();
@@ -284,7 +298,7 @@ fn a_torn_last_line_is_cut_off_and_recorded_wherever_it_was_torn() {
                 ("stop", None, None)
             ]
         );
-        assert_eq!(verify(&config.dir, &[key(1)]).unwrap().events, 7);
+        assert_eq!(verify(&config.dir, &[key(1)], &Given::default()).unwrap().events, 7);
     }
 }
 
@@ -307,10 +321,10 @@ fn a_log_longer_than_its_head_is_continued_from_its_own_macs() {
         let mut crashed = full.clone();
         crashed.insert("head.json".into(), head.clone());
         put(&config.dir, &crashed);
-        let report = verify(&config.dir, &[key(1)]).unwrap();
+        let report = verify(&config.dir, &[key(1)], &Given::default()).unwrap();
         assert_eq!(usize::try_from(report.after_head).unwrap(), lost + 1);
         block(async { open(&config).unwrap().close().await });
-        let report = verify(&config.dir, &[key(1)]).unwrap();
+        let report = verify(&config.dir, &[key(1)], &Given::default()).unwrap();
         assert_eq!((report.events, report.after_head), (12, 0));
     }
     // What is appended after an old head without the key is not taken for a crash.
@@ -332,7 +346,7 @@ fn a_start_that_died_before_its_first_event_begins_again() {
     for cut in [0, 1, header.len() - 1, header.len()] {
         put(&config.dir, &Files::from([("00000001.jsonl".to_string(), header[..cut].to_vec())]));
         block(async { open(&config).unwrap().close().await });
-        assert_eq!(verify(&config.dir, &[key(1)]).unwrap().events, 2);
+        assert_eq!(verify(&config.dir, &[key(1)], &Given::default()).unwrap().events, 2);
     }
 }
 
@@ -346,10 +360,10 @@ fn a_crash_at_the_turn_of_a_segment_is_survived() {
         let mut crashed = sound.clone();
         crashed.insert(next.clone(), header[..cut].to_vec());
         put(&config.dir, &crashed);
-        verify(&config.dir, &[key(1)]).unwrap();
+        verify(&config.dir, &[key(1)], &Given::default()).unwrap();
         block(async { open(&config).unwrap().close().await });
         let told = u64::from(cut > 0);
-        assert_eq!(verify(&config.dir, &[key(1)]).unwrap().events, 6 + told, "what was cut off is recorded");
+        assert_eq!(verify(&config.dir, &[key(1)], &Given::default()).unwrap().events, 6 + told, "what was cut off is recorded");
     }
 }
 
@@ -365,7 +379,7 @@ fn rotating_the_audit_key_begins_a_segment_and_old_subjects_are_still_found() {
         log.record(other).await.unwrap();
         log.close().await;
     });
-    let report_all = verify(&config.dir, &both).unwrap();
+    let report_all = verify(&config.dir, &both, &Given::default()).unwrap();
     assert_eq!((report_all.events, report_all.by_chain_only.len()), (8, 0));
     let mut seen = Vec::new();
     let filter = Filter { subject: Some(subject("c-1")), ..Filter::default() };
@@ -374,24 +388,24 @@ fn rotating_the_audit_key_begins_a_segment_and_old_subjects_are_still_found() {
     assert_ne!(seen[0].1, seen[2].1, "another key, another pseudonym");
 
     // The old key destroyed: its segments are held by the chain alone, and a change in them is still found.
-    let only_new = verify(&config.dir, &both[..1]).unwrap();
+    let only_new = verify(&config.dir, &both[..1], &Given::default()).unwrap();
     assert_eq!((only_new.events, only_new.by_chain_only.first()), (8, Some(&1)));
     let sound = files(&config.dir);
     for at in (0..sound["00000001.jsonl"].len()).step_by(5) {
         let mut changed = sound["00000001.jsonl"].clone();
         changed[at] ^= 2;
         fs::write(config.dir.join("00000001.jsonl"), changed).unwrap();
-        assert!(verify(&config.dir, &both[..1]).is_err(), "byte {at}");
+        assert!(verify(&config.dir, &both[..1], &Given::default()).is_err(), "byte {at}");
     }
     put(&config.dir, &sound);
     // The new key missing: the head cannot be checked.
-    let error = verify(&config.dir, &both[1..]).unwrap_err();
+    let error = verify(&config.dir, &both[1..], &Given::default()).unwrap_err();
     assert!(error.to_string().contains("written under audit key"), "{error}");
     assert!(matches!(open(&config), Err(AuditError::KeyMissing { .. })));
 }
 
 #[test]
-fn questions_are_answered_by_subject_caller_purpose_and_time() {
+fn questions_are_answered_by_subject_caller_purpose_category_and_time() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());
     let clock = Arc::new(FixedClock::at(NOON));
@@ -404,10 +418,16 @@ fn questions_are_answered_by_subject_caller_purpose_and_time() {
             ("shipping", "returns", "c-1"),
         ]) {
             clock.set(NOON + n * 1000);
+            let category = CategoryName::new;
             let event = Event {
                 caller: Some(CallerName::new(who)),
                 purpose: Some(PurposeName::new(why)),
                 subjects: vec![subject(whom)],
+                shown: match why {
+                    "delivery" => vec![(category("name"), Level::Clear, 1), (category("phone"), Level::Absent, 1)],
+                    _ => vec![(category("phone"), Level::Masked, 1)],
+                },
+                protected: if why == "returns" { vec![(category("address"), 1)] } else { Vec::new() },
                 ..Event::new(Kind::Reveal, n)
             };
             log.record(event).await.unwrap();
@@ -425,6 +445,14 @@ fn questions_are_answered_by_subject_caller_purpose_and_time() {
     assert_eq!(ask(Filter { subject: Some(subject("c-9")), ..none() }), [0_u64; 0]);
     assert_eq!(ask(Filter { caller: Some(CallerName::new("shipping")), ..none() }), [2, 4, 5]);
     assert_eq!(ask(Filter { subject: Some(subject("c-1")), purpose: Some(PurposeName::new("delivery")), ..none() }), [2]);
+    let category = |name| Filter { category: Some(CategoryName::new(name)), ..none() };
+    assert_eq!(ask(category("name")), [2, 4]);
+    assert_eq!(ask(category("phone")), [3, 5], "absent is not shown");
+    assert_eq!(ask(category("address")), [5], "protected");
+    assert_eq!(ask(category("iban")), [0_u64; 0]);
+    let all = Filter { subject: Some(subject("c-1")), caller: Some(CallerName::new("shipping")), ..category("phone") };
+    assert_eq!(ask(Filter { since_ms: Some(NOON), until_ms: Some(NOON + 9000), ..all.clone() }), [5]);
+    assert_eq!(ask(Filter { until_ms: Some(NOON + 4000), ..all }), [0_u64; 0]);
     assert_eq!(ask(Filter { since_ms: Some(NOON + 2000), until_ms: Some(NOON + 4000), ..none() }), [3, 4]);
 }
 
@@ -459,7 +487,7 @@ fn verify_while_the_log_grows_is_never_alarmed() {
         let reader = scope.spawn(|| {
             let mut runs = 0;
             while !done.load(Ordering::SeqCst) || runs == 0 {
-                verify(&config.dir, &[key(1)]).unwrap();
+                verify(&config.dir, &[key(1)], &Given::default()).unwrap();
                 runs += 1;
             }
             runs

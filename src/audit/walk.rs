@@ -9,9 +9,12 @@ use std::path::Path;
 
 use super::AuditError;
 use super::chain::{self, Head, HeadError, Header, Key, Link};
+use super::checkpoint::{Anchors, CheckpointFinding, Checkpoints, Given};
 use super::disk::{self, segment_name, segment_path};
 use super::event::Entry;
-use crate::base::Kid;
+use super::note;
+use super::tree::Tree;
+use crate::base::{Controller, Kid};
 
 /// Longest line that is read. The longest written has [`MAX_SUBJECTS`](super::event::MAX_SUBJECTS) pseudonyms of 34 bytes.
 const MAX_LINE_BYTES: u64 = 1 << 20;
@@ -31,6 +34,8 @@ pub struct VerifyReport {
     pub torn_bytes: u64,
     /// Segments whose audit key is no longer there: their lines are held by the chain and a later MAC, not by their own.
     pub by_chain_only: Vec<u64>,
+    /// The checkpoints it was held against; it agrees with all of them.
+    pub checkpoints: Checkpoints,
 }
 
 /// Why a log is not sound, or could not be read.
@@ -40,6 +45,9 @@ pub enum VerifyError {
     /// It was tampered with, and this is the first place that shows it.
     #[error("{0}")]
     Found(Finding),
+    /// In itself it is sound, but it is not, or not any more, the log these checkpoints were made of.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Checkpoints(Vec<CheckpointFinding>),
     /// It could not be read.
     #[error(transparent)]
     Unreadable(#[from] AuditError),
@@ -130,21 +138,37 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Checks a whole log: every line, every segment, the head. Safe while it is being written.
+/// Checks a whole log: every line, every segment, the head, and that it still contains what its checkpoints say, the stored
+/// ones and those given. Safe while it is being written.
 ///
-/// `keys` are the ring's audit keys. It takes memory for one line, and about a second for a million events.
+/// `keys` are the ring's audit keys. It takes memory for one line and all checkpoints, and about a second for a million events.
 ///
 /// # Errors
 ///
-/// [`VerifyError::Found`] with the first place that is not as it was written; [`AuditError::NoLog`] where there is none.
-pub fn verify(dir: &Path, keys: &[Key]) -> Result<VerifyReport, VerifyError> {
-    walk(dir, keys, &mut |_entry| {})
+/// [`VerifyError::Found`] with the first place that is not as it was written; [`VerifyError::Checkpoints`] with every checkpoint
+/// that speaks against it; [`AuditError::NoLog`] where there is none.
+pub fn verify(dir: &Path, keys: &[Key], given: &Given) -> Result<VerifyReport, VerifyError> {
+    walk(dir, keys, given, &mut |_entry| {}).map(|(report, _)| report)
+}
+
+/// The end of a log as its head vouches for it: what a checkpoint can be made of, for these lines will never be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Vouched {
+    pub(super) origin: String,
+    pub(super) tree: Tree,
 }
 
 /// As [`verify`], showing each event once its line is checked. An event shown is authentic, or held by the chain alone if its
 /// key is gone; whether the log is whole is known at the end only.
-pub(super) fn walk(dir: &Path, keys: &[Key], visit: &mut dyn FnMut(&Entry)) -> Result<VerifyReport, VerifyError> {
-    // The head first: a log that grows meanwhile is then longer than its head, never shorter.
+pub(super) fn walk(
+    dir: &Path,
+    keys: &[Key],
+    given: &Given,
+    visit: &mut dyn FnMut(&Entry),
+) -> Result<(VerifyReport, Vouched), VerifyError> {
+    // Checkpoints and head first: a log that grows meanwhile is then longer than they say, never shorter.
+    let stored = disk::read_checkpoints(dir)?;
+    let mut anchors = Anchors::new(&stored, given);
     let head = disk::read_head(dir)?;
     let segments = disk::segments(dir)?;
     let about = |segment, what| VerifyError::Found(Finding { segment, line: None, seq: None, what });
@@ -155,7 +179,7 @@ pub(super) fn walk(dir: &Path, keys: &[Key], visit: &mut dyn FnMut(&Entry)) -> R
     };
     let mut walker = Walker::start(keys);
     let mut report = VerifyReport::default();
-    let (mut at_head, mut vouched) = (false, false);
+    let (mut at_head, mut vouched) = (None, false);
     for (expected, segment) in (1..).zip(&segments) {
         if expected != *segment {
             return Err(about(Some(expected), What::SegmentMissing));
@@ -168,7 +192,7 @@ pub(super) fn walk(dir: &Path, keys: &[Key], visit: &mut dyn FnMut(&Entry)) -> R
             let text = match line {
                 Line::End => break,
                 Line::Whole(text) => text,
-                Line::Torn(bytes) if at_head && segments.last() == Some(segment) => {
+                Line::Torn(bytes) if at_head.is_some() && segments.last() == Some(segment) => {
                     report.torn_bytes = bytes;
                     break;
                 }
@@ -177,16 +201,17 @@ pub(super) fn walk(dir: &Path, keys: &[Key], visit: &mut dyn FnMut(&Entry)) -> R
             };
             let entry = walker.accept(text)?;
             vouched = walker.keyed();
-            if !at_head && *segment == head.segment && lines.offset >= head.bytes {
+            if at_head.is_none() && *segment == head.segment && lines.offset >= head.bytes {
                 if (lines.offset, walker.line, walker.link) != (head.bytes, head.line, head.link) {
                     return Err(walker.found_here(What::NotAsVouched).into());
                 }
-                (at_head, vouched) = (true, true);
-            } else if at_head && entry.is_some() {
+                (at_head, vouched) = (Some(walker.tree.clone()), true);
+            } else if at_head.is_some() && entry.is_some() {
                 report.after_head += 1;
             }
             if let Some(entry) = entry {
                 report.events += 1;
+                anchors.hold_against(&walker.tree, &entry);
                 visit(&entry);
             }
         }
@@ -198,16 +223,17 @@ pub(super) fn walk(dir: &Path, keys: &[Key], visit: &mut dyn FnMut(&Entry)) -> R
     if last < head.segment {
         return Err(about(Some(last + 1), What::SegmentMissing));
     }
-    if !at_head {
+    let Some(tree) = at_head else {
         let (last, vouched) = (walker.link.seq, head.link.seq);
         let end =
             if last < vouched { walker.found(What::CutOff { last, vouched }) } else { walker.found_here(What::NotAsVouched) };
         return Err(end.into());
-    }
+    };
     if !vouched {
         return Err(walker.found_here(What::Unvouched).into());
     }
-    Ok(report)
+    report.checkpoints = anchors.outcome(&walker.origin, keys, walker.tree.size()).map_err(VerifyError::Checkpoints)?;
+    Ok((report, Vouched { origin: walker.origin, tree }))
 }
 
 impl From<Finding> for VerifyError {
@@ -232,19 +258,23 @@ pub(super) struct Walker<'k> {
     /// Lines of the segment taken so far.
     pub(super) line: u64,
     pub(super) link: Link,
+    /// Of the events taken so far.
+    pub(super) tree: Tree,
+    /// The log's name, once its first line is taken.
+    pub(super) origin: String,
     key: Option<&'k Key>,
 }
 
 impl<'k> Walker<'k> {
     /// Before the first segment.
     pub(super) fn start(keys: &'k [Key]) -> Self {
-        Self { keys, segment: 0, line: 0, link: Link::default(), key: None }
+        Self { keys, segment: 0, line: 0, link: Link::default(), tree: Tree::default(), origin: String::new(), key: None }
     }
 
     /// After the line a believed head vouches for, in a segment written under `kid`.
-    pub(super) fn resume(keys: &'k [Key], head: &Head, kid: Kid) -> Self {
-        let key = keys.iter().find(|(id, _)| *id == kid);
-        Self { keys, segment: head.segment, line: head.line, link: head.link, key }
+    pub(super) fn resume(keys: &'k [Key], head: &Head, kid: Kid, tree: Tree) -> Self {
+        let key = keys.iter().find(|(id, ..)| *id == kid);
+        Self { keys, segment: head.segment, line: head.line, link: head.link, tree, origin: String::new(), key }
     }
 
     /// Goes on with the first line of `segment`.
@@ -259,20 +289,23 @@ impl<'k> Walker<'k> {
 
     /// The id of the segment's key, if it is there.
     pub(super) fn kid(&self) -> Option<Kid> {
-        self.key.map(|(kid, _)| *kid)
+        self.key.map(|(kid, ..)| *kid)
     }
 
     /// Takes the next line, without its line end. `None` for a header.
     pub(super) fn accept(&mut self, text: &[u8]) -> Result<Option<Entry>, Finding> {
         let entry = if self.line == 0 {
             let (header, kid) = Header::read(text).ok_or_else(|| self.found(What::NotALine))?;
-            self.key = self.keys.iter().find(|(id, _)| *id == kid);
+            self.key = self.keys.iter().find(|(id, ..)| *id == kid);
             self.check_mac(text)?;
             if header.segment != self.segment || header.after != self.link.seq {
                 return Err(self.found(What::HeaderMisplaced));
             }
-            if !header.follows(&self.link) {
+            if !header.follows(&self.link) || header.tree().is_some_and(|tree| tree != self.tree) {
                 return Err(self.found(What::ChainBroken));
+            }
+            if self.segment == 1 {
+                self.origin = note::origin(&Controller::new(&header.controller), &chain::hash(text));
             }
             None
         } else {
@@ -286,6 +319,7 @@ impl<'k> Walker<'k> {
                 return Err(self.found(What::ChainBroken));
             }
             self.link.seq = expected;
+            self.tree.push(text);
             Some(entry)
         };
         self.link.hash = chain::hash(text);
@@ -296,7 +330,7 @@ impl<'k> Walker<'k> {
     fn check_mac(&self, text: &[u8]) -> Result<(), Finding> {
         match self.key {
             None => Ok(()),
-            Some((_, key)) => match chain::mac_fits(text, key) {
+            Some((_, key, _)) => match chain::mac_fits(text, key) {
                 Some(true) => Ok(()),
                 Some(false) => Err(self.found(What::Changed)),
                 None => Err(self.found(What::NotALine)),

@@ -6,6 +6,10 @@
 //!
 //! While the disk refuses, events that somebody waits for fail at once, notes and alarms are kept up to a bound, and once a
 //! second the thread tries to write an event that tells of the interruption; when that works the log is healthy again.
+//!
+//! At its start and end, and between them after every `checkpoint_every` in which something happened, the log adds a signed
+//! checkpoint to those stored beside it: after the answers are given, so nobody waits for it but a batch that comes in just then.
+//! One that cannot be written is an alarm in the log and no outage, for the events themselves are durable.
 
 use std::fmt;
 use std::io;
@@ -17,10 +21,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::chain::{self, Head, Key, Link};
-use super::disk::{Disk, Folder};
+use super::disk::{Disk, Folder, bytes};
 use super::event::{bodies, own_body};
 use super::recover::{End, recover};
-use super::{AuditError, Config, Event, Kind, Recorded};
+use super::tree::Tree;
+use super::{AuditError, Config, Event, Kind, Recorded, note};
 use crate::base::{Clock, Controller};
 use crate::crypto::MacKey;
 
@@ -99,12 +104,14 @@ impl Log {
     ) -> Result<Self, AuditError> {
         let key = keys.into_iter().next().ok_or(AuditError::NoKey)?;
         let mut writer = Writer::new(config, key.clone(), clock, disk, end)?;
+        let mac = key.1;
         let mut first = Vec::new();
         if let Some(torn) = writer.end.torn.take() {
             first.push(own_body(Kind::Alarm, Some("torn-line-cut-off"), Some(torn)));
         }
         first.push(own_body(Kind::Start, None, None));
         writer.commit(first.iter())?;
+        writer.checkpoint();
         let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), healthy: AtomicBool::new(true) });
         let ours = Arc::clone(&shared);
         let spawned = thread::Builder::new().name("audit".to_string()).spawn(move || {
@@ -113,7 +120,7 @@ impl Log {
             drop(guard);
         });
         spawned.map_err(|error| AuditError::io(&config.dir, "given a thread", &error))?;
-        Ok(Self { handle: Arc::new(Handle { shared, key: key.1, durable_timeout: config.durable_timeout }) })
+        Ok(Self { handle: Arc::new(Handle { shared, key: mac, durable_timeout: config.durable_timeout }) })
     }
 
     /// Waits until the event is on disk (one fdatasync serves all waiting), at most `durable_timeout`.
@@ -238,18 +245,22 @@ impl Shared {
     fn run<D: Disk>(&self, mut writer: Writer<D>) {
         let mut gap = Gap::default();
         loop {
-            let (jobs, closing) = self.next_batch(&mut gap);
+            let (jobs, closing) = self.next_batch(&mut gap, writer.until_checkpoint());
             let waited_for = |job: &Job| job.lasting || job.tell.as_ref().is_none_or(|tell| !tell.is_closed());
             let jobs: Vec<Job> = gap.kept.drain(..).chain(jobs).filter(waited_for).collect();
-            let first = gap.bodies();
+            let first: Vec<String> = gap.bodies().into_iter().chain(writer.alarm()).collect();
             let last = closing.then(|| own_body(Kind::Stop, None, None));
             if jobs.is_empty() && first.is_empty() && !closing {
+                writer.checkpoint_if_due();
                 continue;
             }
             let outcome = writer.commit(first.iter().chain(jobs.iter().flat_map(|job| &job.bodies)).chain(&last));
             self.healthy.store(outcome.is_ok(), Ordering::Release);
             match &outcome {
-                Ok(()) => gap = Gap::default(),
+                Ok(()) => {
+                    gap = Gap::default();
+                    writer.signed.untold = false;
+                }
                 Err(_) => gap.interrupted = true,
             }
             for mut job in jobs {
@@ -263,18 +274,23 @@ impl Shared {
                 }
             }
             if closing {
+                writer.checkpoint();
                 return;
+            }
+            if outcome.is_ok() {
+                writer.checkpoint_if_due();
             }
         }
     }
 
-    /// Waits for jobs, for the end, or, while the log is interrupted, for the next try. True if these are the last.
-    fn next_batch(&self, gap: &mut Gap) -> (Vec<Job>, bool) {
+    /// Waits for jobs, for the end, for the next checkpoint or, while the log is interrupted, for the next try. True if these are
+    /// the last.
+    fn next_batch(&self, gap: &mut Gap, checkpoint: Option<Duration>) -> (Vec<Job>, bool) {
         let mut queue = self.lock();
         queue.busy_since = None;
         while queue.jobs.is_empty() && !queue.closed {
-            if gap.interrupted {
-                let (again, waited) = self.wake.wait_timeout(queue, RETRY).unwrap_or_else(PoisonError::into_inner);
+            if let Some(pause) = if gap.interrupted { Some(RETRY) } else { checkpoint } {
+                let (again, waited) = self.wake.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner);
                 queue = again;
                 if waited.timed_out() {
                     break;
@@ -314,6 +330,18 @@ impl Gap {
     }
 }
 
+/// The last checkpoint.
+struct LastSigned {
+    /// Events it vouches for.
+    size: u64,
+    /// When it was tried to write it.
+    at: Instant,
+    /// It could not be written,
+    failed: bool,
+    /// and the log does not say so yet.
+    untold: bool,
+}
+
 /// Where the log stands, and the disk it is on.
 struct Writer<D> {
     disk: D,
@@ -321,6 +349,8 @@ struct Writer<D> {
     controller: Controller,
     key: Key,
     segment_bytes: u64,
+    checkpoint_every: Duration,
+    signed: LastSigned,
     /// The last durable line.
     end: End,
     /// A failed batch may have left bytes after it.
@@ -332,13 +362,16 @@ impl<D: Disk> Writer<D> {
     /// Continues at `end`, or begins a log. A segment is written under one key, so another key begins another segment.
     fn new(config: &Config, key: Key, clock: Arc<dyn Clock>, disk: D, end: Option<End>) -> Result<Self, AuditError> {
         let begins = end.is_none();
-        let fresh = End { segment: 0, line: 0, len: 0, link: Link::default(), kid: None, torn: None };
+        let (link, tree, origin) = (Link::default(), Tree::default(), String::new());
+        let fresh = End { segment: 0, line: 0, len: 0, link, tree, origin, kid: None, torn: None };
         let mut writer = Self {
             disk,
             clock,
             controller: config.controller.clone(),
             key,
             segment_bytes: config.segment_bytes,
+            checkpoint_every: config.checkpoint_every,
+            signed: LastSigned { size: 0, at: Instant::now(), failed: false, untold: false },
             end: end.unwrap_or(fresh),
             dirty: false,
             buffer: Vec::new(),
@@ -368,9 +401,10 @@ impl<D: Disk> Writer<D> {
         }
         self.buffer.clear();
         let (mut link, mut count, mut from) = (self.end.link, self.end.line, self.end.len);
+        let mut tree = self.end.tree.clone();
         for body in bodies {
             from = self.end.len + bytes(&self.buffer);
-            chain::push_event(&mut self.buffer, &mut link, &self.key.1, &time, body);
+            chain::push_event(&mut self.buffer, &mut link, &mut tree, &self.key.1, &time, body);
             count += 1;
         }
         let written = self.disk.append(&self.buffer).and_then(|()| self.disk.sync());
@@ -383,7 +417,7 @@ impl<D: Disk> Writer<D> {
             return Err(error);
         }
         let len = self.end.len + bytes(&self.buffer);
-        (self.end.link, self.end.line, self.end.len) = (link, count, len);
+        (self.end.link, self.end.line, self.end.len, self.end.tree) = (link, count, len, tree);
         // The lines are durable, but if the head cannot say so, a cut end would not be noticed: nobody is told Ok. (Notes of
         // such a batch are written once more by the next one: better twice than never.)
         self.vouch(from)
@@ -394,6 +428,34 @@ impl<D: Disk> Writer<D> {
         let End { segment, line, len, link, .. } = self.end;
         let head = Head { segment, line, from, bytes: len, link };
         self.disk.write_head(&head.write(&self.key).ok_or_else(|| io::Error::other("the head does not fit its sector"))?)
+    }
+
+    /// How long until the next checkpoint; `None` while nothing has happened since the last one.
+    fn until_checkpoint(&self) -> Option<Duration> {
+        let happened = self.end.link.seq > self.signed.size;
+        happened.then(|| self.checkpoint_every.saturating_sub(self.signed.at.elapsed()))
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        if self.until_checkpoint().is_some_and(|left| left.is_zero()) {
+            self.checkpoint();
+        }
+    }
+
+    /// Signs the log as it is and stores that. Only durable lines, which are never taken back, are signed.
+    fn checkpoint(&mut self) {
+        let written = self.disk.add_checkpoint(&note::checkpoint(&self.end.origin, &self.end.tree, &self.key.2));
+        self.signed.at = Instant::now();
+        match written {
+            Ok(()) => (self.signed.size, self.signed.failed) = (self.end.link.seq, false),
+            // Told once, however often it fails.
+            Err(_) => self.signed.untold = !std::mem::replace(&mut self.signed.failed, true),
+        }
+    }
+
+    /// What the log has to say of its checkpoints.
+    fn alarm(&self) -> Option<String> {
+        self.signed.untold.then(|| own_body(Kind::Alarm, Some("checkpoint-not-written"), None))
     }
 
     /// Cuts off what a failed batch may have left.
@@ -407,19 +469,19 @@ impl<D: Disk> Writer<D> {
 
     fn next_segment(&mut self, time: &str) -> io::Result<()> {
         let (segment, mut link) = (self.end.segment + 1, self.end.link);
-        let header = chain::header(segment, self.controller.as_str(), &mut link, &self.key, time);
+        let header = chain::header(segment, self.controller.as_str(), &mut link, &self.end.tree, &self.key, time);
         self.disk.create(segment, &header)?;
-        self.end = End { segment, line: 1, len: bytes(&header), link, kid: Some(self.key.0), torn: self.end.torn };
+        (self.end.segment, self.end.line, self.end.len, self.end.link) = (segment, 1, bytes(&header), link);
+        self.end.kid = Some(self.key.0);
+        if segment == 1 {
+            self.end.origin = note::origin(&self.controller, &link.hash);
+        }
         Ok(())
     }
 
     fn time(&self) -> String {
         chain::rfc3339(self.clock.now_ms())
     }
-}
-
-fn bytes(buffer: &[u8]) -> u64 {
-    u64::try_from(buffer.len()).unwrap_or(u64::MAX)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]

@@ -1,4 +1,4 @@
-//! `sudare audit tail · verify · report`: read the log, prove it, ask it.
+//! `sudare audit tail · verify · report · checkpoint · key`: read the log, prove it, ask it, and let others hold it to its word.
 //!
 //! Always holds: what is printed comes from the log alone and so holds no value and no data subject's id; `report` proves the
 //! whole log while it reads, and says at its end whether it is sound. The command line calls these with standard output and
@@ -9,14 +9,11 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::policy::Format;
-use crate::audit::{self, AuditError, Entry, Filter, Finding, VerifyError, VerifyReport};
-use crate::base::Kid;
-use crate::crypto::MacKey;
+use crate::audit::{self, AuditError, CheckpointFinding, Checkpoints, Entry, Filter, Finding, Given, VerifyError, VerifyReport};
 
 /// Why an audit command could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +22,9 @@ pub enum AuditCommandError {
     /// Exit code 1.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Exit code 1. Nothing is signed that is not sound.
+    #[error("{0}: see `sudare audit verify`")]
+    NotSound(VerifyError),
     /// Exit code 1.
     #[error("cannot print the answer: {0}")]
     Print(#[from] io::Error),
@@ -42,13 +42,50 @@ pub fn tail(dir: &Path, count: usize, format: Format, out: &mut dyn Write) -> Re
     Ok(())
 }
 
-/// Proves a whole log. True if it is sound; what was found otherwise is printed.
+/// Proves a whole log, and holds it against its checkpoints. True if it is sound; what was found otherwise is printed.
 ///
 /// # Errors
 ///
 /// A log that cannot be read; output that cannot be written.
-pub fn verify(dir: &Path, keys: &[(Kid, Arc<MacKey>)], format: Format, out: &mut dyn Write) -> Result<bool, AuditCommandError> {
-    outcome(audit::verify(dir, keys), format, out)
+pub fn verify(
+    dir: &Path,
+    keys: &[audit::Key],
+    given: &Given,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<bool, AuditCommandError> {
+    outcome(audit::verify(dir, keys, given), format, out)
+}
+
+/// Proves the log and prints a checkpoint of it, to be kept where the log's administrator cannot write.
+///
+/// # Errors
+///
+/// [`AuditCommandError::NotSound`]; a log that cannot be read; output that cannot be written.
+pub fn checkpoint(dir: &Path, keys: &[audit::Key], out: &mut dyn Write) -> Result<(), AuditCommandError> {
+    let note = audit::checkpoint(dir, keys).map_err(AuditCommandError::of)?;
+    write!(out, "{note}")?;
+    Ok(())
+}
+
+/// Proves the log and prints the verifier keys of its checkpoints, that of the Active version first.
+///
+/// # Errors
+///
+/// As [`checkpoint`].
+pub fn key(dir: &Path, keys: &[audit::Key], format: Format, out: &mut dyn Write) -> Result<(), AuditCommandError> {
+    let verifiers = audit::verifier_keys(dir, keys).map_err(AuditCommandError::of)?;
+    match format {
+        Format::Table => verifiers.iter().try_for_each(|key| writeln!(out, "{key}"))?,
+        Format::Json => writeln!(out, "{}", Value::from(verifiers.iter().map(ToString::to_string).collect::<Vec<_>>()))?,
+    }
+    Ok(())
+}
+
+impl AuditCommandError {
+    fn of(error: VerifyError) -> Self {
+        if let VerifyError::Unreadable(error) = error { Self::Audit(error) } else { Self::NotSound(error) }
+    }
 }
 
 /// Prints every event that fits, then whether the log is sound. True if it is.
@@ -58,7 +95,7 @@ pub fn verify(dir: &Path, keys: &[(Kid, Arc<MacKey>)], format: Format, out: &mut
 /// A log that cannot be read; output that cannot be written.
 pub fn report(
     dir: &Path,
-    keys: &[(Kid, Arc<MacKey>)],
+    keys: &[audit::Key],
     filter: &Filter,
     format: Format,
     out: &mut dyn Write,
@@ -92,23 +129,31 @@ fn event(entry: &Entry, format: Format, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn outcome(found: Result<VerifyReport, VerifyError>, format: Format, out: &mut dyn Write) -> Result<bool, AuditCommandError> {
-    let found = match found {
-        Ok(report) => Ok(report),
-        Err(VerifyError::Found(finding)) => Err(finding),
-        Err(VerifyError::Unreadable(error)) => return Err(error.into()),
-    };
-    match format {
-        Format::Json => writeln!(out, "{}", found.as_ref().map_or_else(finding_json, report_json))?,
-        Format::Table => match &found {
-            Ok(report) => sound(report, out)?,
-            Err(finding) => writeln!(out, "NOT intact: {finding}. Nothing after this place is to be believed.")?,
-        },
+    let is_sound = found.is_ok();
+    match (found, format) {
+        (Ok(report), Format::Table) => sound(&report, out)?,
+        (Ok(report), Format::Json) => writeln!(out, "{}", report_json(&report))?,
+        (Err(VerifyError::Found(finding)), Format::Table) => {
+            writeln!(out, "NOT intact: {finding}. Nothing after this place is to be believed.")?;
+        }
+        (Err(VerifyError::Found(finding)), Format::Json) => writeln!(out, "{}", finding_json(&finding))?,
+        (Err(VerifyError::Checkpoints(findings)), Format::Table) => {
+            for finding in findings {
+                writeln!(out, "NOT intact: {finding}")?;
+            }
+            writeln!(
+                out,
+                "The log is sound in itself, but it is not what it was: whoever changed it had its keys, or a copy of it."
+            )?;
+        }
+        (Err(VerifyError::Checkpoints(findings)), Format::Json) => writeln!(out, "{}", findings_json(&findings))?,
+        (Err(VerifyError::Unreadable(error)), _) => return Err(error.into()),
     }
-    Ok(found.is_ok())
+    Ok(is_sound)
 }
 
 fn sound(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
-    let VerifyReport { events, segments, after_head, torn_bytes, by_chain_only } = report;
+    let VerifyReport { events, segments, after_head, torn_bytes, by_chain_only, checkpoints } = report;
     writeln!(out, "{} in {}, chain intact", count(*events, "event", "events"), count(*segments, "segment", "segments"))?;
     if *after_head > 0 {
         writeln!(
@@ -128,6 +173,22 @@ fn sound(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
         let these: Vec<String> = by_chain_only.iter().map(u64::to_string).collect();
         writeln!(out, "segments without their key, held by the chain alone: {}", these.join(", "))?;
     }
+    held(checkpoints, out)
+}
+
+fn held(checkpoints: &Checkpoints, out: &mut dyn Write) -> io::Result<()> {
+    let Checkpoints { stored, given, unsigned, newest, unfinished } = checkpoints;
+    let all = count(stored + given, "checkpoint agrees", "checkpoints agree");
+    if let Some((event, time)) = newest {
+        let given = if *given > 0 { format!(", {given} of them given") } else { String::new() };
+        writeln!(out, "{all}{given}; the newest is of event {event}, {time}")?;
+    }
+    if *unsigned > 0 {
+        writeln!(out, "{} under keys that are gone: give their verifier keys with --key", count(*unsigned, "is", "are"))?;
+    }
+    if *unfinished {
+        writeln!(out, "an unfinished checkpoint at the end: being written, or left by a crash")?;
+    }
     Ok(())
 }
 
@@ -139,7 +200,20 @@ fn report_json(report: &VerifyReport) -> Value {
         "after_head": report.after_head,
         "torn_bytes": report.torn_bytes,
         "by_chain_only": report.by_chain_only,
+        "checkpoints": {
+            "stored": report.checkpoints.stored,
+            "given": report.checkpoints.given,
+            "unsigned": report.checkpoints.unsigned,
+            "newest": report.checkpoints.newest.as_ref().map(|(event, _)| event),
+            "unfinished": report.checkpoints.unfinished,
+        },
     })
+}
+
+fn findings_json(findings: &[CheckpointFinding]) -> Value {
+    let found: Vec<Value> =
+        findings.iter().map(|finding| json!({ "checkpoint": finding.place, "found": finding.to_string() })).collect();
+    json!({ "sound": false, "checkpoints": found })
 }
 
 fn finding_json(finding: &Finding) -> Value {
@@ -153,16 +227,18 @@ fn count(number: u64, one: &str, many: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::audit::{Config, Event, Kind, Log};
     use crate::base::{CallerName, CategoryName, Controller, FixedClock, PurposeName, RecordId};
-    use crate::crypto::Secret;
+    use crate::crypto::{MacKey, Secret, SigningKey};
     use crate::purpose::Level;
 
-    fn keys() -> Vec<(Kid, Arc<MacKey>)> {
-        vec![("00000001".parse().unwrap(), Arc::new(MacKey::new(&Secret::from_bytes([1; 32]))))]
+    fn keys() -> Vec<audit::Key> {
+        let (mac, signer) = (Secret::from_bytes([1; 32]), Secret::from_bytes([2; 32]));
+        vec![("00000001".parse().unwrap(), Arc::new(MacKey::new(&mac)), Arc::new(SigningKey::new(&signer)))]
     }
 
     /// A log of a start, two reveals of `c-1` and a stop.
@@ -172,6 +248,7 @@ mod tests {
             controller: Controller::new("shop"),
             durable_timeout: Duration::from_secs(20),
             segment_bytes: 1 << 20,
+            checkpoint_every: Duration::from_mins(10),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -209,11 +286,12 @@ mod tests {
             text.replace(&start, "psn1_abcd"),
             "#2 2026-11-22T12:00:00Z shipping for delivery psn1_abcd…: name clear\n\
              #3 2026-11-22T12:00:00Z analyst for statistics psn1_abcd…: name pseudonym\n\
-             2 events fit\n4 events in 1 segment, chain intact\n"
+             2 events fit\n4 events in 1 segment, chain intact\n\
+             2 checkpoints agree; the newest is of event 4, 2026-11-22T12:00:00Z\n"
         );
         assert_eq!(
-            printed(|out| assert!(verify(&dir, &keys(), Format::Table, out).unwrap())),
-            "4 events in 1 segment, chain intact\n"
+            printed(|out| assert!(verify(&dir, &keys(), &Given::default(), Format::Table, out).unwrap())),
+            "4 events in 1 segment, chain intact\n2 checkpoints agree; the newest is of event 4, 2026-11-22T12:00:00Z\n"
         );
         assert_eq!(printed(|out| tail(&dir, 1, Format::Table, out).unwrap()), "#4 2026-11-22T12:00:00Z stop\n");
     }
@@ -241,14 +319,15 @@ mod tests {
         let path = dir.join("00000001.jsonl");
         let text = fs::read_to_string(&path).unwrap().replace("\"analyst\"", "\"auditor\"");
         fs::write(&path, text).unwrap();
-        let text = printed(|out| assert!(!verify(&dir, &keys(), Format::Table, out).unwrap()));
+        let text = printed(|out| assert!(!verify(&dir, &keys(), &Given::default(), Format::Table, out).unwrap()));
         assert_eq!(
             text,
             "NOT intact: 00000001.jsonl:4 (event 3): changed, or inserted by somebody without the audit key: its MAC does not fit. \
              Nothing after this place is to be believed.\n"
         );
         let json: Value =
-            serde_json::from_str(&printed(|out| assert!(!verify(&dir, &keys(), Format::Json, out).unwrap()))).unwrap();
+            serde_json::from_str(&printed(|out| assert!(!verify(&dir, &keys(), &Given::default(), Format::Json, out).unwrap())))
+                .unwrap();
         assert_eq!(
             (&json["sound"], &json["segment"], &json["line"], &json["event"]),
             (&false.into(), &1.into(), &4.into(), &3.into())

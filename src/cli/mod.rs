@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::base::{CallerName, PurposeName, RecordId, SystemClock};
+use crate::base::{CallerName, CategoryName, PurposeName, RecordId, SystemClock};
 use crate::config::{self, Environment};
 
 /// A screen between an application and its database: protects personal fields in JSON on write, reveals them by purpose.
@@ -151,14 +151,32 @@ enum AuditCommand {
         #[command(flatten)]
         format: Format,
     },
-    /// Prove that nothing was edited, reordered, cut off or removed
+    /// Prove that nothing was edited, reordered, cut off or removed, and that the log still is what its checkpoints say
     Verify {
+        #[command(flatten)]
+        file: File,
+        /// Also hold it against a checkpoint that was kept elsewhere; may be given several times
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Vec<PathBuf>,
+        /// Also believe this verifier key, as `sudare audit key` printed it; may be given several times
+        #[arg(long, value_name = "KEY")]
+        key: Vec<crate::audit::VerifierKey>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Prove the log and print a signed checkpoint of it: keep it where nobody who can write the log can
+    Checkpoint {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Print what anybody can check the log's checkpoints with
+    Key {
         #[command(flatten)]
         file: File,
         #[command(flatten)]
         format: Format,
     },
-    /// Who saw what of whom, for what
+    /// Who saw what of whom, for what; all that is given must fit
     Report {
         #[command(flatten)]
         file: File,
@@ -171,11 +189,14 @@ enum AuditCommand {
         /// Only this purpose, by its name in the policy
         #[arg(long)]
         purpose: Option<String>,
-        /// From this time on, RFC 3339
+        /// Only where values of this category were shown or protected
         #[arg(long)]
+        category: Option<String>,
+        /// From this time on: RFC 3339, or a date, which is its midnight in UTC
+        #[arg(long, value_name = "TIME")]
         since: Option<String>,
-        /// Before this time, RFC 3339
-        #[arg(long)]
+        /// Before this time: RFC 3339, or a date, which is its midnight in UTC
+        #[arg(long, value_name = "TIME")]
         until: Option<String>,
         #[command(flatten)]
         format: Format,
@@ -287,14 +308,29 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
 }
 
 fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
-    let (AuditCommand::Tail { file, .. } | AuditCommand::Verify { file, .. } | AuditCommand::Report { file, .. }) = &command;
+    let (AuditCommand::Tail { file, .. }
+    | AuditCommand::Verify { file, .. }
+    | AuditCommand::Checkpoint { file }
+    | AuditCommand::Key { file, .. }
+    | AuditCommand::Report { file, .. }) = &command;
     let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
     let dir = settings.audit.dir.as_path();
     let keys = || crate::keys::KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed);
     let sound = match command {
         AuditCommand::Tail { lines, format, .. } => audit::tail(dir, lines, format.into(), out).map(|()| true),
-        AuditCommand::Verify { format, .. } => audit::verify(dir, &keys()?, format.into(), out),
-        AuditCommand::Report { subject, caller, purpose, since, until, format, .. } => {
+        AuditCommand::Verify { checkpoint, key, format, .. } => {
+            let checkpoints = checkpoint.iter().map(|path| {
+                let place = path.display().to_string();
+                let bytes =
+                    std::fs::read(path).map_err(|error| wrong(format!("--checkpoint {place}: cannot be read: {error}")))?;
+                Ok((place, bytes))
+            });
+            let given = crate::audit::Given { checkpoints: checkpoints.collect::<Result<_, _>>()?, verifiers: key };
+            audit::verify(dir, &keys()?, &given, format.into(), out)
+        }
+        AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
+        AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),
+        AuditCommand::Report { subject, caller, purpose, category, since, until, format, .. } => {
             let filter = crate::audit::Filter {
                 subject: subject
                     .map(|id| RecordId::from_text(&id))
@@ -302,9 +338,13 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
                     .map_err(|error| wrong(format!("--subject: {error}")))?,
                 caller: caller.as_deref().map(CallerName::new),
                 purpose: purpose.as_deref().map(PurposeName::new),
+                category: category.as_deref().map(CategoryName::new),
                 since_ms: since.map(|time| time_ms("--since", &time)).transpose()?,
                 until_ms: until.map(|time| time_ms("--until", &time)).transpose()?,
             };
+            if filter.since_ms.zip(filter.until_ms).is_some_and(|(since, until)| since >= until) {
+                return Err(wrong("--since is not before --until: no event can fit"));
+            }
             note_unknown(&settings, &filter);
             audit::report(dir, &keys()?, &filter, format.into(), out)
         }
@@ -325,14 +365,19 @@ fn note_unknown(settings: &config::Settings, filter: &crate::audit::Filter) {
     if let Some(purpose) = &filter.purpose {
         note("purpose", purpose.as_str(), settings.policy.purposes().iter().map(|purpose| purpose.name.as_str()).collect());
     }
+    if let Some(category) = &filter.category {
+        note("category", category.as_str(), settings.policy.categories().iter().map(|category| category.name.as_str()).collect());
+    }
 }
 
-/// A time of RFC 3339, in milliseconds since 1970.
+/// A time of RFC 3339, or a date for its midnight in UTC, in milliseconds since 1970.
 fn time_ms(option: &str, text: &str) -> Result<u64, Trouble> {
-    let time: jiff::Timestamp =
-        text.parse().map_err(|error| wrong(format!("{option} {text:?}: {error}; write a time like 2026-11-22T16:00:00Z")))?;
-    u64::try_from(time.as_millisecond())
-        .map_err(|_before_1970| wrong(format!("{option} {text:?}: before 1970; write a time like 2026-11-22T16:00:00Z")))
+    const LIKE: &str = "write a time like 2026-11-22T16:00:00Z, or a date like 2026-11-22";
+    let complain = |why: &dyn std::fmt::Display| wrong(format!("{option} {text:?}: {why}; {LIKE}"));
+    // A date has ten characters; a longer text is a time and must name its offset from UTC.
+    let time = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let time: jiff::Timestamp = time.parse().map_err(|error| complain(&error))?;
+    u64::try_from(time.as_millisecond()).map_err(|_before_1970| complain(&"before 1970"))
 }
 
 fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Trouble> {

@@ -476,12 +476,17 @@ pub(super) fn audit(root: &Section<'_>, folder: &Path, controller: &Controller) 
         Some(node) => node.integer(1 << 16..=1 << 30, "bytes"),
         None => Some(64 << 20),
     };
+    let checkpoint_minutes = match section.optional("checkpoint_minutes") {
+        Some(node) => node.integer(1..=1440, "minutes"),
+        None => Some(10),
+    };
     section.finish();
     Some(audit::Config {
         dir: folder.join(dir?.value),
         controller: controller.clone(),
         durable_timeout: durable_timeout?,
         segment_bytes: segment_bytes?,
+        checkpoint_every: Duration::from_secs(60 * checkpoint_minutes?),
     })
 }
 

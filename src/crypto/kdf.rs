@@ -13,6 +13,15 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     first_32(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
+/// SHA-256 of all parts, one after the other.
+pub fn sha256_of(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    first_32(context.finish().as_ref())
+}
+
 /// HKDF-SHA-256 with an empty salt and 32 bytes of output (RFC 5869). `info` names the use, encoded with [`crate::base::enc`].
 pub fn hkdf(secret: &Secret, info: &[u8]) -> Secret {
     Secret(hkdf_sha256(&[], secret.expose(), info))

@@ -29,7 +29,7 @@ use crate::crypto::RandomError;
 use crate::store::StoreError;
 
 pub use life::{InitReport, RotateReport, VerifyReport, init, rotate, verify};
-pub use ring::{FieldKey, KeyRing, LookupKey, VersionInfo};
+pub use ring::{AuditKey, FieldKey, KeyRing, LookupKey, VersionInfo};
 pub use state::{LineName, ParseLineError, ParseStateError, State};
 
 /// The name of the one ring of a configuration. It is bound into every wrapped secret, so that rings by field group can join

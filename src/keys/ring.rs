@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::subkeys::{MAX_SUBKEYS, NameHasher, Subkeys};
 use super::{Config, KeyError, LineName, MAIN_RING, State, manifest};
 use crate::base::{Controller, FieldPlace, Kid, enc};
-use crate::crypto::{self, MacKey, Secret, SivKey, XaesKey};
+use crate::crypto::{self, MacKey, Secret, SigningKey, SivKey, XaesKey};
 use crate::purpose::Permit;
 use crate::store::Store;
 
@@ -29,7 +29,7 @@ pub struct KeyRing {
     active_seal: Option<Kid>,
     active_lookup: Option<Kid>,
     pseudonyms: HashMap<String, Option<Arc<MacKey>>>,
-    audit: Vec<(Kid, Arc<MacKey>)>,
+    audit: Vec<AuditKey>,
     sealing: Subkeys<FieldKey>,
     lookups: Subkeys<LookupKey>,
 }
@@ -60,6 +60,9 @@ pub struct VersionInfo {
     /// When its secret was destroyed.
     pub destroyed_ms: Option<u64>,
 }
+
+/// One version of the audit line: the key of the log's lines, and the one that signs its checkpoints.
+pub type AuditKey = (Kid, Arc<MacKey>, Arc<SigningKey>);
 
 /// A prepared key for one field under one version.
 pub struct FieldKey {
@@ -171,9 +174,11 @@ impl KeyRing {
             match line {
                 LineName::Seal if state.protects() => ring.active_seal = Some(*kid),
                 LineName::Lookup if state.protects() => ring.active_lookup = Some(*kid),
-                LineName::Audit if state.opens_to_reveal() => {
-                    if let Some(key) = derived(&[b"audit"]) {
-                        ring.audit.push((*kid, key));
+                // Compromised ones too: what stands in the log was written under them, and reading it shows nobody anything.
+                LineName::Audit => {
+                    if let (Some(mac), Some(secret)) = (derived(&[b"audit"]), &version.secret) {
+                        let signer = Arc::new(SigningKey::new(&crypto::hkdf(secret, &ring.label(&[b"checkpoint"]))));
+                        ring.audit.push((*kid, mac, signer));
                     }
                 }
                 LineName::Pseudonym(scope) => {
@@ -181,7 +186,7 @@ impl KeyRing {
                     let slot = ring.pseudonyms.entry(scope.clone()).or_default();
                     *slot = active.or(slot.take());
                 }
-                LineName::Seal | LineName::Lookup | LineName::Token | LineName::Audit => {}
+                LineName::Seal | LineName::Lookup | LineName::Token => {}
             }
             ring.order.push(*kid);
             ring.versions.insert(*kid, version);
@@ -279,15 +284,16 @@ impl KeyRing {
         active.clone().ok_or_else(|| KeyError::NoActive(LineName::Pseudonym(scope.to_string())))
     }
 
-    /// The audit log's keys, Active first, then all others that still open, newest first.
+    /// The audit log's keys: of each version one for its lines and one for its checkpoints. Active first, then all others that are
+    /// not destroyed, newest first.
     ///
     /// # Errors
     ///
     /// [`KeyError::NoActive`] if the audit line has no Active version: no audit, no reveal.
-    pub fn audit_keys(&self) -> Result<Vec<(Kid, Arc<MacKey>)>, KeyError> {
-        let active = |(kid, _): &&(Kid, Arc<MacKey>)| self.versions.get(kid).is_some_and(|version| version.info.state.protects());
+    pub fn audit_keys(&self) -> Result<Vec<AuditKey>, KeyError> {
+        let active = |(kid, ..): &&AuditKey| self.versions.get(kid).is_some_and(|version| version.info.state.protects());
         let first = self.audit.iter().find(active).ok_or(KeyError::NoActive(LineName::Audit))?;
-        let others = self.audit.iter().rev().filter(|(kid, _)| *kid != first.0);
+        let others = self.audit.iter().rev().filter(|(kid, ..)| *kid != first.0);
         Ok(std::iter::once(first).chain(others).cloned().collect())
     }
 

@@ -154,9 +154,19 @@ fn rotating_the_audit_line_keeps_its_old_keys_for_reading() {
     let second = rotate(&config, &LineName::Audit, &FixedClock::at(NOON)).unwrap().active;
     let third = rotate(&config, &LineName::Audit, &FixedClock::at(NOON)).unwrap().active;
     let keys = KeyRing::open(&config).unwrap().audit_keys().unwrap();
-    assert_eq!(keys.iter().map(|(kid, _)| *kid).collect::<Vec<_>>(), [third, second, first[0].0]);
+    assert_eq!(keys.iter().map(|(kid, ..)| *kid).collect::<Vec<_>>(), [third, second, first[0].0]);
     assert_eq!(keys[2].1.mac(b"m"), first[0].1.mac(b"m"));
     assert_ne!(keys[0].1.mac(b"m"), first[0].1.mac(b"m"));
+}
+
+/// A log written under a version that became known to others is still to be read and continued; new lines go under Active.
+#[test]
+fn a_compromised_audit_version_is_kept_for_reading_and_a_destroyed_one_is_gone() {
+    let kids = [Kid::from_random([1; 5]), Kid::from_random([2; 5]), Kid::from_random([3; 5])];
+    let states = [State::Compromised, State::Destroyed, State::Active];
+    let versions = kids.iter().zip(states).map(|(kid, state)| (LineName::Audit, *kid, state, [7; 32])).collect();
+    let keys = KeyRing::with_versions(Controller::new("shop"), versions).audit_keys().unwrap();
+    assert_eq!(keys.iter().map(|(kid, ..)| *kid).collect::<Vec<_>>(), [kids[2], kids[0]]);
 }
 
 #[test]

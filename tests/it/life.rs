@@ -203,7 +203,7 @@ async fn t25_no_audit_no_reveal_on_a_full_disk() {
     // What was recorded stays whole.
     let settings = config::load(&file).unwrap();
     let keys = keys::KeyRing::open(&settings.keys).unwrap().audit_keys().unwrap();
-    audit::verify(&folder.path().join("data/audit"), &keys).unwrap_or_else(|error| panic!("{error}"));
+    audit::verify(&folder.path().join("data/audit"), &keys, &audit::Given::default()).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn t25_a_killed_proxy_leaves_a_log_that_verifies_and_goes_on() {
         // A torn last line is mended at the next start; before that, it is all that verify may find.
         drop(audit::Log::open(&settings.audit, keys.clone(), std::sync::Arc::new(SystemClock)).unwrap());
         tokio::time::sleep(Duration::from_millis(50)).await;
-        audit::verify(&dir, &keys).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        audit::verify(&dir, &keys, &audit::Given::default()).unwrap_or_else(|error| panic!("round {round}: {error}"));
         let reveals = events(&dir, &keys, &audit::Filter::default()).iter().filter(|event| event.kind == "reveal").count();
         assert!(reveals >= answered, "every answer that left is on record");
     }

@@ -24,6 +24,7 @@ struct Faults {
     sync_fails: AtomicBool,
     head_fails: AtomicBool,
     cut_fails: AtomicBool,
+    checkpoint_fails: AtomicBool,
     /// A sync has come to a closed gate.
     hanging: AtomicBool,
     pause: Duration,
@@ -40,6 +41,7 @@ impl Faults {
             sync_fails: AtomicBool::new(false),
             head_fails: AtomicBool::new(false),
             cut_fails: AtomicBool::new(false),
+            checkpoint_fails: AtomicBool::new(false),
             hanging: AtomicBool::new(false),
             pause,
             gate: (Mutex::new(true), Condvar::new()),
@@ -104,6 +106,11 @@ impl Disk for Faulty {
         fails(&self.faults.head_fails)?;
         self.folder.write_head(head)
     }
+
+    fn add_checkpoint(&mut self, note: &str) -> io::Result<()> {
+        fails(&self.faults.checkpoint_fails)?;
+        self.folder.add_checkpoint(note)
+    }
 }
 
 fn open_faulty(config: &Config, faults: &Arc<Faults>) -> Log {
@@ -134,7 +141,7 @@ fn a_first_start_that_fails_at_any_step_leaves_a_folder_that_opens() {
             }
             open(&config).unwrap_or_else(|error| panic!("room {room}, {head_fails}, {sync_fails}: {error}")).close().await;
         });
-        verify(&config.dir, &[key(1)]).unwrap();
+        verify(&config.dir, &[key(1)], &Given::default()).unwrap();
     }
 }
 
@@ -162,7 +169,7 @@ fn a_first_start_that_is_killed_at_any_step_leaves_a_folder_that_opens() {
     for (step, there) in steps.iter().enumerate() {
         put(&config.dir, there);
         block(async { open(&config).unwrap_or_else(|error| panic!("step {step}: {error}")).close().await });
-        verify(&config.dir, &[key(1)]).unwrap();
+        verify(&config.dir, &[key(1)], &Given::default()).unwrap();
         assert!(!config.dir.join("head.json.new").exists());
     }
 }
@@ -194,7 +201,7 @@ fn t25_one_sync_serves_all_who_wait() {
         assert_eq!(faults.syncs.load(Ordering::SeqCst) - before, 2, "one for the first, one for the 400");
         log.close().await;
     });
-    assert_eq!(verify(&config.dir, &[key(1)]).unwrap().events, 403);
+    assert_eq!(verify(&config.dir, &[key(1)], &Given::default()).unwrap().events, 403);
 }
 
 async fn wait_until(condition: impl Fn() -> bool) {
@@ -232,7 +239,7 @@ fn t25_nobody_is_answered_before_the_sync() {
         }
         log.close().await;
     });
-    assert_eq!(verify(&config.dir, &[key(1)]).unwrap().events, 16 * 8 + 2);
+    assert_eq!(verify(&config.dir, &[key(1)], &Given::default()).unwrap().events, 16 * 8 + 2);
 }
 
 #[test]
@@ -288,7 +295,7 @@ fn t25_a_full_disk_refuses_leaves_no_half_line_and_recovers_by_itself() {
         log.record(reveal(4)).await.unwrap();
         log.close().await;
     });
-    assert_eq!(verify(&config.dir, &[key(1)]).unwrap().events, 6);
+    assert_eq!(verify(&config.dir, &[key(1)], &Given::default()).unwrap().events, 6);
     let told: Vec<_> = tail(&config.dir, 10).unwrap();
     let alarm = told.iter().find(|entry| entry.code.as_deref() == Some("log-interrupted")).unwrap();
     assert_eq!(alarm.count, Some(4), "{alarm}");
@@ -318,7 +325,7 @@ fn t25_a_failed_sync_or_head_is_no_answer_and_what_it_left_is_taken_back() {
         log.record(reveal(5)).await.unwrap();
         log.close().await;
     });
-    verify(&config.dir, &[key(1)]).unwrap();
+    verify(&config.dir, &[key(1)], &Given::default()).unwrap();
     let exchanges: Vec<_> = tail(&config.dir, 20).unwrap().into_iter().filter_map(|entry| entry.body.exchange).collect();
     assert_eq!(exchanges, ["0000000000000003", "0000000000000004", "0000000000000005"], "4 is durable though nobody was told");
 }
@@ -347,7 +354,7 @@ fn t25_an_alarm_is_written_though_nobody_waits_for_it_any_more() {
         wait_until(|| log.healthy()).await;
         log.close().await;
     });
-    verify(&config.dir, &[key(1)]).unwrap();
+    verify(&config.dir, &[key(1)], &Given::default()).unwrap();
     let told = tail(&config.dir, 20).unwrap();
     let mut exchanges: Vec<_> = told.iter().filter_map(|entry| entry.exchange.as_deref()).collect();
     exchanges.sort_unstable();
@@ -372,7 +379,7 @@ fn a_full_disk_at_the_turn_of_a_segment_is_survived() {
         log.record(reveal(9)).await.unwrap();
         log.close().await;
     });
-    let report = verify(&config.dir, &[key(1)]).unwrap();
+    let report = verify(&config.dir, &[key(1)], &Given::default()).unwrap();
     assert_eq!((report.events, report.segments > 1), (6, true), "start, 1, 2, alarm, 9, stop");
 }
 
@@ -396,5 +403,50 @@ fn notes_are_bounded_and_the_lost_ones_are_counted() {
     assert_eq!(all.iter().filter(|entry| entry.kind == "close").count(), 1 + 4096);
     let lost = all.iter().find(|entry| entry.code.as_deref() == Some("notes-dropped")).unwrap();
     assert_eq!(lost.count, Some(5_000 - 4_096));
-    verify(&config.dir, &[key(1)]).unwrap();
+    verify(&config.dir, &[key(1)], &Given::default()).unwrap();
+}
+
+/// A checkpoint is evidence, not the record: one that cannot be written is told once, and nobody is kept from working.
+#[test]
+fn a_checkpoint_that_cannot_be_written_is_an_alarm_and_no_outage() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { checkpoint_every: Duration::from_millis(20), ..config(dir.path()) };
+    let faults = Faults::new(Duration::ZERO);
+    let alarms = || {
+        let events = tail(&config.dir, 1000).unwrap();
+        events.iter().filter(|entry| entry.code.as_deref() == Some("checkpoint-not-written")).count()
+    };
+    block(async {
+        let log = open_faulty(&config, &faults);
+        for round in 1..=2 {
+            faults.checkpoint_fails.store(true, Ordering::SeqCst);
+            let patience = Instant::now();
+            while alarms() < round {
+                assert!(patience.elapsed() < Duration::from_secs(20));
+                log.record(reveal(1)).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // It goes on failing, and is not told again.
+            for exchange in 0..10 {
+                log.record(reveal(exchange)).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert!(log.healthy());
+            assert_eq!(alarms(), round);
+            faults.checkpoint_fails.store(false, Ordering::SeqCst);
+            let (before, patience) = (checkpoints(&config), Instant::now());
+            while checkpoints(&config) == before {
+                assert!(patience.elapsed() < Duration::from_secs(20));
+                log.record(reveal(1)).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        log.close().await;
+    });
+    let report = verify(&config.dir, &[key(1)], &Given::default()).unwrap();
+    assert_eq!(report.checkpoints.newest.map(|(event, _)| event), Some(report.events));
+}
+
+fn checkpoints(config: &Config) -> u64 {
+    verify(&config.dir, &[key(1)], &Given::default()).unwrap().checkpoints.stored
 }

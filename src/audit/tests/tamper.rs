@@ -13,7 +13,7 @@ fn every_changed_byte_of_every_file_is_found() {
     put(dir.path(), &sound);
     let fails = |name: &str, bytes: &[u8], how: &str| {
         fs::write(dir.path().join(name), bytes).unwrap();
-        assert!(verify(dir.path(), &[key(1)]).is_err(), "{name} {how}");
+        assert!(verify(dir.path(), &[key(1)], &Given::default()).is_err(), "{name} {how}");
     };
     for (name, bytes) in &sound {
         for at in 0..bytes.len() {
@@ -29,7 +29,7 @@ fn every_changed_byte_of_every_file_is_found() {
         fails(name, &[], "emptied");
         fs::write(dir.path().join(name), bytes).unwrap();
     }
-    assert!(verify(dir.path(), &[key(1)]).is_ok());
+    assert!(verify(dir.path(), &[key(1)], &Given::default()).is_ok());
 }
 
 /// Every segment's lines, to be changed and put together again.
@@ -184,7 +184,11 @@ fn removed_and_renamed_segments_and_heads_are_found() {
     assert_eq!(found(&beheaded).unwrap_err().what, What::HeadForged);
     let nothing = tempfile::tempdir().unwrap();
     for dir in [nothing.path().to_path_buf(), nothing.path().join("absent")] {
-        assert!(matches!(verify(&dir, &[key(1)]), Err(VerifyError::Unreadable(AuditError::NoLog(_)))), "{}", dir.display());
+        assert!(
+            matches!(verify(&dir, &[key(1)], &Given::default()), Err(VerifyError::Unreadable(AuditError::NoLog(_)))),
+            "{}",
+            dir.display()
+        );
         assert!(matches!(crate::audit::tail(&dir, 1), Err(AuditError::NoLog(_))), "{}", dir.display());
     }
 
@@ -237,10 +241,11 @@ fn a_segment_under_a_key_that_nobody_has_is_not_believed_at_the_end() {
     let last = lines(&sound[&disk::segment_name(segment - 1)]).pop().unwrap();
     let seq = serde_json::from_slice::<serde_json::Value>(&last).unwrap()["seq"].as_u64().unwrap();
     let mut link = chain::Link { seq, hash: chain::hash(last.strip_suffix(b"\n").unwrap()) };
+    let mut tree = tree(&sound);
     // Everything right but for the key: the number, the chain, the form.
-    let mut forged = chain::header(segment, "shop", &mut link, &key(9), "2026-11-22T13:00:00Z");
+    let mut forged = chain::header(segment, "shop", &mut link, &tree, &key(9), "2026-11-22T13:00:00Z");
     let header = forged.len();
-    chain::push_event(&mut forged, &mut link, &key(9).1, "2026-11-22T13:00:00Z", "\"kind\":\"close\"");
+    chain::push_event(&mut forged, &mut link, &mut tree, &key(9).1, "2026-11-22T13:00:00Z", "\"kind\":\"close\"");
     for bytes in [&forged[..header], &forged[..]] {
         let mut changed = sound.clone();
         changed.insert(disk::segment_name(segment), bytes.to_vec());
@@ -275,7 +280,7 @@ proptest! {
                 log.close().await;
             });
             events += count + 2;
-            let report = verify(&config.dir, &[key(1)]).unwrap();
+            let report = verify(&config.dir, &[key(1)], &Given::default()).unwrap();
             prop_assert!(report.events == events);
             if torn > 0 {
                 let last = files(&config.dir).into_keys().rfind(|name| name != "head.json").unwrap();
