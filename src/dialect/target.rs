@@ -5,6 +5,8 @@
 //! The front calls [`canonical_target`] before anything else looks at a request. The dialects use the helpers below to
 //! see whether a target that is not protected only *looks* different from one that is.
 
+use unicode_normalization::UnicodeNormalization;
+
 /// Longest target, path and query together, in bytes.
 pub const MAX_TARGET_BYTES: usize = 8 << 10;
 
@@ -227,12 +229,13 @@ pub(super) fn loose_segments(path: &str) -> Vec<String> {
     segments
 }
 
-/// One letter case, also for characters such as the Kelvin sign and the long s whose other case is an ASCII letter.
+/// One letter case and one form, also for characters that some server takes for an ASCII letter: the Kelvin sign and the long s have
+/// one as their other case, full-width letters stand for one (NFKC).
 pub(super) fn fold_case(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -351,6 +354,7 @@ mod tests {
             "/x/../customers;v=1/./c-1;w",
             "/CU\u{17f}TOMERS/c-1",
             "/cu%C5%BFtomers/c-1",
+            "/%EF%BD%83ustomers/%EF%BC%A3-1",
         ] {
             assert_eq!(loose_segments(path), plain, "{path}");
         }

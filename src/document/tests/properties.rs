@@ -10,7 +10,7 @@ use serde::de::{self, Deserialize, Deserializer};
 
 use super::super::*;
 use super::model::{At, Findings, Json, find, json, plan};
-use super::{joined, map, windows};
+use super::{joined, lines, map, windows};
 
 fn cases(count: u32) -> Config {
     Config { cases: count, failure_persistence: None, max_global_rejects: 100_000, ..Config::default() }
@@ -361,6 +361,60 @@ proptest! {
                 (Err(a), Err(b)) => prop_assert_eq!(a, &b),
                 (a, b) => prop_assert!(false, "{:?} but in pieces {:?}", a, b.map(|_| ())),
             }
+        }
+    }
+
+    #[test]
+    fn t7_lines_are_refused_if_one_of_them_is_and_else_found_as_each_is(
+        plan in plan(),
+        texts in prop::collection::vec((json(), any::<[u8; 16]>(), prop::collection::vec(damage(), 0..2), prop::sample::select(&["\n", "\r\n", "\n \n\t\n"])), 0..5),
+        everywhere in any::<bool>(),
+        last in any::<bool>(),
+    ) {
+        let map = Map::compile(&plan.rows, &plan.targets).unwrap();
+        let duplicates = if everywhere { Duplicates::RefuseEverywhere } else { Duplicates::RefuseWhereItMatters };
+        let rules = Rules { duplicates, ..Rules::reply() };
+        let mut body = Vec::new();
+        for (json, style, damages, end) in &texts {
+            body.extend(damaged(json.text(&style.map(|byte| if (211..=220).contains(&byte) { 0 } else { byte })), damages));
+            body.extend_from_slice(end.as_bytes());
+        }
+        if last && body.last() == Some(&b'\n') {
+            body.pop();
+        }
+        // Each line is a document of its own, read by itself; serde_json, too, has the last word on what is JSON.
+        let mut expected = Some(Layout::default());
+        let mut start = 0;
+        for line in body.split(|byte| *byte == b'\n') {
+            let blank = line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+            let layout = if blank { Ok(Layout::default()) } else { walk(&map, rules, line) };
+            prop_assert!(blank || layout.is_err() || serde_json::from_slice::<serde_json::Value>(line).is_ok());
+            expected = expected.zip(layout.ok()).map(|(mut all, layout)| {
+                let rows = u32::try_from(all.rows.len()).unwrap();
+                all.rows.extend(layout.rows.iter().map(|row| Row { range: row.range.start + start..row.range.end + start, ..row.clone() }));
+                all.found.extend(layout.found.into_iter().map(|found| Found {
+                    row: found.row.map(|row| row + rows),
+                    value: found.value.start + start..found.value.end + start,
+                    member_start: found.member_start + start,
+                    ..found
+                }));
+                all.odd_rows += layout.odd_rows;
+                all
+            });
+            start += line.len() + 1;
+        }
+        match (walk(&map, lines(rules), &body), expected) {
+            (Ok(layout), Some(expected)) => {
+                // Containers are numbered through the whole body.
+                let apart = |layout: &Layout| Layout { found: layout.found.iter().map(|found| Found { container: 0, ..found.clone() }).collect(), ..layout.clone() };
+                prop_assert_eq!(apart(&layout), apart(&expected));
+                let distinct = |layout: &Layout| layout.found.iter().map(|found| found.container).collect::<HashSet<_>>().len();
+                prop_assert!(distinct(&layout) >= distinct(&expected));
+                let mut kept = Vec::new();
+                splice(&body, &layout, &[], &[], &mut kept);
+                prop_assert_eq!(&kept, &body);
+            }
+            (layout, expected) => prop_assert!(layout.is_err() && expected.is_none(), "{:?} but each line {:?}", layout, expected),
         }
     }
 

@@ -311,8 +311,27 @@ fn a_write_without_an_id_is_refused_where_the_bind_needs_one() {
 
 #[test]
 fn t36_ids_are_strings_or_canonical_integers() {
-    for id in ["1.0", "1e2", "9007199254740992", "true", "null", "[1]", "\"\"", "{}"] {
+    for id in [
+        "1.0",
+        "1e2",
+        "1E2",
+        "10e-1",
+        "-0",
+        "0.0",
+        "9007199254740992",
+        "-9007199254740992",
+        "123456789012345678901234567890",
+        "true",
+        "null",
+        "[1]",
+        "\"\"",
+        "{}",
+    ] {
         assert_eq!(create(&format!(r#"{{"id":{id},"name":"Mei"}}"#)), Err("id-malformed"), "{id}");
+    }
+    for id in ["0", "-3", "9007199254740991", "-9007199254740991", "\"1e2\"", "\"-0\""] {
+        let body = format!(r#"{{"id":{id},"name":"Mei"}}"#);
+        assert_eq!(shown(&customers(), &ring(), &all_at(Level::Clear), &create(&body).unwrap()), body, "{id}");
     }
     // The number and its text are one id, as they are in a URL.
     let stored = create(r#"{"id":17,"name":"Mei"}"#).unwrap();
