@@ -5,9 +5,10 @@
 //! what stands where) and `upstream`.
 //!
 //! Where to look: `envelope` how a value is stored · `seal` nonces and keys of a body · `open` one value under its place · `ids` what it is
-//! bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`, `reveal` the rules.
+//! bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`, `reveal` the rules · `upkeep` rows in an
+//! operator's hand.
 //!
-//! Always holds: no clear text leaves this module but in [`Revealed`], at the level of the grant.
+//! Always holds: no clear text leaves this module but in [`Revealed`], at the level of the grant or from [`open_by_hand`].
 
 mod envelope;
 mod generalise;
@@ -22,6 +23,7 @@ mod seal;
 mod tally;
 #[cfg(test)]
 mod testing;
+mod upkeep;
 
 pub use envelope::open_envelope;
 pub use generalise::{Generalise, ParseGeneraliseError};
@@ -30,3 +32,4 @@ pub use plan::{Collection, Field, OnBadValue, Plan, Subject, facts};
 pub use protect::{Protected, ProtectedBody, RowWrite, WriteError, protect};
 pub use reveal::{RevealError, Revealed, reveal};
 pub use tally::Tally;
+pub use upkeep::{SealedRow, StandIns, UpkeepRow, open_by_hand, seal_clear};
