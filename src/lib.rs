@@ -12,6 +12,7 @@ pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod base;
+pub mod batch;
 pub mod caller;
 pub mod cli;
 pub mod config;

@@ -27,6 +27,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "exchange",
         &["base", "metrics", "crypto", "document", "store", "dialect", "caller", "purpose", "keys", "field", "audit", "upstream"],
     ),
+    ("batch", &["base", "crypto", "document", "purpose", "keys", "field", "audit"]),
     ("front", &["base", "metrics", "caller", "exchange"]),
     ("admin", &["base", "metrics", "caller", "purpose", "keys", "audit"]),
     ("config", &["*"]),

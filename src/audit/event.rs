@@ -49,6 +49,12 @@ pub struct Body {
     /// Who asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
+    /// Who did it by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+    /// Why, in the operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// For what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
@@ -114,6 +120,8 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
         kind: event.kind.as_str().to_string(),
         exchange: Some(format!("{:016x}", event.exchange)),
         caller: text(event.caller.as_ref().map(CallerName::as_str)),
+        operator: event.operator.clone(),
+        reason: event.reason.clone(),
         purpose: text(event.purpose.as_ref().map(PurposeName::as_str)),
         collection: text(event.collection.as_ref().map(CollectionName::as_str)),
         route: event.route.clone(),
@@ -199,8 +207,14 @@ impl fmt::Display for Entry {
         if let Some(caller) = &self.caller {
             write!(f, " {caller}")?;
         }
+        if let Some(operator) = &self.operator {
+            write!(f, " operator {operator}")?;
+        }
         if let Some(purpose) = &self.purpose {
             write!(f, " for {purpose}")?;
+        }
+        if let Some(reason) = &self.reason {
+            write!(f, " because {reason:?}")?;
         }
         if let Some(first) = self.subjects.first() {
             write!(f, " {}", first.get(..9).map_or_else(|| first.clone(), |start| format!("{start}…")))?;
@@ -210,7 +224,11 @@ impl fmt::Display for Entry {
             }
         }
         let parts = self.parts();
-        let colon = if self.caller.is_some() || self.purpose.is_some() || !self.subjects.is_empty() { ":" } else { "" };
+        let colon = if self.caller.is_some() || self.operator.is_some() || self.purpose.is_some() || !self.subjects.is_empty() {
+            ":"
+        } else {
+            ""
+        };
         write!(f, "{colon} {}", parts.join("; "))
     }
 }

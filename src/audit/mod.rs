@@ -98,6 +98,10 @@ pub struct Event {
     pub exchange: u64,
     /// Who asked.
     pub caller: Option<CallerName>,
+    /// Who did it by hand, where no caller did: the operator's account.
+    pub operator: Option<String>,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
     /// For what.
     pub purpose: Option<PurposeName>,
     /// Of which collection.
@@ -123,6 +127,8 @@ impl Event {
             kind,
             exchange,
             caller: None,
+            operator: None,
+            reason: None,
             purpose: None,
             collection: None,
             route: None,

@@ -9,7 +9,9 @@ pub mod check;
 mod demo;
 pub mod init;
 pub mod keys;
+mod meter;
 pub mod policy;
+mod seal;
 mod serve;
 
 use std::ffi::OsString;
@@ -53,6 +55,22 @@ enum Command {
     Serve {
         #[command(flatten)]
         file: File,
+    },
+    /// Seal a file of documents as the proxy would: JSON Lines in, JSON Lines out
+    ///
+    /// Sealed values are kept, so a file may be sealed twice. A line that cannot be sealed is reported and left out, and without --skip-bad
+    /// no output is made. Progress stands on standard error, on a terminal only.
+    Seal(seal::Options),
+    /// Open a file of sealed documents, recorded in the audit log with your reason
+    ///
+    /// The way out of Sudare, or of a backup. The output holds clear text: keep it like the key. The log must be free, so `sudare serve`
+    /// does not run with the same [audit] dir.
+    Open {
+        #[command(flatten)]
+        options: seal::Options,
+        /// Why; kept in the audit log with your user id, so name no person in it
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
     },
     /// Callers: who may ask
     #[command(subcommand)]
@@ -277,6 +295,8 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
             check::run(&file.config, format, out).map_err(failed)
         }
         Command::Serve { file } => Ok(serve::run(&file.config, out)),
+        Command::Seal(options) => seal::seal(&options, out),
+        Command::Open { options, reason } => seal::open(&options, &reason, out),
         Command::Caller(CallerCommand::Add { name, file, write }) => caller::add(&name, &file.config, write, out).map(|()| 0),
         Command::Keys(command) => keys_command(command, out),
         Command::Policy(command) => policy_command(command, out),
@@ -403,6 +423,14 @@ fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Tro
 
 fn policy_trouble(error: policy::PolicyCommandError) -> Trouble {
     if matches!(error, policy::PolicyCommandError::Unknown { .. }) { wrong(error) } else { failed(error) }
+}
+
+/// The place of a collection in the settings, by its name.
+fn collection_index(settings: &config::Settings, name: &str) -> Result<usize, Trouble> {
+    let names: Vec<&str> = settings.collections.iter().map(|collection| collection.field_map.name.as_str()).collect();
+    names.iter().position(|known| *known == name).ok_or_else(|| {
+        wrong(format!("--collection {name:?}: the configuration has no such collection; it has {}", names.join(", ")))
+    })
 }
 
 /// The runtime of commands that serve: one worker per core.

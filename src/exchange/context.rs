@@ -43,17 +43,11 @@ impl Context {
     /// An event of this exchange, with nothing in it yet but the names.
     pub(super) fn event(&self, kind: Kind) -> Event {
         Event {
-            kind,
-            exchange: self.exchange,
             caller: self.caller.clone(),
             purpose: self.purpose.clone(),
             collection: self.collection.clone(),
             route: self.route.map(str::to_owned),
-            subjects: Vec::new(),
-            shown: Vec::new(),
-            protected: Vec::new(),
-            status: None,
-            code: None,
+            ..Event::new(kind, self.exchange)
         }
     }
 }

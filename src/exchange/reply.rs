@@ -148,7 +148,12 @@ impl Exchange {
         tally: &field::Tally,
         subjects: Vec<RecordId>,
     ) -> Result<Option<Recorded>, Error> {
-        if tally.bad > 0 || tally.clear_found > 0 {
+        let migrating = state
+            .collections
+            .iter()
+            .any(|collection| !collection.field_map.strict && Some(&collection.field_map.name) == context.collection.as_ref());
+        // While migrating a clear value is what is expected: it is counted, and named in what is recorded of the window.
+        if tally.bad > 0 || (tally.clear_found > 0 && !migrating) {
             let code = if tally.bad > 0 { "value-not-authentic" } else { "clear-value-found" };
             let alarm = audit::Event { code: Some(code.to_owned()), subjects: subjects.clone(), ..context.event(Kind::Alarm) };
             let _recorded = self.record(alarm).await?;
@@ -163,6 +168,7 @@ impl Exchange {
         }
         let mut event = context.event(Kind::Reveal);
         event.subjects = subjects;
+        event.code = (migrating && tally.clear_found > 0).then(|| "clear-value-found".to_owned());
         event.shown = tally
             .shown
             .iter()

@@ -4,10 +4,11 @@
 //! that may go to the database, [`reveal`] rewrites one window of what it answers. `exchange` calls both between `document` (which says
 //! what stands where) and `upstream`.
 //!
-//! Where to look: `envelope` how a value is stored · `deterministic` values that can be found · `seal` nonces and keys of a body · `open` one value under its place · `ids` what it is
-//! bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`, `reveal` the rules.
+//! Where to look: `envelope` how a value is stored · `deterministic` values that can be found · `seal` nonces and keys of a body · `open`
+//! one value under its place · `ids` what it is bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`,
+//! `reveal` the rules · `upkeep` rows in an operator's hand.
 //!
-//! Always holds: no clear text leaves this module but in [`Revealed`], at the level of the grant.
+//! Always holds: no clear text leaves this module but in [`Revealed`], at the level of the grant or from [`open_by_hand`].
 
 mod deterministic;
 mod envelope;
@@ -23,6 +24,7 @@ mod seal;
 mod tally;
 #[cfg(test)]
 mod testing;
+mod upkeep;
 
 pub use deterministic::{NotCanonical, TermError, deterministic_terms, open_deterministic_envelope};
 pub use envelope::open_envelope;
@@ -32,3 +34,4 @@ pub use plan::{Collection, Field, OnBadValue, Plan, Protection, Subject, facts};
 pub use protect::{Patched, Protected, ProtectedBody, RowWrite, WriteError, patch_needs_subject, protect, protect_patch};
 pub use reveal::{RevealError, Revealed, reveal};
 pub use tally::Tally;
+pub use upkeep::{SealedRow, StandIns, UpkeepRow, open_by_hand, seal_clear};

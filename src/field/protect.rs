@@ -60,6 +60,11 @@ impl ProtectedBody {
         }
     }
 
+    /// A body whose every configured value was judged elsewhere in `field`.
+    pub(super) fn judged(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes to send.
     pub fn into_bytes(self) -> Bytes {
         self.0
@@ -516,22 +521,25 @@ impl<'a> Write<'a> {
         if suite == Suite::D {
             return Ok("");
         }
-        self.ids.binding(self.collection, self.plan, index, found).map_err(|reason| {
-            let by_subject = self.collection.bind == Bind::Subject;
-            let selector = match (&field.subject, &self.collection.subject) {
-                (Some(subject), _) if by_subject => subject,
-                (_, Subject::At(subject)) if by_subject => subject,
-                _ => &self.collection.id,
-            };
-            match reason {
-                NoId::Missing => WriteError::SubjectMissing {
-                    field: field.name.clone(),
-                    bind: if by_subject { "data subject" } else { "document" },
-                    selector: selector.to_string(),
-                },
-                NoId::Bad(why) => WriteError::BadId { selector: selector.to_string(), why },
-            }
-        })
+        self.ids.binding(self.collection, self.plan, index, found).map_err(|reason| unbound(self.collection, field, reason))
+    }
+}
+
+/// Why a value of a field cannot be bound.
+pub(super) fn unbound(collection: &Collection, field: &Field, reason: NoId) -> WriteError {
+    let by_subject = collection.bind == Bind::Subject;
+    let selector = match (&field.subject, &collection.subject) {
+        (Some(subject), _) if by_subject => subject,
+        (_, Subject::At(subject)) if by_subject => subject,
+        _ => &collection.id,
+    };
+    match reason {
+        NoId::Missing => WriteError::SubjectMissing {
+            field: field.name.clone(),
+            bind: if by_subject { "data subject" } else { "document" },
+            selector: selector.to_string(),
+        },
+        NoId::Bad(why) => WriteError::BadId { selector: selector.to_string(), why },
     }
 }
 
@@ -540,7 +548,7 @@ fn row_index(found: &Found) -> Result<usize, WriteError> {
 }
 
 /// True if `•` stands anywhere in the JSON text, as itself or escaped (`\u2022`).
-fn has_mask_character(json: &[u8]) -> bool {
+pub(super) fn has_mask_character(json: &[u8]) -> bool {
     let mut room = [0; 4];
     let utf8 = MASK_CHARACTER.encode_utf8(&mut room).as_bytes();
     let first = utf8.first().copied().unwrap_or_default();

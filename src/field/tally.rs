@@ -18,6 +18,25 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Adds what another body counted.
+    pub fn add(&mut self, other: &Self) {
+        for (category, level, count) in &other.shown {
+            match self.shown.iter_mut().find(|(of, at, _)| of == category && at == level) {
+                Some((_, _, sum)) => *sum = sum.saturating_add(*count),
+                None => self.shown.push((*category, *level, *count)),
+            }
+        }
+        for (category, count) in &other.protected {
+            match self.protected.iter_mut().find(|(of, _)| of == category) {
+                Some((_, sum)) => *sum = sum.saturating_add(*count),
+                None => self.protected.push((*category, *count)),
+            }
+        }
+        self.kept = self.kept.saturating_add(other.kept);
+        self.clear_found = self.clear_found.saturating_add(other.clear_found);
+        self.bad = self.bad.saturating_add(other.bad);
+    }
+
     pub(super) fn show(&mut self, category: CategoryId, level: Level) {
         match self.shown.iter_mut().find(|(of, at, _)| *of == category && *at == level) {
             Some((_, _, count)) => *count = count.saturating_add(1),

@@ -89,7 +89,7 @@ impl Grant {
 pub enum Permit<'a> {
     /// To show it, or part of it, to the holder of this grant.
     Reveal(&'a Grant),
-    /// To keep house: verify or rewrap. No clear text leaves `field` on it.
+    /// To keep house: verify or rewrap. No clear text leaves `field` on it, but by `field::open_by_hand`.
     Upkeep(&'a Upkeep),
 }
 

@@ -1,11 +1,15 @@
-//! `Upkeep` opens keys without a grant. Whoever makes one stands on this list, with the reason that no clear text leaves.
+//! `Upkeep` opens keys without a grant. Whoever makes one stands on this list, with the reason that no clear text leaves,
+//! or why it may.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// File, number of call sites in product code, why.
-const ALLOWED: &[(&str, usize, &str)] =
-    &[("src/field/protect.rs", 1, "an envelope in a write is opened to verify its place; it is kept byte for byte")];
+const ALLOWED: &[(&str, usize, &str)] = &[
+    ("src/batch/line.rs", 1, "the named exception: `sudare open`, with a reason; each window is recorded before it leaves"),
+    ("src/field/protect.rs", 1, "an envelope in a write is opened to verify its place; it is kept byte for byte"),
+    ("src/field/upkeep.rs", 1, "an envelope in a stored row is opened to verify its place; it is kept byte for byte"),
+];
 
 fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
