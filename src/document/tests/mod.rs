@@ -4,6 +4,7 @@
 
 mod cases;
 mod model;
+mod parts;
 mod properties;
 
 use std::sync::Arc;
