@@ -20,6 +20,7 @@ pub(super) fn route(matches: &str, id: &str) -> Route {
         id: selector(id),
         protected_names: ["name", "phone", "id_card"].map(str::to_string).into(),
         query: None,
+        revision: None,
     }
 }
 

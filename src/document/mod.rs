@@ -33,7 +33,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub use map::{Map, MapError};
-pub use parts::{Member, elements, member, members};
+pub use parts::{Member, at, elements, member, members};
 pub use selector::{MAX_STEPS, MAX_WILDCARDS, Selector, SelectorError, Step};
 pub use splice::{Change, Insert, splice};
 pub use text::{unescape, write_string};
@@ -303,6 +303,8 @@ pub struct BodyFacts<'a> {
 /// What was read of one row.
 #[derive(Default)]
 pub struct RowFacts<'a> {
+    /// The whole row, for those that are compared with what is stored.
+    pub whole: &'a [u8],
     /// Index into [`RowSet::row_peeks`], JSON text.
     pub peeks: Vec<(usize, &'a [u8])>,
     /// The id in the body, JSON text.

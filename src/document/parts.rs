@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::scan::{self, Resume};
+use super::selector::Step;
 use super::text::unescape;
 
 /// One member of an object.
@@ -50,6 +51,15 @@ pub fn elements(text: &[u8], array: Range<usize>) -> impl Iterator<Item = Range<
         let value = start.map(|start| start..end_of_value(text, start, array.end));
         at = value.as_ref().map(|value| value.end);
         value
+    })
+}
+
+/// The one value that a path without wildcards leads to, from the value at `span`.
+pub fn at(text: &[u8], span: Range<usize>, path: &[Step]) -> Option<Range<usize>> {
+    path.iter().try_fold(span, |span, step| match step {
+        Step::Member(name) => member(text, span, name),
+        Step::Element(n) => elements(text, span).nth(usize::try_from(*n).ok()?),
+        Step::AnyMember | Step::AnyElement => None,
     })
 }
 

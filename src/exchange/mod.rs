@@ -10,6 +10,7 @@ mod ask;
 mod context;
 mod error;
 mod headers;
+mod replace;
 mod reply;
 mod request;
 mod state;
@@ -30,6 +31,8 @@ use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
 use crate::upstream::Outgoing;
 
+use request::Checked;
+
 pub use crate::audit::AuditError;
 pub use crate::caller::Unknown as CallerUnknown;
 pub use crate::dialect::RefusedCode;
@@ -38,7 +41,7 @@ pub use crate::field::{RevealError, WriteError};
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;
-pub use error::{Error, Failure};
+pub use error::{Conflict, Error, Failure};
 pub use state::{Collection, Limits, State};
 
 /// Who is on the other end of the connection, as the operating system tells it.
@@ -148,9 +151,11 @@ impl Exchange {
                 let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
-                let outgoing = self.protect(&state, context, &session, &documents, body).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
-                let response = self.forward(&state, parts, outgoing).await?;
+                let response = match self.protect(&state, context, &session, &documents, body).await? {
+                    Checked::Ready(outgoing) => self.forward(&state, parts, outgoing).await?,
+                    Checked::Over(draft) => self.replace(&state, context, &session, &documents, parts, draft).await?,
+                };
                 headers::check_redirect(response.status(), response.headers(), host.as_ref())?;
                 self.reveal(state, context, session, documents, response).await
             }

@@ -21,7 +21,7 @@ use super::reveal::{RevealError, Window, level_of};
 use super::seal::Sealer;
 use super::stored::{StoredRow, found_in, value_at};
 use crate::document::{
-    Change, Found, Kind, Layout, Member, Selector, Step, elements, member, members, splice, unescape, write_string,
+    Change, Found, Kind, Layout, Member, Selector, Step, at, elements, member, members, splice, unescape, write_string,
 };
 use crate::keys::KeyRing;
 use crate::purpose::{Grant, Level};
@@ -453,7 +453,7 @@ impl<'c> Carrier<'c, '_, '_> {
             purpose: self.write.grant.purpose().clone(),
             category: field.category_name.clone(),
             reason: "does not see all of",
-            remedy: "there is no telling which element of the list is which; give the field a `subject`, or change one element at a time",
+            remedy: "there is no telling which element of the list is which; give the field a `subject`, or change one element at a time".into(),
         }
     }
 
@@ -489,15 +489,7 @@ fn is_envelope(stored: &[u8]) -> bool {
 
 /// The id at the end of a path inside an element; None where there is none.
 fn id_of(text: &[u8], element: &Range<usize>, path: &[Step]) -> Option<String> {
-    let mut span = element.clone();
-    for step in path {
-        span = match step {
-            Step::Member(name) => member(text, span, name)?,
-            Step::Element(n) => elements(text, span).nth(usize::try_from(*n).ok()?)?,
-            Step::AnyMember | Step::AnyElement => return None,
-        };
-    }
-    let id = text.get(span).filter(|id| *id != b"null")?;
+    let id = text.get(at(text, element.clone(), path)?).filter(|id| *id != b"null")?;
     Some(unescape(id).map_or_else(|| String::from_utf8_lossy(id).into_owned(), std::borrow::Cow::into_owned))
 }
 

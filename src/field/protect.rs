@@ -7,6 +7,7 @@
 //! A replacement that cannot be judged without the stored document ([`rows_that_need_the_stored`]) is refused (`would-erase`) unless
 //! `exchange` brings that document along; `carry` then says which of its values stay.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -115,7 +116,7 @@ pub enum WriteError {
         /// `may not write`, `does not see`, `sees a stand-in of`.
         reason: &'static str,
         /// What to do instead.
-        remedy: &'static str,
+        remedy: Cow<'static, str>,
     },
     /// A form that readers are shown is not the real value, and it is not the form of the value that is stored here.
     #[error(
@@ -462,7 +463,7 @@ impl<'a> Write<'a> {
             purpose: self.grant.purpose().clone(),
             category: field.category_name.clone(),
             reason,
-            remedy: "use a purpose that sees and writes all of its fields",
+            remedy: "use a purpose that sees and writes all of its fields".into(),
         }
     }
 

@@ -7,8 +7,8 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CallerUnknown, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError, WalkError,
-    WriteError,
+    AuditError, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError,
+    WalkError, WriteError,
 };
 
 /// An answer of ours.
@@ -47,6 +47,11 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::RequestJson(_) => (S::BAD_REQUEST, "malformed-json"),
         Error::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body-timeout"),
         Error::Write(error) => (write_status(error), error.code()),
+        Error::Conflict(Conflict::Condition) => (S::PRECONDITION_FAILED, "write-conflict"),
+        Error::Conflict(Conflict::Revision | Conflict::Contended) => (S::CONFLICT, "write-conflict"),
+        // The database refuses the client, not us.
+        Error::NotRead { status: status @ 400..500 } => (S::from_u16(*status).unwrap_or(S::BAD_GATEWAY), "not-read"),
+        Error::NotRead { .. } => (S::BAD_GATEWAY, "not-read"),
         Error::Upstream(UpstreamError::Timeout(_)) => (S::GATEWAY_TIMEOUT, "database-timeout"),
         Error::Upstream(_) => (S::BAD_GATEWAY, "database-unavailable"),
         // An error of the database stays one, without its text.
@@ -125,6 +130,8 @@ fn sentence(error: &Error) -> String {
         | Error::BodyUnexpected
         | Error::RequestJson(_)
         | Error::Write(_)
+        | Error::Conflict(_)
+        | Error::NotRead { .. }
         | Error::ReplyUnreadable { .. }
         | Error::GrantEnded => error.to_string(),
     }
