@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::envelope::Context;
+use super::envelope::{Context, Suite};
 use super::{Generalise, Mask};
 use crate::base::{Bind, CategoryName, CollectionName, FieldName, FieldPlace};
-use crate::document::{BodyFacts, Found, Layout, Map, MapError, Role, RowFacts, RowSet, Scope, Selector, Target};
+use crate::document::{BodyFacts, Found, Layout, Map, MapError, Role, Row, RowFacts, RowSet, Scope, Selector, Target};
 use crate::purpose::CategoryId;
 
 /// A protected collection as run. `config` makes it.
@@ -57,6 +57,16 @@ pub enum Protection {
     Seal,
     /// `deterministic`: equal values are equal, in every document of the collection (suite `d`).
     Deterministic,
+}
+
+impl Protection {
+    /// The suite of new values.
+    pub(super) fn suite(self) -> Suite {
+        match self {
+            Self::Seal => Suite::X,
+            Self::Deterministic => Suite::D,
+        }
+    }
 }
 
 /// A protected field.
@@ -218,7 +228,8 @@ impl Plan {
 /// Reads a body's layout back into what the dialect asked for.
 pub fn facts<'a>(plan: &Plan, bytes: &'a [u8], layout: &Layout) -> BodyFacts<'a> {
     let mut facts = BodyFacts { whole: bytes, ..BodyFacts::default() };
-    facts.rows.resize_with(layout.rows.len(), RowFacts::default);
+    let row = |row: &Row| RowFacts { whole: bytes.get(row.range.clone()).unwrap_or_default(), ..RowFacts::default() };
+    facts.rows.extend(layout.rows.iter().map(row));
     for found in layout.found.iter().filter(|found| !found.misfit) {
         let Some(text) = bytes.get(found.value.clone()) else { continue };
         let row = found.row.and_then(|row| facts.rows.get_mut(usize::try_from(row).ok()?));

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::envelope::{self, Suite};
 use super::ids::{Ids, Subjects};
 use super::open::{NotOpened, Opener};
-use super::plan::{Collection, Meaning, Plan, Protection};
+use super::plan::{Collection, Meaning, Plan};
 use super::protect::{ProtectedBody, WriteError, has_mask_character, unbound};
 use super::pseudonym::is_pseudonym;
 use super::reveal::{RevealError, Revealed};
@@ -198,8 +198,7 @@ impl Pass<'_> {
         if self.stand_ins == StandIns::Refuse && has_mask_character(value) {
             return Err(WriteError::MaskedValue { field: field.name.clone() });
         }
-        let suite = if field.protection == Protection::Deterministic { Suite::D } else { Suite::X };
-        let id = binding(self.collection, self.plan, &self.ids, suite, index, found)?;
+        let id = binding(self.collection, self.plan, &self.ids, field.protection.suite(), index, found)?;
         let mut text = Vec::new();
         self.sealer.seal(index, row, id, value, &mut text)?;
         Ok(What::Sealed(text))

@@ -17,6 +17,7 @@ mod http;
 mod life;
 mod limits;
 mod patches;
+mod roundtrips;
 mod support;
 mod upkeep;
 mod views;

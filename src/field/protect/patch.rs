@@ -10,11 +10,13 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Protected, ProtectedBody, RowWrite, Write, WriteError};
+use super::{Before, Protected, ProtectedBody, RowWrite, Write, WriteError};
 use crate::base::{Intent, PatchFormat, RecordId};
 use crate::document::{Layout, Selector, Touched, touched};
+use crate::field::carry::Carried;
 use crate::field::ids::{Ids, Subjects};
 use crate::field::plan::{Collection, Field, Plan, Subject};
+use crate::field::seal::Sealer;
 use crate::keys::KeyRing;
 use crate::purpose::{Grant, Level};
 
@@ -90,7 +92,7 @@ impl Patch<'_> {
             // Given anew it must be the same; `seal` compares.
             let done = touched(piece, subject);
             if done.removed || done.replaced {
-                return Err(Self::subject_changed(subject));
+                return Err(self.subject_changed(subject));
             }
         }
         for field in &self.collection.fields {
@@ -99,7 +101,7 @@ impl Patch<'_> {
                 // Several people under one name (`$.people.*`) cannot be told apart by shape.
                 let apart = !done.any() || subject.to_string().contains(".*");
                 if touched(piece, subject).any() && apart {
-                    return Err(Self::subject_changed(subject));
+                    return Err(self.subject_changed(subject));
                 }
             }
             self.may(field, done)?;
@@ -123,7 +125,12 @@ impl Patch<'_> {
             });
         }
         let would_erase = |reason| {
-            Err(WriteError::WouldErase { purpose: self.grant.purpose().clone(), category: field.category_name.clone(), reason })
+            Err(WriteError::WouldErase {
+                purpose: self.grant.purpose().clone(),
+                category: field.category_name.clone(),
+                reason,
+                remedy: "PUT the whole document, which is compared with what is stored".into(),
+            })
         };
         match self.grant.level(field.category) {
             Level::Absent if done.replaced => would_erase("does not see"),
@@ -134,12 +141,25 @@ impl Patch<'_> {
         }
     }
 
+    fn document_subject(&self) -> Option<&Selector> {
+        match &self.collection.subject {
+            Subject::At(selector) => Some(selector),
+            Subject::DocumentId | Subject::None => None,
+        }
+    }
+
     fn refused(field: &Field, why: &'static str) -> WriteError {
         WriteError::PatchRefused { field: field.name.clone(), why }
     }
 
-    fn subject_changed(selector: &Selector) -> WriteError {
-        WriteError::SubjectChanged { selector: selector.to_string() }
+    /// Of a field with a subject of its own, or of the first that is about the document's.
+    fn subject_changed(&self, selector: &Selector) -> WriteError {
+        let mut fields = self.collection.fields.iter();
+        let own = |field: &&Field| field.subject.as_ref().or(self.document_subject()) == Some(selector);
+        match fields.find(own) {
+            Some(field) => WriteError::SubjectChanged { field: field.name.clone(), selector: selector.to_string() },
+            None => WriteError::Layout,
+        }
     }
 
     /// Seals what a document, or a piece of one, holds; whether it may be given was judged before.
@@ -147,10 +167,18 @@ impl Patch<'_> {
         if layout.rows.is_empty() || layout.odd_rows > 0 {
             return Err(WriteError::NoRows { positions: self.plan.row_positions() });
         }
-        let rows = vec![RowWrite { intent: Intent::Create, assigned_id: None }; layout.rows.len()];
+        let (rows, before) = (vec![RowWrite { intent: Intent::Create, assigned_id: None }; layout.rows.len()], Before::default());
         let ids = Ids::of(self.plan, bytes, layout);
-        let mut write =
-            Write { collection: self.collection, plan: self.plan, grant: self.grant, bytes, layout, rows: &rows, ids };
+        let mut write = Write {
+            collection: self.collection,
+            plan: self.plan,
+            grant: self.grant,
+            bytes,
+            layout,
+            rows: &rows,
+            before: &before,
+            ids,
+        };
         // The id of the URL is the document's, wherever in the body it stands.
         for row in 0..layout.rows.len() {
             match write.ids.row(row).and_then(|ids| ids.document.as_ref()) {
@@ -161,20 +189,25 @@ impl Patch<'_> {
             if let (Subject::At(selector), Some(subject)) = (&self.collection.subject, self.of.subject) {
                 match write.ids.row(row).and_then(|ids| ids.subject.as_ref()) {
                     Some(Ok(id)) if id == subject => {}
-                    Some(_) => return Err(Self::subject_changed(selector)),
+                    Some(_) => return Err(self.subject_changed(selector)),
                     None => write.ids.set_subject(row, Ok(subject.clone())),
                 }
             }
         }
-        for (found, index) in write.values() {
+        for (_, found, index) in write.values() {
             let field = write.field(index)?;
             if found.misfit {
                 return Err(WriteError::Misfit { field: field.name.clone(), selector: field.at.to_string() });
             }
         }
-        let (body, tally) = write.seal(self.keys, "")?;
+        let (body, tally) = write.seal(
+            self.keys,
+            "",
+            Sealer::new(self.collection, self.plan, self.keys, layout.rows.len()),
+            Carried::default(),
+        )?;
         let mut subjects = Subjects::default();
-        for (found, field) in write.values() {
+        for (_, found, field) in write.values() {
             subjects.add(write.ids.subject(self.collection, self.plan, field, found));
         }
         Ok(Protected { body: ProtectedBody(body), tally, subjects: subjects.into_list() })

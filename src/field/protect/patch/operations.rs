@@ -162,13 +162,13 @@ impl Patch<'_> {
         if let Subject::At(subject) = &self.collection.subject
             && self.in_body(subject).any(|subject| meets(&subject))
         {
-            return Err(Self::subject_changed(subject));
+            return Err(self.subject_changed(subject));
         }
         for field in &self.collection.fields {
             if let Some(subject) = &field.subject
                 && self.in_body(subject).zip(self.in_body(&field.at)).any(|(subject, at)| meets(&subject) && !meets(&at))
             {
-                return Err(Self::subject_changed(subject));
+                return Err(self.subject_changed(subject));
             }
         }
         Ok(())
