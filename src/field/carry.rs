@@ -47,14 +47,12 @@ pub(super) fn needs(collection: &Collection, grant: &Grant, has: &mut dyn FnMut(
             return Some((index, "may not write"));
         }
         match level_of(grant, field) {
-            Level::Clear => {}
             // Of a value that is not sealed yet nothing is shown.
-            Level::Sealed if collection.strict => {}
-            Level::Sealed | Level::Generalised => return Some((index, "does not see all of")),
+            Level::Sealed if !collection.strict => return Some((index, "does not see all of")),
+            Level::Generalised => return Some((index, "does not see all of")),
             Level::Masked | Level::Pseudonym if has(index) => return Some((index, "sees a stand-in of")),
-            Level::Masked | Level::Pseudonym => {}
-            Level::Absent if is_one_place(&field.at) && has(index) => {}
-            Level::Absent => return Some((index, "does not see")),
+            Level::Absent if !is_one_place(&field.at) || !has(index) => return Some((index, "does not see")),
+            Level::Clear | Level::Sealed | Level::Masked | Level::Pseudonym | Level::Absent => {}
         }
     }
     None
@@ -87,13 +85,13 @@ pub(super) fn carry(
     {
         return Err(WriteError::Stored(RevealError::ClearFound { field: field.name.clone() }));
     }
-    let mut carrier = Carrier { write, row, stored, window, sealer, carried, gaps: Gaps::default(), pairs: HashMap::new() };
+    let mut way_down = Carrier { write, row, stored, window, sealer, carried, gaps: Gaps::default(), pairs: HashMap::new() };
     for (index, field) in write.collection.fields.iter().enumerate() {
         let way = Way { field: index, depth: 0, wildcards: 0, place: (u32::try_from(row).ok(), Default::default()) };
-        carrier.down(way, field.at.steps(), Sent::Here(sent.clone()), &old)?;
+        way_down.down(way, field.at.steps(), Sent::Here(sent.clone()), &old)?;
     }
-    let gaps = std::mem::take(&mut carrier.gaps);
-    gaps.render(write.bytes, &mut carrier.carried.inserts);
+    let gaps = way_down.gaps;
+    gaps.render(write.bytes, &mut carried.inserts);
     Ok(())
 }
 
@@ -206,13 +204,11 @@ impl<'c> Carrier<'c, '_, '_> {
                     Sent::Gap(..) | Sent::Nothing | Sent::Removed | Sent::Unclear => Vec::new(),
                 };
                 let old_elements: Vec<_> = elements(old_bytes, old.clone()).collect();
-                let pairs = match self.pairs.get(&old.start) {
-                    Some(pairs) => pairs.clone(),
-                    None => {
-                        let pairs = self.pair(way, &sent_elements, &old_elements)?;
-                        self.pairs.entry(old.start).or_insert(pairs).clone()
-                    }
-                };
+                if !self.pairs.contains_key(&old.start) {
+                    let pairs = self.pair(way, &sent_elements, &old_elements)?;
+                    self.pairs.insert(old.start, pairs);
+                }
+                let pairs = self.pairs.get(&old.start).cloned().unwrap_or_default();
                 for (old, pair) in old_elements.iter().zip(pairs) {
                     let (below, at) = match pair {
                         Pair::With(at) => (sent_elements.get(at).cloned().map_or(Sent::Unclear, Sent::Here), at),
@@ -591,5 +587,7 @@ fn write_members(filling: &Filling, out: &mut Vec<u8>) {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -531,13 +531,12 @@ impl<'a> Write<'a> {
                 copied = at;
             }
             out.extend_from_slice(self.bytes.get(copied..found.value.start).ok_or(WriteError::Layout)?);
-            match kept {
-                Some(text) => out.extend_from_slice(text),
-                None => {
-                    let id = self.binding(field.protection.suite(), index, field, found)?;
-                    sealer.seal(index, row_index(found)?, id, value, &mut out)?;
-                    tally.protect(field.category);
-                }
+            if let Some(text) = kept {
+                out.extend_from_slice(text);
+            } else {
+                let id = self.binding(field.protection.suite(), index, field, found)?;
+                sealer.seal(index, row_index(found)?, id, value, &mut out)?;
+                tally.protect(field.category);
             }
             copied = found.value.end;
         }
