@@ -11,10 +11,12 @@
 
 mod canary;
 mod envelopes;
+mod feeds;
 mod hostile;
 mod http;
 mod life;
 mod limits;
+mod replication;
 mod support;
 mod upkeep;
 mod views;
