@@ -489,12 +489,12 @@ fn t26_copies_made_elsewhere_are_told_apart() {
         Ok(rows.iter().map(|row| (row.intent, row.assign_id, row.made_elsewhere)).collect::<Vec<_>>())
     };
     let copies = r#"{"docs":[{"_id":"a","_rev":"1-a"},{"_id":"b","_revisions":{"start":1,"ids":["a"]}},{"_id":"c","_rev":"2-b","_deleted":true}],"new_edits":false}"#;
-    let copied = |intent| (intent, false, true);
+    let elsewhere = |intent| (intent, false, true);
     assert_eq!(
         judge("POST /customers/_bulk_docs", copies),
-        Ok(vec![copied(Intent::Replace), copied(Intent::Replace), copied(Intent::Delete)])
+        Ok(vec![elsewhere(Intent::Replace), elsewhere(Intent::Replace), elsewhere(Intent::Delete)])
     );
-    assert_eq!(judge("PUT /customers/a?new_edits=false", r#"{"_rev":"1-a"}"#), Ok(vec![copied(Intent::Replace)]));
+    assert_eq!(judge("PUT /customers/a?new_edits=false", r#"{"_rev":"1-a"}"#), Ok(vec![elsewhere(Intent::Replace)]));
     assert_eq!(judge("PUT /customers/a", r#"{"_rev":"1-a"}"#), Ok(vec![(Intent::Replace, false, false)]));
     for (request, body) in [
         ("POST /customers/_bulk_docs", r#"{"docs":[{"_id":"a"}],"new_edits":false}"#),
