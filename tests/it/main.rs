@@ -12,11 +12,13 @@
 mod canary;
 mod deterministic;
 mod envelopes;
+mod feeds;
 mod hostile;
 mod http;
 mod life;
 mod limits;
 mod patches;
+mod replication;
 mod roundtrips;
 mod support;
 mod upkeep;
