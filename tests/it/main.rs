@@ -13,6 +13,7 @@ mod canary;
 mod envelopes;
 mod hostile;
 mod http;
+mod kill;
 mod life;
 mod limits;
 mod support;

@@ -1,10 +1,12 @@
 //! A whole proxy in a temporary folder, a database to put behind it, and clients that speak HTTP or raw bytes.
 
 mod client;
+mod process;
 mod proxy;
 mod stub;
 
-pub(crate) use client::{Answer, exchange_raw, send};
+pub(crate) use client::{Answer, exchange_raw, send, try_send};
+pub(crate) use process::Process;
 pub(crate) use proxy::{Proxy, Setup, events};
 pub(crate) use stub::{Stub, StubReply};
 
