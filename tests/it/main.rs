@@ -14,6 +14,7 @@ mod envelopes;
 mod hostile;
 mod http;
 mod kill;
+mod liar;
 mod life;
 mod limits;
 mod support;

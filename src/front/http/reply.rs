@@ -101,6 +101,7 @@ fn reveal_status(error: &RevealError) -> StatusCode {
 fn sentence(error: &Error) -> String {
     match error {
         Error::Upstream(UpstreamError::Timeout(_)) => "the database did not answer in time".to_owned(),
+        Error::Upstream(UpstreamError::Broken(_)) => "the database broke off its reply".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
         Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => {
             "a key is unavailable, so nothing is revealed or stored".to_owned()
