@@ -403,6 +403,26 @@ fn audit_checkpoints() {
     let noted = format!("audit verify --checkpoint sudare.toml --key {key}");
     folder.run(&noted).wrong(1, &[]).says(&["NOT intact: sudare.toml: not a checkpoint"]);
 
+    // Somebody who has a copy of the folder and the verifier key, and nothing else.
+    let outside = Folder::empty();
+    copy(&folder.path("data/audit"), &outside.path("log"));
+    fs::copy(folder.path("first"), outside.path("first")).unwrap();
+    let alone = format!("audit verify --dir log --key {key}");
+    outside.run(&alone).done().says(&["4 events in 1 segment, chain intact", "4 checkpoints agree; the newest is of event 4"]);
+    fs::remove_file(outside.path("log/checkpoints")).unwrap();
+    outside.run(&alone).wrong(1, &[]).says(&["NOT proved: no checkpoint that is signed"]);
+    let by_one = format!("{alone} --checkpoint first");
+    outside.run(&by_one).done().says(&[
+        "the newest is of event 2",
+        "2 events after the newest checkpoint",
+        "nothing can be said",
+    ]);
+    outside.edit("log/00000001.jsonl", "\"kind\":\"stop\"", "\"kind\":\"stap\"");
+    outside.run(&by_one).wrong(1, &[]).says(&["NOT intact: 00000001.jsonl:4", "does not follow"]);
+    outside.run("audit verify --dir log").wrong(2, &["--key"]);
+    outside.run(&format!("{alone} -c x")).wrong(2, &["--dir", "--config"]);
+    outside.run(&format!("audit verify --dir nowhere --key {key}")).wrong(1, &["nowhere: no audit log here"]);
+
     // After a rotation the old key's checkpoints hold, and the new key comes first.
     folder.run("keys rotate --line audit").done();
     assert_eq!(Serving::start(&folder).stop(), 0);

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use super::AuditError;
 use super::chain::{Hash, Key};
 use super::event::Entry;
 use super::note::{self, Note, Signed, VerifierKey};
 use super::tree::Tree;
-use super::walk::{VerifyError, walk};
+use super::walk::{Finding, Line, Lines, VerifyError, VerifyReport, Walker, What, walk};
+use super::{AuditError, disk};
 
 /// What a log is held against besides what stands in its own folder.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +32,7 @@ pub struct Checkpoints {
     pub given: u64,
     /// How many of the stored ones were signed under keys that are gone: the log agrees with them, but anybody may have made them.
     pub unsigned: u64,
-    /// Number and time of the event that the newest one ends with.
+    /// Number and time of the event that the newest signed one ends with.
     pub newest: Option<(u64, String)>,
     /// The file ends in a checkpoint that is not whole: being written now, or left by a crash.
     pub unfinished: bool,
@@ -125,6 +125,50 @@ pub fn verifier_keys(dir: &Path, keys: &[Key]) -> Result<Vec<VerifierKey>, Verif
     Ok(of_log(&vouched.origin, keys).collect())
 }
 
+/// Holds a log against its checkpoints by their verifier keys alone, for somebody who was given a copy and has no key ring. Every
+/// event up to the newest checkpoint that a given key has signed is then as it was when that was made; of later ones nothing is
+/// known. MACs and head cannot be checked, and need not be: the checkpoint binds every byte of every event.
+///
+/// # Errors
+///
+/// As [`super::verify`]; [`VerifyError::NoCheckpoint`].
+pub fn verify_as_outsider(dir: &Path, given: &Given) -> Result<VerifyReport, VerifyError> {
+    let stored = disk::read_checkpoints(dir)?;
+    let mut anchors = Anchors::new(&stored, given);
+    let segments = disk::segments(dir)?;
+    let last = *segments.last().ok_or_else(|| AuditError::NoLog(dir.to_path_buf()))?;
+    let (mut walker, mut report) = (Walker::start(&[]), VerifyReport::default());
+    for (expected, segment) in (1..).zip(segments) {
+        if expected != segment {
+            let what = What::SegmentMissing;
+            return Err(Finding { segment: Some(expected), line: None, seq: None, what }.into());
+        }
+        let mut lines = Lines::open(dir, segment, 0)?;
+        walker.enter(segment);
+        report.segments += 1;
+        loop {
+            match lines.next()? {
+                Line::Whole(text) => {
+                    if let Some(entry) = walker.accept(text)? {
+                        report.events += 1;
+                        anchors.hold_against(&walker.tree, &entry);
+                    }
+                }
+                Line::End => break,
+                Line::Torn(bytes) if segment == last => {
+                    report.torn_bytes = bytes;
+                    break;
+                }
+                Line::Torn(_) | Line::TooLong => return Err(walker.found(What::NotALine).into()),
+            }
+        }
+    }
+    report.checkpoints = anchors.outcome(&walker.origin, &[], report.events).map_err(VerifyError::Checkpoints)?;
+    let (proved, _) = report.checkpoints.newest.as_ref().ok_or(VerifyError::NoCheckpoint)?;
+    report.unproved = report.events.saturating_sub(*proved);
+    Ok(report)
+}
+
 fn of_log<'k>(origin: &'k str, keys: &'k [Key]) -> impl Iterator<Item = VerifierKey> + 'k {
     keys.iter().map(|(_, _, signer)| VerifierKey::new(origin, signer.public()))
 }
@@ -166,7 +210,7 @@ impl<'a> Anchors<'a> {
                 Ok((newest, signed)) => {
                     *(if *given { &mut agreed.given } else { &mut agreed.stored }) += 1;
                     agreed.unsigned += u64::from(!signed);
-                    agreed.newest = agreed.newest.max(newest);
+                    agreed.newest = agreed.newest.max(newest.filter(|_| signed));
                 }
                 Err(what) => findings.push(CheckpointFinding { place: place.clone(), what }),
             }

@@ -33,7 +33,7 @@ use crate::base::{CallerName, CategoryName, CollectionName, Controller, Kid, Pur
 use crate::purpose::Level;
 
 pub use chain::Key;
-pub use checkpoint::{CheckpointFinding, Checkpoints, Disagreement, Given, checkpoint, verifier_keys};
+pub use checkpoint::{CheckpointFinding, Checkpoints, Disagreement, Given, checkpoint, verifier_keys, verify_as_outsider};
 pub use event::{Counts, Entry, Shown};
 pub use note::{VerifierKey, VerifierKeyError};
 pub use report::{Filter, report, tail};

@@ -112,7 +112,7 @@ fn found(files: &Files) -> Result<VerifyReport, Finding> {
     put(dir.path(), files);
     verify(dir.path(), &[key(1)], &Given::default()).map_err(|error| match error {
         VerifyError::Found(finding) => finding,
-        other @ (VerifyError::Checkpoints(_) | VerifyError::Unreadable(_)) => panic!("{other}"),
+        other @ (VerifyError::Checkpoints(_) | VerifyError::NoCheckpoint | VerifyError::Unreadable(_)) => panic!("{other}"),
     })
 }
 

@@ -36,6 +36,8 @@ pub struct VerifyReport {
     pub by_chain_only: Vec<u64>,
     /// The checkpoints it was held against; it agrees with all of them.
     pub checkpoints: Checkpoints,
+    /// To somebody without the ring: events after the newest checkpoint, of which nothing can be said.
+    pub unproved: u64,
 }
 
 /// Why a log is not sound, or could not be read.
@@ -48,6 +50,9 @@ pub enum VerifyError {
     /// In itself it is sound, but it is not, or not any more, the log these checkpoints were made of.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Checkpoints(Vec<CheckpointFinding>),
+    /// Without the ring, checkpoints are all there is to hold a log against, and there is none.
+    #[error("no checkpoint that is signed under a known key vouches for any of it")]
+    NoCheckpoint,
     /// It could not be read.
     #[error(transparent)]
     Unreadable(#[from] AuditError),

@@ -57,6 +57,15 @@ pub fn verify(
     outcome(audit::verify(dir, keys, given), format, out)
 }
 
+/// As [`verify`], by verifier keys alone.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_as_outsider(dir: &Path, given: &Given, format: Format, out: &mut dyn Write) -> Result<bool, AuditCommandError> {
+    outcome(audit::verify_as_outsider(dir, given), format, out)
+}
+
 /// Proves the log and prints a checkpoint of it, to be kept where the log's administrator cannot write.
 ///
 /// # Errors
@@ -147,13 +156,17 @@ fn outcome(found: Result<VerifyReport, VerifyError>, format: Format, out: &mut d
             )?;
         }
         (Err(VerifyError::Checkpoints(findings)), Format::Json) => writeln!(out, "{}", findings_json(&findings))?,
+        (Err(error @ VerifyError::NoCheckpoint), Format::Table) => writeln!(out, "NOT proved: {error}")?,
+        (Err(error @ VerifyError::NoCheckpoint), Format::Json) => {
+            writeln!(out, "{}", json!({ "sound": false, "found": error.to_string() }))?;
+        }
         (Err(VerifyError::Unreadable(error)), _) => return Err(error.into()),
     }
     Ok(is_sound)
 }
 
 fn sound(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
-    let VerifyReport { events, segments, after_head, torn_bytes, by_chain_only, checkpoints } = report;
+    let VerifyReport { events, segments, after_head, torn_bytes, by_chain_only, checkpoints, unproved } = report;
     writeln!(out, "{} in {}, chain intact", count(*events, "event", "events"), count(*segments, "segment", "segments"))?;
     if *after_head > 0 {
         writeln!(
@@ -173,7 +186,12 @@ fn sound(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
         let these: Vec<String> = by_chain_only.iter().map(u64::to_string).collect();
         writeln!(out, "segments without their key, held by the chain alone: {}", these.join(", "))?;
     }
-    held(checkpoints, out)
+    held(checkpoints, out)?;
+    if *unproved > 0 {
+        let these = count(*unproved, "event", "events");
+        writeln!(out, "{these} after the newest checkpoint: without the key ring nothing can be said of them")?;
+    }
+    Ok(())
 }
 
 fn held(checkpoints: &Checkpoints, out: &mut dyn Write) -> io::Result<()> {
@@ -207,6 +225,7 @@ fn report_json(report: &VerifyReport) -> Value {
             "newest": report.checkpoints.newest.as_ref().map(|(event, _)| event),
             "unfinished": report.checkpoints.unfinished,
         },
+        "unproved": report.unproved,
     })
 }
 

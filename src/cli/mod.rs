@@ -179,6 +179,9 @@ enum AuditCommand {
         /// Also believe this verifier key, as `sudare audit key` printed it; may be given several times
         #[arg(long, value_name = "KEY")]
         key: Vec<crate::audit::VerifierKey>,
+        /// For outsiders: a copy of the audit folder, held against its checkpoints by --key alone; needs no file and no key ring
+        #[arg(long, value_name = "DIR", requires = "key", conflicts_with = "config")]
+        dir: Option<PathBuf>,
         #[command(flatten)]
         format: Format,
     },
@@ -333,20 +336,17 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
     | AuditCommand::Checkpoint { file }
     | AuditCommand::Key { file, .. }
     | AuditCommand::Report { file, .. }) = &command;
+    if let AuditCommand::Verify { checkpoint, key, dir: Some(dir), format, .. } = command {
+        let sound = audit::verify_as_outsider(&dir, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
+        return Ok(if sound { 0 } else { FAILED });
+    }
     let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
     let dir = settings.audit.dir.as_path();
     let keys = || crate::keys::KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed);
     let sound = match command {
         AuditCommand::Tail { lines, format, .. } => audit::tail(dir, lines, format.into(), out).map(|()| true),
         AuditCommand::Verify { checkpoint, key, format, .. } => {
-            let checkpoints = checkpoint.iter().map(|path| {
-                let place = path.display().to_string();
-                let bytes =
-                    std::fs::read(path).map_err(|error| wrong(format!("--checkpoint {place}: cannot be read: {error}")))?;
-                Ok((place, bytes))
-            });
-            let given = crate::audit::Given { checkpoints: checkpoints.collect::<Result<_, _>>()?, verifiers: key };
-            audit::verify(dir, &keys()?, &given, format.into(), out)
+            audit::verify(dir, &keys()?, &given(&checkpoint, key)?, format.into(), out)
         }
         AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
         AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),
@@ -370,6 +370,16 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
         }
     };
     sound.map(|sound| if sound { 0 } else { FAILED }).map_err(failed)
+}
+
+/// What was kept elsewhere, and what to check it with.
+fn given(files: &[PathBuf], verifiers: Vec<crate::audit::VerifierKey>) -> Result<crate::audit::Given, Trouble> {
+    let read = |path: &PathBuf| {
+        let place = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| wrong(format!("--checkpoint {place}: cannot be read: {error}")))?;
+        Ok((place, bytes))
+    };
+    Ok(crate::audit::Given { checkpoints: files.iter().map(read).collect::<Result<_, Trouble>>()?, verifiers })
 }
 
 /// A name that the configuration does not have fits nothing; it may have had it once, so this is a note and no mistake.

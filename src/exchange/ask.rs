@@ -77,7 +77,7 @@ impl Exchange {
             };
             match frame {
                 None => break,
-                Some(Err(error)) => return Err(Error::Upstream(UpstreamError::Broken(error.to_string()))),
+                Some(Err(error)) => return Err(Error::Upstream(UpstreamError::of_body(error))),
                 Some(Ok(frame)) => {
                     let piece = frame.into_data().unwrap_or_default();
                     if whole.len() + piece.len() > max {

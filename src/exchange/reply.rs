@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Response, header};
+use http::{Response, StatusCode, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::sync::mpsc;
@@ -84,6 +84,13 @@ impl Exchange {
             && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
         {
             return Err(Error::ReplyUnreadable { status, why: "it is compressed, though identity was asked for".to_owned() });
+        }
+        if parts.status == StatusCode::NOT_MODIFIED {
+            // No condition of a read reaches the database (T11), so this is an answer to nothing.
+            return Err(Error::ReplyUnreadable {
+                status,
+                why: "it says that nothing has changed, which was not asked".to_owned(),
+            });
         }
         headers::finish_documents(&mut parts.headers, session.grant.data_view(), &state.purpose_header);
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
@@ -213,9 +220,7 @@ impl Reply {
             };
             match frame {
                 None => self.finish()?,
-                Some(Err(error)) => {
-                    return Err(Error::Upstream(UpstreamError::Broken(error.to_string())));
-                }
+                Some(Err(error)) => return Err(Error::Upstream(UpstreamError::of_body(error))),
                 Some(Ok(frame)) => {
                     if let Ok(piece) = frame.into_data() {
                         self.begun |= !piece.is_empty();

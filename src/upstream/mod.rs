@@ -227,6 +227,11 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
+    /// What the error of a reply's body says: a database that falls silent is told from one that breaks off.
+    pub(crate) fn of_body(error: BodyError) -> Self {
+        error.downcast().map_or_else(|other| Self::Broken(other.to_string()), |ours| *ours)
+    }
+
     fn store(path: &Path, error: impl std::fmt::Display) -> Self {
         Self::Store(format!("the document store {}: {error}", path.display()))
     }

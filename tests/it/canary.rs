@@ -38,7 +38,7 @@ impl Canaries {
 }
 
 /// Every spelling of a value that an encoder on the way might have made of it.
-fn spellings(value: &str) -> Vec<Vec<u8>> {
+pub(crate) fn spellings(value: &str) -> Vec<Vec<u8>> {
     let bytes = value.as_bytes();
     let mut out: Vec<Vec<u8>> = vec![bytes.to_vec()];
     out.push(data_encoding::HEXLOWER.encode(bytes).into_bytes());

@@ -1,8 +1,7 @@
 //! Start, reload, rotation, drain, and what happens when the audit log cannot be written.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use http::Method;
@@ -10,7 +9,7 @@ use sudare::base::SystemClock;
 use sudare::keys::{self, LineName};
 use sudare::{audit, config};
 
-use crate::support::{PERSON, Proxy, Setup, Stub, StubReply, events, send};
+use crate::support::{PERSON, Process, Proxy, Setup, Stub, StubReply, send};
 
 #[tokio::test]
 async fn t30_a_reload_takes_everything_or_nothing() {
@@ -124,37 +123,6 @@ async fn t29_nothing_that_writes_is_ever_sent_twice() {
     assert_eq!(taken.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
 
-/// A proxy as a process of its own; ended when dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
-/// Starts `sudare serve` through a shell that first runs `before`; returns the process and the address it prints.
-fn serve(file: &std::path::Path, before: &str) -> (Process, std::net::SocketAddr) {
-    let mut child = Command::new("sh")
-        .arg("-c")
-        .arg(format!("{before} exec \"$0\" serve -c \"$1\""))
-        .arg(env!("CARGO_BIN_EXE_sudare"))
-        .arg(file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut listening = || {
-        let line = lines.next().unwrap().unwrap();
-        line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned()
-    };
-    let address = listening().parse().unwrap();
-    assert!(listening().ends_with(" (admin)"));
-    (Process(child), address)
-}
-
 #[tokio::test]
 async fn t25_no_audit_no_reveal_on_a_full_disk() {
     // 256 rows of different people: an event of some kilobytes each, so that a small limit is soon reached.
@@ -172,7 +140,8 @@ async fn t25_no_audit_no_reveal_on_a_full_disk() {
     .await;
     let (folder, file) = Setup::rest(stub.address).files();
     // Writes beyond 4 MiB of one file fail, as on a full disk; the signal that goes with it is ignored.
-    let (_process, address) = serve(&file, "trap '' XFSZ; ulimit -f 8192;");
+    let process = Process::start(&file, "trap '' XFSZ; ulimit -f 8192;");
+    let address = process.address.parse().unwrap();
     let credential = Proxy::credential("shop");
     let headers = |purpose| {
         [("sudare-credential", credential.clone()), ("data-purpose", purpose), ("content-type", "application/json".to_owned())]
@@ -207,44 +176,11 @@ async fn t25_no_audit_no_reveal_on_a_full_disk() {
 }
 
 #[tokio::test]
-async fn t25_a_killed_proxy_leaves_a_log_that_verifies_and_goes_on() {
-    let stub =
-        Stub::start(|seen| StubReply::json(200, if seen.body.is_empty() { b"[]".to_vec() } else { seen.body.to_vec() })).await;
-    let (folder, file) = Setup::rest(stub.address).files();
-    let settings = config::load(&file).unwrap();
-    for round in 0..3 {
-        let (process, address) = serve(&file, "");
-        let credential = Proxy::credential("shop");
-        let headers =
-            [("sudare-credential", credential.as_str()), ("data-purpose", "account"), ("content-type", "application/json")];
-        let mut asked = tokio::task::JoinSet::new();
-        for at in 0..20 {
-            let body = PERSON.replace("c-1", &format!("c-{round}-{at}"));
-            let owned: Vec<(&'static str, String)> = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-            asked.spawn(async move {
-                let headers: Vec<_> = owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                send(address, Method::POST, "/customers", &headers, body).await
-            });
-        }
-        tokio::time::sleep(Duration::from_millis(15 + round * 10)).await;
-        drop(process); // SIGKILL
-        let answered = asked.join_all().await.into_iter().flatten().filter(|answer| answer.status == 200).count();
-        let keys = keys::KeyRing::open(&settings.keys).unwrap().audit_keys().unwrap();
-        let dir = folder.path().join("data/audit");
-        // A torn last line is mended at the next start; before that, it is all that verify may find.
-        drop(audit::Log::open(&settings.audit, keys.clone(), std::sync::Arc::new(SystemClock)).unwrap());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        audit::verify(&dir, &keys, &audit::Given::default()).unwrap_or_else(|error| panic!("round {round}: {error}"));
-        let reveals = events(&dir, &keys, &audit::Filter::default()).iter().filter(|event| event.kind == "reveal").count();
-        assert!(reveals >= answered, "every answer that left is on record");
-    }
-}
-
-#[tokio::test]
 async fn serve_prints_where_it_listens_reloads_on_hup_and_drains_on_term() {
     let stub = Stub::start(|_| StubReply::json(200, "[]")).await;
     let (folder, file) = Setup::rest(stub.address).files();
-    let (mut process, address) = serve(&file, "");
+    let mut process = Process::start(&file, "");
+    let address = process.address.parse().unwrap();
     let credential = Proxy::credential("mailer");
     let ask = async || {
         let headers = [("sudare-credential", credential.as_str()), ("data-purpose", "marketing")];
@@ -254,7 +190,8 @@ async fn serve_prints_where_it_listens_reloads_on_hup_and_drains_on_term() {
     let policy_file = folder.path().join("policy.toml");
     let policy = fs::read_to_string(&policy_file).unwrap();
     fs::write(&policy_file, policy.replace("reveal  = { name = \"masked\" }", "reveal  = {}")).unwrap();
-    let signal = |name: &str| assert!(Command::new("kill").args([name, &process.0.id().to_string()]).status().unwrap().success());
+    let signal =
+        |name: &str| assert!(Command::new("kill").args([name, &process.child.id().to_string()]).status().unwrap().success());
     signal("-HUP");
     let mut view = String::new();
     for _ in 0..50 {
@@ -267,7 +204,7 @@ async fn serve_prints_where_it_listens_reloads_on_hup_and_drains_on_term() {
     assert_eq!(view, "purpose=marketing");
     signal("-TERM");
     for _ in 0..100 {
-        if let Some(status) = process.0.try_wait().unwrap() {
+        if let Some(status) = process.child.try_wait().unwrap() {
             assert!(status.success(), "{status}");
             return;
         }

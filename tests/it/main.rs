@@ -15,6 +15,8 @@ mod envelopes;
 mod feeds;
 mod hostile;
 mod http;
+mod kill;
+mod liar;
 mod life;
 mod limits;
 mod patches;

@@ -271,3 +271,29 @@ fn a_restart_knows_the_tree_also_of_a_log_of_an_earlier_release() {
     let report = verify(&config.dir, &[key(1)], &Given::default()).unwrap();
     assert_eq!((report.events, report.checkpoints.stored), (25 + 4, 2));
 }
+
+/// Without any key of the ring: every byte of every event up to the checkpoint counts, and what comes after is not vouched for.
+#[test]
+fn an_outsider_with_a_copy_finds_every_change_up_to_the_checkpoint() {
+    let (_dir, config) = closed_log(3);
+    let verifiers = verifier_keys(&config.dir, &[key(1)]).unwrap();
+    let all = Given { verifiers, ..Given::default() };
+    let report = verify_as_outsider(&config.dir, &all).unwrap();
+    assert_eq!((report.events, report.unproved, report.checkpoints.stored), (5, 0, 2));
+    assert!(matches!(verify_as_outsider(&config.dir, &Given::default()), Err(VerifyError::NoCheckpoint)));
+    let sound = files(&config.dir);
+    for (name, bytes) in sound.iter().filter(|(name, _)| *name != "head.json") {
+        for at in (0..bytes.len()).step_by(3) {
+            let mut changed = bytes.clone();
+            changed[at] ^= 2;
+            fs::write(config.dir.join(name), changed).unwrap();
+            assert!(verify_as_outsider(&config.dir, &all).is_err(), "byte {at} of {name}");
+        }
+        fs::write(config.dir.join(name), bytes).unwrap();
+    }
+    let last = sound.keys().rfind(|name| *name != "head.json").unwrap();
+    let cut: Vec<u8> = lines(&sound[last]).iter().rev().skip(1).rev().flatten().copied().collect();
+    fs::write(config.dir.join(last), cut).unwrap();
+    let error = verify_as_outsider(&config.dir, &all).unwrap_err();
+    assert!(error.to_string().contains("made when the log had 5 events"), "{error}");
+}

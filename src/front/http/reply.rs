@@ -114,6 +114,7 @@ fn reveal_status(error: &RevealError) -> StatusCode {
 fn sentence(error: &Error) -> String {
     match error {
         Error::Upstream(UpstreamError::Timeout(_)) => "the database did not answer in time".to_owned(),
+        Error::Upstream(UpstreamError::Broken(_)) => "the database broke off its reply".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
         Error::Reveal(error) | Error::Write(WriteError::Stored(error)) => stored_sentence(error),
         Error::Keys(_) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),

@@ -47,14 +47,35 @@ pub(crate) async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Result<Answer, hyper::Error> {
-    let stream = TcpStream::connect(address).await.unwrap();
+    send_on(TcpStream::connect(address).await.unwrap(), method, path, headers, body.into()).await
+}
+
+/// As [`send`], to a server that may be dead or die under way: `None` without a whole reply. It must not hang.
+pub(crate) async fn try_send(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Option<Answer> {
+    let asked = async { send_on(TcpStream::connect(address).await.ok()?, method, path, headers, body.into()).await.ok() };
+    tokio::time::timeout(Duration::from_secs(30), asked).await.expect("an answer or an end")
+}
+
+async fn send_on(
+    stream: TcpStream,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Result<Answer, hyper::Error> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::task::spawn(connection);
     let mut request = Request::builder().method(method).uri(path).header("host", "customers.example");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await?;
+    let response = sender.send_request(request.body(Full::new(body)).unwrap()).await?;
     let (parts, body) = response.into_parts();
     let body = body.collect().await?.to_bytes();
     driver.abort();

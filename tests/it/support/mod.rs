@@ -2,11 +2,13 @@
 
 mod client;
 mod feed;
+mod process;
 mod proxy;
 mod stub;
 
-pub(crate) use client::{Answer, exchange_raw, send};
+pub(crate) use client::{Answer, exchange_raw, send, try_send};
 pub(crate) use feed::{Came, Live, SlowDatabase, Waiting};
+pub(crate) use process::Process;
 pub(crate) use proxy::{Proxy, Setup, events};
 pub(crate) use stub::{Stub, StubReply};
 
