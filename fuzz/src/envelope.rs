@@ -47,11 +47,11 @@ impl Stage {
         opened
     }
 
-    /// True if it may be stored where it is.
+    /// True if it may be stored as it is; false if it is sealed like any other text, or refused.
     fn is_kept(&self, text: &str) -> bool {
         let body = format!("{{\"id\":\"c-1\",\"name\":{}}}", serde_json::to_string(text).unwrap());
         let layout = walk(&self.plan.map, Rules::request(), body.as_bytes()).unwrap();
-        self.scene.protect(&self.plan, body.as_bytes(), &layout).is_ok_and(|stored| stored.tally.kept == 1)
+        self.scene.protect(&self.plan, body.as_bytes(), &layout).is_ok_and(|stored| stored.body.into_bytes() == body)
     }
 }
 
