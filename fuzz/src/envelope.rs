@@ -55,7 +55,8 @@ impl Stage {
     }
 }
 
-/// Input: a text as a stored value; one that does not begin with `sdr1.` is also a list of edits to a genuine envelope, two bytes each: place, character.
+/// Input: a text as a stored value. One that does not begin with `sdr1.` is also a list of edits to a genuine envelope, two bytes each:
+/// place, character.
 pub fn envelope(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let stage = &*STAGE;

@@ -18,8 +18,8 @@ pub fn decode(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The segments of a path: escapes undone until none is left (three times at most), backslashes as slashes, path parameters cut off, no empty and no dot
-/// segments, compatibility forms of characters as the characters, in one letter case.
+/// The segments of a path: escapes undone until none is left (three times at most), backslashes as slashes, path parameters cut off, no
+/// empty and no dot segments, compatibility forms of characters as the characters, in one letter case.
 pub fn segments(path: &str) -> Vec<String> {
     let mut bytes = path.as_bytes().to_vec();
     for _round in 0..3 {
