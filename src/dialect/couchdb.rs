@@ -99,6 +99,11 @@ impl CouchDb {
         let below: Vec<&str> = segments.iter().skip(1).map(String::as_str).collect();
         match segments.first().map(String::as_str).unwrap_or_default() {
             _ if self.databases.is_empty() => Ok(Shape::Outside),
+            // Escaped twice, say, so that it is one only to a server behind a careless gateway.
+            name if loose.first().is_some_and(|loose| loose != name && (loose.starts_with('_') || loose == "shards")) => refuse(
+                None,
+                "the path begins as a system route or a shard does, in another spelling; shards hold the documents of protected databases, and system routes are served only as CouchDB spells them",
+            ),
             _ if below.iter().any(|part| fold_case(part) == "_rewrite") => {
                 refuse(None, "rewrites may lead to protected databases; send the request to the path they lead to")
             }
@@ -124,9 +129,6 @@ impl CouchDb {
                 None,
                 "this system route is not known, and could reach protected databases; use the database directly if you need it",
             ),
-            name if fold_case(name).starts_with("shards/") => {
-                refuse(None, "shards hold the documents of protected databases; use the database's own name")
-            }
             _ => Ok(Shape::Outside),
         }
     }
