@@ -4,6 +4,7 @@ mod clock;
 mod intent;
 mod names;
 mod place;
+mod segment;
 
 pub mod limits;
 
@@ -13,3 +14,4 @@ pub use names::{
     CallerName, CategoryName, CollectionName, Controller, FieldName, Kid, ParseKidError, PurposeName, RecordId, RecordIdError,
 };
 pub use place::{Bind, FieldPlace, enc};
+pub use segment::encode_segment;

@@ -8,6 +8,7 @@
 //!
 //! Documents get their `_id` from the proxy where a client leaves the choice to the database: values are bound to it.
 
+mod sweep;
 mod tables;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -19,6 +20,7 @@ use self::tables::{
 };
 use super::head::{self, Parameter, Untyped, refused};
 use super::rest::about_the_server;
+use super::sweep::Sweep;
 use super::target::{decode_segment, fold_case, loose_segments};
 use super::{Dialect, Documents, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
 use crate::base::{Intent, RecordId};
@@ -422,6 +424,11 @@ impl Dialect for CouchDb {
             RequestBody::Documents { .. } => {}
         }
         facts.rows.iter().map(|row| Self::judge_row(documents, row).map_err(|(code, detail)| refuse(code, detail))).collect()
+    }
+
+    fn sweep(&self, collection: usize) -> Option<Box<dyn Sweep>> {
+        let database = sweep::Database::new(&self.databases.get(collection)?.name)?;
+        Some(Box::new(database))
     }
 
     fn id_member(&self) -> &'static str {

@@ -12,6 +12,7 @@ pub mod couchdb;
 mod head;
 mod names;
 pub mod rest;
+pub mod sweep;
 mod target;
 
 use crate::base::{CollectionName, Intent};
@@ -182,6 +183,9 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     ///
     /// A body that asks for what is not mapped, or says two things.
     fn judge(&self, documents: &Documents, facts: &BodyFacts<'_>) -> Result<Vec<RowIntent>, Refused>;
+
+    /// How upkeep goes through a whole collection; `None` where it has no path of its own to be listed at.
+    fn sweep(&self, collection: usize) -> Option<Box<dyn sweep::Sweep>>;
 
     /// Member that [`RowIntent::assign_id`] inserts, e.g. `_id`.
     fn id_member(&self) -> &'static str;

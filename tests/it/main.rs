@@ -15,6 +15,7 @@ mod hostile;
 mod http;
 mod life;
 mod limits;
+mod migration;
 mod support;
 mod upkeep;
 mod views;
