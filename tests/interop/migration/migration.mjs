@@ -9,9 +9,10 @@ import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const [serverProgram, sudare, work] = process.argv.slice(2, 5)
-const [documents, rate, seconds] = process.argv.slice(5).map(Number)
+const [documents, rate, seconds] = process.argv.slice(5, 8).map(Number)
+const sweepRate = process.argv[8] ? ['--rate', process.argv[8]] : []
 if (![documents, rate, seconds].every((number) => Number.isInteger(number) && number > 0)) {
-  console.error('usage: run [DOCUMENTS [WRITES_PER_SECOND [SECONDS]]], all whole numbers from 1')
+  console.error('usage: run [DOCUMENTS [WRITES_PER_SECOND [SECONDS [SWEEP_RATE]]]], all whole numbers from 1')
   process.exit(2)
 }
 
@@ -95,6 +96,8 @@ async function main() {
     const { body } = await json(`${serverUrl}/customers/_bulk_docs`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ docs }) })
     if (!Array.isArray(body) || body.some((row) => row.error)) throw new Error(`loading: ${JSON.stringify(body).slice(0, 300)}`)
   }
+  const attached = 'kept as it is'
+  await fetch(`${serverUrl}/customers/${idOf(0)}/note.txt?rev=${(await json(`${serverUrl}/customers/${idOf(0)}`)).body._rev}`, { method: 'PUT', headers: { 'content-type': 'text/plain' }, body: attached })
   console.log(`${documents} clear documents loaded in ${since(began)} s`)
 
   // --- the proxy, lenient while migrating
@@ -164,7 +167,15 @@ async function main() {
   await sleep(Math.min(2000, seconds * 250))
 
   // --- the sweep, beside them
-  const sweep = start('sweep', sudare, ['sweep', 'migrate', '-c', config, '--collection', 'customers'])
+  const words = ['sweep', 'migrate', '-c', config, '--collection', 'customers', ...sweepRate]
+  const killed = start('killed', sudare, words)
+  await sleep(1000)
+  killed.kill('SIGKILL')
+  await killed.ended
+  const { body: page } = await json(`${serverUrl}/customers/_all_docs?include_docs=true&limit=${documents}`)
+  const done = page.rows.filter(({ doc }) => clearValues(doc) === 0).length
+  console.log(`a first sweep was killed after a second, with ${done} documents sealed`)
+  const sweep = start('sweep', sudare, words)
   const [code] = await Promise.all([sweep.ended, sleep(Math.max(0, (seconds - 2) * 1000))])
   stopping = true
   const writeSeconds = await writing
@@ -195,6 +206,8 @@ async function main() {
     if (document.name !== `Canary ${expected.get(document._id) ?? 0}`) lost++
   }
   check('0 updates lost in the protected member, read with strict = true', lost === 0 && found === documents, `${lost} of ${found}`)
+  const note = await fetch(`${serverUrl}/customers/${idOf(0)}/note.txt`)
+  check('an attachment is still there', note.status === 200 && await note.text() === attached, note.status)
   await json(`${serverUrl}/customers/planted`, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: '{"name":"Canary"}' })
   const refused = await json(`${proxyUrl}/customers/planted`, { headers })
   check('a clear value planted now is refused', refused.status === 500 && JSON.stringify(refused.body).includes('value-not-authentic'), refused.status)
