@@ -27,4 +27,5 @@ pub mod metrics;
 pub mod net;
 pub mod purpose;
 pub mod store;
+pub mod sweep;
 pub mod upstream;

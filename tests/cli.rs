@@ -475,3 +475,54 @@ fn serve_that_cannot_start() {
     folder.edit("sudare.toml", "unix:run/proxy.sock", &address);
     folder.run("serve").wrong(1, &[&format!("cannot listen on {address}"), "in use", "[listen]"]);
 }
+
+#[test]
+fn seal_and_open_say_what_they_did_and_what_to_do_instead() {
+    let (folder, _) = Folder::made();
+    let lines = "{\"id\":\"c-1\",\"name\":\"Canary\"}\n{\"id\":\"c-2\",\"phone\":1.50}\n";
+    fs::write(folder.path("in"), lines).unwrap();
+    fs::write(folder.path("bad"), format!("{lines}{{\"name\":\"Canary\"}}\nCanary\n")).unwrap();
+    folder.run("seal in").wrong(2, &["--collection <NAME>"]);
+    folder.run("seal --collection customer in").wrong(2, &["no such collection; it has customers"]);
+    folder.run("seal --collection customers nowhere out").wrong(1, &["nowhere: cannot be read"]);
+    folder.run("seal --collection customers --resume in out").wrong(1, &["out.progress: --resume finds no run to continue"]);
+    folder.run("seal --collection customers --resume in").wrong(2, &["--resume takes files"]);
+    folder.run("seal --collection customers in out").wrong(0, &["2 lines, 2 values sealed", "out is made"]);
+    folder.run("seal --collection customers in out").wrong(1, &["out: is there already, and nothing is overwritten"]);
+    let sealed = fs::read_to_string(folder.path("out")).unwrap();
+    assert!(sealed.starts_with("{\"id\":\"c-1\",\"name\":\"sdr1.x.") && !sealed.contains("Canary"), "{sealed}");
+    assert_eq!(fs::metadata(folder.path("out")).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let bad = folder.run("seal --collection customers bad half").wrong(
+        1,
+        &["bad:3: subject-missing: ", "bad:4: malformed-json: ", "2 lines bad", "half is not made", "--resume --skip-bad"],
+    );
+    assert!(!bad.err.contains("Canary") && !folder.path("half").exists());
+    folder.run("seal --collection customers bad half").wrong(1, &["half.part: a run that did not come to its end", "--resume"]);
+    folder.run("seal --collection customers --resume --skip-bad bad half").wrong(0, &["half is made"]);
+    assert_eq!(fs::read_to_string(folder.path("half")).unwrap().lines().count(), 2);
+    let streamed = folder.run("seal --collection customers --skip-bad --errors told bad").done();
+    assert_eq!(streamed.out.lines().count(), 2);
+    assert!(fs::read_to_string(folder.path("told")).unwrap().starts_with("bad:3: subject-missing"));
+
+    folder.run("open --collection customers out back").wrong(2, &["--reason <TEXT>"]);
+    folder.run("open --collection customers --reason leaving out back").wrong(0, &["2 values opened", "back is made"]);
+    assert_eq!(fs::read_to_string(folder.path("back")).unwrap(), lines);
+    folder.run("audit tail").done().says(&["operator uid ", "because \"leaving\"", "name, phone clear"]);
+    folder.run("audit verify").done();
+    folder.run("audit report --subject c-2").done().says(&["because \"leaving\""]);
+
+    let serving = Serving::start(&folder);
+    folder
+        .run("open --collection customers --reason leaving out again")
+        .wrong(1, &["a running `sudare serve` writes this audit log", "nothing is opened unrecorded"]);
+    assert!(!folder.path("again").exists());
+    folder.run("sweep migrate --collection customers").wrong(1, &["stop `sudare serve`, sweep, and start it again"]);
+    drop(serving);
+    folder
+        .run("sweep migrate --collection customers")
+        .done()
+        .says(&["0 clear values left in customers", "still clear: old revisions"]);
+    folder.run("sweep migrate --collection customers --rate 0").wrong(2, &["--rate"]);
+    folder.run("sweep migrate").wrong(2, &["--collection <NAME>"]);
+}

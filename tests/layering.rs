@@ -28,6 +28,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &["base", "metrics", "crypto", "document", "store", "dialect", "caller", "purpose", "keys", "field", "audit", "upstream"],
     ),
     ("batch", &["base", "crypto", "document", "purpose", "keys", "field", "audit"]),
+    ("sweep", &["base", "document", "dialect", "keys", "field", "upstream"]),
     ("front", &["base", "metrics", "caller", "exchange"]),
     ("admin", &["base", "metrics", "caller", "purpose", "keys", "audit"]),
     ("config", &["*"]),

@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sudare::base::CollectionName;
-use sudare::dialect::{CouchDb, Dialect, Documents, Head, Outside, RequestBody, Rest, Route, Shape, canonical_target};
+use sudare::dialect::{
+    Attachments, CouchDb, Dialect, Documents, Head, Outside, RequestBody, Rest, Route, Shape, canonical_target,
+};
 use sudare::document::{Rules, Selector, walk};
 use sudare::field::{Plan, facts};
 
@@ -47,6 +49,8 @@ fn route(matches: &str, id: &str) -> Route {
         id: Selector::parse(id).unwrap(),
         protected_names: ["name", "phone", "id_card"].map(str::to_owned).into(),
         query: None,
+        attachments: Attachments::Refuse,
+        revision: None,
     }
 }
 
@@ -120,6 +124,7 @@ fn check(stage: &Stage, input: &[u8]) {
             );
             assert!(refused.collection.is_none_or(|collection| collection < stage.plans.len()));
         }
+        Shape::Attachment(_) => panic!("attachments are not configured to pass"),
         Shape::Documents(documents) => check_documents(stage, &documents, request.body),
     }
 }
@@ -146,12 +151,13 @@ fn check_documents(stage: &Stage, documents: &Documents, body: &[u8]) {
     }
     let row_set = match documents.request {
         RequestBody::None => return,
-        RequestBody::Plain { row_set } | RequestBody::Documents { row_set } => row_set,
+        RequestBody::Plain { row_set } | RequestBody::Documents { row_set } | RequestBody::Patch { row_set, .. } => row_set,
     };
     let Ok(layout) = walk(&plans[row_set].map, Rules::request(), body) else { return };
     match stage.dialect.judge(documents, &facts(&plans[row_set], body, &layout)) {
         Ok(intents) => {
-            let expected = if matches!(documents.request, RequestBody::Documents { .. }) { layout.rows.len() } else { 0 };
+            let counts = matches!(documents.request, RequestBody::Documents { .. } | RequestBody::Patch { .. });
+            let expected = if counts { layout.rows.len() } else { 0 };
             assert_eq!(intents.len(), expected, "an intent for every row");
         }
         Err(refused) => assert!(

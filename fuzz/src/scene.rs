@@ -6,8 +6,8 @@ use sudare::base::{
 };
 use sudare::document::{Layout, RowSet, Rules, Selector, walk};
 use sudare::field::{
-    Collection, Field, Generalise, Mask, OnBadValue, Plan, Protected, RevealError, Revealed, RowWrite, Subject, WriteError,
-    protect, reveal,
+    Collection, Field, Generalise, Mask, OnBadValue, Plan, Protected, Protection, RevealError, Revealed, RowWrite, Subject,
+    WriteError, protect, reveal,
 };
 use sudare::keys::{KeyRing, LineName, State};
 use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
@@ -169,6 +169,7 @@ fn field(n: usize, at: Selector, seal_null: bool) -> Field {
         generalise: (n != 3).then(|| Generalise::parse(generalise).unwrap()),
         pad: [32, 0, 64, 128, 1, 32][category],
         seal_null,
+        protection: Protection::Seal,
         subject: None,
     }
 }

@@ -4,6 +4,7 @@ mod clock;
 mod intent;
 mod names;
 mod place;
+mod segment;
 
 pub mod limits;
 
@@ -14,3 +15,4 @@ pub use names::{
     is_canonical_integer,
 };
 pub use place::{Bind, FieldPlace, enc};
+pub use segment::encode_segment;

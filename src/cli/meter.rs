@@ -13,6 +13,8 @@ pub(super) struct Meter {
     total: Option<u64>,
     terminal: bool,
     begun: Instant,
+    /// Since when `moved` counts towards this total.
+    part_begun: Instant,
     written: Option<Instant>,
     /// Where the first `moved` stood: a resumed run is not faster for what it did before.
     from: Option<(u64, u64)>,
@@ -22,7 +24,7 @@ pub(super) struct Meter {
 impl Meter {
     /// `total` is what `moved` will reach: bytes, or documents.
     pub(super) fn new(verb: &'static str, total: Option<u64>, terminal: bool) -> Self {
-        Self { verb, total, terminal, begun: Instant::now(), written: None, from: None, count: 0 }
+        Self { verb, total, terminal, begun: Instant::now(), part_begun: Instant::now(), written: None, from: None, count: 0 }
     }
 
     /// `count` lines or documents are done; `reached` is what compares with the total (the count itself if not given).
@@ -35,14 +37,20 @@ impl Meter {
         }
         self.written = Some(Instant::now());
         let left = self.total.and_then(|total| {
-            let spent = self.begun.elapsed().as_millis();
+            let spent = self.part_begun.elapsed().as_millis();
             let (done, all) =
                 (u128::from(reached.saturating_sub(first_reached)), u128::from(total.saturating_sub(first_reached)));
             let left_ms = (spent * all.saturating_sub(done)).checked_div(done)?;
             let percent = (done * 100).checked_div(all)?.min(100);
             Some(format!("  {percent} %  {} left", clock(u64::try_from(left_ms / 1000).ok()?)))
         });
-        let text = format!("{}  {}{}  {}/s", self.verb, thousands(count), left.unwrap_or_default(), thousands(self.rate()));
+        let text = format!(
+            "{}  {}{}  {}/s",
+            self.verb,
+            thousands(count),
+            left.unwrap_or_default(),
+            thousands(rate(self.count, self.part_begun.elapsed()))
+        );
         let mut out = io::stderr().lock();
         // Only for looking at: if it cannot be written, nothing is lost.
         write!(out, "\r\x1b[K{text}").and_then(|()| out.flush()).ok();
@@ -53,6 +61,11 @@ impl Meter {
         self.from = Some((count, reached));
     }
 
+    /// What `moved` will reach from now on, counted anew.
+    pub(super) fn expects(&mut self, total: Option<u64>) {
+        (self.total, self.part_begun) = (total, Instant::now());
+    }
+
     /// Takes the line away, so that something else can be written.
     pub(super) fn clear(&mut self) {
         if self.terminal && self.written.take().is_some() {
@@ -61,15 +74,20 @@ impl Meter {
         }
     }
 
-    fn rate(&self) -> u64 {
-        let ms = self.begun.elapsed().as_millis().max(1);
-        u64::try_from(u128::from(self.count) * 1000 / ms).unwrap_or(u64::MAX)
-    }
-
     /// `; 3.2 s, 12,000/s`
     pub(super) fn pace(&self) -> String {
-        format!("; {:.1} s, {}/s", self.begun.elapsed().as_secs_f32(), thousands(self.rate()))
+        self.pace_of(self.count)
     }
+
+    /// The same for `count` of something else, done since the beginning.
+    pub(super) fn pace_of(&self, count: u64) -> String {
+        let spent = self.begun.elapsed();
+        format!("; {:.1} s, {}/s", spent.as_secs_f32(), thousands(rate(count, spent)))
+    }
+}
+
+fn rate(count: u64, spent: Duration) -> u64 {
+    u64::try_from(u128::from(count) * 1000 / spent.as_millis().max(1)).unwrap_or(u64::MAX)
 }
 
 /// `1,234,567`

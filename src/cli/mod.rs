@@ -13,6 +13,7 @@ mod meter;
 pub mod policy;
 mod seal;
 mod serve;
+mod sweep;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -72,6 +73,9 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Upkeep of a whole collection in its database: migrate
+    #[command(subcommand)]
+    Sweep(SweepCommand),
     /// Callers: who may ask
     #[command(subcommand)]
     Caller(CallerCommand),
@@ -84,6 +88,15 @@ enum Command {
     /// The audit log: read, prove, query
     #[command(subcommand)]
     Audit(AuditCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum SweepCommand {
+    /// Seal what is still clear in a collection, while the proxy serves it with strict = false
+    ///
+    /// Documents are written on the revision they were read with, so a newer one is never overwritten; sealed values are left alone, so a
+    /// sweep that was broken off is begun again. Exit code 0 once a whole pass has found nothing clear.
+    Migrate(sweep::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -300,6 +313,7 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Serve { file } => Ok(serve::run(&file.config, out)),
         Command::Seal(options) => seal::seal(&options, out),
         Command::Open { options, reason } => seal::open(&options, &reason, out),
+        Command::Sweep(SweepCommand::Migrate(options)) => sweep::run(&options, out),
         Command::Caller(CallerCommand::Add { name, file, write }) => caller::add(&name, &file.config, write, out).map(|()| 0),
         Command::Keys(command) => keys_command(command, out),
         Command::Policy(command) => policy_command(command, out),

@@ -13,6 +13,7 @@ mod attachment;
 mod before;
 mod feed;
 mod replicate;
+mod sweep;
 mod tables;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -26,6 +27,7 @@ use self::tables::{
 use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
 use super::rest::about_the_server;
+use super::sweep::Sweep;
 use super::target::{decode_segment, fold_case, loose_segments};
 use super::{Attachments, Dialect, Documents, Flow, Head, Reading, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
 use crate::base::{Intent, RecordId};
@@ -530,6 +532,11 @@ impl Dialect for CouchDb {
 
     fn conflict(&self, documents: &Documents, id: &str) -> Option<Vec<u8>> {
         before::conflict(documents, id)
+    }
+
+    fn sweep(&self, collection: usize) -> Option<Box<dyn Sweep>> {
+        let database = sweep::Database::new(&self.databases.get(collection)?.name)?;
+        Some(Box::new(database))
     }
 
     fn id_member(&self) -> &'static str {

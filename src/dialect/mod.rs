@@ -12,6 +12,7 @@ pub mod couchdb;
 mod head;
 mod names;
 pub mod rest;
+pub mod sweep;
 mod target;
 
 use crate::base::{CollectionName, Intent, PatchFormat};
@@ -301,6 +302,9 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     /// What a reply that tells how each row of a write went says of one whose document has changed meanwhile; None where a reply tells
     /// of the whole write only.
     fn conflict(&self, documents: &Documents, id: &str) -> Option<Vec<u8>>;
+
+    /// How upkeep goes through a whole collection; `None` where it has no path of its own to be listed at.
+    fn sweep(&self, collection: usize) -> Option<Box<dyn sweep::Sweep>>;
 
     /// Member that [`RowIntent::assign_id`] inserts, e.g. `_id`.
     fn id_member(&self) -> &'static str;

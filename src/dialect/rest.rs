@@ -5,11 +5,14 @@
 //! RFC 6902), DELETE removes it, OPTIONS asks about methods. All else on or below these paths, or on a path that some server might take for them, is refused.
 //! What lies elsewhere is passed or refused, as `outside` says. `docs/rest.md` is the operator's account of the same.
 
+mod sweep;
+
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
 use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
+use super::sweep::Sweep;
 use super::target::{check_path, decode_segment, fold_case, loose_segments};
 use super::{
     Ask, Dialect, Documents, Flow, Guard, Head, Reading, Refused, RefusedCode, RequestBody, Revision, Route, RowIntent, Shape,
@@ -319,6 +322,11 @@ impl Dialect for Rest {
         None
     }
 
+    fn sweep(&self, collection: usize) -> Option<Box<dyn Sweep>> {
+        let path = self.routes.get(collection)?.collection.as_ref()?.literal()?;
+        Some(Box::new(sweep::Collection::new(path)?))
+    }
+
     fn id_member(&self) -> &'static str {
         "id"
     }
@@ -402,6 +410,15 @@ impl Pattern {
         } else {
             (Some(self), None)
         }
+    }
+
+    /// The path, where nothing in it is `{id}`.
+    fn literal(&self) -> Option<String> {
+        let segments = self.0.iter().map(|segment| match segment {
+            Segment::Literal { exact, .. } => Some(format!("/{exact}")),
+            Segment::Id => None,
+        });
+        segments.collect()
     }
 
     /// Does the path match segment by segment? Then what stands at `{id}`; the empty text if the pattern has none.

@@ -28,8 +28,8 @@ use redb::{ConcurrencyMode, Database, ReadTransaction, ReadableDatabase, Readabl
 use self::target::{Page, Target};
 use self::writer::{Change, Done, Expect, Writer};
 use super::{Outgoing, PassBody, UpstreamError};
-use crate::base::RecordId;
 use crate::base::limits::MAX_REQUEST_BODY_BYTES;
+use crate::base::{RecordId, encode_segment};
 
 mod list;
 mod target;
@@ -375,7 +375,7 @@ fn id_of(document: &[u8]) -> Result<String, Refused> {
 }
 
 fn location(collection: &str, id: &str) -> Result<HeaderValue, Refused> {
-    let location = format!("/{collection}/{}", target::encode_segment(id));
+    let location = format!("/{collection}/{}", encode_segment(id));
     HeaderValue::try_from(location).map_err(|error| UpstreamError::Store(error.to_string()).into())
 }
 

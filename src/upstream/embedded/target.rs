@@ -67,22 +67,6 @@ impl Page {
     }
 }
 
-/// An id as a path segment: everything but unreserved characters percent-encoded (RFC 3986 section 2.3).
-pub(super) fn encode_segment(id: &str) -> String {
-    let mut out = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            for digit in [byte >> 4, byte & 15] {
-                out.push(char::from_digit(u32::from(digit), 16).unwrap_or_default().to_ascii_uppercase());
-            }
-            out.insert(out.len() - 2, '%');
-        }
-    }
-    out
-}
-
 fn decode(text: &str) -> Result<String, &'static str> {
     const WRONG: &str = "an id in a URL is percent-encoded UTF-8 of 1 to 512 bytes";
     let mut bytes = Vec::with_capacity(text.len());
@@ -106,6 +90,7 @@ fn decode(text: &str) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::encode_segment;
 
     fn parse(target: &'static str) -> Result<Target, &'static str> {
         Target::parse(&Uri::from_static(target))
