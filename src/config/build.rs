@@ -18,9 +18,9 @@ use super::{Collection, Endpoint, Environment, Limits, Listen, Settings};
 use super::{callers, collections, policy, service};
 use crate::base::{CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::Callers;
-use crate::dialect::{CouchDb, Dialect, Outside, Rest, Route};
+use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Route};
 use crate::document::RowSet;
-use crate::field;
+use crate::field::{self, Subject};
 use crate::purpose::{CategoryId, Level, Nature, Policy, PolicyError, PolicySpec};
 
 /// `sudare.toml` as read.
@@ -286,6 +286,12 @@ fn dialect(
             rows: collection.rows.iter().map(|row| row.selector.clone()).collect(),
             id: collection.id.selector.clone(),
             protected_names: collection.protected_names(),
+            protected: collection.fields.iter().map(protected_member).collect(),
+            subject: match &collection.subject {
+                Subject::At(subject) => Some(subject.clone()),
+                Subject::None | Subject::DocumentId => None,
+            },
+            views: collection.views,
             query: collection.query.as_ref().map(|names| names.iter().map(|name| name.value.clone()).collect()),
         })
         .collect();
@@ -317,6 +323,15 @@ fn dialect(
         report.push(Draft::error(span, what).remedy(remedy));
     }
     None
+}
+
+fn protected_member(field: &WrittenField) -> ProtectedMember {
+    ProtectedMember {
+        field: FieldName::new(&field.name.value),
+        at: field.at.selector.clone(),
+        equality: false,
+        subject: field.subject.as_ref().map(|subject| subject.selector.clone()),
+    }
 }
 
 fn field_map(

@@ -6,13 +6,20 @@
 //! databases behind the proxy's back (`_replicate`, writing to `_replicator`, shards, rewrites) is refused (T32).
 //! `docs/couchdb.md` is the operator's account of the same.
 //!
+//! Searches ([`query`]) and views ([`design`]) are judged by what they could show or mistake.
+//!
 //! Documents get their `_id` from the proxy where a client leaves the choice to the database: values are bound to it.
 
+mod design;
+mod lookup;
+mod query;
 mod tables;
 
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
+use self::design::Guarded;
+use self::query::Searches;
 use self::tables::{
     ALL_DOCS, ATTACHMENTS, BULK, BULK_GET, DELETED, DOCUMENT, DOCUMENT_DELETE, DOCUMENT_POST, DOCUMENT_READ, DOCUMENT_WRITE,
     FETCHED, LIMITED, LIST, NEUTRAL, NODE, NOTHING, ONE, OPTIONS, REFUSED, REV, REVISIONS, ROW_SETS, SYSTEM, error_name,
@@ -20,7 +27,7 @@ use self::tables::{
 use super::head::{self, Parameter, Untyped, refused};
 use super::rest::about_the_server;
 use super::target::{decode_segment, fold_case, loose_segments};
-use super::{Dialect, Documents, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
+use super::{Dialect, Documents, Head, Query, Refused, RefusedCode, RequestBody, Route, RowIntent, Search, Shape, Views};
 use crate::base::{Intent, RecordId};
 use crate::document::{BodyFacts, RowFacts, RowSet, Selector, unescape};
 
@@ -28,7 +35,6 @@ use crate::document::{BodyFacts, RowFacts, RowSet, Selector, unescape};
 #[derive(Debug)]
 pub struct CouchDb {
     databases: Vec<Database>,
-    row_sets: Vec<RowSet>,
 }
 
 #[derive(Debug)]
@@ -36,6 +42,10 @@ struct Database {
     name: String,
     /// The name's segments as the most liberal server could read them.
     loose: Vec<String>,
+    row_sets: Vec<RowSet>,
+    searches: Searches,
+    guarded: Guarded,
+    views: Views,
 }
 
 impl CouchDb {
@@ -48,7 +58,17 @@ impl CouchDb {
         let mut errors = Vec::new();
         let mut databases: Vec<Database> = Vec::new();
         for (at, route) in routes.into_iter().enumerate() {
-            let database = Database { loose: loose_segments(&route.matches), name: route.matches };
+            let searches = Searches::new(&route);
+            let row_sets = row_sets(&searches);
+            errors.extend(row_sets.as_ref().err().map(|error| (at, error.clone())));
+            let database = Database {
+                loose: loose_segments(&route.matches),
+                name: route.matches,
+                row_sets: row_sets.unwrap_or_default(),
+                searches,
+                guarded: Guarded::new(route.protected.iter().map(|member| (member.field.as_str(), &member.at))),
+                views: route.views,
+            };
             if let Err(error) = check_database_name(&database.name) {
                 errors.push((at, error));
             } else if let Some(earlier) = databases.iter().position(|other| {
@@ -58,15 +78,7 @@ impl CouchDb {
             }
             databases.push(database);
         }
-        let row_sets = ROW_SETS.map(|(rows, row_peeks, body_peeks)| {
-            Ok(RowSet { rows: selectors(rows)?, row_peeks: selectors(row_peeks)?, body_peeks: selectors(body_peeks)? })
-        });
-        match row_sets.into_iter().collect::<Result<Vec<_>, String>>() {
-            Ok(row_sets) if errors.is_empty() => return Ok(Self { databases, row_sets }),
-            Ok(_) => {}
-            Err(error) => errors.push((0, error)),
-        }
-        Err(errors)
+        if errors.is_empty() { Ok(Self { databases }) } else { Err(errors) }
     }
 
     /// Routes that belong to no protected database.
@@ -116,8 +128,8 @@ impl CouchDb {
         }
     }
 
-    fn inside(at: usize, head: Head<'_>, below: &[String]) -> Result<Shape, Refused> {
-        let route = Inside { at, head, parameters: head::parameters(head.query) };
+    fn inside(at: usize, database: &Database, head: Head<'_>, below: &[String]) -> Result<Shape, Refused> {
+        let route = Inside { at, database, head, parameters: head::parameters(head.query) };
         let overridden = head::check_method_override(head.headers, &route.parameters);
         overridden.map_err(|detail| route.refuse(RefusedCode::Route, detail))?;
         if head.method == Method::OPTIONS {
@@ -129,6 +141,15 @@ impl CouchDb {
             ["_all_docs"] => route.all_docs(),
             ["_bulk_docs"] => route.bulk_docs(),
             ["_bulk_get"] => route.bulk_get(),
+            ["_all_docs", "queries"] => route.lookups("POST /{db}/_all_docs/queries"),
+            ["_find"] => route.find("POST /{db}/_find", lookup::FOUND),
+            ["_explain"] => route.find("POST /{db}/_explain", NOTHING),
+            ["_index", rest @ ..] => route.index(rest),
+            ["_design_docs"] => route.design_documents(),
+            ["_design_docs", "queries"] => route.lookups("POST /{db}/_design_docs/queries"),
+            ["_design", name, rest @ ..] => route.design(name, rest),
+            // As clients write it that escape the whole id.
+            [id, rest @ ..] if id.starts_with("_design/") => route.design(id.strip_prefix("_design/").unwrap_or_default(), rest),
             [name, rest @ ..] if name.starts_with('_') => route.special(name, rest),
             ["", ..] | [_, ""] => Err(route.refuse(RefusedCode::Route, "the path ends with a slash; leave it out".into())),
             [id] => route.document(id),
@@ -197,6 +218,7 @@ impl CouchDb {
 /// A request inside a protected database.
 struct Inside<'a> {
     at: usize,
+    database: &'a Database,
     head: Head<'a>,
     parameters: Vec<Parameter>,
 }
@@ -332,7 +354,17 @@ impl Inside<'_> {
                 set_headers.push(head::json_content_type());
             }
         }
-        Ok(Shape::Documents(Documents { collection: self.at, route, intent, url_id, request, reply, set_headers }))
+        Ok(Shape::Documents(Documents {
+            collection: self.at,
+            route,
+            intent,
+            url_id,
+            request,
+            reply,
+            set_headers,
+            view: None,
+            search: Search::default(),
+        }))
     }
 
     /// Only parameters of the list, each once; those of [`LIMITED`] with their harmless value only.
@@ -366,8 +398,8 @@ impl Dialect for CouchDb {
         "couchdb"
     }
 
-    fn row_sets(&self, _collection: usize) -> &[RowSet] {
-        &self.row_sets
+    fn row_sets(&self, collection: usize) -> &[RowSet] {
+        self.databases.get(collection).map_or(&[], |database| &database.row_sets)
     }
 
     fn classify(&self, head: Head<'_>) -> Shape {
@@ -389,11 +421,11 @@ impl Dialect for CouchDb {
         }
         let plain = !raw.first().copied().unwrap_or_default().contains('+');
         let protected = segments.split_first().and_then(|(name, below)| {
-            let at = self.databases.iter().position(|database| database.name == *name && plain)?;
-            Some((at, below))
+            let (at, database) = self.databases.iter().enumerate().find(|(_, database)| database.name == *name && plain)?;
+            Some((at, database, below))
         });
         let shape = match protected {
-            Some((at, below)) => Self::inside(at, head, below),
+            Some((at, database, below)) => Self::inside(at, database, head, below),
             None => self.outside(head, &segments),
         };
         shape.unwrap_or_else(Shape::Refused)
@@ -403,7 +435,10 @@ impl Dialect for CouchDb {
         let refuse = |code, detail: &str| refused(Some(documents.collection), code, detail);
         let peek = |which| facts.body.iter().find(|(index, _)| *index == which).map(|(_, text)| *text);
         match documents.request {
-            RequestBody::None => return Ok(Vec::new()),
+            RequestBody::None | RequestBody::Query { .. } => return Ok(Vec::new()),
+            RequestBody::Plain { row_set } if row_set >= ROW_SETS.len() => {
+                return self.judge_lookup(documents, row_set, facts.whole).map(|()| Vec::new());
+            }
             RequestBody::Plain { .. } => {
                 check_options(facts.whole).map_err(|detail| refuse(RefusedCode::Route, &detail))?;
                 return Ok(Vec::new());
@@ -421,7 +456,20 @@ impl Dialect for CouchDb {
             }
             RequestBody::Documents { .. } => {}
         }
-        facts.rows.iter().map(|row| Self::judge_row(documents, row).map_err(|(code, detail)| refuse(code, detail))).collect()
+        let judge = |(number, row): (usize, &RowFacts<'_>)| match self.judge_design_row(documents, facts.whole, number, row) {
+            Some(judged) => judged,
+            None => Self::judge_row(documents, row).map_err(|(code, detail)| refuse(code, detail)),
+        };
+        facts.rows.iter().enumerate().map(judge).collect()
+    }
+
+    fn query(&self, documents: &Documents, body: &[u8]) -> Result<Query, Refused> {
+        let refuse = |(code, detail)| refused(Some(documents.collection), code, detail);
+        self.database(documents)?.searches.query(body).map_err(refuse)
+    }
+
+    fn judge_view(&self, documents: &Documents, definition: Option<&[u8]>) -> Result<usize, Refused> {
+        self.judge_stored_view(documents, definition)
     }
 
     fn id_member(&self) -> &'static str {
@@ -500,6 +548,18 @@ fn check_database_name(name: &str) -> Result<(), String> {
         return Err("a database name neither ends with a slash nor holds two in a row".into());
     }
     Ok(())
+}
+
+/// The row sets of a database: those of the tables, then those of searches and views.
+fn row_sets(searches: &Searches) -> Result<Vec<RowSet>, String> {
+    let fixed = ROW_SETS.iter().chain(lookup::ROW_SETS).map(|(rows, row_peeks, body_peeks)| {
+        Ok(RowSet { rows: selectors(rows)?, row_peeks: selectors(row_peeks)?, body_peeks: selectors(body_peeks)? })
+    });
+    let mut row_sets = fixed.collect::<Result<Vec<_>, String>>()?;
+    if let Some(found) = row_sets.get_mut(lookup::FOUND) {
+        found.row_peeks = searches.row_peeks()?;
+    }
+    Ok(row_sets)
 }
 
 fn selectors(texts: &[&str]) -> Result<Vec<Selector>, String> {

@@ -11,7 +11,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
 use super::target::{check_path, decode_segment, fold_case, loose_segments};
-use super::{Dialect, Documents, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
+use super::{Dialect, Documents, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Search, Shape};
 use crate::base::{Intent, RecordId};
 use crate::document::{BodyFacts, RowSet, Selector};
 
@@ -188,7 +188,17 @@ impl Rest {
             }
         };
         let set_headers: Vec<(HeaderName, HeaderValue)> = head::ask_for_json(head.headers).into_iter().collect();
-        Ok(Shape::Documents(Documents { collection: at, route: name, intent, url_id, request, reply: ALL, set_headers }))
+        Ok(Shape::Documents(Documents {
+            collection: at,
+            route: name,
+            intent,
+            url_id,
+            request,
+            reply: ALL,
+            set_headers,
+            view: None,
+            search: Search::default(),
+        }))
     }
 
     fn check_parameters(&self, route: &RestRoute, parameters: &[Parameter]) -> Result<(), (RefusedCode, String)> {

@@ -32,7 +32,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub use map::{Map, MapError};
-pub use selector::{MAX_STEPS, MAX_WILDCARDS, Selector, SelectorError};
+pub use selector::{MAX_STEPS, MAX_WILDCARDS, Selector, SelectorError, Step};
 pub use splice::{Change, Insert, splice};
 pub use text::{unescape, write_string};
 pub use walker::{Walker, is_one_value, walk};

@@ -1,13 +1,13 @@
 //! Why an exchange ends without the database's answer. `front/http/reply.rs` alone turns this into a status.
 
 use crate::audit::AuditError;
-use crate::base::PurposeName;
+use crate::base::{CategoryName, PurposeName};
 use crate::caller::Unknown;
 use crate::dialect::{Refused, TargetError};
 use crate::document::WalkError;
 use crate::field::{RevealError, WriteError};
 use crate::keys::KeyError;
-use crate::purpose::Refusal;
+use crate::purpose::{Level, Refusal};
 use crate::upstream::UpstreamError;
 
 use super::Context;
@@ -52,6 +52,18 @@ pub enum Error {
     DeleteRefused {
         /// The purpose granted.
         purpose: PurposeName,
+    },
+    /// To find by a value is to see it, and this purpose does not see it.
+    #[error("{purpose} sees {category} {level}, so it may not {what}")]
+    SearchRefused {
+        /// The purpose granted.
+        purpose: PurposeName,
+        /// What is searched.
+        category: CategoryName,
+        /// How it is seen.
+        level: Level,
+        /// `search by it`, `ask whether it is there`.
+        what: &'static str,
     },
     /// The request body is larger than the limit.
     #[error("a body on a protected collection may have at most {max} bytes")]

@@ -10,6 +10,7 @@ mod ask;
 mod context;
 mod error;
 mod headers;
+mod query;
 mod reply;
 mod request;
 mod state;
@@ -25,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, Kind};
 use crate::base::{Clock, CollectionName};
-use crate::dialect::{self, Documents, Head, Shape};
+use crate::dialect::{self, Documents, Head, RequestBody, Shape};
 use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
 use crate::upstream::Outgoing;
@@ -142,13 +143,19 @@ impl Exchange {
                 }
                 Ok(response)
             }
-            Shape::Documents(documents) => {
+            Shape::Documents(mut documents) => {
                 context.enter(&state, &documents);
                 let started = Instant::now();
                 let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
-                let outgoing = self.protect(&state, context, &session, &documents, body).await?;
+                self.judge_view(&state, &parts.headers, &mut documents).await?;
+                let outgoing = match documents.request {
+                    RequestBody::Query { row_set } => self.search(&state, &session, &mut documents, row_set, body).await?,
+                    RequestBody::None | RequestBody::Plain { .. } | RequestBody::Documents { .. } => {
+                        self.protect(&state, context, &session, &documents, body).await?
+                    }
+                };
                 let host = parts.headers.get(http::header::HOST).cloned();
                 let response = self.forward(&state, parts, outgoing).await?;
                 headers::check_redirect(response.status(), response.headers(), host.as_ref())?;

@@ -28,5 +28,5 @@ pub use generalise::{Generalise, ParseGeneraliseError};
 pub use mask::{Mask, ParseMaskError};
 pub use plan::{Collection, Field, OnBadValue, Plan, Subject, facts};
 pub use protect::{Protected, ProtectedBody, RowWrite, WriteError, protect};
-pub use reveal::{RevealError, Revealed, reveal};
+pub use reveal::{Found, RevealError, Revealed, reveal, reveal_found};
 pub use tally::Tally;

@@ -55,14 +55,6 @@ pub(super) const NEUTRAL: &[(&str, &[Method])] = &[
 /// Routes of a protected database that are refused by name, and what to do instead.
 pub(super) const REFUSED: &[(&str, &str)] = &[
     ("_changes", "the feed of changes is not mapped yet; list documents with _all_docs"),
-    (
-        "_design",
-        "design documents are not mapped yet: a view holds copies of what it emits; write them to the database directly before it is protected",
-    ),
-    ("_design_docs", "design documents are not mapped yet; read them from the database directly"),
-    ("_explain", "searches are not mapped yet; read documents by id"),
-    ("_find", "searches are not mapped yet; read documents by id, with _bulk_get or _all_docs"),
-    ("_index", "indexes are not mapped yet: they hold copies of members"),
     ("_local", "local documents are not mapped: they would be stored as sent; keep them in a database that is not protected"),
     ("_local_docs", "local documents are not mapped"),
     ("_missing_revs", "replication is not mapped yet; write documents with _bulk_docs"),
@@ -72,7 +64,7 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
     ("_purged_infos", "purging is not mapped yet"),
     ("_revs_diff", "replication is not mapped yet; write documents with _bulk_docs"),
     ("_search_cleanup", "search indexes are not mapped yet"),
-    ("_temp_view", "views are not mapped yet; list documents with _all_docs"),
+    ("_temp_view", "views are stored in design documents; searches are made with _find"),
     ("_security", "who may use a protected database is set on the database directly, not through the proxy"),
 ];
 
@@ -116,7 +108,6 @@ pub(super) const LIMITED: &[(&str, Option<&str>, &str)] = &[
     ),
     ("atts_since", None, "attachments are not protected, so they are not served from a protected database; leave it out"),
     ("open_revs", None, "several revisions at once are not mapped yet; read one with rev, or several with _bulk_get"),
-    ("reduce", Some("false"), "there is nothing to reduce here; leave it out"),
 ];
 
 /// CouchDB's own words for a status.

@@ -40,6 +40,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
         Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
+        Error::SearchRefused { .. } => (S::FORBIDDEN, "search-refused"),
         Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
         Error::BodyTooLarge { .. } | Error::RequestJson(WalkError::RowTooLarge { .. } | WalkError::TooMany) => {
             (S::PAYLOAD_TOO_LARGE, "too-large")
@@ -63,7 +64,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
 
 fn dialect_status(code: RefusedCode) -> StatusCode {
     match code {
-        RefusedCode::Route => StatusCode::FORBIDDEN,
+        RefusedCode::Route | RefusedCode::ViewUnsafe => StatusCode::FORBIDDEN,
         RefusedCode::NotSearchable | RefusedCode::Malformed => StatusCode::BAD_REQUEST,
         RefusedCode::WouldErase => StatusCode::UNPROCESSABLE_ENTITY,
         RefusedCode::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -122,6 +123,7 @@ fn sentence(error: &Error) -> String {
         | Error::Caller(_)
         | Error::Purpose(_)
         | Error::DeleteRefused { .. }
+        | Error::SearchRefused { .. }
         | Error::BodyTooLarge { .. }
         | Error::BodyTimeout { .. }
         | Error::BodyBroken
