@@ -350,7 +350,7 @@ fn protected_member(field: &WrittenField) -> ProtectedMember {
     ProtectedMember {
         field: FieldName::new(&field.name.value),
         at: field.at.selector.clone(),
-        equality: false,
+        equality: field.protection == field::Protection::Deterministic,
         subject: field.subject.as_ref().map(|subject| subject.selector.clone()),
     }
 }

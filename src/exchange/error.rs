@@ -5,7 +5,7 @@ use crate::base::{CategoryName, PurposeName};
 use crate::caller::Unknown;
 use crate::dialect::{Refused, TargetError};
 use crate::document::WalkError;
-use crate::field::{RevealError, WriteError};
+use crate::field::{RevealError, TermError, WriteError};
 use crate::keys::KeyError;
 use crate::purpose::{Level, Refusal};
 use crate::upstream::UpstreamError;
@@ -65,6 +65,9 @@ pub enum Error {
         /// `search by it`, `ask whether it is there`.
         what: &'static str,
     },
+    /// Nothing stored can be equal to what is searched.
+    #[error(transparent)]
+    Term(TermError),
     /// The request body is larger than the limit.
     #[error("a body on a protected collection may have at most {max} bytes")]
     BodyTooLarge {

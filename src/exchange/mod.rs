@@ -35,7 +35,7 @@ pub use crate::audit::AuditError;
 pub use crate::caller::Unknown as CallerUnknown;
 pub use crate::dialect::RefusedCode;
 pub use crate::document::WalkError;
-pub use crate::field::{RevealError, WriteError};
+pub use crate::field::{RevealError, TermError, WriteError};
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;

@@ -10,10 +10,10 @@ use http::{HeaderMap, StatusCode};
 use super::request::{Session, read_whole};
 use super::{Collection, Error, Exchange, State};
 use crate::base::limits::MAX_ROW_BYTES;
-use crate::dialect::{Documents, Piece};
+use crate::dialect::{Documents, Piece, Terms};
 use crate::document::{self, Rules};
-use crate::field::ProtectedBody;
-use crate::purpose::{Grant, Level};
+use crate::field::{self, ProtectedBody};
+use crate::purpose::{Grant, Level, Permit};
 use crate::upstream::{Outgoing, PassBody};
 
 impl Exchange {
@@ -38,7 +38,7 @@ impl Exchange {
         for piece in query.pieces {
             match piece {
                 Piece::Bytes(bytes) => rewritten.extend_from_slice(&bytes),
-                Piece::Terms(_) => return Err(Error::Internal("no field is stored so that equal values are equal")),
+                Piece::Terms(terms) => write_terms(state, collection, plan, &grant, &terms, &mut rewritten)?,
             }
         }
         documents.search = query.search;
@@ -84,6 +84,34 @@ fn may_search(
             let (purpose, category) = (grant.purpose().clone(), field.category_name.clone());
             return Err(Error::SearchRefused { purpose, category, level, what });
         }
+    }
+    Ok(())
+}
+
+/// Writes every form in which one of the values may be stored.
+fn write_terms(
+    state: &State,
+    collection: &Collection,
+    plan: &field::Plan,
+    grant: &Grant,
+    terms: &Terms,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let mut forms: Vec<String> = Vec::new();
+    for value in &terms.values {
+        if value == b"null" {
+            forms.push("null".to_owned());
+            continue;
+        }
+        let stored =
+            field::deterministic_terms(&collection.field_map, plan, &state.keys, terms.member, value, Permit::Reveal(grant))
+                .map_err(Error::Term)?;
+        // Envelopes need no escapes.
+        forms.extend(stored.iter().map(|envelope| format!("\"{envelope}\"")));
+    }
+    match (forms.as_slice(), terms.alone) {
+        ([form], Some(before)) => out.extend([before, form].concat().bytes()),
+        _ => out.extend([terms.list.0, &forms.join(","), terms.list.1].concat().bytes()),
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod hostile;
 mod http;
 mod life;
 mod limits;
+mod searches;
 mod support;
 mod upkeep;
 mod views;

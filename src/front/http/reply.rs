@@ -7,8 +7,8 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CallerUnknown, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError, WalkError,
-    WriteError,
+    AuditError, CallerUnknown, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError, UpstreamError,
+    WalkError, WriteError,
 };
 
 /// An answer of ours.
@@ -41,6 +41,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
         Error::SearchRefused { .. } => (S::FORBIDDEN, "search-refused"),
+        Error::Term(error) => (term_status(error), error.code()),
         Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
         Error::BodyTooLarge { .. } | Error::RequestJson(WalkError::RowTooLarge { .. } | WalkError::TooMany) => {
             (S::PAYLOAD_TOO_LARGE, "too-large")
@@ -90,6 +91,14 @@ fn write_status(error: &WriteError) -> StatusCode {
     }
 }
 
+fn term_status(error: &TermError) -> StatusCode {
+    match error {
+        TermError::Sealed { .. } | TermError::NotCanonical { .. } => StatusCode::BAD_REQUEST,
+        TermError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
+        TermError::NoField => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
 fn reveal_status(error: &RevealError) -> StatusCode {
     match error {
         RevealError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -104,7 +113,10 @@ fn sentence(error: &Error) -> String {
     match error {
         Error::Upstream(UpstreamError::Timeout(_)) => "the database did not answer in time".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
-        Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => {
+        Error::Reveal(RevealError::Keys(_))
+        | Error::Keys(_)
+        | Error::Term(TermError::Keys(_))
+        | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => {
             "a key is unavailable, so nothing is revealed or stored".to_owned()
         }
         Error::Reveal(RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. }) => {
@@ -114,9 +126,10 @@ fn sentence(error: &Error) -> String {
             "the audit log did not become durable in time, so nothing is revealed or stored".to_owned()
         }
         Error::Audit(_) => "the audit log is unavailable, so nothing is revealed or stored".to_owned(),
-        Error::Internal(_) | Error::Reveal(RevealError::Layout) | Error::Write(WriteError::Layout) => {
-            "an internal check failed; the operator's log has the exchange".to_owned()
-        }
+        Error::Internal(_)
+        | Error::Term(TermError::NoField)
+        | Error::Reveal(RevealError::Layout)
+        | Error::Write(WriteError::Layout) => "an internal check failed; the operator's log has the exchange".to_owned(),
         // The rest names only what the client itself sent or was told: routes, purposes, fields, places, never a value.
         Error::Head(_)
         | Error::Target(_)
@@ -125,6 +138,7 @@ fn sentence(error: &Error) -> String {
         | Error::Purpose(_)
         | Error::DeleteRefused { .. }
         | Error::SearchRefused { .. }
+        | Error::Term(_)
         | Error::BodyTooLarge { .. }
         | Error::BodyTimeout { .. }
         | Error::BodyBroken
