@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use sudare::base::CollectionName;
+use sudare::base::{CollectionName, FieldName};
 use sudare::dialect::{
-    Attachments, CouchDb, Dialect, Documents, Head, Outside, RequestBody, Rest, Route, Shape, canonical_target,
+    Attachments, CouchDb, Dialect, Documents, Head, Outside, ProtectedMember, RequestBody, Rest, Route, Shape, Views,
+    canonical_target,
 };
 use sudare::document::{Rules, Selector, walk};
 use sudare::field::{Plan, facts};
@@ -41,6 +42,11 @@ impl Stage {
     }
 }
 
+fn protected((name, equality): (&str, bool)) -> ProtectedMember {
+    let at = Selector::parse(&format!("$.{name}")).unwrap();
+    ProtectedMember { field: FieldName::new(name), at, equality, subject: None }
+}
+
 fn route(matches: &str, id: &str) -> Route {
     Route {
         collection: CollectionName::new(&matches.replace("/{id}", "").replace('/', "")),
@@ -49,6 +55,9 @@ fn route(matches: &str, id: &str) -> Route {
         id: Selector::parse(id).unwrap(),
         protected_names: ["name", "phone", "id_card"].map(str::to_owned).into(),
         query: None,
+        protected: [("name", true), ("phone", false), ("id_card", false)].map(protected).into(),
+        subject: None,
+        views: Views::Checked,
         attachments: Attachments::Refuse,
         revision: None,
     }
@@ -151,6 +160,15 @@ fn check_documents(stage: &Stage, documents: &Documents, body: &[u8]) {
     }
     let row_set = match documents.request {
         RequestBody::None => return,
+        RequestBody::Query { row_set } => {
+            // As the exchange does it: only what the walker accepts is rewritten.
+            if walk(&plans[row_set].map, Rules::request(), body).is_ok()
+                && let Err(refused) = stage.dialect.query(documents, body)
+            {
+                assert!(!refused.detail.to_lowercase().contains("canary"), "a refusal shows what was sent");
+            }
+            return;
+        }
         RequestBody::Plain { row_set } | RequestBody::Documents { row_set } | RequestBody::Patch { row_set, .. } => row_set,
     };
     let Ok(layout) = walk(&plans[row_set].map, Rules::request(), body) else { return };

@@ -38,7 +38,7 @@ pub use protect::{
     Before, Patched, Protected, ProtectedBody, RowWrite, WriteError, patch_needs_subject, protect, protect_over, protect_patch,
     rows_that_need_the_stored,
 };
-pub use reveal::{RevealError, Revealed, reveal};
+pub use reveal::{Found, RevealError, Revealed, reveal, reveal_found};
 pub use stored::{Stored, StoredRow};
 pub use tally::Tally;
 pub use upkeep::{SealedRow, StandIns, UpkeepRow, open_by_hand, seal_clear};

@@ -23,6 +23,7 @@ mod migration;
 mod patches;
 mod replication;
 mod roundtrips;
+mod searches;
 mod support;
 mod upkeep;
 mod views;
