@@ -99,6 +99,7 @@ fn summary(options: &Options, migrated: &Migrated, strict: bool, meter: &Meter) 
     let name = &options.collection;
     let [documents, written, values, conflicts] =
         [total.documents, total.written, total.sealed_values, total.conflicts].map(thousands);
+    let passes = if *passes == 1 { "1 pass".to_owned() } else { format!("{passes} passes") };
     let mut lines = if options.dry_run {
         vec![format!(
             "{name}: {documents} documents, {} with {} clear values, {} values sealed already; nothing was written",
@@ -108,7 +109,7 @@ fn summary(options: &Options, migrated: &Migrated, strict: bool, meter: &Meter) 
         )]
     } else {
         vec![format!(
-            "{name}: {documents} documents, {written} written with {values} values sealed, {conflicts} conflicts tried again, {passes} passes{}",
+            "{name}: {documents} documents, {written} written with {values} values sealed, {conflicts} conflicts tried again, {passes}{}",
             meter.pace_of(total.written)
         )]
     };

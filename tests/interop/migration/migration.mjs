@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 const [serverProgram, sudare, work] = process.argv.slice(2, 5)
 const [documents, rate, seconds] = process.argv.slice(5, 8).map(Number)
-const sweepRate = process.argv[8] ? ['--rate', process.argv[8]] : []
+const sweepRate = process.argv[8] === '0' ? [] : ['--rate', process.argv[8]]
 if (![documents, rate, seconds].every((number) => Number.isInteger(number) && number > 0)) {
   console.error('usage: run [DOCUMENTS [WRITES_PER_SECOND [SECONDS [SWEEP_RATE]]]], all whole numbers from 1')
   process.exit(2)
@@ -167,15 +167,15 @@ async function main() {
   await sleep(Math.min(2000, seconds * 250))
 
   // --- the sweep, beside them
-  const words = ['sweep', 'migrate', '-c', config, '--collection', 'customers', ...sweepRate]
-  const killed = start('killed', sudare, words)
+  const words = ['sweep', 'migrate', '-c', config, '--collection', 'customers']
+  const killed = start('killed', sudare, [...words, '--rate', String(Math.ceil(documents / 4)), '--parallel', '1'])
   await sleep(1000)
   killed.kill('SIGKILL')
   await killed.ended
   const { body: page } = await json(`${serverUrl}/customers/_all_docs?include_docs=true&limit=${documents}`)
   const done = page.rows.filter(({ doc }) => clearValues(doc) === 0).length
-  console.log(`a first sweep was killed after a second, with ${done} documents sealed`)
-  const sweep = start('sweep', sudare, words)
+  check(`a first sweep was killed with ${done} documents sealed`, done > 0 && done < documents)
+  const sweep = start('sweep', sudare, [...words, ...sweepRate])
   const [code] = await Promise.all([sweep.ended, sleep(Math.max(0, (seconds - 2) * 1000))])
   stopping = true
   const writeSeconds = await writing
