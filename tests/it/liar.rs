@@ -62,7 +62,7 @@ impl Liar {
                 tokio::task::spawn(converse(stream, Arc::clone(&script), Arc::clone(&log)));
             }
         });
-        let proxy = setup(address).upstream("reply_timeout_ms = 500\nidle_timeout_ms = 500").start().await;
+        let proxy = setup(address).upstream("reply_timeout_ms = 1500\nidle_timeout_ms = 1500").start().await;
         for person in [PERSON, OTHER].map(|person| person.replacen("id", id, 1)) {
             let answer = proxy.ask("shop", "registration", Method::POST, "/customers", person).await;
             assert_eq!(answer.status, 201, "{}", answer.text());

@@ -155,6 +155,7 @@ kek = {{ provider = "file", path = "keys/kek" }}
 url = "redb:data/sudare.redb"
 [audit]
 dir = "data/audit"
+durable_timeout_ms = 10000
 {callers}
 {}
 {}
