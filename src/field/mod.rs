@@ -12,6 +12,7 @@
 
 mod carry;
 mod envelope;
+mod gaps;
 mod generalise;
 mod ids;
 mod mask;
@@ -27,11 +28,12 @@ mod tally;
 #[cfg(test)]
 mod testing;
 
+pub use carry::rows_that_need_the_stored;
 pub use envelope::open_envelope;
 pub use generalise::{Generalise, ParseGeneraliseError};
 pub use mask::{Mask, ParseMaskError};
 pub use plan::{Collection, Field, OnBadValue, Plan, Subject, facts};
-pub use protect::{Before, Protected, ProtectedBody, RowWrite, WriteError, protect, protect_over, rows_that_need_the_stored};
+pub use protect::{Protected, ProtectedBody, RowWrite, WriteError, protect, protect_over};
 pub use reveal::{RevealError, Revealed, reveal};
-pub use stored::{Stored, StoredRow};
+pub use stored::{Before, Stored, StoredRow};
 pub use tally::Tally;
