@@ -13,6 +13,7 @@
 mod carry;
 mod deterministic;
 mod envelope;
+mod gaps;
 mod generalise;
 mod ids;
 mod mask;
@@ -29,16 +30,16 @@ mod tally;
 mod testing;
 mod upkeep;
 
+pub use carry::rows_that_need_the_stored;
 pub use deterministic::{NotCanonical, TermError, deterministic_terms, open_deterministic_envelope};
 pub use envelope::open_envelope;
 pub use generalise::{Generalise, ParseGeneraliseError};
 pub use mask::{Mask, ParseMaskError};
 pub use plan::{Collection, Field, OnBadValue, Plan, Protection, Subject, facts};
 pub use protect::{
-    Before, Patched, Protected, ProtectedBody, RowWrite, WriteError, patch_needs_subject, protect, protect_over, protect_patch,
-    rows_that_need_the_stored,
+    Patched, Protected, ProtectedBody, RowWrite, WriteError, patch_needs_subject, protect, protect_over, protect_patch,
 };
 pub use reveal::{Found, RevealError, Revealed, reveal, reveal_found};
-pub use stored::{Stored, StoredRow};
+pub use stored::{Before, Stored, StoredRow};
 pub use tally::Tally;
 pub use upkeep::{SealedRow, StandIns, UpkeepRow, open_by_hand, seal_clear};

@@ -4,14 +4,13 @@
 //! the grant; a text that looks like an envelope is opened under its place or refused, never skipped (T2); a form that a reader was
 //! shown never replaces the real value (T26). A refusal names fields, categories and selectors, never a value.
 //!
-//! A replacement that cannot be judged without the stored document ([`rows_that_need_the_stored`]) is refused (`would-erase`) unless
+//! A replacement that cannot be judged without the stored document ([`super::rows_that_need_the_stored`]) is refused (`would-erase`) unless
 //! `exchange` brings that document along; `carry` then says which of its values stay.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use memchr::memchr_iter;
 
 mod patch;
 
@@ -20,12 +19,12 @@ pub use patch::{Patched, patch_needs_subject, protect_patch};
 use super::carry::{self, Carried};
 use super::envelope::{self, Suite};
 use super::ids::{Id, Ids, NoId, Subjects};
-use super::mask::MASK_CHARACTER;
+use super::mask::has_mask_character;
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Meaning, Plan, Subject};
 use super::reveal::{RevealError, level_of};
 use super::seal::Sealer;
-use super::stored::{StoredRow, found_in};
+use super::stored::{Before, StoredRow};
 use super::{NotCanonical, Tally, pseudonym};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::base::{Bind, CategoryName, FieldName, Intent, PurposeName, RecordId, RecordIdError};
@@ -276,43 +275,6 @@ fn not_writable(purpose: &PurposeName, category: &CategoryName, level: Level) ->
     }
 }
 
-/// The documents that rows of a write replace, and the time they are looked at.
-#[derive(Debug, Default)]
-pub struct Before<'a> {
-    /// `rows[i]` belongs to `layout.rows[i]`; None, or no such row: not read.
-    pub rows: Vec<Option<StoredRow<'a>>>,
-    /// Milliseconds since 1970, for levels that depend on the day.
-    pub now_ms: u64,
-}
-
-/// The rows of a write that [`protect_over`] judges only beside the documents they replace, in order. None for a caller that sees and may
-/// write everything: then nothing is looked at but its grant.
-pub fn rows_that_need_the_stored(
-    collection: &Collection,
-    plan: &Plan,
-    grant: &Grant,
-    layout: &Layout,
-    rows: &[RowWrite],
-) -> Vec<usize> {
-    let replaced = rows.iter().enumerate().filter(|(_, row)| !matches!(row.intent, Intent::Create | Intent::Delete));
-    replaced.filter(|(row, _)| needs_the_stored(collection, plan, grant, layout, *row).is_some()).map(|(row, _)| row).collect()
-}
-
-/// The first field for which it does, and why.
-fn needs_the_stored(
-    collection: &Collection,
-    plan: &Plan,
-    grant: &Grant,
-    layout: &Layout,
-    row: usize,
-) -> Option<(usize, &'static str)> {
-    let mut has = |index| {
-        let found = layout.rows.get(row).map_or(&[][..], |row| found_in(layout, &row.range));
-        found.iter().any(|found| plan.meaning(found) == Some(Meaning::Field(index)))
-    };
-    carry::needs(collection, grant, &mut has)
-}
-
 /// Protects a whole request body. `rows[i]` belongs to `layout.rows[i]`; `url_id` is the id of a document that stands alone (`$`,
 /// `$.data`), and must agree with the id in the body; `id_member` is the member that an assigned id is written as.
 ///
@@ -458,7 +420,9 @@ impl<'a> Write<'a> {
                 Intent::Delete => return Err(WriteError::DeleteRefused { purpose: self.grant.purpose().clone() }),
                 Intent::Replace | Intent::Read | Intent::PerRow if self.stored(row).is_some() => {}
                 Intent::Replace | Intent::Read | Intent::PerRow => {
-                    if let Some((index, reason)) = needs_the_stored(self.collection, self.plan, self.grant, self.layout, row) {
+                    if let Some((index, reason)) =
+                        carry::needs_the_stored(self.collection, self.plan, self.grant, self.layout, row)
+                    {
                         return Err(self.would_erase(self.field(index)?, reason));
                     }
                 }
@@ -661,25 +625,6 @@ pub(super) fn bound_by<'s>(collection: &'s Collection, field: &'s Field) -> &'s 
 
 fn row_index(found: &Found) -> Result<usize, WriteError> {
     found.row.and_then(|row| usize::try_from(row).ok()).ok_or(WriteError::Layout)
-}
-
-/// True if `•` stands anywhere in the JSON text, as itself or escaped (`\u2022`).
-pub(super) fn has_mask_character(json: &[u8]) -> bool {
-    let mut room = [0; 4];
-    let utf8 = MASK_CHARACTER.encode_utf8(&mut room).as_bytes();
-    let first = utf8.first().copied().unwrap_or_default();
-    if memchr_iter(first, json).any(|at| json.get(at..).is_some_and(|rest| rest.starts_with(utf8))) {
-        return true;
-    }
-    // In JSON a backslash stands only in strings, and every second one of a run is itself escaped.
-    let mut unescaped_from = 0;
-    memchr_iter(b'\\', json).any(|at| {
-        if at < unescaped_from {
-            return false;
-        }
-        unescaped_from = at + 2;
-        json.get(at + 1..).is_some_and(|rest| rest.starts_with(b"u2022"))
-    })
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use bytes::Bytes;
 
 use super::envelope::{self, Suite};
 use super::ids::{Ids, Subjects};
+use super::mask::has_mask_character;
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Meaning, Plan};
-use super::protect::{ProtectedBody, WriteError, has_mask_character, unbound};
+use super::protect::{ProtectedBody, WriteError, unbound};
 use super::pseudonym::is_pseudonym;
 use super::reveal::{RevealError, Revealed};
 use super::seal::Sealer;
