@@ -93,6 +93,7 @@ fn check_stored(scene: &Scene, plan: &Plan, body: &[u8], line: &str) -> Option<V
     if kept == 0 {
         assert!(shown.bytes == spliced(&[]), "what is revealed is not what was sent");
         check_places(scene, plan, &after, &out);
+        check_moved(&Scene::read(line).unwrap().moved(), &out);
     }
     Some(out)
 }
@@ -138,6 +139,17 @@ fn check_places(scene: &Scene, plan: &Plan, sealed: &[&Found], stored: &[u8]) {
         !matches!(shown, Some(Ok(shown)) if scene.collection.on_bad_value == OnBadValue::Refuse && !shown.bytes.is_empty()),
         "an envelope opens in another field"
     );
+}
+
+/// What was stored in one collection does not open in another.
+fn check_moved(scene: &Scene, stored: &[u8]) {
+    let plan = scene.plan().unwrap();
+    let root = oracle::parse(stored).unwrap();
+    let sealed = protected(scene, &root).iter().filter(|(_, node)| is_envelope(node.text(stored))).count();
+    match scene.reveal(&plan, stored, &[Level::Clear; 6]).unwrap() {
+        Ok(shown) => assert_eq!(usize::try_from(shown.tally.bad).unwrap(), sealed, "an envelope opens in another collection"),
+        Err(error) => assert!(sealed > 0, "{error}"),
+    }
 }
 
 /// Protecting a body. Input: a line that describes a collection and a request (`scene.rs`), then the body.

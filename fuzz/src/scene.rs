@@ -110,6 +110,14 @@ impl Scene {
         Some(scene)
     }
 
+    /// The same, in another collection under the same keys.
+    pub fn moved(mut self) -> Self {
+        for field in &mut self.collection.fields {
+            field.place.collection = CollectionName::new("suppliers");
+        }
+        self
+    }
+
     /// None if the selectors do not go together.
     pub fn plan(&self) -> Option<Plan> {
         Plan::compile(&self.collection, &self.set).ok()

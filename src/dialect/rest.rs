@@ -534,7 +534,9 @@ fn rewritten_targets(headers: &HeaderMap) -> impl Iterator<Item = (&'static str,
         head::all_spelled(headers, name).map(move |value| {
             let text = String::from_utf8_lossy(value.as_bytes());
             let target = text.split(['?', '#']).next().unwrap_or_default().trim();
-            let path = match target.split_once("://") {
+            // A path may hold `://`, too; then no scheme stands before it.
+            let is_scheme = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+            let path = match target.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
                 Some((_scheme, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
                 None => target,
             };

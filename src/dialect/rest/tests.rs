@@ -227,7 +227,16 @@ fn t31_other_spellings_of_a_protected_path_are_refused() {
 #[test]
 fn t31_headers_of_gateways_do_not_lead_to_protected_paths() {
     for name in ["x-original-url", "x-rewrite-url", "x-original-uri"] {
-        for value in ["/customers", "/Customers/c-1?x=1", "http://backend/customers", "/%63ustomers"] {
+        for value in [
+            "/customers",
+            "/Customers/c-1?x=1",
+            "http://backend/customers",
+            "/%63ustomers",
+            // No host stands behind these.
+            "/customers/http://x",
+            "\\customers\\x://y/z",
+            "customers/c-1",
+        ] {
             assert_eq!(brief(&ask(&rest(), "POST /public", &[(name, value)])), "refused route-refused", "{name}: {value}");
         }
         assert_eq!(brief(&ask(&rest(), "POST /public", &[(name, "/public")])), "outside");
