@@ -156,7 +156,7 @@ pub struct Documents {
     /// Headers to set on the forwarded request (e.g. `Accept: application/json`), in place of the client's.
     pub set_headers: Vec<(http::HeaderName, http::HeaderValue)>,
     /// The view that is asked, if it must be read and judged first ([`Dialect::judge_view`]).
-    pub view: Option<View>,
+    pub view: Option<Box<View>>,
     /// What the search means for the reply, once [`Dialect::query`] has said so.
     pub search: Search,
 }
@@ -287,13 +287,12 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     /// A body that asks for what is not mapped, or says two things.
     fn judge(&self, documents: &Documents, facts: &BodyFacts<'_>) -> Result<Vec<RowIntent>, Refused>;
 
-    /// Rewrites the body of a search, for [`RequestBody::Query`]. The walker has accepted it.
+    /// Rewrites the body of a search, for [`RequestBody::Query`]. The walker has accepted the body.
     ///
     /// # Errors
     ///
     /// A search that cannot find what it means among sealed values, or is not understood.
-    fn query(&self, documents: &Documents, body: &[u8]) -> Result<Query, Refused> {
-        let _no_searches = body;
+    fn query(&self, documents: &Documents, _body: &[u8]) -> Result<Query, Refused> {
         Err(head::refused(Some(documents.collection), RefusedCode::Route, "searches are not mapped"))
     }
 
@@ -303,8 +302,7 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     /// # Errors
     ///
     /// A view that could show what is protected.
-    fn judge_view(&self, documents: &Documents, definition: Option<&[u8]>) -> Result<usize, Refused> {
-        let _no_views = definition;
+    fn judge_view(&self, documents: &Documents, _definition: Option<&[u8]>) -> Result<usize, Refused> {
         Err(head::refused(Some(documents.collection), RefusedCode::Route, "views are not mapped"))
     }
 
