@@ -126,10 +126,7 @@ await check('refusals', 'routes that are not mapped', async () => {
   const server = nano({ url, headers: identity('shop', 'registration') })
   const doc = { _id: 'r-1', name: text }
   const requests = {
-    'a search': () => shop.find({ selector: { name: text } }),
-    'an index': () => shop.createIndex({ index: { fields: ['name'] } }),
-    'a view': () => shop.insert({ views: {}, note: text }, '_design/r'),
-    'a design document in a batch': () => shop.bulk({ docs: [{ _id: '_design/r', note: text }] }),
+    'a list function': () => server.request({ db: 'customers', path: '_design/r/_list/l/v', method: 'POST', body: doc }),
     'a local document': () => shop.insert({ name: text }, '_local/r'),
     'an attachment': () => shop.attachment.insert('r-1', 'a.txt', text, 'text/plain'),
     'an attachment inside': () => shop.insert({ _id: 'r-1', _attachments: { a: { content_type: 'text/plain', data: Buffer.from(text).toString('base64') } } }),
@@ -143,6 +140,17 @@ await check('refusals', 'routes that are not mapped', async () => {
   for (const [what, request] of Object.entries(requests)) {
     await refused(request(), 403, 'forbidden', 'route-refused').catch(error => { throw new Error(`${what}: ${error.message}`) })
   }
+})
+await check('refusals', 'searches and views that would mislead or show what is sealed', async () => {
+  const text = canaries.word()
+  const view = map => ({ views: { v: { map } } })
+  await refused(shop.find({ selector: { name: text } }), 400, 'bad_request', 'not-searchable')
+  await refused(shop.find({ selector: { tier: 'x' }, sort: ['name'] }), 400, 'bad_request', 'not-searchable')
+  await refused(shop.createIndex({ index: { fields: ['name'] } }), 400, 'bad_request', 'not-searchable')
+  await refused(shop.insert(view('function (doc) { emit(doc.name) }'), '_design/r'), 403, 'forbidden', 'view-unsafe')
+  await refused(shop.bulk({ docs: [{ _id: '_design/r', ...view('function (doc) { emit(doc["na" + "me"]) }') }] }), 403, 'forbidden', 'view-unsafe')
+  await direct.insert(view('function (doc) { emit(doc.name) }'), '_design/r')
+  await refused(shop.view('r', 'v'), 403, 'forbidden', 'view-unsafe')
 })
 await check('refusals', 'bodies that are not plain JSON', async () => {
   const text = canaries.word()
