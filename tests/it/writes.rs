@@ -241,10 +241,10 @@ async fn t32_couchdb_routes_that_span_or_are_not_mapped_are_refused() {
     for (method, path) in [
         (Method::POST, "/_replicate"),
         (Method::PUT, "/_replicator/job"),
-        (Method::POST, "/customers/_find"),
+        (Method::POST, "/customers/_temp_view"),
         (Method::GET, "/customers/_changes"),
-        (Method::GET, "/customers/_design/d/_view/v"),
-        (Method::PUT, "/customers/_design/d"),
+        (Method::GET, "/customers/_design/d/_list/l/v"),
+        (Method::PUT, "/customers/_design/d/_update/u"),
         (Method::PUT, "/customers/doc/attachment"),
         (Method::POST, "/customers/_purge"),
         (Method::from_bytes(b"COPY").unwrap(), "/customers/c-1"),
