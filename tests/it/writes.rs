@@ -118,7 +118,7 @@ async fn t7_bodies_that_two_parsers_read_differently_are_refused() {
 async fn t5_write_shapes_nobody_mapped_are_refused() {
     let (proxy, stub) = behind_stub().await;
     for (method, path) in [
-        (Method::PATCH, "/customers/c-1"),
+        (Method::PATCH, "/customers"),
         (Method::POST, "/customers/c-1"),
         (Method::PUT, "/customers"),
         (Method::DELETE, "/customers"),
@@ -240,11 +240,11 @@ async fn t32_couchdb_routes_that_span_or_are_not_mapped_are_refused() {
     for (method, path) in [
         (Method::POST, "/_replicate"),
         (Method::PUT, "/_replicator/job"),
-        (Method::POST, "/customers/_find"),
+        (Method::POST, "/customers/_temp_view"),
         (Method::PATCH, "/customers/_changes"),
         (Method::GET, "/customers/_local_docs"),
-        (Method::GET, "/customers/_design/d/_view/v"),
-        (Method::PUT, "/customers/_design/d"),
+        (Method::GET, "/customers/_design/d/_list/l/v"),
+        (Method::PUT, "/customers/_design/d/_update/u"),
         (Method::PUT, "/customers/doc/attachment"),
         (Method::from_bytes(b"COPY").unwrap(), "/customers/c-1"),
         (Method::GET, "/customers/c-1?attachments=true"),

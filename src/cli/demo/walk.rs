@@ -199,8 +199,8 @@ impl Walk<'_> {
         let body = r#"{"id":"c-1","phone":"+81355509999","tier":"gold"}"#;
         let answer = self.ask("helpdesk", Some("support"), Method::PUT, "/customers/c-1", Some(body)).await?;
         self.refusal("helpdesk writes a new phone", &answer, 403, "not-writable")?;
-        let answer = self.ask("shop", Some("registration"), Method::PATCH, "/customers/c-1", Some(r#"{"name":"M"}"#)).await?;
-        self.refusal("a write shape nobody mapped (PATCH)", &answer, 403, "route-refused")?;
+        let answer = self.ask("shop", Some("registration"), Method::PATCH, "/customers", Some(r#"{"name":"M"}"#)).await?;
+        self.refusal("a write nobody mapped (PATCH of a list)", &answer, 403, "route-refused")?;
         let unchanged = self.database(Method::GET, None).await?;
         self.promises.that("the refused writes changed nothing", unchanged == *stored);
 
