@@ -118,7 +118,7 @@ impl Work {
         for field in &collection.fields {
             let own = field.subject.as_ref().map(ToString::to_string).unwrap_or_default();
             parts.extend([field.place.controller.to_string(), field.name.to_string(), field.at.to_string(), own]);
-            parts.push(field.seal_null.to_string());
+            parts.extend([field.seal_null.to_string(), format!("{:?}", field.protection)]);
         }
         let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
         crypto::sha256(&enc(&parts)).iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))

@@ -74,7 +74,7 @@ impl Tester {
             controller: Controller::new("shop"),
             durable_timeout: std::time::Duration::from_secs(30),
             segment_bytes: 1 << 20,
-            checkpoint_every: std::time::Duration::from_secs(60),
+            checkpoint_every: std::time::Duration::from_mins(1),
         };
         let key = crate::crypto::MacKey::new(&crate::crypto::Secret::from_bytes([7; 32]));
         let signer = crate::crypto::SigningKey::new(&crate::crypto::Secret::from_bytes([8; 32]));

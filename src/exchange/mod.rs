@@ -173,7 +173,9 @@ impl Exchange {
                     RequestBody::Query { row_set } => {
                         Checked::Ready(self.search(&state, &session, &mut documents, row_set, body).await?)
                     }
-                    _ => self.protect(&state, context, &session, &documents, body).await?,
+                    RequestBody::None | RequestBody::Plain { .. } | RequestBody::Patch { .. } | RequestBody::Documents { .. } => {
+                        self.protect(&state, context, &session, &documents, body).await?
+                    }
                 };
                 let response = match checked {
                     Checked::Ready(outgoing) => match documents.flow {
