@@ -12,7 +12,7 @@ use sudare::base::{
 };
 use sudare::crypto::{Secret, XaesKey, hkdf};
 use sudare::document::{RowSet, Rules, Selector, walk};
-use sudare::field::{Collection, Field, Mask, OnBadValue, Plan, RevealError, Subject, open_envelope, reveal};
+use sudare::field::{Collection, Field, Mask, OnBadValue, Plan, Protection, RevealError, Subject, open_envelope, reveal};
 use sudare::keys::{FieldKey, KeyRing, LineName, State};
 use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
 
@@ -103,6 +103,7 @@ fn collection(place: FieldPlace, bind: Bind, strict: bool) -> Collection {
         place: place.clone(),
         category: CategoryId(0),
         category_name: CategoryName::new("name"),
+        protection: Protection::Seal,
         mask: Mask::All,
         generalise: None,
         pad: 0,

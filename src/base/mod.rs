@@ -11,5 +11,6 @@ pub use clock::{Clock, FixedClock, SystemClock};
 pub use intent::Intent;
 pub use names::{
     CallerName, CategoryName, CollectionName, Controller, FieldName, Kid, ParseKidError, PurposeName, RecordId, RecordIdError,
+    is_canonical_integer,
 };
 pub use place::{Bind, FieldPlace, enc};

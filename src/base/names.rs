@@ -142,18 +142,19 @@ impl RecordId {
 
     /// The id for the text of a JSON number. Only its shortest form below 2^53 is accepted.
     pub fn from_number(text: &str) -> Result<Self, RecordIdError> {
-        let value: i64 = text.parse().map_err(|_not_an_integer| RecordIdError::NotCanonical)?;
-        if value.unsigned_abs() < (1 << 53) && value.to_string() == text {
-            Self::from_text(text)
-        } else {
-            Err(RecordIdError::NotCanonical)
-        }
+        if is_canonical_integer(text) { Self::from_text(text) } else { Err(RecordIdError::NotCanonical) }
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// True for the shortest text of an integer below 2^53 in magnitude: every JSON library reads it as the same number, and there is no other
+/// spelling of it that passes.
+pub fn is_canonical_integer(text: &str) -> bool {
+    text.parse::<i64>().is_ok_and(|value| value.unsigned_abs() < (1 << 53) && value.to_string() == text)
 }
 
 impl fmt::Debug for RecordId {

@@ -21,7 +21,7 @@ use crate::caller::Callers;
 use crate::dialect::{CouchDb, Dialect, Outside, Rest, Route};
 use crate::document::RowSet;
 use crate::field;
-use crate::purpose::{CategoryId, Level, Nature, Policy, PolicyError, PolicySpec};
+use crate::purpose::{CategoryId, Level, Nature, Policy, PolicyError, PolicySpec, dpv};
 
 /// `sudare.toml` as read.
 struct Service {
@@ -65,6 +65,7 @@ pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Setting
     if let (Some(written), Some(policy_report)) = (&mut written, &policy_report) {
         written.callers_unsure |= !check_callers(&report, policy_report, &service.callers, written);
         check_categories(&report, policy_report, &service.collections, written);
+        check_deterministic(&report, &service.collections, written);
         check_generalised(policy_report, &service.collections, written);
         policy = compile_policy(policy_report, written);
     }
@@ -164,6 +165,26 @@ fn check_categories(
             policy_report.source.shown
         );
         report.push(Draft::error(&category.span, message).near(&category.value, names.iter().copied()).remedy(remedy));
+    }
+}
+
+/// What has few values is not stored so that equal ones show.
+fn check_deterministic(report: &Report<'_>, collections: &[collections::Written], policy: &policy::Written) {
+    let fields = collections.iter().flat_map(|collection| &collection.fields);
+    for field in fields.filter(|field| field.protection == field::Protection::Deterministic) {
+        let category = policy.spec.categories.iter().find(|category| category.name.as_str() == field.category.value);
+        let Some(category) = category.filter(|category| dpv::has_few_values(&category.dpv)) else { continue };
+        let name = shorten(&field.name.value);
+        report.push(
+            Draft::error(
+                &field.category.span,
+                format!(
+                    "field \"{name}\" holds {}, which has so few values that which documents are equal tells them",
+                    category.dpv
+                ),
+            )
+            .remedy("write protect = \"seal\"; what has few values cannot be searched safely"),
+        );
     }
 }
 
@@ -340,10 +361,16 @@ fn field_map(
             // Only a policy with a mistake has no such category, and then nothing is built from this.
             category: policy.and_then(|policy| policy.category(&field.category.value)).unwrap_or(CategoryId(0)),
             category_name: CategoryName::new(&field.category.value),
+            protection: field.protection,
             // Without a word about it, masked shows nothing of the value.
             mask: field.mask.clone().or(inherited_mask).unwrap_or(field::Mask::All),
             generalise: field.generalise.clone().or_else(|| category.and_then(|category| category.generalise.clone())),
-            pad: field.pad.unwrap_or_else(|| default_pad(category.map_or(Nature::Identifying, |category| category.nature))),
+            pad: match field.protection {
+                field::Protection::Seal => {
+                    field.pad.unwrap_or_else(|| default_pad(category.map_or(Nature::Identifying, |category| category.nature)))
+                }
+                field::Protection::Deterministic => 0,
+            },
             seal_null: field.seal_null,
             subject: field.subject.as_ref().map(|subject| subject.selector.clone()),
         }

@@ -12,7 +12,7 @@ use super::service::DialectName;
 use super::tree::{Node, Section, Text, shorten};
 use crate::base::Bind;
 use crate::document::{Map, MapError, Role, Scope, Selector, Target};
-use crate::field::{Generalise, Mask, OnBadValue, Subject};
+use crate::field::{Generalise, Mask, OnBadValue, Protection, Subject};
 
 /// A selector with its place.
 #[derive(Debug, Clone)]
@@ -48,6 +48,7 @@ pub(super) struct WrittenField {
     pub(super) at: Placed,
     /// The category, and where it is said (the field's name if it is the default).
     pub(super) category: Text,
+    pub(super) protection: Protection,
     pub(super) mask: Option<Mask>,
     pub(super) generalise: Option<Generalise>,
     pub(super) pad: Option<u16>,
@@ -299,6 +300,7 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str) -> Option<WrittenField>
             name: name.clone(),
             at,
             category: name.clone(),
+            protection: Protection::Seal,
             mask: None,
             generalise: None,
             pad: None,
@@ -316,13 +318,22 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str) -> Option<WrittenField>
         .and_then(|node| node.text())
         .and_then(|text| member(report, &text));
     let category = entry.optional("category").map_or_else(|| Some(name.clone()), |node| node.text());
-    if let Some(node) = entry.optional("protect") {
-        protection(&node);
-    }
+    let protect = entry.optional("protect");
+    let protection = protect.as_ref().map_or(Some(Protection::Seal), protection);
     let mask = entry.optional("mask").and_then(|node| node.text()).and_then(|text| parse_mask(report, &text));
     let generalise = entry.optional("generalise").and_then(|node| node.text()).and_then(|text| parse_generalise(report, &text));
-    let pad = entry.optional("pad").and_then(|node| parse_pad(report, &node));
-    let seal_null = entry.optional("seal_null").and_then(|node| node.boolean()).unwrap_or(false);
+    let pad_node = entry.optional("pad");
+    let pad = pad_node.as_ref().and_then(|node| parse_pad(report, node));
+    let seal_null_node = entry.optional("seal_null");
+    let seal_null = seal_null_node.as_ref().and_then(Node::boolean).unwrap_or(false);
+    if let (Some(Protection::Deterministic), Some(node)) = (protection, &protect) {
+        deterministic(
+            name,
+            node,
+            pad_node.filter(|_| pad.is_some_and(|bucket| bucket > 0)),
+            seal_null_node.filter(|_| seal_null),
+        );
+    }
     let subject = entry.optional("subject").and_then(|node| node.text()).and_then(|text| selector(report, &text));
     entry.refuse_later(&[
         ("index", "search indexes are not built in yet"),
@@ -335,7 +346,8 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str) -> Option<WrittenField>
     if report.errors() > before {
         return None;
     }
-    Some(WrittenField { name: name.clone(), at: at?, category: category?, mask, generalise, pad, seal_null, subject })
+    let (at, category, protection) = (at?, category?, protection?);
+    Some(WrittenField { name: name.clone(), at, category, protection, mask, generalise, pad, seal_null, subject })
 }
 
 /// A selector that names a member, not the whole document.
@@ -351,20 +363,50 @@ fn member(report: &Report<'_>, text: &Text) -> Option<Placed> {
     Some(placed)
 }
 
-fn protection(node: &Node<'_>) {
-    let Some(text) = node.is_text().then(|| node.text()).flatten() else {
-        node.wrong_type::<()>("text", "write protect = \"seal\", or remove it");
-        return;
-    };
-    if ["deterministic", "token", "format-preserving"].contains(&text.value.as_str()) {
+fn protection(node: &Node<'_>) -> Option<Protection> {
+    if !node.is_text() {
+        return node.wrong_type("text", "write protect = \"seal\", or remove it");
+    }
+    let text = node.text()?;
+    if ["token", "format-preserving"].contains(&text.value.as_str()) {
         node.report().push(
             Draft::error(&text.span, format!("the protection \"{}\" is not built in yet", text.value))
-                .expected("\"seal\"")
+                .expected("\"seal\" or \"deterministic\"")
                 .remedy("write \"seal\" or remove it; what is sealed now can be read by later releases"),
         );
-        return;
+        return None;
     }
-    node.word(&[("seal", ())]);
+    node.word(&[("seal", Protection::Seal), ("deterministic", Protection::Deterministic)])
+}
+
+/// What deterministic protection shows, and what does not go with it: `pad` and `seal_null`, given where they are asked for.
+fn deterministic(name: &Text, protect: &Node<'_>, pad: Option<Node<'_>>, seal_null: Option<Node<'_>>) {
+    let report = protect.report();
+    let name = shorten(&name.value);
+    if let Some(pad) = pad {
+        report.push(
+            Draft::error(&pad.span, format!("field \"{name}\" is protected deterministically, and such values are never padded"))
+                .remedy("remove `pad`, or write protect = \"seal\""),
+        );
+    }
+    if let Some(seal_null) = seal_null {
+        report.push(
+            Draft::error(
+                &seal_null.span,
+                format!(
+                    "field \"{name}\" is protected deterministically: every null would be the same value, and known at sight"
+                ),
+            )
+            .remedy("remove `seal_null`, so that null stays null, or write protect = \"seal\""),
+        );
+    }
+    report.push(
+        Draft::warning(
+            &protect.span,
+            format!("field \"{name}\" shows equality: whoever reads the database sees which documents share a value, how often, and how long it is"),
+        )
+        .remedy("keep \"deterministic\" only if the field must be searched, and only for values that are many and rarely repeat"),
+    );
 }
 
 /// Reports fields that overlap with one another, with row positions or with members that bind.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ring::{digest, hmac};
+use ring::{digest, hkdf, hmac};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -103,13 +103,28 @@ pub fn kek_from_passphrase(passphrase: &[u8], salt: &[u8; 16], params: Passphras
     Ok(Secret(out))
 }
 
-/// The first 32 bytes of output of HKDF-SHA-256: T(1) of RFC 5869, section 2.3.
-fn hkdf_sha256(salt: &[u8], input: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
-    let extracted = Zeroizing::new(first_32(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, salt), input).as_ref()));
-    let mut expand = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, extracted.as_slice()));
-    expand.update(info);
-    expand.update(&[1]);
-    Zeroizing::new(first_32(expand.sign().as_ref()))
+/// `N` bytes of HKDF-SHA-256 (RFC 5869); `N` is at most 255 × 32.
+pub(super) fn hkdf_sha256<const N: usize>(salt: &[u8], input: &[u8], info: &[u8]) -> Zeroizing<[u8; N]> {
+    let mut out = Zeroizing::new([0; N]);
+    let pseudorandom = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(input);
+    #[expect(
+        clippy::expect_used,
+        reason = "refuses only more than 8160 bytes, or a buffer of another length than was asked for"
+    )]
+    pseudorandom
+        .expand(&[info], Length(N))
+        .and_then(|output| output.fill(out.as_mut_slice()))
+        .expect("HKDF gives as many bytes as a key has");
+    out
+}
+
+/// How many bytes of HKDF are wanted, for `ring`.
+struct Length(usize);
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
 }
 
 /// `ring` gives digests as slices; those of SHA-256 have 32 bytes.
@@ -133,7 +148,7 @@ mod tests {
         assert_eq!(HEXLOWER.encode(&sha256(b"")), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
 
-    /// RFC 5869, appendix A, cases 1 to 3: the first 32 bytes of each OKM.
+    /// RFC 5869, appendix A, cases 1 to 3: the first 42 bytes of each OKM.
     #[test]
     fn hkdf_of_rfc_5869() {
         let counting = |from: u8, to: u8| (from..=to).collect::<Vec<u8>>();
@@ -142,17 +157,22 @@ mod tests {
                 counting(0, 0x0c),
                 vec![0x0b; 22],
                 counting(0xf0, 0xf9),
-                "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf",
+                "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
             ),
             (
                 counting(0x60, 0xaf),
                 counting(0x00, 0x4f),
                 counting(0xb0, 0xff),
-                "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c",
+                "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7827271cb",
             ),
-            (vec![], vec![0x0b; 22], vec![], "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"),
+            (
+                vec![],
+                vec![0x0b; 22],
+                vec![],
+                "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8",
+            ),
         ] {
-            assert_eq!(HEXLOWER.encode(hkdf_sha256(&salt, &input, &info).as_slice()), expected);
+            assert_eq!(HEXLOWER.encode(hkdf_sha256::<42>(&salt, &input, &info).as_slice()), expected);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Cryptography: the only files that name `aes`, `aes-gcm`, `ring`, `argon2` and `data-encoding`.
+//! Cryptography: the only files that name `aes`, `aes-gcm`, `aes-siv`, `ring`, `argon2` and `data-encoding`.
 //!
 //! Always holds: a secret has no `Clone`, `PartialEq` or `Serialize`, its `Debug` shows no bytes, and what this module allocates for it is
 //! overwritten when it is dropped (`ring` keeps its expanded key schedules without doing so). Every failure to authenticate is the one
@@ -10,6 +10,7 @@ mod aead;
 mod kdf;
 mod random;
 mod secret;
+mod siv;
 mod text;
 mod wrap;
 
@@ -17,6 +18,7 @@ pub use aead::{NONCE_HALF_BYTES, OpenError, RowKey, SealError, TAG_BYTES, XaesKe
 pub use kdf::{MacKey, PassphraseError, PassphraseParams, constant_time_eq, hkdf, kek_from_passphrase, sha256};
 pub use random::{RandomError, fill_random, random};
 pub use secret::Secret;
+pub use siv::{SIV_BYTES, SivKey};
 pub use text::{
     TextError, base32_crockford, base64url, base64url_append, base64url_decode_into, from_base32_crockford, from_base64url,
 };

@@ -4,6 +4,8 @@
 //! sdr1.x.<kid>.<base64url(bind 1 ‖ nonce 24 ‖ ciphertext ‖ tag 16)>
 //! ```
 //!
+//! This is suite `x`; the payload of suite `d` is read and written in `deterministic.rs`.
+//!
 //! Always holds: one envelope has one spelling; the context (AAD) names suite, key, controller, collection, field, bind and id, so an
 //! envelope opens only where it was sealed (T1); what is opened is exactly one JSON value. What an existing prefix means never changes.
 //! `protect` and `reveal` call it through `seal.rs` and `open.rs`.
@@ -15,16 +17,39 @@ use crate::keys::FieldKey;
 
 /// What every envelope begins with, whatever its suite.
 pub(crate) const PREFIX: &str = "sdr1.";
-/// enc(`sdr1`, `x`).
-const CONTEXT_HEAD: &[u8] = b"\0\0\0\x04sdr1\0\0\0\x01x";
 /// Bytes of a payload before the ciphertext: bind, nonce.
 const HEAD_BYTES: usize = 1 + 2 * NONCE_HALF_BYTES;
 
-/// A text that is spelled as an envelope of suite `x`. Its payload is not yet decoded.
+/// How a value is sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suite {
+    /// XAES-256-GCM: equal values differ.
+    X,
+    /// AEAD_AES_SIV_CMAC_512: equal values are equal.
+    D,
+}
+
+impl Suite {
+    /// The suite that decides what an envelope is bound to. A text that is none at all counts as `x` and does not open later.
+    pub(super) fn named_by(text: &str) -> Self {
+        if text.starts_with("sdr1.d.") { Self::D } else { Self::X }
+    }
+
+    /// enc(`sdr1`, suite), with which every context begins.
+    fn context_head(self) -> &'static [u8] {
+        match self {
+            Self::X => b"\0\0\0\x04sdr1\0\0\0\x01x",
+            Self::D => b"\0\0\0\x04sdr1\0\0\0\x01d",
+        }
+    }
+}
+
+/// A text that is spelled as an envelope. Its payload is not yet decoded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Envelope<'a> {
+    pub(crate) suite: Suite,
     pub(crate) kid: Kid,
-    payload: &'a [u8],
+    pub(super) payload: &'a [u8],
 }
 
 /// Why a text that begins with [`PREFIX`] is not an envelope we open.
@@ -33,8 +58,8 @@ pub(crate) enum EnvelopeError {
     /// Missing parts, a bad key id, base64url that is not canonical, a payload that is too short.
     #[error("not spelled as an envelope")]
     Malformed,
-    /// A suite of another release (`d`, `xs`, …).
-    #[error("an envelope of a suite that this release does not open; only suite x is known")]
+    /// A suite of another release (`xs`, …).
+    #[error("an envelope of a suite that this release does not open; only x and d are known")]
     Suite,
     /// Bound otherwise than the collection is configured.
     #[error("an envelope that is bound otherwise than this collection says (`bind`)")]
@@ -59,20 +84,21 @@ impl<'a> Envelope<'a> {
     pub(crate) fn parse_expecting(text: &'a str, expected: Option<Kid>) -> Result<Self, EnvelopeError> {
         let mut parts = text.strip_prefix(PREFIX).ok_or(EnvelopeError::Malformed)?.splitn(3, '.');
         let (suite, kid, payload) = (parts.next(), parts.next(), parts.next());
-        match (suite, kid, payload) {
-            (Some("x"), Some(kid), Some(payload)) => {
-                let kid = match expected {
-                    Some(known) if known.as_bytes() == kid.as_bytes() => known,
-                    _ => Kid::from_text(kid.as_bytes()).map_err(|_not_a_kid| EnvelopeError::Malformed)?,
-                };
-                Ok(Self { kid, payload: payload.as_bytes() })
-            }
-            (Some(suite), Some(_), Some(_)) if !suite.is_empty() && suite != "x" => Err(EnvelopeError::Suite),
-            _ => Err(EnvelopeError::Malformed),
-        }
+        let (Some(suite), Some(kid), Some(payload)) = (suite, kid, payload) else { return Err(EnvelopeError::Malformed) };
+        let suite = match suite {
+            "x" => Suite::X,
+            "d" => Suite::D,
+            "" => return Err(EnvelopeError::Malformed),
+            _ => return Err(EnvelopeError::Suite),
+        };
+        let kid = match expected {
+            Some(known) if known.as_bytes() == kid.as_bytes() => known,
+            _ => Kid::from_text(kid.as_bytes()).map_err(|_not_a_kid| EnvelopeError::Malformed)?,
+        };
+        Ok(Self { suite, kid, payload: payload.as_bytes() })
     }
 
-    /// Decodes the payload into `room` (whose content goes) and checks the bind byte against the configuration. A value that is bound
+    /// Decodes the payload of suite `x` into `room` (whose content goes) and checks the bind byte against the configuration. A value that is bound
     /// otherwise is refused here and never tried.
     pub(crate) fn decode<'b>(&self, bind: Bind, room: &'b mut Vec<u8>) -> Result<Payload<'b>, EnvelopeError> {
         base64url_decode_into(self.payload, room).map_err(|_not_canonical| EnvelopeError::Malformed)?;
@@ -108,6 +134,7 @@ impl<'a> Payload<'a> {
 /// The context of one field, encoded but for the key and the id.
 #[derive(Debug)]
 pub(crate) struct Context {
+    suite: Suite,
     /// enc(controller, collection, field, bind).
     middle: Box<[u8]>,
     bind: Bind,
@@ -115,24 +142,33 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(place: &FieldPlace, bind: Bind) -> Self {
+        Self::of(Suite::X, place, bind)
+    }
+
+    /// The context of suite `d`, which binds to the field only.
+    pub(crate) fn deterministic(place: &FieldPlace) -> Self {
+        Self::of(Suite::D, place, Bind::Field)
+    }
+
+    fn of(suite: Suite, place: &FieldPlace, bind: Bind) -> Self {
         let parts = [
             place.controller.as_str().as_bytes(),
             place.collection.as_str().as_bytes(),
             place.field.as_str().as_bytes(),
             &[bind.byte()],
         ];
-        Self { middle: enc(&parts).into_boxed_slice(), bind }
+        Self { suite, middle: enc(&parts).into_boxed_slice(), bind }
     }
 
     pub(crate) fn bind(&self) -> Bind {
         self.bind
     }
 
-    /// Puts the whole context into `room`, in place of what it held: enc(`sdr1`, `x`, kid, controller, collection, field, bind, id).
+    /// Puts the whole context into `room`, in place of what it held: enc(`sdr1`, suite, kid, controller, collection, field, bind, id).
     /// `id` is empty where the bind is Field.
     pub(crate) fn aad<'b>(&self, kid: Kid, id: &str, room: &'b mut Vec<u8>) -> &'b [u8] {
         room.clear();
-        room.extend_from_slice(CONTEXT_HEAD);
+        room.extend_from_slice(self.suite.context_head());
         room.extend_from_slice(&[0, 0, 0, 8]);
         room.extend_from_slice(kid.as_bytes());
         room.extend_from_slice(&self.middle);
@@ -177,7 +213,7 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// Opens one envelope with a key that is already at hand. For vectors, and for tools that check stored values.
+/// Opens one envelope of suite `x` with a key that is already at hand. For vectors, and for tools that check stored values.
 ///
 /// `key` comes from [`crate::keys::KeyRing`] against a permit, or is built from a secret by whoever holds it. `id` is None where `bind` is
 /// [`Bind::Field`]. Returns the member's JSON text.
@@ -198,7 +234,7 @@ pub fn open_envelope(
         (Bind::Field, Some(_)) | (Bind::Subject | Bind::Document, None) => return Err(OpenError),
     };
     let envelope = Envelope::parse(text).map_err(|_not_an_envelope| OpenError)?;
-    if envelope.kid != key.kid {
+    if envelope.suite != Suite::X || envelope.kid != key.kid {
         return Err(OpenError);
     }
     let (mut room, mut aad) = (Vec::new(), Vec::new());

@@ -4,11 +4,12 @@
 //! that may go to the database, [`reveal`] rewrites one window of what it answers. `exchange` calls both between `document` (which says
 //! what stands where) and `upstream`.
 //!
-//! Where to look: `envelope` how a value is stored · `seal` nonces and keys of a body · `open` one value under its place · `ids` what it is
+//! Where to look: `envelope` how a value is stored · `deterministic` values that can be found · `seal` nonces and keys of a body · `open` one value under its place · `ids` what it is
 //! bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`, `reveal` the rules.
 //!
 //! Always holds: no clear text leaves this module but in [`Revealed`], at the level of the grant.
 
+mod deterministic;
 mod envelope;
 mod generalise;
 mod ids;
@@ -23,10 +24,11 @@ mod tally;
 #[cfg(test)]
 mod testing;
 
+pub use deterministic::{NotCanonical, TermError, deterministic_terms, open_deterministic_envelope};
 pub use envelope::open_envelope;
 pub use generalise::{Generalise, ParseGeneraliseError};
 pub use mask::{Mask, ParseMaskError};
-pub use plan::{Collection, Field, OnBadValue, Plan, Subject, facts};
+pub use plan::{Collection, Field, OnBadValue, Plan, Protection, Subject, facts};
 pub use protect::{Protected, ProtectedBody, RowWrite, WriteError, protect};
 pub use reveal::{RevealError, Revealed, reveal};
 pub use tally::Tally;

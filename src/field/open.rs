@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::envelope::Envelope;
-use super::plan::{Collection, Plan};
+use super::deterministic;
+use super::envelope::{Envelope, Suite};
+use super::plan::{Collection, Plan, Protection};
 use crate::base::Kid;
 use crate::crypto::{NONCE_HALF_BYTES, RowKey};
-use crate::keys::{FieldKey, KeyError, KeyRing};
+use crate::keys::{FieldKey, KeyError, KeyRing, LookupKey};
 use crate::purpose::Permit;
 
 /// Why a stored value does not open.
@@ -37,6 +38,7 @@ pub(super) struct Opener<'a> {
 #[derive(Default)]
 struct Slot {
     key: Option<Arc<FieldKey>>,
+    lookup: Option<Arc<LookupKey>>,
     /// Only for fields that may stand in a row more than once.
     row: Option<Box<(Kid, [u8; NONCE_HALF_BYTES], RowKey)>>,
 }
@@ -56,6 +58,9 @@ impl<'a> Opener<'a> {
             return Err(UNKNOWN);
         };
         let envelope = Envelope::parse_expecting(text, self.last).map_err(|_not_an_envelope| UNKNOWN)?;
+        if envelope.suite == Suite::D {
+            return self.open_deterministic(field, &envelope, permit);
+        }
         self.last = Some(envelope.kid);
         let key = match &slot.key {
             Some(key) if key.kid == envelope.kid => key,
@@ -75,11 +80,38 @@ impl<'a> Opener<'a> {
         payload.open(row_key, planned.context.aad(key.kid, id, &mut self.aad)).map_err(|_one_error| BAD)
     }
 
+    fn open_deterministic(&mut self, field: usize, envelope: &Envelope<'_>, permit: Permit<'_>) -> Result<&[u8], NotOpened> {
+        let (Some(config), Some(planned), Some(slot)) =
+            (self.collection.fields.get(field), self.plan.fields.get(field), self.fields.get_mut(field))
+        else {
+            return Err(UNKNOWN);
+        };
+        if !takes_deterministic(self.collection, field) {
+            return Err(BAD);
+        }
+        let key = match &slot.lookup {
+            Some(key) if key.kid == envelope.kid => key,
+            _ => slot.lookup.insert(self.keys.open_lookup_key(envelope.kid, &config.place, permit).map_err(refused)?),
+        };
+        let payload = deterministic::decode(envelope, &mut self.room).map_err(|_not_an_envelope| BAD)?;
+        payload.open(key, planned.deterministic.aad(key.kid, "", &mut self.aad)).map_err(|_one_error| BAD)
+    }
+
     /// True if `text` is spelled as an envelope of this field, so that it may be shown sealed. No key is used.
     pub(super) fn is_envelope(&mut self, field: usize, text: &str) -> bool {
         let Some(planned) = self.plan.fields.get(field) else { return false };
-        Envelope::parse(text).is_ok_and(|envelope| envelope.decode(planned.context.bind(), &mut self.room).is_ok())
+        Envelope::parse(text).is_ok_and(|envelope| match envelope.suite {
+            Suite::X => envelope.decode(planned.context.bind(), &mut self.room).is_ok(),
+            Suite::D => takes_deterministic(self.collection, field) && deterministic::decode(&envelope, &mut self.room).is_ok(),
+        })
     }
+}
+
+/// May this field hold deterministic values? Not a field that is configured to seal: they are bound to less than it asks for, so an old
+/// one could be moved between people. While migrating (`strict = false`) even clear values are taken, and these with them. The other way
+/// round needs no such rule: what suite `x` holds is bound to at least as much.
+fn takes_deterministic(collection: &Collection, field: usize) -> bool {
+    !collection.strict || collection.fields.get(field).is_some_and(|field| field.protection == Protection::Deterministic)
 }
 
 /// What the ring's refusal says about the value. What it says about the ring is an error of its own.

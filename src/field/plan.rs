@@ -50,6 +50,15 @@ pub enum Subject {
     At(Selector),
 }
 
+/// How the values of a field are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// `seal`: equal values differ (suite `x`).
+    Seal,
+    /// `deterministic`: equal values are equal, in every document of the collection (suite `d`).
+    Deterministic,
+}
+
 /// A protected field.
 #[derive(Debug)]
 pub struct Field {
@@ -63,13 +72,15 @@ pub struct Field {
     pub category: CategoryId,
     /// The same by name, for messages.
     pub category_name: CategoryName,
+    /// How new values are stored.
+    pub protection: Protection,
     /// How level `masked` looks.
     pub mask: Mask,
     /// How level `generalised` looks; where None, that level shows nothing.
     pub generalise: Option<Generalise>,
-    /// Bucket in bytes, 0 = none: sealed text is padded with spaces to a multiple of it.
+    /// Bucket in bytes, 0 = none: sealed text is padded with spaces to a multiple of it. Deterministic values never are.
     pub pad: u16,
-    /// True: `null` is sealed like any other value. Default false: it stays `null`.
+    /// True: `null` is sealed like any other value. Default false: it stays `null`, as it always does where values are deterministic.
     pub seal_null: bool,
     /// Who the value is about where it is not who the document is about: `$.guests[*].id`.
     pub subject: Option<Selector>,
@@ -89,7 +100,10 @@ pub struct Plan {
 /// What does not change from body to body.
 #[derive(Debug)]
 pub(super) struct PlannedField {
+    /// What suite `x` is bound to.
     pub(super) context: Context,
+    /// What suite `d` is bound to.
+    pub(super) deterministic: Context,
     /// True: may stand more than once in a row, so that its row key is worth keeping.
     pub(super) repeats: bool,
     /// How many wildcards the field's own subject selector has; None without one.
@@ -170,6 +184,7 @@ impl Plan {
             Ok(map) if errors.is_empty() => {
                 let fields = collection.fields.iter().map(|field| PlannedField {
                     context: Context::new(&field.place, collection.bind),
+                    deterministic: Context::deterministic(&field.place),
                     repeats: wildcards(&field.at).0 > 0,
                     subject_wildcards: field.subject.as_ref().map(|subject| wildcards(subject).0),
                     neighbours: neighbours(collection, field),

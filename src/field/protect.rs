@@ -12,13 +12,13 @@ use std::fmt;
 use bytes::Bytes;
 use memchr::memchr_iter;
 
-use super::envelope;
+use super::envelope::{self, Suite};
 use super::ids::{Id, Ids, NoId, Subjects};
 use super::mask::MASK_CHARACTER;
 use super::open::{NotOpened, Opener};
-use super::plan::{Collection, Field, Meaning, Plan, Subject};
+use super::plan::{Collection, Field, Meaning, Plan, Protection, Subject};
 use super::seal::Sealer;
-use super::{Tally, pseudonym};
+use super::{NotCanonical, Tally, pseudonym};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::base::{Bind, CategoryName, FieldName, Intent, PurposeName, RecordId, RecordIdError};
 use crate::crypto::RandomError;
@@ -176,6 +176,14 @@ pub enum WriteError {
         /// Where.
         field: FieldName,
     },
+    /// A value that has no canonical text, for a field that is stored deterministically.
+    #[error("field {field} is protected deterministically and holds text and integers only: {why}")]
+    NotCanonical {
+        /// Where.
+        field: FieldName,
+        /// Why.
+        why: NotCanonical,
+    },
     /// A body that should carry no document has one.
     #[error("this route takes no documents, but the body has one")]
     UnexpectedDocument,
@@ -205,6 +213,7 @@ impl WriteError {
             Self::NoRows { .. } => "no-document",
             Self::Misfit { .. } => "misfit",
             Self::TooLong { .. } => "value-too-long",
+            Self::NotCanonical { .. } => "not-canonical",
             Self::UnexpectedDocument => "unexpected-document",
             Self::Keys(_) => "keys-unavailable",
             Self::Random(_) => "randomness-unavailable",
@@ -389,7 +398,11 @@ impl<'a> Write<'a> {
                 copied = at;
             }
             out.extend_from_slice(self.bytes.get(copied..found.value.start).ok_or(WriteError::Layout)?);
-            let id = self.binding(index, field, found)?;
+            let suite = match field.protection {
+                Protection::Seal => Suite::X,
+                Protection::Deterministic => Suite::D,
+            };
+            let id = self.binding(suite, index, field, found)?;
             sealer.seal(index, row_index(found)?, id, value, &mut out)?;
             tally.protect(field.category);
             copied = found.value.end;
@@ -442,7 +455,7 @@ impl<'a> Write<'a> {
             Kind::String => {
                 let text = unescape(value).ok_or(WriteError::Layout)?;
                 if text.starts_with(envelope::PREFIX) {
-                    let id = self.binding(index, field, found)?;
+                    let id = self.binding(Suite::named_by(&text), index, field, found)?;
                     let upkeep =
                         Upkeep::dangerous_for("a write carries an envelope: does it belong here? Its content is dropped at once");
                     let opener = opener.get_or_insert_with(|| Opener::new(self.collection, self.plan, keys));
@@ -471,7 +484,10 @@ impl<'a> Write<'a> {
         Ok(false)
     }
 
-    fn binding(&self, index: usize, field: &Field, found: &Found) -> Result<&str, WriteError> {
+    fn binding(&self, suite: Suite, index: usize, field: &Field, found: &Found) -> Result<&str, WriteError> {
+        if suite == Suite::D {
+            return Ok("");
+        }
         self.ids.binding(self.collection, self.plan, index, found).map_err(|reason| {
             let by_subject = self.collection.bind == Bind::Subject;
             let selector = match (&field.subject, &self.collection.subject) {

@@ -7,10 +7,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::envelope::{self, Suite};
 use super::ids::{Ids, Subjects};
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Meaning, OnBadValue, Plan};
-use super::{Mask, Tally, envelope, pseudonym};
+use super::{Mask, Tally, pseudonym};
 use crate::base::{FieldName, RecordId};
 use crate::crypto::MacKey;
 use crate::document::{Change, Found, Kind, Layout, splice, unescape, write_string};
@@ -190,7 +191,11 @@ impl Window<'_> {
             }
             Level::Sealed => self.bad(field, false),
             Level::Clear | Level::Masked | Level::Generalised | Level::Pseudonym => {
-                let Ok(id) = self.ids.binding(self.collection, self.plan, index, found) else { return self.bad(field, true) };
+                let id = match Suite::named_by(&text) {
+                    Suite::X => self.ids.binding(self.collection, self.plan, index, found),
+                    Suite::D => Ok(""),
+                };
+                let Ok(id) = id else { return self.bad(field, true) };
                 let opened = match self.opener.open(index, &text, id, Permit::Reveal(self.grant)) {
                     Ok(opened) => opened,
                     Err(NotOpened::Bad { kid_known }) => return self.bad(field, kid_known),

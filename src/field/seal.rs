@@ -1,16 +1,18 @@
 //! Seals the values of one body: one draw of randomness, one key look-up per field, one row key per (row, field).
 //!
+//! Deterministic values need no nonce and go their own way at once.
+//!
 //! Always holds: no nonce comes twice under one key. A row has a nonce of its own (24 random bytes); its values share the first half and
 //! count up the last one, at most [`VALUES_PER_DRAW`] times, then the row draws again. Nothing of it outlives the body (T18).
 
 use std::sync::Arc;
 
-use super::envelope;
-use super::plan::{Collection, Plan};
+use super::plan::{Collection, Field, Plan, PlannedField, Protection};
 use super::protect::WriteError;
+use super::{NotCanonical, deterministic, envelope};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::crypto::{NONCE_HALF_BYTES, RowKey, fill_random, random};
-use crate::keys::{FieldKey, KeyRing};
+use crate::keys::{FieldKey, KeyRing, LookupKey};
 
 /// Values sealed under one draw.
 const VALUES_PER_DRAW: u16 = 256;
@@ -34,6 +36,7 @@ pub(super) struct Sealer<'a> {
 #[derive(Default)]
 struct Slot {
     key: Option<Arc<FieldKey>>,
+    lookup: Option<Arc<LookupKey>>,
     /// Only for fields that may stand in a row more than once.
     row: Option<Box<(Half, RowKey)>>,
 }
@@ -53,13 +56,17 @@ impl<'a> Sealer<'a> {
         }
     }
 
-    /// Seals `value` of a field in a row and appends the envelope as a JSON string to `out`. `id` is empty where the bind is Field.
+    /// Seals `value` of a field in a row and appends the envelope as a JSON string to `out`. `id` is empty where the bind is Field
+    /// or the field is deterministic.
     pub(super) fn seal(&mut self, field: usize, row: usize, id: &str, value: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
         let (Some(config), Some(planned)) = (self.collection.fields.get(field), self.plan.fields.get(field)) else {
             return Err(WriteError::Layout);
         };
         if value.len() > MAX_PLAINTEXT_BYTES {
             return Err(WriteError::TooLong { field: config.name.clone() });
+        }
+        if config.protection == Protection::Deterministic {
+            return self.seal_deterministic(field, config, planned, value, out);
         }
         let (prefix, suffix) = self.nonce(row)?;
         let Some(slot) = self.fields.get_mut(field) else { return Err(WriteError::Layout) };
@@ -80,6 +87,28 @@ impl<'a> Sealer<'a> {
         let aad = planned.context.aad(key.kid, id, &mut self.aad);
         envelope::write(row_key, key.kid, planned.context.bind(), (&prefix, &suffix), aad, value, config.pad, &mut self.room, out)
             .map_err(|_too_long| WriteError::TooLong { field: config.name.clone() })
+    }
+
+    fn seal_deterministic(
+        &mut self,
+        field: usize,
+        config: &Field,
+        planned: &PlannedField,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), WriteError> {
+        let text = deterministic::canonical(value).map_err(|why| match why {
+            NotCanonical::TooLong => WriteError::TooLong { field: config.name.clone() },
+            NotCanonical::Type | NotCanonical::Number => WriteError::NotCanonical { field: config.name.clone(), why },
+        })?;
+        let Some(slot) = self.fields.get_mut(field) else { return Err(WriteError::Layout) };
+        let key = match &slot.lookup {
+            Some(key) => key,
+            None => slot.lookup.insert(self.keys.lookup_key(&config.place)?),
+        };
+        let aad = planned.deterministic.aad(key.kid, "", &mut self.aad);
+        deterministic::write(key, aad, &text, &mut self.room, out);
+        Ok(())
     }
 
     /// The next nonce of a row, in halves.

@@ -32,6 +32,7 @@ pub(super) fn field(name: &str, at: &str, category: &str) -> Field {
         place: place("shop", "customers", name),
         category: CategoryId(u16::try_from(index).unwrap()),
         category_name: CategoryName::new(category),
+        protection: Protection::Seal,
         mask: Mask::parse("keep-last:4").unwrap(),
         generalise: None,
         pad: 32,

@@ -29,7 +29,7 @@ use crate::crypto::RandomError;
 use crate::store::StoreError;
 
 pub use life::{InitReport, RotateReport, VerifyReport, init, rotate, verify};
-pub use ring::{FieldKey, KeyRing, VersionInfo};
+pub use ring::{FieldKey, KeyRing, LookupKey, VersionInfo};
 pub use state::{LineName, ParseLineError, ParseStateError, State};
 
 /// The name of the one ring of a configuration. It is bound into every wrapped secret, so that rings by field group can join
@@ -218,10 +218,10 @@ pub enum KeyError {
         to: State,
     },
     /// No version of the line protects.
-    #[error("the key ring's line {0} has no active version")]
+    #[error("the key ring's line {0} has no active version; `sudare keys init` adds a line that is missing")]
     NoActive(LineName),
     /// A value names a key this ring does not have.
-    #[error("no key {0} in the key ring's seal line")]
+    #[error("no key {0} for values like this in the key ring")]
     UnknownKid(Kid),
     /// A value names a key that is gone.
     #[error("key {0} is destroyed")]

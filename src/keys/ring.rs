@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::subkeys::{MAX_SUBKEYS, NameHasher, Subkeys};
 use super::{Config, KeyError, LineName, MAIN_RING, State, manifest};
 use crate::base::{Controller, FieldPlace, Kid, enc};
-use crate::crypto::{self, MacKey, Secret, XaesKey};
+use crate::crypto::{self, MacKey, Secret, SivKey, XaesKey};
 use crate::purpose::Permit;
 use crate::store::Store;
 
@@ -27,9 +27,11 @@ pub struct KeyRing {
     /// Ids in the manifest's order.
     order: Vec<Kid>,
     active_seal: Option<Kid>,
+    active_lookup: Option<Kid>,
     pseudonyms: HashMap<String, Option<Arc<MacKey>>>,
     audit: Vec<(Kid, Arc<MacKey>)>,
-    subkeys: Subkeys,
+    sealing: Subkeys<FieldKey>,
+    lookups: Subkeys<LookupKey>,
 }
 
 struct Version {
@@ -70,6 +72,20 @@ pub struct FieldKey {
 impl fmt::Debug for FieldKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FieldKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// A prepared key for the deterministic values of one field under one version of the lookup line.
+pub struct LookupKey {
+    /// The version's id, for the envelope.
+    pub kid: Kid,
+    /// The field's key.
+    pub siv: SivKey,
+}
+
+impl fmt::Debug for LookupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LookupKey").field("kid", &self.kid).finish_non_exhaustive()
     }
 }
 
@@ -141,16 +157,20 @@ impl KeyRing {
             versions: HashMap::default(),
             order: Vec::new(),
             active_seal: None,
+            active_lookup: None,
             pseudonyms: HashMap::new(),
             audit: Vec::new(),
-            subkeys: Subkeys::new(MAX_SUBKEYS),
+            sealing: Subkeys::new(MAX_SUBKEYS),
+            lookups: Subkeys::new(MAX_SUBKEYS),
         };
         for version in list {
             let VersionInfo { line, kid, state, .. } = &version.info;
-            let derived =
-                |parts: &[&[u8]]| version.secret.as_ref().map(|secret| Arc::new(MacKey::new(&ring.derive(secret, parts))));
+            let derived = |parts: &[&[u8]]| {
+                version.secret.as_ref().map(|secret| Arc::new(MacKey::new(&crypto::hkdf(secret, &ring.label(parts)))))
+            };
             match line {
                 LineName::Seal if state.protects() => ring.active_seal = Some(*kid),
+                LineName::Lookup if state.protects() => ring.active_lookup = Some(*kid),
                 LineName::Audit if state.opens_to_reveal() => {
                     if let Some(key) = derived(&[b"audit"]) {
                         ring.audit.push((*kid, key));
@@ -196,16 +216,48 @@ impl KeyRing {
     /// [`KeyError::UnknownKid`], also for the id of another line; [`KeyError::Destroyed`]; [`KeyError::Compromised`] under
     /// [`Permit::Reveal`]; [`KeyError::ForeignPlace`].
     pub fn open_key(&self, kid: Kid, place: &FieldPlace, permit: Permit<'_>) -> Result<Arc<FieldKey>, KeyError> {
-        let version =
-            self.versions.get(&kid).filter(|version| version.info.line == LineName::Seal).ok_or(KeyError::UnknownKid(kid))?;
-        let state = version.info.state;
-        let allowed = match permit {
-            Permit::Reveal(_) => state.opens_to_reveal(),
-            Permit::Upkeep(_) => state.opens_for_upkeep(),
-        };
-        if allowed {
-            self.field_key(version, place)
-        } else if state == State::Compromised {
+        self.field_key(self.permitted(kid, &LineName::Seal, permit)?, place)
+    }
+
+    /// The key that protects new values of this field deterministically: the Active version of the lookup line.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoActive`], also if the ring has no lookup line; [`KeyError::ForeignPlace`].
+    pub fn lookup_key(&self, place: &FieldPlace) -> Result<Arc<LookupKey>, KeyError> {
+        let version = self.active_lookup.and_then(|kid| self.versions.get(&kid)).ok_or(KeyError::NoActive(LineName::Lookup))?;
+        self.lookup_key_of(version, place)
+    }
+
+    /// The keys under which equal values of this field may be stored: the Active version of the lookup line, then all others that the
+    /// permit opens, newest first. A search asks for the terms of all of them, so that it finds what a rotation left behind.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoActive`] if there is none, so that a search is refused rather than finding nothing; [`KeyError::ForeignPlace`].
+    pub fn lookup_keys(&self, place: &FieldPlace, permit: Permit<'_>) -> Result<Vec<Arc<LookupKey>>, KeyError> {
+        let of_line = self.order.iter().rev().filter(|kid| Some(**kid) != self.active_lookup);
+        let opening = self.active_lookup.iter().chain(of_line).filter_map(|kid| self.versions.get(kid));
+        let opening = opening.filter(|version| version.info.line == LineName::Lookup && opens_under(version.info.state, permit));
+        let keys = opening.map(|version| self.lookup_key_of(version, place)).collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() { Err(KeyError::NoActive(LineName::Lookup)) } else { Ok(keys) }
+    }
+
+    /// The key a value that is stored deterministically names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::open_key`].
+    pub fn open_lookup_key(&self, kid: Kid, place: &FieldPlace, permit: Permit<'_>) -> Result<Arc<LookupKey>, KeyError> {
+        self.lookup_key_of(self.permitted(kid, &LineName::Lookup, permit)?, place)
+    }
+
+    /// The version of a line that a stored value names, if its state lets it open under the permit.
+    fn permitted(&self, kid: Kid, line: &LineName, permit: Permit<'_>) -> Result<&Version, KeyError> {
+        let version = self.versions.get(&kid).filter(|version| version.info.line == *line).ok_or(KeyError::UnknownKid(kid))?;
+        if opens_under(version.info.state, permit) {
+            Ok(version)
+        } else if version.info.state == State::Compromised {
             Err(KeyError::Compromised(kid))
         } else {
             Err(KeyError::Destroyed(kid))
@@ -250,23 +302,42 @@ impl KeyRing {
     }
 
     fn field_key(&self, version: &Version, place: &FieldPlace) -> Result<Arc<FieldKey>, KeyError> {
+        let (kid, secret) = self.secret_for(version, place)?;
+        Ok(self.sealing.of(kid, place, || {
+            let label = self.label(&[b"seal", place.collection.as_str().as_bytes(), place.field.as_str().as_bytes()]);
+            FieldKey { kid, xaes: XaesKey::new(&crypto::hkdf(secret, &label)) }
+        }))
+    }
+
+    fn lookup_key_of(&self, version: &Version, place: &FieldPlace) -> Result<Arc<LookupKey>, KeyError> {
+        let (kid, secret) = self.secret_for(version, place)?;
+        Ok(self.lookups.of(kid, place, || {
+            let label = self.label(&[b"deterministic", place.collection.as_str().as_bytes(), place.field.as_str().as_bytes()]);
+            LookupKey { kid, siv: SivKey::derive(secret, &label) }
+        }))
+    }
+
+    fn secret_for<'a>(&self, version: &'a Version, place: &FieldPlace) -> Result<(Kid, &'a Secret), KeyError> {
         if place.controller != self.controller {
             return Err(KeyError::ForeignPlace { ring: self.controller.clone(), asked: place.controller.clone() });
         }
         let kid = version.info.kid;
         // A state that opens without a secret cannot be: the manifest's check refuses it.
-        let secret = version.secret.as_ref().ok_or(KeyError::Destroyed(kid))?;
-        Ok(self.subkeys.of(kid, place, || {
-            let label = [&b"seal"[..], place.collection.as_str().as_bytes(), place.field.as_str().as_bytes()];
-            FieldKey { kid, xaes: XaesKey::new(&self.derive(secret, &label)) }
-        }))
+        version.secret.as_ref().map(|secret| (kid, secret)).ok_or(KeyError::Destroyed(kid))
     }
 
-    /// HKDF(secret, enc("sudare/v1", use, controller, the other parts)); `parts` begins with the use.
-    fn derive(&self, secret: &Secret, parts: &[&[u8]]) -> Secret {
+    /// enc("sudare/v1", use, controller, the other parts); `parts` begins with the use.
+    fn label(&self, parts: &[&[u8]]) -> Vec<u8> {
         let (using, others) = parts.split_first().map_or((&b""[..], parts), |(using, others)| (*using, others));
-        let label = [&[LABEL, using, self.controller.as_str().as_bytes()], others].concat();
-        crypto::hkdf(secret, &enc(&label))
+        enc(&[&[LABEL, using, self.controller.as_str().as_bytes()], others].concat())
+    }
+}
+
+/// May a version in this state open stored values under the permit?
+fn opens_under(state: State, permit: Permit<'_>) -> bool {
+    match permit {
+        Permit::Reveal(_) => state.opens_to_reveal(),
+        Permit::Upkeep(_) => state.opens_for_upkeep(),
     }
 }
 

@@ -10,26 +10,25 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use super::FieldKey;
 use crate::base::{FieldPlace, Kid};
 
 /// Entries kept before the map is emptied and filled anew. An entry is about 600 bytes, so this bounds it at about 40 MB; a
 /// configuration with 1,000 fields and 60 versions in use stays below.
 pub(super) const MAX_SUBKEYS: usize = 65_536;
 
-/// The cache.
-pub(super) struct Subkeys {
-    entries: DashMap<Entry, Arc<FieldKey>, BuildHasherDefault<NameHasher>>,
+/// The cache of one kind of key.
+pub(super) struct Subkeys<K> {
+    entries: DashMap<Entry, Arc<K>, BuildHasherDefault<NameHasher>>,
     most: usize,
 }
 
-impl Subkeys {
+impl<K> Subkeys<K> {
     pub(super) fn new(most: usize) -> Self {
         Self { entries: DashMap::default(), most }
     }
 
     /// The key kept for this version and field, or the one `derive` makes, which is then kept.
-    pub(super) fn of(&self, kid: Kid, place: &FieldPlace, derive: impl FnOnce() -> FieldKey) -> Arc<FieldKey> {
+    pub(super) fn of(&self, kid: Kid, place: &FieldPlace, derive: impl FnOnce() -> K) -> Arc<K> {
         let asked: &dyn Named = &(kid, place);
         if let Some(kept) = self.entries.get(asked).map(|entry| Arc::clone(entry.value())) {
             return kept;

@@ -1,4 +1,4 @@
-//! Purposes of the W3C Data Privacy Vocabulary (DPV) and what they are kinds of.
+//! Purposes of the W3C Data Privacy Vocabulary (DPV) and what they are kinds of; and the personal data of which there are few values.
 //!
 //! Source: DPV 2.3 (<https://w3id.org/dpv/2.3>), module *purposes*: every concept of type `dpv:Purpose` with its
 //! `skos:broader` concepts. Only names and their order are kept. `dpv:RightsFulfilment` stands there below the legal basis
@@ -63,6 +63,11 @@ pub fn is_kind_of(id: &str, ancestor: &str) -> bool {
     descends(name, ancestor)
 }
 
+/// True for personal data (`pd:Gender`) of which there are so few values that knowing which ones are equal is knowing them.
+pub fn has_few_values(id: &str) -> bool {
+    id.strip_prefix("pd:").is_some_and(|name| FEW_VALUES.binary_search(&name).is_ok())
+}
+
 /// The known purpose most like an unknown id, with its prefix; `None` when nothing is near (more than a third of the
 /// letters differ).
 pub fn nearest(id: &str) -> Option<String> {
@@ -110,6 +115,45 @@ fn distance(left: &str, right: &str) -> usize {
     }
     row.last().copied().unwrap_or(0)
 }
+
+/// Concepts of DPV's extension *pd* that have at most a few thousand values in practice. Sorted by name.
+const FEW_VALUES: &[&str] = &[
+    "Age",
+    "AgeExact",
+    "AgeRange",
+    "BloodType",
+    "Citizenship",
+    "Country",
+    "CountryOfBirth",
+    "Disability",
+    "Divorce",
+    "DrugTestResult",
+    "EthnicOrigin",
+    "Ethnicity",
+    "FavoriteColor",
+    "Gender",
+    "HairColor",
+    "Height",
+    "IncomeBracket",
+    "Language",
+    "MaritalStatus",
+    "Marriage",
+    "Nationality",
+    "PINCode",
+    "PaymentCardExpiry",
+    "PhilosophicalBelief",
+    "PoliticalAffiliation",
+    "Race",
+    "Region",
+    "Religion",
+    "ReligiousBelief",
+    "Residency",
+    "SexualPreference",
+    "SkinTone",
+    "SocialStatus",
+    "TradeUnionMembership",
+    "Weight",
+];
 
 /// Every purpose of [`VERSION`] but the root, and what it is a kind of. Sorted by name.
 const PURPOSES: &[(&str, &[&str])] = &[

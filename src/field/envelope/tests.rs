@@ -70,7 +70,8 @@ fn context_is_the_encoding_of_its_parts() {
 fn suites_of_other_releases_are_named_as_such() {
     let parse = |text: &str| Envelope::parse(text).map(|envelope| envelope.kid.to_string());
     assert_eq!(parse("sdr1.x.7k3m9qpa.AAAA"), Ok("7k3m9qpa".to_string()));
-    for suite in ["d", "xs", "y", "X"] {
+    assert_eq!(Envelope::parse("sdr1.d.7k3m9qpa.AAAA").unwrap().suite, Suite::D);
+    for suite in ["xs", "y", "X", "D", "dx"] {
         assert_eq!(parse(&format!("sdr1.{suite}.7k3m9qpa.AAAA")), Err(EnvelopeError::Suite), "{suite}");
     }
     for wrong in

@@ -82,6 +82,7 @@ fn write_status(error: &WriteError) -> StatusCode {
         | WriteError::IdMismatch { .. }
         | WriteError::NoRows { .. }
         | WriteError::Misfit { .. }
+        | WriteError::NotCanonical { .. }
         | WriteError::UnexpectedDocument => StatusCode::UNPROCESSABLE_ENTITY,
         WriteError::Keys(_) | WriteError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
         WriteError::Layout => StatusCode::INTERNAL_SERVER_ERROR,
