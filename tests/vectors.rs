@@ -1,19 +1,23 @@
 //! Golden vectors: what an earlier release stored or showed, this release opens and shows; what was refused stays refused.
 //!
-//! The files in `tests/vectors/v1` were computed apart from this code (HKDF, AES and AES-GCM of other libraries) and are never edited: stored
+//! The files in `tests/vectors/v1` were computed apart from this code (HKDF, AES, AES-GCM and AES-SIV of other libraries) and are never edited: stored
 //! data cannot be taken back. A new format gets a new file. `docs/format.md` says what they mean.
 
 #![expect(clippy::unwrap_used, reason = "a vector that does not read is a failed test")]
 
+use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use sudare::base::{
-    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Kid, PurposeName, RecordId, enc,
+    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, Kid, PurposeName, RecordId, enc,
 };
-use sudare::crypto::{Secret, XaesKey, hkdf};
+use sudare::crypto::{Secret, SivKey, XaesKey, hkdf};
 use sudare::document::{RowSet, Rules, Selector, walk};
-use sudare::field::{Collection, Field, Mask, OnBadValue, Plan, Protection, RevealError, Subject, open_envelope, reveal};
-use sudare::keys::{FieldKey, KeyRing, LineName, State};
+use sudare::field::{
+    Collection, Field, Mask, OnBadValue, Plan, Protection, RevealError, RowWrite, Subject, open_deterministic_envelope,
+    open_envelope, protect, reveal,
+};
+use sudare::keys::{FieldKey, KeyRing, LineName, LookupKey, State};
 use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
 
 #[derive(Deserialize)]
@@ -34,6 +38,26 @@ struct Sealed {
     id: Option<String>,
     envelope: String,
     /// What opens; not in refused ones.
+    json: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Deterministic {
+    kid: String,
+    version_secret_hex: String,
+    opens: Vec<Stored>,
+    refused: Vec<Stored>,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    name: String,
+    controller: String,
+    collection: String,
+    field: String,
+    envelope: String,
+    /// What was written, and what opens; not in refused ones.
+    sent: Option<String>,
     json: Option<String>,
 }
 
@@ -93,6 +117,60 @@ impl Sealed {
         let ring = KeyRing::with_versions(Controller::new(&self.controller), versions);
         let value = serde_json::to_string(&self.envelope).unwrap();
         reveal_one(&ring, &collection(self.place(), self.bind(), true), &grant("view", Level::Clear), self.id.as_deref(), &value)
+    }
+}
+
+impl Stored {
+    fn place(&self) -> FieldPlace {
+        FieldPlace {
+            controller: Controller::new(&self.controller),
+            collection: CollectionName::new(&self.collection),
+            field: FieldName::new(&self.field),
+        }
+    }
+
+    /// The field is deterministic; its collection binds to the data subject, which must not matter.
+    fn collection(&self) -> Collection {
+        let mut collection = collection(self.place(), Bind::Subject, true);
+        collection.fields.iter_mut().for_each(|field| {
+            field.protection = Protection::Deterministic;
+            field.seal_null = false;
+        });
+        collection
+    }
+
+    fn ring(&self, of: &Deterministic) -> KeyRing {
+        let versions = vec![(LineName::Lookup, of.kid.parse().unwrap(), State::Active, secret(&of.version_secret_hex))];
+        KeyRing::with_versions(Controller::new(&self.controller), versions)
+    }
+
+    /// Opens with a key derived here, step by step as the format says.
+    fn open(&self, of: &Deterministic) -> Option<String> {
+        let parts = ["sudare/v1", "deterministic", &self.controller, &self.collection, &self.field].map(str::as_bytes);
+        let siv = SivKey::derive(&Secret::from_bytes(secret(&of.version_secret_hex)), &enc(&parts));
+        let key = LookupKey { kid: of.kid.parse().unwrap(), siv };
+        let opened = open_deterministic_envelope(&key, &self.place(), &self.envelope).ok()?;
+        Some(String::from_utf8(opened).unwrap())
+    }
+
+    /// Opens the way a reply is revealed, in a document of any id.
+    fn reveal(&self, of: &Deterministic, id: Option<&str>) -> Result<String, RevealError> {
+        let value = serde_json::to_string(&self.envelope).unwrap();
+        reveal_one(&self.ring(of), &self.collection(), &grant("view", Level::Clear), id, &value)
+    }
+
+    /// Stores what was sent the way a request is protected.
+    fn store(&self, of: &Deterministic) -> String {
+        let collection = self.collection();
+        let rows = RowSet { rows: vec![Selector::parse("$").unwrap()], ..RowSet::default() };
+        let plan = Plan::compile(&collection, &rows).unwrap();
+        let body = Bytes::from(format!("{{\"value\":{}}}", self.sent.as_deref().unwrap()));
+        let layout = walk(&plan.map, Rules::request(), &body).unwrap();
+        let rows = [RowWrite { intent: Intent::Create, assigned_id: None }];
+        let grant = grant("view", Level::Clear);
+        let stored = protect(&collection, &plan, &self.ring(of), &grant, &body, &layout, &rows, None, "id").unwrap();
+        let stored: serde_json::Value = serde_json::from_slice(&stored.body.into_bytes()).unwrap();
+        stored["value"].as_str().unwrap().to_string()
     }
 }
 
@@ -191,6 +269,29 @@ fn every_refused_envelope_stays_refused() {
     for sealed in &vectors.refused {
         assert_eq!(sealed.open(&vectors), None, "{}", sealed.name);
         assert_eq!(sealed.reveal(&vectors).unwrap_err().code(), "value-not-authentic", "{}", sealed.name);
+    }
+}
+
+#[test]
+fn every_deterministic_value_is_stored_the_same_and_opens() {
+    let vectors: Deterministic = serde_json::from_str(include_str!("vectors/v1/envelope-d.json")).unwrap();
+    assert!(vectors.opens.len() >= 25);
+    for stored in &vectors.opens {
+        assert_eq!(stored.store(&vectors), stored.envelope, "{}", stored.name);
+        assert_eq!(stored.open(&vectors), stored.json, "{}", stored.name);
+        for id in [None, Some("c-1"), Some("c-2")] {
+            assert_eq!(stored.reveal(&vectors, id).ok(), stored.json, "{}", stored.name);
+        }
+    }
+}
+
+#[test]
+fn every_refused_deterministic_envelope_stays_refused() {
+    let vectors: Deterministic = serde_json::from_str(include_str!("vectors/v1/envelope-d.json")).unwrap();
+    assert!(vectors.refused.len() >= 57);
+    for stored in &vectors.refused {
+        assert_eq!(stored.open(&vectors), None, "{}", stored.name);
+        assert_eq!(stored.reveal(&vectors, Some("c-1")).unwrap_err().code(), "value-not-authentic", "{}", stored.name);
     }
 }
 
