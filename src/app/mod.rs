@@ -289,9 +289,10 @@ impl Running {
         self.stop().await;
     }
 
-    /// Stops accepting, waits for the exchanges under way (at most `drain_timeout`), closes the audit log.
+    /// Stops accepting, ends feeds, waits for the other exchanges under way (at most `drain_timeout`), closes the audit log.
     pub async fn stop(self) {
         self.drain.cancel();
+        self.exchange.end_feeds();
         self.tasks.close();
         if tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await.is_err() {
             tracing::warn!("exchanges were still under way after {:?} and are broken off", self.drain_timeout);

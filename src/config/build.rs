@@ -307,6 +307,7 @@ fn dialect(
             rows: collection.rows.iter().map(|row| row.selector.clone()).collect(),
             id: collection.id.selector.clone(),
             protected_names: collection.protected_names(),
+            attachments: collection.attachments,
             query: collection.query.as_ref().map(|names| names.iter().map(|name| name.value.clone()).collect()),
         })
         .collect();

@@ -11,6 +11,7 @@ use super::report::{Draft, Report};
 use super::service::DialectName;
 use super::tree::{Node, Section, Text, shorten};
 use crate::base::Bind;
+use crate::dialect::Attachments;
 use crate::document::{Map, MapError, Role, Scope, Selector, Target};
 use crate::field::{Generalise, Mask, OnBadValue, Protection, Subject};
 
@@ -36,6 +37,7 @@ pub(super) struct Written {
     pub(super) bind: Bind,
     pub(super) strict: bool,
     pub(super) on_bad_value: OnBadValue,
+    pub(super) attachments: Attachments,
     pub(super) fields: Vec<WrittenField>,
     /// Nothing was wrong with it.
     pub(super) complete: bool,
@@ -160,6 +162,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
     });
     let words = [("refuse", OnBadValue::Refuse), ("withhold", OnBadValue::Withhold)];
     let on_bad_value = entry.optional("on_bad_value").map_or(Some(OnBadValue::Refuse), |node| node.word(&words));
+    let attachments = attachments(entry, rest);
     let (fields, fields_fit) = fields(entry);
     entry.refuse_later(&[("dangerous_passthrough", "routes that pass unprotected are not built in yet")]);
     entry.finish();
@@ -171,6 +174,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
             && matches.is_some()
             && strict.is_some()
             && on_bad_value.is_some()
+            && attachments.is_some()
             && bind.is_some()
             && subject.is_some(),
         matches,
@@ -182,9 +186,29 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
         bind: bind.unwrap_or(Bind::Document),
         strict: strict.unwrap_or(true),
         on_bad_value: on_bad_value.unwrap_or(OnBadValue::Refuse),
+        attachments: attachments.unwrap_or_default(),
         fields,
     };
     Some(check_conflicts(report, written, rest))
+}
+
+/// `attachments`. `None`: it is wrong.
+fn attachments(entry: &Section<'_>, rest: bool) -> Option<Attachments> {
+    let Some(node) = entry.optional("attachments") else { return Some(Attachments::Refuse) };
+    if rest {
+        entry
+            .report()
+            .push(Draft::error(&node.span, "`attachments` has a meaning for the dialect couchdb only").remedy("remove the line"));
+        return None;
+    }
+    let attachments = node.word(&[("refuse", Attachments::Refuse), ("pass", Attachments::Pass)])?;
+    if attachments == Attachments::Pass {
+        entry.report().push(
+            Draft::warning(&node.span, "attachments = \"pass\": attachments are stored and served as they are, unprotected")
+                .remedy("keep files that hold personal data in a database of their own, or encrypted by the application"),
+        );
+    }
+    Some(attachments)
 }
 
 fn match_fits(report: &Report<'_>, matches: &Text, dialect: Option<DialectName>) -> bool {

@@ -180,6 +180,7 @@ pub(super) fn upstream(root: &Section<'_>, folder: &Path, environment: Environme
     let connect_timeout = millis(&section, "connect_timeout_ms", 1..=60_000, 5_000);
     let reply_timeout = millis(&section, "reply_timeout_ms", 10..=600_000, 30_000);
     let idle_timeout = millis(&section, "idle_timeout_ms", 10..=600_000, 30_000);
+    let feed_timeout = millis(&section, "feed_timeout_ms", 10..=3_600_000, 120_000);
     let pool_idle = millis(&section, "pool_idle_ms", 0..=600_000, 15_000);
     let max_idle = count(&section, "max_idle", 0..=10_000, 64, "connections");
     section.refuse_later(&[
@@ -201,6 +202,7 @@ pub(super) fn upstream(root: &Section<'_>, folder: &Path, environment: Environme
             connect_timeout: connect_timeout?,
             reply_timeout: reply_timeout?,
             idle_timeout: idle_timeout?,
+            feed_timeout: feed_timeout?,
             pool_idle: pool_idle?,
             max_idle: max_idle?,
         })

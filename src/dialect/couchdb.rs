@@ -1,26 +1,32 @@
 //! The CouchDB HTTP API (1.x to 3.x, PouchDB Server): `match` is the name of a protected database.
 //!
 //! Of a protected database these carry documents: `/{db}` POST, `/{db}/{docid}`, `_bulk_docs`, `_all_docs`, `_bulk_get`, and
-//! DELETE of the database; a few routes about the database as a whole carry none (neutral). Every other route is refused by
-//! name. Databases that are not protected pass untouched, system routes by an allow-list: what moves documents between
+//! DELETE of the database; the feed of changes ([`feed`]) and what replicators ask for ([`replicate`]); attachments where the
+//! operator lets them pass ([`attachment`]). A few routes about the database as a whole carry none (neutral). Every other
+//! route is refused by name. Databases that are not protected pass untouched, system routes by an allow-list: what moves documents between
 //! databases behind the proxy's back (`_replicate`, writing to `_replicator`, shards, rewrites) is refused (T32).
 //! `docs/couchdb.md` is the operator's account of the same.
 //!
 //! Documents get their `_id` from the proxy where a client leaves the choice to the database: values are bound to it.
 
+mod attachment;
+mod feed;
+mod replicate;
 mod tables;
 
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
 use self::tables::{
-    ALL_DOCS, ATTACHMENTS, BULK, BULK_GET, DELETED, DOCUMENT, DOCUMENT_DELETE, DOCUMENT_POST, DOCUMENT_READ, DOCUMENT_WRITE,
-    FETCHED, LIMITED, LIST, NEUTRAL, NODE, NOTHING, ONE, OPTIONS, REFUSED, REV, REVISIONS, ROW_SETS, SYSTEM, error_name,
+    ABOUT_ATTACHMENTS, ALL_DOCS, ATTACHMENTS, BULK, BULK_GET, CHECKPOINT, DELETED, DOCUMENT, DOCUMENT_DELETE, DOCUMENT_POST,
+    DOCUMENT_READ, DOCUMENT_WRITE, FETCHED, FILTER, LIMITED, LIST, NEUTRAL, NODE, NOTHING, ONE, OPTIONS, REFUSED, REV,
+    REVISION_LISTS, REVISIONS, ROW_SETS, SYSTEM, error_name,
 };
 use super::head::{self, Parameter, Untyped, refused};
+use super::names::Names;
 use super::rest::about_the_server;
 use super::target::{decode_segment, fold_case, loose_segments};
-use super::{Dialect, Documents, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
+use super::{Attachments, Dialect, Documents, Flow, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
 use crate::base::{Intent, RecordId};
 use crate::document::{BodyFacts, RowFacts, RowSet, Selector, unescape};
 
@@ -36,6 +42,9 @@ struct Database {
     name: String,
     /// The name's segments as the most liberal server could read them.
     loose: Vec<String>,
+    /// By which a query could refer to protected members.
+    names: Names,
+    attachments: Attachments,
 }
 
 impl CouchDb {
@@ -48,7 +57,12 @@ impl CouchDb {
         let mut errors = Vec::new();
         let mut databases: Vec<Database> = Vec::new();
         for (at, route) in routes.into_iter().enumerate() {
-            let database = Database { loose: loose_segments(&route.matches), name: route.matches };
+            let database = Database {
+                loose: loose_segments(&route.matches),
+                name: route.matches,
+                names: Names::new(route.protected_names.iter().map(String::as_str)),
+                attachments: route.attachments,
+            };
             if let Err(error) = check_database_name(&database.name) {
                 errors.push((at, error));
             } else if let Some(earlier) = databases.iter().position(|other| {
@@ -116,8 +130,8 @@ impl CouchDb {
         }
     }
 
-    fn inside(at: usize, head: Head<'_>, below: &[String]) -> Result<Shape, Refused> {
-        let route = Inside { at, head, parameters: head::parameters(head.query) };
+    fn inside(at: usize, database: &Database, head: Head<'_>, below: &[String]) -> Result<Shape, Refused> {
+        let route = Inside { at, database, head, parameters: head::parameters(head.query) };
         let overridden = head::check_method_override(head.headers, &route.parameters);
         overridden.map_err(|detail| route.refuse(RefusedCode::Route, detail))?;
         if head.method == Method::OPTIONS {
@@ -129,18 +143,28 @@ impl CouchDb {
             ["_all_docs"] => route.all_docs(),
             ["_bulk_docs"] => route.bulk_docs(),
             ["_bulk_get"] => route.bulk_get(),
+            ["_changes"] => route.changes(),
+            ["_revs_diff"] => route.revisions("POST /{db}/_revs_diff", "_revs_diff"),
+            ["_missing_revs"] => route.revisions("POST /{db}/_missing_revs", "_missing_revs"),
+            ["_purge"] => route.purge(),
+            ["_purged_infos"] => route.purged(),
+            ["_local", id] => route.local(id),
+            // As clients write it that escape the whole id.
+            [id] if id.starts_with("_local/") => route.local(id.strip_prefix("_local/").unwrap_or_default()),
             [name, rest @ ..] if name.starts_with('_') => route.special(name, rest),
             ["", ..] | [_, ""] => Err(route.refuse(RefusedCode::Route, "the path ends with a slash; leave it out".into())),
             [id] => route.document(id),
-            [_, ..] => {
-                let detail = "attachments are not protected, so they are neither stored in nor served from a protected database; keep them in another one";
-                Err(route.refuse(RefusedCode::Route, detail.into()))
-            }
+            [id, ..] => route.attachment(id),
         }
     }
 
     /// One row of a request that writes.
-    fn judge_row(documents: &Documents, row: &RowFacts<'_>) -> Result<RowIntent, (RefusedCode, &'static str)> {
+    fn judge_row(
+        &self,
+        documents: &Documents,
+        row: &RowFacts<'_>,
+        made_elsewhere: bool,
+    ) -> Result<RowIntent, (RefusedCode, &'static str)> {
         let peek = |which| row.peeks.iter().find(|(index, _)| *index == which).map(|(_, text)| *text);
         let malformed = |detail| Err((RefusedCode::Malformed, detail));
         let id = match row.id {
@@ -174,14 +198,18 @@ impl CouchDb {
             Some(_) => return malformed("_deleted must be true or false"),
         };
         if let Some(attachments) = peek(ATTACHMENTS)
+            && !self.passes_attachments(documents)
             && !are_stubs(attachments)
         {
             return Err((
                 RefusedCode::Route,
-                "a document carries an attachment, which cannot be protected; keep attachments in a database that is not protected",
+                "a document carries an attachment, which cannot be protected; keep attachments in a database that is not protected, or let them pass as they are with attachments = \"pass\"",
             ));
         }
         let has_id = id.is_some() || documents.url_id.is_some();
+        if made_elsewhere && !(has_id && has_revision) {
+            return malformed("with new_edits=false a document needs the _id and the _rev that it has elsewhere");
+        }
         if !has_id && (has_revision || deletes) {
             return malformed("a document with _rev or _deleted needs its _id");
         }
@@ -190,13 +218,18 @@ impl CouchDb {
             (false, true) => Intent::Replace,
             (false, false) => Intent::Create,
         };
-        Ok(RowIntent { intent, assign_id: !has_id })
+        Ok(RowIntent { intent, assign_id: !has_id, made_elsewhere })
+    }
+
+    fn passes_attachments(&self, documents: &Documents) -> bool {
+        self.databases.get(documents.collection).is_some_and(|database| database.attachments == Attachments::Pass)
     }
 }
 
 /// A request inside a protected database.
 struct Inside<'a> {
     at: usize,
+    database: &'a Database,
     head: Head<'a>,
     parameters: Vec<Parameter>,
 }
@@ -236,6 +269,7 @@ impl Inside<'_> {
         RecordId::from_text(id).map_err(|error| self.refuse(RefusedCode::Malformed, format!("the id in the path: {error}")))?;
         let id = Some(id.to_string());
         match *self.head.method {
+            Method::GET if self.parameter("open_revs").is_some() => self.open_revisions(id),
             Method::GET => {
                 self.check_parameters(DOCUMENT_READ)?;
                 self.documents("GET /{db}/{docid}", Intent::Read, id, RequestBody::None, ONE)
@@ -246,10 +280,12 @@ impl Inside<'_> {
             }
             Method::PUT => {
                 self.check_parameters(DOCUMENT_WRITE)?;
-                let rev = self.parameters.iter().any(|parameter| parameter.name == "rev")
-                    || self.head.headers.contains_key(http::header::IF_MATCH);
-                let intent = if rev { Intent::Replace } else { Intent::Create };
-                self.documents("PUT /{db}/{docid}", intent, id, RequestBody::Documents { row_set: DOCUMENT }, NOTHING)
+                let made_elsewhere = self.is_true_or_false("new_edits")? == Some(false);
+                let rev = self.parameter("rev").is_some() || self.head.headers.contains_key(http::header::IF_MATCH);
+                let intent = if rev || made_elsewhere { Intent::Replace } else { Intent::Create };
+                let request = RequestBody::Documents { row_set: DOCUMENT };
+                let documents = self.carrying("PUT /{db}/{docid}", intent, id, request, NOTHING)?;
+                Ok(Shape::Documents(Documents { needs_whole_view: made_elsewhere, ..documents }))
             }
             Method::DELETE => {
                 self.check_parameters(DOCUMENT_DELETE)?;
@@ -279,6 +315,11 @@ impl Inside<'_> {
             return Err(self.not_mapped("_bulk_docs", "POST"));
         }
         self.check_parameters(&["new_edits"])?;
+        if self.is_true_or_false("new_edits")? == Some(false) {
+            let detail =
+                "new_edits=false in the query of _bulk_docs is read by some servers and not by others; write it in the body";
+            return Err(self.refuse(RefusedCode::Route, detail.into()));
+        }
         self.documents("POST /{db}/_bulk_docs", Intent::PerRow, None, RequestBody::Documents { row_set: BULK }, NOTHING)
     }
 
@@ -287,7 +328,11 @@ impl Inside<'_> {
             return Err(self.not_mapped("_bulk_get", "POST"));
         }
         self.check_parameters(BULK_GET)?;
-        self.documents("POST /{db}/_bulk_get", Intent::Read, None, RequestBody::Plain { row_set: OPTIONS }, FETCHED)
+        let request = RequestBody::Plain { row_set: OPTIONS };
+        let documents = self.carrying("POST /{db}/_bulk_get", Intent::Read, None, request, FETCHED)?;
+        // With their history the documents are read to be stored elsewhere.
+        let needs_whole_view = self.is_true_or_false("revs")? == Some(true);
+        Ok(Shape::Documents(Documents { needs_whole_view, ..documents }))
     }
 
     /// Routes of the database that start with an underscore and carry no documents we know.
@@ -304,7 +349,8 @@ impl Inside<'_> {
             (Some((known, why)), _) => format!("/{{db}}/{known}: {why}"),
             (None, Some(_)) => format!("/{{db}}/{first}: this method is not mapped on a protected database"),
             (None, None) => {
-                "this route is not known on a protected database; use documents, _all_docs, _bulk_docs or _bulk_get".into()
+                "this route is not known on a protected database; use documents, _all_docs, _bulk_docs, _bulk_get or _changes"
+                    .into()
             }
         };
         Err(self.refuse(RefusedCode::Route, detail))
@@ -318,6 +364,17 @@ impl Inside<'_> {
         request: RequestBody,
         reply: usize,
     ) -> Result<Shape, Refused> {
+        self.carrying(route, intent, url_id, request, reply).map(Shape::Documents)
+    }
+
+    fn carrying(
+        &self,
+        route: &'static str,
+        intent: Intent,
+        url_id: Option<String>,
+        request: RequestBody,
+        reply: usize,
+    ) -> Result<Documents, Refused> {
         let headers = self.head.headers;
         if intent == Intent::Read {
             head::check_range(headers).map_err(|detail| self.refuse(RefusedCode::Route, detail))?;
@@ -332,15 +389,32 @@ impl Inside<'_> {
                 set_headers.push(head::json_content_type());
             }
         }
-        Ok(Shape::Documents(Documents { collection: self.at, route, intent, url_id, request, reply, set_headers }))
+        let (flow, needs_whole_view) = (Flow::Whole, false);
+        Ok(Documents { collection: self.at, route, intent, url_id, request, reply, set_headers, flow, needs_whole_view })
+    }
+
+    /// The value of a parameter, the first if it stands twice.
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|parameter| parameter.name == name).map(|parameter| parameter.value.as_str())
+    }
+
+    fn is_true_or_false(&self, name: &'static str) -> Result<Option<bool>, Refused> {
+        match self.parameter(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(self.refuse(RefusedCode::Malformed, format!("the query parameter {name} must be true or false"))),
+        }
     }
 
     /// Only parameters of the list, each once; those of [`LIMITED`] with their harmless value only.
     fn check_parameters(&self, allowed: &[&str]) -> Result<(), Refused> {
+        let attachments_pass = self.database.attachments == Attachments::Pass;
         for (number, parameter) in (1..).zip(&self.parameters) {
             let name = parameter.name.as_str();
             let again = self.parameters.iter().filter(|other| other.name == name).count() > 1;
             if let Some((known, harmless, why)) = LIMITED.iter().find(|(limited, ..)| *limited == name)
+                && !(attachments_pass && ABOUT_ATTACHMENTS.contains(&name))
                 && (*harmless != Some(parameter.value.as_str()) || !allowed.contains(&name))
             {
                 return Err(self.refuse(RefusedCode::Route, format!("the query parameter {known}: {why}")));
@@ -389,11 +463,11 @@ impl Dialect for CouchDb {
         }
         let plain = !raw.first().copied().unwrap_or_default().contains('+');
         let protected = segments.split_first().and_then(|(name, below)| {
-            let at = self.databases.iter().position(|database| database.name == *name && plain)?;
-            Some((at, below))
+            let (at, database) = self.databases.iter().enumerate().find(|(_, database)| database.name == *name && plain)?;
+            Some((at, database, below))
         });
         let shape = match protected {
-            Some((at, below)) => Self::inside(at, head, below),
+            Some((at, database, below)) => Self::inside(at, database, head, below),
             None => self.outside(head, &segments),
         };
         shape.unwrap_or_else(Shape::Refused)
@@ -402,26 +476,39 @@ impl Dialect for CouchDb {
     fn judge(&self, documents: &Documents, facts: &BodyFacts<'_>) -> Result<Vec<RowIntent>, Refused> {
         let refuse = |code, detail: &str| refused(Some(documents.collection), code, detail);
         let peek = |which| facts.body.iter().find(|(index, _)| *index == which).map(|(_, text)| *text);
+        let mut made_elsewhere = documents.needs_whole_view;
         match documents.request {
             RequestBody::None => return Ok(Vec::new()),
-            RequestBody::Plain { .. } => {
-                check_options(facts.whole).map_err(|detail| refuse(RefusedCode::Route, &detail))?;
-                return Ok(Vec::new());
+            RequestBody::Plain { row_set } => {
+                let checked = match row_set {
+                    REVISION_LISTS => replicate::check_revision_lists(facts.whole).map_err(str::to_owned),
+                    CHECKPOINT => replicate::check_checkpoint(facts.whole, documents.url_id.as_deref()).map_err(str::to_owned),
+                    FILTER => feed::check_filter(facts.whole).map_err(str::to_owned),
+                    _ => check_options(facts.whole, self.passes_attachments(documents)),
+                };
+                return checked.map(|()| Vec::new()).map_err(|detail| refuse(RefusedCode::Route, &detail));
             }
             RequestBody::Documents { row_set: BULK } => {
-                if peek(0).is_some_and(|text| text != b"true") {
-                    return Err(refuse(
-                        RefusedCode::Route,
-                        "revisions made elsewhere cannot be stored through the proxy; leave new_edits out",
-                    ));
-                }
+                made_elsewhere = match peek(0) {
+                    None | Some(b"true") => false,
+                    Some(b"false") => true,
+                    Some(_) => return Err(refuse(RefusedCode::Malformed, "new_edits must be true or false")),
+                };
                 if peek(1).is_some_and(|text| text != b"false") {
                     return Err(refuse(RefusedCode::Route, "all_or_nothing is not mapped; leave it out"));
                 }
             }
             RequestBody::Documents { .. } => {}
         }
-        facts.rows.iter().map(|row| Self::judge_row(documents, row).map_err(|(code, detail)| refuse(code, detail))).collect()
+        facts
+            .rows
+            .iter()
+            .map(|row| self.judge_row(documents, row, made_elsewhere).map_err(|(code, detail)| refuse(code, detail)))
+            .collect()
+    }
+
+    fn removed(&self, documents: &Documents, body: &[u8]) -> Vec<String> {
+        if documents.intent == Intent::Delete { replicate::named(body) } else { Vec::new() }
     }
 
     fn id_member(&self) -> &'static str {
@@ -441,14 +528,14 @@ impl Dialect for CouchDb {
 
 /// A body that carries no documents: nothing but the known options with values of the known kind, for whatever else stood in it
 /// would reach the database in clear (T5).
-fn check_options(body: &[u8]) -> Result<(), String> {
+fn check_options(body: &[u8], attachments_pass: bool) -> Result<(), String> {
     let Ok(options) = serde_json::from_slice::<serde_json::Map<String, Value>>(body) else {
         return Err("this route takes an object with options, such as {\"keys\": [...]}".to_owned());
     };
     for (name, value) in &options {
         let fits = match (name.as_str(), value) {
             ("queries", _) => return Err("several queries in one request are not mapped; send them one by one".to_owned()),
-            ("attachments", Value::Bool(false)) => true,
+            ("attachments", Value::Bool(asked)) if attachments_pass || !asked => true,
             ("attachments", _) => {
                 return Err(
                     "attachments are not protected, so they are not served from a protected database; leave it out".to_owned()

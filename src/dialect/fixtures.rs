@@ -20,6 +20,7 @@ pub(super) fn route(matches: &str, id: &str) -> Route {
         id: selector(id),
         protected_names: ["name", "phone", "id_card"].map(str::to_string).into(),
         query: None,
+        attachments: Attachments::Refuse,
     }
 }
 
@@ -42,22 +43,28 @@ pub(super) fn brief(shape: &Shape) -> String {
         Shape::Refused(refused) => format!("refused {}", refused.code.as_str()),
         Shape::Documents(documents) => {
             let id = documents.url_id.as_deref().map(|id| format!(" {id}")).unwrap_or_default();
-            format!("{} {:?}{id}", documents.route, documents.intent)
+            let whole = if documents.needs_whole_view { " whole" } else { "" };
+            format!("{} {:?}{id}{whole}", documents.route, documents.intent)
         }
+        Shape::Attachment(attachment) => format!("{} {:?} {}", attachment.route, attachment.intent, attachment.document),
     }
 }
 
 pub(super) fn refusal(shape: Shape) -> Refused {
     match shape {
         Shape::Refused(refused) => refused,
-        other @ (Shape::Outside | Shape::Neutral { .. } | Shape::Documents(_)) => panic!("not refused: {other:?}"),
+        other @ (Shape::Outside | Shape::Neutral { .. } | Shape::Documents(_) | Shape::Attachment(_)) => {
+            panic!("not refused: {other:?}")
+        }
     }
 }
 
 pub(super) fn documents(shape: Shape) -> Documents {
     match shape {
         Shape::Documents(documents) => documents,
-        other @ (Shape::Outside | Shape::Neutral { .. } | Shape::Refused(_)) => panic!("no documents: {other:?}"),
+        other @ (Shape::Outside | Shape::Neutral { .. } | Shape::Attachment(_) | Shape::Refused(_)) => {
+            panic!("no documents: {other:?}")
+        }
     }
 }
 

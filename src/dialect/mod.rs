@@ -15,7 +15,7 @@ pub mod rest;
 mod target;
 
 use crate::base::{CollectionName, Intent};
-use crate::document::{BodyFacts, RowSet, Selector};
+use crate::document::{BodyFacts, Framing, RowSet, Selector};
 
 pub use couchdb::CouchDb;
 pub use rest::{Outside, Rest};
@@ -49,6 +49,18 @@ pub struct Route {
     pub protected_names: Vec<String>,
     /// rest: query parameters allowed; None = any that names no protected member.
     pub query: Option<Vec<String>>,
+    /// couchdb only: what becomes of attachments.
+    pub attachments: Attachments,
+}
+
+/// What becomes of the attachments of documents, which are never protected (T40).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Attachments {
+    /// None is stored or served.
+    #[default]
+    Refuse,
+    /// They pass as they are, for callers with a purpose.
+    Pass,
 }
 
 /// What a request is.
@@ -63,6 +75,8 @@ pub enum Shape {
     },
     /// Carries documents, in or out.
     Documents(Documents),
+    /// Carries one attachment of a document, in or out, as it is.
+    Attachment(Attachment),
     /// Goes no further.
     Refused(Refused),
 }
@@ -123,6 +137,33 @@ pub struct Documents {
     pub reply: usize,
     /// Headers to set on the forwarded request (e.g. `Accept: application/json`), in place of the client's.
     pub set_headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// How the reply comes.
+    pub flow: Flow,
+    /// It reads or writes whole copies, revisions included, as replication does: only for callers that see every protected
+    /// member clear, or every one sealed. Any other copy would lack what its reader may not see and, written back, erase it.
+    pub needs_whole_view: bool,
+}
+
+/// How a reply comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// As one JSON text, as fast as the database can.
+    Whole,
+    /// Row by row as things happen, perhaps for days, kept alive by what means nothing in this framing.
+    Feed(Framing),
+}
+
+/// A request about one attachment.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Index into the routes.
+    pub collection: usize,
+    /// Method and route pattern; never the raw target.
+    pub route: &'static str,
+    /// Read, or Replace for what stores or removes it.
+    pub intent: Intent,
+    /// Unescaped id of its document.
+    pub document: String,
 }
 
 /// A request of the proxy's own, beside the client's: to read what is stored before a write replaces it, or what a view emits.
@@ -162,6 +203,9 @@ pub struct RowIntent {
     pub intent: Intent,
     /// The proxy gives it an id, in the member named by [`Dialect::id_member`].
     pub assign_id: bool,
+    /// It is a copy with the revision it has elsewhere, which the database stores beside whatever is there: nothing may be carried
+    /// over into it, and its writer must have seen the document whole ([`Documents::needs_whole_view`]).
+    pub made_elsewhere: bool,
 }
 
 /// One database API.
@@ -182,6 +226,11 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     ///
     /// A body that asks for what is not mapped, or says two things.
     fn judge(&self, documents: &Documents, facts: &BodyFacts<'_>) -> Result<Vec<RowIntent>, Refused>;
+
+    /// Ids of the documents that a body without documents ([`RequestBody::Plain`]) removes, for the record. `body` has been judged.
+    fn removed(&self, _documents: &Documents, _body: &[u8]) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Member that [`RowIntent::assign_id`] inserts, e.g. `_id`.
     fn id_member(&self) -> &'static str;

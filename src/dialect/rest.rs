@@ -11,7 +11,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
 use super::target::{check_path, decode_segment, fold_case, loose_segments};
-use super::{Dialect, Documents, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
+use super::{Dialect, Documents, Flow, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
 use crate::base::{Intent, RecordId};
 use crate::document::{BodyFacts, RowSet, Selector};
 
@@ -188,7 +188,18 @@ impl Rest {
             }
         };
         let set_headers: Vec<(HeaderName, HeaderValue)> = head::ask_for_json(head.headers).into_iter().collect();
-        Ok(Shape::Documents(Documents { collection: at, route: name, intent, url_id, request, reply: ALL, set_headers }))
+        let (flow, needs_whole_view) = (Flow::Whole, false);
+        Ok(Shape::Documents(Documents {
+            collection: at,
+            route: name,
+            intent,
+            url_id,
+            request,
+            reply: ALL,
+            set_headers,
+            flow,
+            needs_whole_view,
+        }))
     }
 
     fn check_parameters(&self, route: &RestRoute, parameters: &[Parameter]) -> Result<(), (RefusedCode, String)> {
@@ -241,7 +252,7 @@ impl Dialect for Rest {
     }
 
     fn judge(&self, documents: &Documents, facts: &BodyFacts<'_>) -> Result<Vec<RowIntent>, Refused> {
-        Ok(facts.rows.iter().map(|_| RowIntent { intent: documents.intent, assign_id: false }).collect())
+        Ok(facts.rows.iter().map(|_| RowIntent { intent: documents.intent, assign_id: false, made_elsewhere: false }).collect())
     }
 
     fn id_member(&self) -> &'static str {

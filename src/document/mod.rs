@@ -11,9 +11,10 @@
 //! protected member is configured, every JSON type is found (T9), and a type that hides it is reported ([`Found::misfit`]). Memory is bounded
 //! by the window and the largest row, time is linear in the body, whatever the pieces. Errors and `Debug` never show the body.
 //!
-//! Pure: no runtime, no sockets, no files. `walk` is the token machine on the tokens of `scan`, `track` knows rows and targets, `names` the
+//! Pure: no runtime, no sockets, no files. `walk` is the token machine on the tokens of `scan` and the lines of `event`, `track` knows rows and targets, `names` the
 //! duplicates, `shape` the names to expect.
 
+mod event;
 mod map;
 mod names;
 mod scan;
@@ -76,6 +77,8 @@ pub enum Framing {
     /// NDJSON: one JSON text a line, to each of which the map applies anew; blank lines allowed (heartbeats). A JSON text that goes over
     /// several lines is refused.
     Lines,
+    /// `text/event-stream`: one JSON text, or none, in each `data:` line, to each of which the map applies anew; other lines pass.
+    Events,
 }
 
 /// In which objects a name that stands twice is refused.

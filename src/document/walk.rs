@@ -4,6 +4,7 @@
 //! accepts is what serde_json accepts as a `Value`, less duplicate names. It owns no bytes: it is given the part of the body that is not
 //! yet handed out, which grows from call to call, and remembers how far it came in it. [`super::Walker`] and [`super::walk`] drive it.
 
+use super::event::{self, Line};
 use super::map::Map;
 use super::names::{Names, fingerprint, fingerprint_at};
 use super::scan::{self, Fault, Resume};
@@ -32,6 +33,12 @@ enum State {
     LineStart,
     /// After the text of a line.
     LineEnd,
+    /// At the start of a line of an event stream ([`Framing::Events`]).
+    EventLine,
+    /// After `data:`, before its text.
+    EventData,
+    /// In another line than `data`.
+    EventText,
 }
 
 /// Why a run stopped.
@@ -68,6 +75,7 @@ impl Machine {
         let state = match rules.framing {
             Framing::Document => State::Value,
             Framing::Lines => State::LineStart,
+            Framing::Events => State::EventLine,
         };
         Machine {
             rules,
@@ -86,6 +94,13 @@ impl Machine {
     /// The last place where the body may be cut: bytes before it are read, and all rows and found values in them are whole.
     pub(super) fn anchor(&self) -> usize {
         self.tracker.anchor
+    }
+
+    /// As [`Machine::anchor`], where the reader waits for no full window: a feed keeps itself alive with white space, also before its
+    /// first row.
+    pub(super) fn pause_anchor(&self) -> usize {
+        let before_elements = self.state == State::FirstElement && self.depth == self.tracker.depth() && self.tracker.is_free();
+        if before_elements { self.pos } else { self.anchor() }
     }
 
     /// True once a window may be made of what stands before the anchor.
@@ -111,7 +126,7 @@ impl Machine {
                 return Ok(stop);
             }
             if end == buf.len() {
-                return if ended && !self.is_complete() { Err(WalkError::Ended { at: self.at(buf.len()) }) } else { Ok(stop) };
+                return if ended && !self.is_complete(end) { Err(WalkError::Ended { at: self.at(buf.len()) }) } else { Ok(stop) };
             }
             if self.limit_from().saturating_add(max) <= end {
                 return Err(WalkError::RowTooLarge { max });
@@ -145,8 +160,9 @@ impl Machine {
         }
     }
 
-    fn is_complete(&self) -> bool {
+    fn is_complete(&self, end: usize) -> bool {
         matches!(self.state, State::Done | State::LineStart | State::LineEnd)
+            || (self.state == State::EventLine && self.pos == end)
     }
 
     fn at(&self, offset: usize) -> u64 {
@@ -186,7 +202,8 @@ impl Machine {
     #[expect(clippy::too_many_lines, reason = "one state machine: to split it would scatter the grammar")]
     fn tokens(&mut self, map: &Map, buf: &[u8], ended: bool) -> Result<Stop, WalkError> {
         let everywhere = self.rules.duplicates == Duplicates::RefuseEverywhere;
-        let lines = self.rules.framing == Framing::Lines;
+        let lines = self.rules.framing != Framing::Document;
+        let line_start = if self.rules.framing == Framing::Events { State::EventLine } else { State::LineStart };
         let mut at = self.pos;
         let mut state = self.state;
         // The innermost container is live; it is an object; nothing is open that must stay in one window.
@@ -237,15 +254,37 @@ impl Machine {
                             Some(b' ' | b'\t' | b'\r') => at += 1,
                             Some(b'\n') => {
                                 at += 1;
-                                state = State::LineStart;
+                                state = line_start;
                             }
                             Some(_) if state == State::LineEnd => return Err(self.syntax(at, "a new line after the JSON text")),
-                            Some(_) => {
-                                self.tracker.begin();
-                                self.tracker.anchor = at;
-                                self.hot = true;
-                                state = State::Value;
-                            }
+                            Some(_) => state = self.begin_text(at),
+                        }
+                        continue 'turn;
+                    }
+                    State::EventLine => {
+                        (at, state) = match event::line(buf, at).map_err(|fault| self.fault(fault))? {
+                            Line::Unknown => return Ok(self.pause(at, state)),
+                            Line::Blank(next) => (next, State::EventLine),
+                            Line::Data(next) => (next, State::EventData),
+                            Line::Text(next) => (next, State::EventText),
+                        };
+                        continue 'turn;
+                    }
+                    State::EventText => {
+                        let (next, ended) = event::text(buf, at).map_err(|fault| self.fault(fault))?;
+                        if !ended {
+                            return Ok(self.pause(next, state));
+                        }
+                        (at, state) = (next, State::EventLine);
+                        continue 'turn;
+                    }
+                    State::EventData => {
+                        match buf.get(at) {
+                            None => return Ok(self.pause(at, state)),
+                            Some(b' ' | b'\t') => at += 1,
+                            // Nothing, as a heartbeat has it.
+                            Some(b'\n' | b'\r') => state = State::EventText,
+                            Some(_) => state = self.begin_text(at),
                         }
                         continue 'turn;
                     }
@@ -354,6 +393,14 @@ impl Machine {
                 (live, object, free) = self.close(at, live);
             }
         }
+    }
+
+    /// A JSON text begins on a line.
+    fn begin_text(&mut self, at: usize) -> State {
+        self.tracker.begin();
+        self.tracker.anchor = at;
+        self.hot = true;
+        State::Value
     }
 
     /// True if the bytes and rows before `at` make a window.

@@ -73,9 +73,10 @@ impl Walker {
 
     /// What is ready now even if it does not fill a window, for feeds; None if nothing is.
     pub fn flush(&mut self) -> Option<Window> {
-        if self.ready.is_empty() && self.failed.is_none() && self.machine.anchor() > 0 {
+        let whole = self.machine.pause_anchor();
+        if self.ready.is_empty() && self.failed.is_none() && whole > 0 {
             // An error is kept for the next call.
-            self.cut(self.machine.anchor()).ok()?;
+            self.cut(whole).ok()?;
         }
         self.ready.pop_front()
     }

@@ -1,13 +1,13 @@
 //! Why an exchange ends without the database's answer. `front/http/reply.rs` alone turns this into a status.
 
 use crate::audit::AuditError;
-use crate::base::PurposeName;
+use crate::base::{CategoryName, PurposeName};
 use crate::caller::Unknown;
 use crate::dialect::{Refused, TargetError};
 use crate::document::WalkError;
 use crate::field::{RevealError, WriteError};
 use crate::keys::KeyError;
-use crate::purpose::Refusal;
+use crate::purpose::{Level, Refusal};
 use crate::upstream::UpstreamError;
 
 use super::Context;
@@ -53,6 +53,32 @@ pub enum Error {
         /// The purpose granted.
         purpose: PurposeName,
     },
+    /// A whole copy is asked for, or sent, by a caller that does not see every protected member alike.
+    #[error(
+        "replication copies documents whole, but {purpose} sees {category} {level}: a copy would lack what it does not see. Replicate for a purpose that sees every protected member clear, or every one sealed"
+    )]
+    ViewNotWhole {
+        /// The purpose granted.
+        purpose: PurposeName,
+        /// The first category that differs from the first one, or is neither clear nor sealed.
+        category: CategoryName,
+        /// How it is seen.
+        level: Level,
+    },
+    /// A stored value of a whole copy cannot be shown.
+    #[error(
+        "replication copies documents whole, but a stored value of one cannot be shown as the collection stands; an alarm names the collection"
+    )]
+    CopyNotWhole,
+    /// The purpose may write nothing of the collection.
+    #[error("{purpose} may write no protected category of this collection, so it may not write its attachments either")]
+    AttachmentRefused {
+        /// The purpose granted.
+        purpose: PurposeName,
+    },
+    /// A feed ends because the configuration it began with is no longer in force, or the proxy stops.
+    #[error("the feed ends because the proxy was reloaded or stops; ask again from where it ended")]
+    FeedEnded,
     /// The request body is larger than the limit.
     #[error("a body on a protected collection may have at most {max} bytes")]
     BodyTooLarge {

@@ -141,6 +141,19 @@ pub(super) fn finish_documents(headers: &mut HeaderMap, data_view: &str, purpose
     }
     headers.remove(header::ACCEPT_RANGES);
     headers.remove(header::CONTENT_RANGE);
+    forbid_caches(headers, purpose_header);
+    if let Ok(view) = HeaderValue::from_str(data_view) {
+        headers.insert(DATA_VIEW, view);
+    }
+}
+
+/// Makes the head of a reply with an attachment ready to send: its bytes are the stored ones, but not everybody's.
+pub(super) fn finish_attachment(headers: &mut HeaderMap, purpose_header: &HeaderName) {
+    strip_hop_by_hop(headers);
+    forbid_caches(headers, purpose_header);
+}
+
+fn forbid_caches(headers: &mut HeaderMap, purpose_header: &HeaderName) {
     headers.remove(header::AGE);
     headers.remove(header::EXPIRES);
     // Shared caches prefer these to Cache-Control where they are there (RFC 9213, and products before it).
@@ -152,9 +165,6 @@ pub(super) fn finish_documents(headers: &mut HeaderMap, data_view: &str, purpose
     headers.append(header::VARY, HeaderValue::from_static("authorization, sudare-credential"));
     if let Ok(name) = HeaderValue::from_str(purpose_header.as_str()) {
         headers.append(header::VARY, name);
-    }
-    if let Ok(view) = HeaderValue::from_str(data_view) {
-        headers.insert(DATA_VIEW, view);
     }
 }
 

@@ -7,13 +7,17 @@
 //! Called by `front`, which turns [`Error`] into a status and a body.
 
 mod ask;
+mod attachment;
 mod context;
 mod error;
+mod feed;
 mod headers;
 mod reply;
 mod request;
 mod state;
+mod view;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -21,11 +25,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use http::{Method, Request, Response};
 use http_body::Body as _;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, Kind};
 use crate::base::{Clock, CollectionName};
-use crate::dialect::{self, Documents, Head, Shape};
+use crate::dialect::{self, Documents, Flow, Head, Shape};
 use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
 use crate::upstream::Outgoing;
@@ -57,13 +62,14 @@ pub struct Exchange {
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
     number: AtomicU64,
+    feeds: feed::Feeds,
 }
 
 impl Exchange {
     /// An exchange that starts with `state`. Tasks that stream replies run on `tasks`, so that a drain waits for them.
     pub fn new(state: State, audit: audit::Log, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, tasks: TaskTracker) -> Self {
-        let number = AtomicU64::new(1);
-        Self { state: ArcSwap::from_pointee(state), audit, metrics, clock, tasks, number }
+        let (number, feeds) = (AtomicU64::new(1), feed::Feeds::default());
+        Self { state: ArcSwap::from_pointee(state), audit, metrics, clock, tasks, number, feeds }
     }
 
     /// The configuration in force.
@@ -72,17 +78,25 @@ impl Exchange {
     }
 
     /// Puts a checked configuration in force, whole (T30). Exchanges under way keep the one they began with; replies
-    /// that still stream go on only while the new one grants the same (T33).
+    /// that still stream go on only while the new one grants the same (T33). Feeds end: their keys and policy are the old ones.
     pub fn replace_state(&self, state: State) {
         self.state.store(Arc::new(state));
+        self.feeds.end();
+    }
+
+    /// Ends the feeds under way and those that would begin, for a shutdown: of themselves they might never end.
+    pub fn end_feeds(&self) {
+        self.feeds.end_all();
     }
 
     /// Handles one request whose framing `front` has checked.
     pub async fn handle(self: Arc<Self>, request: Request<PassBody>, peer: Peer) -> Result<Response<PassBody>, Box<Failure>> {
+        // In this order, so that a feed cannot begin with a configuration whose feeds have been ended.
+        let ends = self.feeds.ends();
         let state = self.state.load_full();
         let mut context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
         let _counted = self.metrics.begun();
-        match self.steps(state, &mut context, request, peer).await {
+        match self.steps(state, &mut context, request, peer, ends).await {
             Ok(response) => {
                 self.metrics.request(
                     context.class.unwrap_or(RouteClass::Unclassified),
@@ -102,6 +116,7 @@ impl Exchange {
         context: &mut Context,
         request: Request<PassBody>,
         peer: Peer,
+        ends: CancellationToken,
     ) -> Result<Response<PassBody>, Error> {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
@@ -150,10 +165,14 @@ impl Exchange {
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
                 let outgoing = self.protect(&state, context, &session, &documents, body).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
-                let response = self.forward(&state, parts, outgoing).await?;
+                let response = match documents.flow {
+                    Flow::Whole => self.forward(&state, parts, outgoing).await?,
+                    Flow::Feed(_) => self.forward_feed(&state, parts, outgoing, &ends).await?,
+                };
                 headers::check_redirect(response.status(), response.headers(), host.as_ref())?;
-                self.reveal(state, context, session, documents, response).await
+                self.reveal(state, context, session, documents, response, ends).await
             }
+            Shape::Attachment(attachment) => self.attachment(&state, context, &attachment, parts, body, peer).await,
         }
     }
 
@@ -185,8 +204,16 @@ impl Exchange {
 
     /// Asks the database.
     async fn forward(&self, state: &State, parts: http::request::Parts, body: Outgoing) -> Result<Response<PassBody>, Error> {
+        self.answered(state.upstream.send(parts, body)).await
+    }
+
+    /// Waits for the head of a reply, and counts how it went.
+    async fn answered(
+        &self,
+        reply: impl Future<Output = Result<Response<PassBody>, UpstreamError>>,
+    ) -> Result<Response<PassBody>, Error> {
         let started = Instant::now();
-        let outcome = state.upstream.send(parts, body).await;
+        let outcome = reply.await;
         match &outcome {
             Ok(_) => self.metrics.upstream_answered(started.elapsed()),
             Err(UpstreamError::Connect(..)) => self.metrics.upstream_failed("connect"),
@@ -242,14 +269,30 @@ impl Exchange {
         headers: &http::HeaderMap,
         peer: Peer,
     ) -> Result<request::Session, Error> {
+        let session = self.grant(state, context, headers, peer)?;
+        let grant = &session.grant;
+        if documents.needs_whole_view {
+            view::check_whole(state, documents.collection, grant)?;
+        }
+        if documents.intent == crate::base::Intent::Delete && !grant.may_delete() {
+            return Err(Error::DeleteRefused { purpose: grant.purpose().clone() });
+        }
+        Ok(session)
+    }
+
+    /// Who asks, for what purpose, and what that allows.
+    fn grant(
+        &self,
+        state: &State,
+        context: &mut Context,
+        headers: &http::HeaderMap,
+        peer: Peer,
+    ) -> Result<request::Session, Error> {
         let caller = state.identify(headers, peer)?;
         context.caller = Some(caller.name.clone());
         let declared = headers::purpose(headers, &state.purpose_header)?;
         let grant = state.policy.decide(&caller.name, declared, self.clock.now_ms())?;
         context.purpose = Some(grant.purpose().clone());
-        if documents.intent == crate::base::Intent::Delete && !grant.may_delete() {
-            return Err(Error::DeleteRefused { purpose: grant.purpose().clone() });
-        }
         Ok(request::Session { caller: caller.name, declared: declared.map(str::to_owned), grant })
     }
 

@@ -2,28 +2,38 @@
 //!
 //! The head of the reply is held back until the first window is ready, so that a value that does not authenticate is
 //! an error with a status. After that an error resets the connection: a reply is never ended cleanly short (T27).
+//!
+//! A feed does not wait for windows to fill: when the database pauses, what is whole leaves, and a head whose rows are long in
+//! coming leaves without them, for its status is known.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Response, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::audit::{self, Kind, Recorded};
 use crate::base::{CollectionName, RecordId};
-use crate::dialect::Documents;
-use crate::document::{Rules, Walker, Window};
+use crate::dialect::{Documents, Flow};
+use crate::document::{Framing, Rules, Walker, Window};
 use crate::field;
 use crate::metrics::Phase;
 use crate::purpose::Level;
 use crate::upstream::{BodyError, PassBody, UpstreamError};
 
 use super::request::{Session, url_id};
-use super::{Context, Error, Exchange, State, headers};
+use super::{Context, Error, Exchange, State, headers, view};
+
+/// A feed that says nothing for so long has paused: what is whole leaves. Rows that come in a rush share a window, and an event.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The head of a feed waits so long for its first bytes, so that what is wrong with them may still become a status.
+const HEAD_PATIENCE: Duration = Duration::from_millis(500);
 
 /// One reply under way.
 struct Reply {
@@ -39,7 +49,21 @@ struct Reply {
     /// A byte of the body has come.
     begun: bool,
     ended: bool,
-    deadline: tokio::time::Instant,
+    /// None for a feed, which lasts as long as the database and the client keep it.
+    deadline: Option<tokio::time::Instant>,
+    /// What ends a feed from outside; None for other replies.
+    ends: Option<CancellationToken>,
+    /// The walker may hold what could leave.
+    held: bool,
+    head_sent: bool,
+}
+
+/// What comes next of a reply.
+enum Next {
+    Bytes(Bytes),
+    /// A feed is silent, and its head still waits.
+    Silence,
+    End,
 }
 
 impl Exchange {
@@ -51,6 +75,7 @@ impl Exchange {
         session: Session,
         documents: Documents,
         response: Response<PassBody>,
+        ends: CancellationToken,
     ) -> Result<Response<PassBody>, Error> {
         let (mut parts, body) = response.into_parts();
         let status = parts.status.as_u16();
@@ -62,6 +87,12 @@ impl Exchange {
         headers::finish_documents(&mut parts.headers, session.grant.data_view(), &state.purpose_header);
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(documents.reply).ok_or(Error::Internal("no such row set"))?;
+        // What the database has against a feed it says in one text.
+        let feed = match documents.flow {
+            Flow::Feed(framing) if parts.status.is_success() => Some(framing),
+            Flow::Feed(_) | Flow::Whole => None,
+        };
+        let rules = Rules { framing: feed.unwrap_or(Framing::Document), ..Rules::reply() };
         let mut reply = Reply {
             exchange: Arc::clone(self),
             state: Arc::clone(&state),
@@ -70,10 +101,13 @@ impl Exchange {
             session,
             documents,
             status,
-            walker: Walker::new(Arc::clone(&plan.map), Rules::reply()),
+            walker: Walker::new(Arc::clone(&plan.map), rules),
             begun: false,
             ended: body.is_end_stream(),
-            deadline: tokio::time::Instant::now() + state.limits.total_timeout,
+            deadline: feed.is_none().then(|| tokio::time::Instant::now() + state.limits.total_timeout),
+            ends: feed.map(|_| ends),
+            held: false,
+            head_sent: false,
             body,
         };
         if reply.ended {
@@ -81,22 +115,22 @@ impl Exchange {
             return Ok(Response::from_parts(parts, boxed(Empty::new())));
         }
         let first = match reply.next().await {
-            Ok(first) => first,
+            Ok(Next::Bytes(first)) => first,
+            Ok(Next::Silence | Next::End) => Bytes::new(),
             Err(error) => {
                 reply.close(Some("reply-refused"));
                 return Err(error);
             }
         };
-        let first = first.unwrap_or_default();
         if reply.ended {
             // The usual case, one document: the length is known.
             match reply.next().await {
-                Ok(None) => {
+                Ok(Next::Silence | Next::End) => {
                     reply.close(None);
                     parts.headers.insert(header::CONTENT_LENGTH, first.len().into());
                     return Ok(Response::from_parts(parts, boxed(Full::new(first))));
                 }
-                Ok(Some(second)) => return Ok(Response::from_parts(parts, reply.stream(vec![first, second]))),
+                Ok(Next::Bytes(second)) => return Ok(Response::from_parts(parts, reply.stream(vec![first, second]))),
                 Err(error) => {
                     reply.close(Some("reply-refused"));
                     return Err(error);
@@ -140,17 +174,35 @@ impl Exchange {
 }
 
 impl Reply {
-    /// The next window, revealed and recorded; `None` when the body is done.
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    /// The next window, revealed and recorded.
+    async fn next(&mut self) -> Result<Next, Error> {
+        let Some(ends) = self.ends.clone() else { return self.next_window().await };
+        tokio::select! {
+            biased;
+            () = ends.cancelled() => Err(Error::FeedEnded),
+            next = self.next_window() => next,
+        }
+    }
+
+    async fn next_window(&mut self) -> Result<Next, Error> {
         loop {
             if let Some(window) = self.walker.window() {
-                return self.window(&window).await.map(Some);
+                return self.window(&window).await.map(Next::Bytes);
             }
             if self.ended {
-                return Ok(None);
+                return Ok(Next::End);
             }
-            let Ok(frame) = tokio::time::timeout_at(self.deadline, self.body.frame()).await else {
-                return Err(Error::Upstream(UpstreamError::Timeout(self.state.limits.total_timeout)));
+            let Ok(frame) = within(self.wait(), self.body.frame()).await else {
+                if self.deadline.is_some() {
+                    return Err(Error::Upstream(UpstreamError::Timeout(self.state.limits.total_timeout)));
+                }
+                if !std::mem::take(&mut self.held) {
+                    return Ok(Next::Silence);
+                }
+                match self.walker.flush() {
+                    Some(window) => return self.window(&window).await.map(Next::Bytes),
+                    None => continue,
+                }
             };
             match frame {
                 None => self.finish()?,
@@ -160,6 +212,7 @@ impl Reply {
                 Some(Ok(frame)) => {
                     if let Ok(piece) = frame.into_data() {
                         self.begun |= !piece.is_empty();
+                        self.held = true;
                         self.walker.feed(&piece).map_err(|error| self.unreadable(&error))?;
                         if self.body.is_end_stream() {
                             self.finish()?;
@@ -168,6 +221,17 @@ impl Reply {
                     // Trailers of the database are not forwarded (T10).
                 }
             }
+        }
+    }
+
+    /// Until when the next piece is waited for; None for ever, or rather as long as the database may be silent.
+    fn wait(&self) -> Option<tokio::time::Instant> {
+        let now = tokio::time::Instant::now();
+        match self.deadline {
+            Some(deadline) => Some(deadline),
+            None if self.held => Some(now + PAUSE),
+            None if !self.head_sent => Some(now + HEAD_PATIENCE),
+            None => None,
         }
     }
 
@@ -200,7 +264,18 @@ impl Reply {
         self.exchange.metrics.phase(Phase::Reveal, started.elapsed());
         self.exchange.count(&self.state, &collection.field_map.name, &revealed.tally);
         let recorded = self.exchange.record_window(&self.state, &self.context, &revealed.tally, revealed.subjects).await?;
+        self.check_copy(&collection.field_map, &revealed.tally)?;
         Ok(leave(revealed.bytes, recorded))
+    }
+
+    /// A value that was left out of a whole copy would be erased when the copy is written back.
+    fn check_copy(&self, collection: &field::Collection, tally: &field::Tally) -> Result<(), Error> {
+        if !self.documents.needs_whole_view {
+            return Ok(());
+        }
+        let level = view::check_whole(&self.state, self.documents.collection, &self.session.grant)?;
+        let clear_left_out = tally.clear_found > 0 && (collection.strict || level == Level::Sealed);
+        if tally.bad > 0 || clear_left_out { Err(Error::CopyNotWhole) } else { Ok(()) }
     }
 
     /// The alarm of a value that does not authenticate, where the reply is already under way. Before that, `front` records it
@@ -224,44 +299,66 @@ impl Reply {
         let (sender, receiver) = mpsc::channel::<Piece>(1);
         let tasks = self.exchange.tasks.clone();
         tasks.spawn(async move {
-            let code = self.send_all(&sender, ready).await;
+            // An idle feed whose client is gone would keep the database busy until it says something.
+            let feed = self.ends.is_some();
+            let code = tokio::select! {
+                code = self.send_all(&sender, ready) => code,
+                () = sender.closed(), if feed => Some("client-gone"),
+            };
             self.close(code);
         });
         http_body_util::StreamBody::new(Receiver { pieces: receiver, ended: false }).boxed_unsync()
     }
 
     async fn send_all(&mut self, sender: &mpsc::Sender<Piece>, ready: Vec<Bytes>) -> Option<&'static str> {
+        self.head_sent = true;
         let wait = self.state.limits.idle_timeout;
         let mut ready = ready.into_iter();
+        let mut ended_from_outside = false;
         loop {
             let next = match ready.next() {
-                Some(bytes) => Ok(Some(bytes)),
+                Some(bytes) => Ok(Next::Bytes(bytes)),
                 None => self.next().await,
             };
             let piece = match next {
-                Ok(Some(bytes)) if bytes.is_empty() => continue,
-                Ok(Some(bytes)) => Ok(Some(bytes)),
-                Ok(None) => Ok(None),
+                Ok(Next::Silence) => continue,
+                Ok(Next::Bytes(bytes)) if bytes.is_empty() => continue,
+                Ok(Next::Bytes(bytes)) => Ok(Some(bytes)),
+                Ok(Next::End) => Ok(None),
                 Err(error) => {
+                    ended_from_outside = matches!(error, Error::FeedEnded);
                     if let Some(alarm) = self.alarm(&error)
                         && let Err(error) = self.exchange.record(alarm).await
                     {
                         tracing::error!(%error, "an alarm could not be recorded");
                     }
-                    tracing::warn!(exchange = self.context.exchange, %error, "a reply was broken off");
+                    if ended_from_outside {
+                        tracing::info!(exchange = self.context.exchange, "a feed was ended");
+                    } else {
+                        tracing::warn!(exchange = self.context.exchange, %error, "a reply was broken off");
+                    }
                     Err(BodyError::from(error))
                 }
             };
             let (broken, last) = (piece.is_err(), matches!(piece, Ok(None)));
-            let patience = (tokio::time::Instant::now() + wait).min(self.deadline);
+            let patience = tokio::time::Instant::now() + wait;
+            let patience = self.deadline.map_or(patience, |deadline| deadline.min(patience));
             match tokio::time::timeout_at(patience, sender.send(piece)).await {
                 Err(_elapsed) => return Some("client-too-slow"),
                 Ok(Err(_gone)) => return Some("client-gone"),
+                Ok(Ok(())) if ended_from_outside => return Some("feed-ended"),
                 Ok(Ok(())) if broken => return Some("reply-broken-off"),
                 Ok(Ok(())) if last => return None,
                 Ok(Ok(())) => {}
             }
         }
+    }
+}
+
+async fn within<F: Future>(until: Option<tokio::time::Instant>, future: F) -> Result<F::Output, tokio::time::error::Elapsed> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until, future).await,
+        None => Ok(future.await),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::purpose::Grant;
 use crate::upstream::{Outgoing, PassBody};
 use crate::{crypto, keys};
 
-use super::{Context, Error, Exchange, Limits, State};
+use super::{Context, Error, Exchange, Limits, State, view};
 
 /// Who asks, for what, and what that allows; kept while the reply streams.
 #[derive(Debug)]
@@ -53,6 +53,9 @@ impl Exchange {
         let rows = {
             let facts = field::facts(plan, &bytes, &layout);
             let intents = state.dialect.judge(documents, &facts).map_err(Error::Dialect)?;
+            if intents.iter().any(|row| row.made_elsewhere) {
+                view::check_whole(state, documents.collection, &session.grant)?;
+            }
             intents.into_iter().map(|row| row_write(row.intent, row.assign_id)).collect::<Result<Vec<_>, _>>()?
         };
         // The body may have taken long to arrive; what is written is decided by what holds now.
@@ -61,6 +64,12 @@ impl Exchange {
             return Err(Error::DeleteRefused { purpose: grant.purpose().clone() });
         }
         if matches!(documents.request, RequestBody::Plain { .. }) {
+            let removed = state.dialect.removed(documents, &bytes);
+            if !removed.is_empty() {
+                let mut event = context.event(Kind::Write);
+                event.subjects = removed.iter().filter_map(|id| RecordId::from_text(id).ok()).collect();
+                let _recorded = self.record(event).await?;
+            }
             return Ok(Outgoing::Protected(field::ProtectedBody::without_documents(plan, &bytes, &layout)?));
         }
         let url_id = url_id(documents)?;

@@ -338,7 +338,7 @@ async fn document_of(headers: &HeaderMap, body: Outgoing) -> Result<Bytes, Refus
     let bytes = match body {
         Outgoing::Empty => Bytes::new(),
         Outgoing::Protected(body) => body.into_bytes(),
-        Outgoing::Passed(mut body) => {
+        Outgoing::Passed(mut body) | Outgoing::Attachment(mut body) => {
             let mut bytes = Vec::new();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(UpstreamError::RequestBody)?;

@@ -24,7 +24,7 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, Sleep};
 
-use super::{BodyError, Config, Endpoint, Outgoing, PassBody, UpstreamError};
+use super::{BodyError, Config, Endpoint, Outgoing, PassBody, Patience, UpstreamError};
 use crate::net::{Address, Connector, Traffic};
 
 /// A database that speaks HTTP/1.1.
@@ -37,8 +37,6 @@ pub(super) struct HttpDatabase {
     authority: Authority,
     base_path: String,
     authorization: Option<HeaderValue>,
-    reply_timeout: Duration,
-    idle_timeout: Duration,
 }
 
 impl HttpDatabase {
@@ -65,38 +63,36 @@ impl HttpDatabase {
             .pool_max_idle_per_host(config.max_idle)
             .retry_canceled_requests(false)
             .build(connector.clone());
-        Ok(Self {
-            client,
-            connector,
-            place,
-            authority,
-            base_path,
-            authorization: config.authorization.clone(),
-            reply_timeout: config.reply_timeout,
-            idle_timeout: config.idle_timeout,
-        })
+        Ok(Self { client, connector, place, authority, base_path, authorization: config.authorization.clone() })
     }
 
     /// See [`super::Upstream::send`].
-    pub(super) async fn send(&self, parts: request::Parts, body: Outgoing) -> Result<Response<PassBody>, UpstreamError> {
+    pub(super) async fn send(
+        &self,
+        parts: request::Parts,
+        body: Outgoing,
+        patience: Patience,
+    ) -> Result<Response<PassBody>, UpstreamError> {
+        // The database's own credential is lent to requests that were decided on, never to what passes untouched.
+        let lent = self.authorization.as_ref().filter(|_| !matches!(body, Outgoing::Passed(_)));
         let (body, progress) = match body {
             Outgoing::Empty => (SendBody::Empty, None),
             Outgoing::Protected(body) => (SendBody::Whole(Some(body.into_bytes())), None),
-            Outgoing::Passed(body) => {
+            Outgoing::Passed(body) | Outgoing::Attachment(body) => {
                 let progress = Progress::start();
                 (SendBody::Passed { body, progress: progress.clone() }, Some(progress))
             }
         };
-        let request = self.request(parts, body)?;
+        let request = self.request(parts, body, lent)?;
         // Only these may be sent again, so only these pay for a copy of their headers.
         let spare = (matches!(request.body(), SendBody::Empty) && matches!(*request.method(), Method::GET | Method::HEAD))
             .then(|| copy_of(&request));
-        let reply = match (self.attempt(request, progress.as_ref()).await, spare) {
-            (Err(Failure::ClosedBeforeReply(_)), Some(spare)) => self.attempt(spare, None).await,
+        let reply = match (self.attempt(request, patience.head, progress.as_ref()).await, spare) {
+            (Err(Failure::ClosedBeforeReply(_)), Some(spare)) => self.attempt(spare, patience.head, None).await,
             (outcome, _) => outcome,
         };
         match (reply, progress.and_then(|progress| progress.fault())) {
-            (Ok(reply), _) => self.accept(reply),
+            (Ok(reply), _) => accept(reply, patience.piece),
             (Err(_consequence), Some(fault)) => Err(UpstreamError::RequestBody(fault)),
             (Err(failure), None) => Err(failure.into_error()),
         }
@@ -107,8 +103,13 @@ impl HttpDatabase {
         self.connector.connect().await.is_ok()
     }
 
-    /// The request as it leaves: our authority, our credential, a body length that is exactly one of told, known or chunked.
-    fn request(&self, mut parts: request::Parts, body: SendBody) -> Result<Request<SendBody>, UpstreamError> {
+    /// The request as it leaves: our authority, the credential that is lent, a body length that is exactly one of told, known or chunked.
+    fn request(
+        &self,
+        mut parts: request::Parts,
+        body: SendBody,
+        lent: Option<&HeaderValue>,
+    ) -> Result<Request<SendBody>, UpstreamError> {
         parts.uri = self.target(&parts.uri)?;
         parts.version = Version::HTTP_11;
         // What the front hung on the request is not for the connection (T28).
@@ -131,9 +132,7 @@ impl HttpDatabase {
                 }
             }
         }
-        // The database's own credential is lent to requests that were decided on, never to what passes untouched.
-        let decided = !matches!(body, SendBody::Passed { .. });
-        if let Some(authorization) = self.authorization.as_ref().filter(|_| decided) {
+        if let Some(authorization) = lent {
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
         Ok(Request::from_parts(parts, body))
@@ -154,12 +153,17 @@ impl HttpDatabase {
         Uri::from_parts(parts).map_err(|error| UpstreamError::Endpoint(error.to_string()))
     }
 
-    async fn attempt(&self, request: Request<SendBody>, progress: Option<&Progress>) -> Result<Response<Incoming>, Failure> {
+    async fn attempt(
+        &self,
+        request: Request<SendBody>,
+        patience: Duration,
+        progress: Option<&Progress>,
+    ) -> Result<Response<Incoming>, Failure> {
         let reply = self.client.request(request);
         tokio::select! {
             biased;
             reply = reply => reply.map_err(|error| self.failure(&error)),
-            () = overdue(self.reply_timeout, progress) => Err(Failure::Other(UpstreamError::Timeout(self.reply_timeout))),
+            () = overdue(patience, progress) => Err(Failure::Other(UpstreamError::Timeout(patience))),
         }
     }
 
@@ -181,23 +185,23 @@ impl HttpDatabase {
             _ => Failure::Other(broken),
         }
     }
+}
 
-    /// Checks the head of a reply and takes from it what belongs to the connection.
-    fn accept(&self, reply: Response<Incoming>) -> Result<Response<PassBody>, UpstreamError> {
-        let (mut parts, body) = reply.into_parts();
-        let traffic = parts.extensions.remove::<Traffic>();
-        if let Err(why) = check_framing(parts.status, &parts.headers) {
-            // Where this reply ends is not known, so neither is what follows on the connection.
-            if let Some(traffic) = traffic {
-                traffic.condemn();
-            }
-            return Err(UpstreamError::Broken(why.into()));
+/// Checks the head of a reply and takes from it what belongs to the connection.
+fn accept(reply: Response<Incoming>, idle_timeout: Duration) -> Result<Response<PassBody>, UpstreamError> {
+    let (mut parts, body) = reply.into_parts();
+    let traffic = parts.extensions.remove::<Traffic>();
+    if let Err(why) = check_framing(parts.status, &parts.headers) {
+        // Where this reply ends is not known, so neither is what follows on the connection.
+        if let Some(traffic) = traffic {
+            traffic.condemn();
         }
-        remove_hop_by_hop(&mut parts.headers);
-        parts.version = Version::HTTP_11;
-        let body = ReplyBody { body, idle_timeout: self.idle_timeout, alarm: None, waiting: false };
-        Ok(Response::from_parts(parts, body.boxed_unsync()))
+        return Err(UpstreamError::Broken(why.into()));
     }
+    remove_hop_by_hop(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    let body = ReplyBody { body, idle_timeout, alarm: None, waiting: false };
+    Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
 
 /// Why an attempt gave no reply.

@@ -29,6 +29,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest silence inside the body of a reply, unless configured.
 pub const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest silence of a feed, before its head and inside its body, unless configured: twice the time after which CouchDB ends
+/// one that asks for no heartbeat.
+pub const FEED_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long a connection rests in the pool, unless configured: servers on Node.js close theirs after 5 s, and a request
 /// that crosses the close is lost.
 pub const POOL_IDLE: Duration = Duration::from_millis(3_500);
@@ -48,6 +51,8 @@ pub struct Config {
     pub reply_timeout: Duration,
     /// Longest silence inside the body of a reply.
     pub idle_timeout: Duration,
+    /// In place of both: longest silence of a feed. A heartbeat breaks it.
+    pub feed_timeout: Duration,
     /// How long a connection rests in the pool.
     pub pool_idle: Duration,
     /// Connections that rest in the pool at most.
@@ -63,6 +68,7 @@ impl Config {
             connect_timeout: CONNECT_TIMEOUT,
             reply_timeout: REPLY_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
+            feed_timeout: FEED_TIMEOUT,
             pool_idle: POOL_IDLE,
             max_idle: MAX_IDLE,
         }
@@ -92,8 +98,19 @@ pub enum Outgoing {
     Empty,
     /// Outside and neutral requests only: streams, with the length the headers tell, else in chunks.
     Passed(PassBody),
+    /// An attachment of a protected collection that lets them pass, for a caller that was decided on: streams likewise.
+    Attachment(PassBody),
     /// On a protected collection: leaves with its exact length.
     Protected(ProtectedBody),
+}
+
+/// How long the database may keep us waiting.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// For the head of its reply.
+    head: Duration,
+    /// For each piece of the body.
+    piece: Duration,
 }
 
 /// The database. Clones share its connections.
@@ -142,8 +159,28 @@ impl Upstream {
     ///
     /// Every variant of [`UpstreamError`] but `Endpoint`. After the head, errors are those of the reply's body.
     pub async fn send(&self, parts: ::http::request::Parts, body: Outgoing) -> Result<::http::Response<PassBody>, UpstreamError> {
+        let patience = Patience { head: self.config.reply_timeout, piece: self.config.idle_timeout };
+        self.send_with(parts, body, patience).await
+    }
+
+    /// As [`Self::send`], for a reply that comes piece by piece as things happen, perhaps for days.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub async fn feed(&self, parts: ::http::request::Parts, body: Outgoing) -> Result<::http::Response<PassBody>, UpstreamError> {
+        let patience = Patience { head: self.config.feed_timeout, piece: self.config.feed_timeout };
+        self.send_with(parts, body, patience).await
+    }
+
+    async fn send_with(
+        &self,
+        parts: ::http::request::Parts,
+        body: Outgoing,
+        patience: Patience,
+    ) -> Result<::http::Response<PassBody>, UpstreamError> {
         match &self.kind {
-            Kind::Http(database) => database.send(parts, body).await,
+            Kind::Http(database) => database.send(parts, body, patience).await,
             Kind::Embedded(documents) => documents.send(parts, body).await,
         }
     }

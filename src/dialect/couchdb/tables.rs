@@ -18,6 +18,16 @@ pub(super) const LIST: usize = 4;
 pub(super) const FETCHED: usize = 5;
 /// ... and nothing but ids and revisions.
 pub(super) const NOTHING: usize = 6;
+/// Feeds of changes, whichever way they are framed ...
+pub(super) const FEED: usize = 7;
+/// ... several revisions of one document ...
+pub(super) const REVISIONS_READ: usize = 8;
+/// ... bodies of ids with revisions ...
+pub(super) const REVISION_LISTS: usize = 9;
+/// ... of what a replicator remembers ...
+pub(super) const CHECKPOINT: usize = 10;
+/// ... and of what a feed is filtered by.
+pub(super) const FILTER: usize = 11;
 
 /// Peeks of a written document, in this order.
 pub(super) const DOCUMENT_PEEKS: [&str; 4] = ["$._rev", "$._deleted", "$._attachments", "$._revisions"];
@@ -29,7 +39,7 @@ pub(super) const REVISIONS: usize = 3;
 pub(super) const BULK_PEEKS: [&str; 2] = ["$.new_edits", "$.all_or_nothing"];
 
 /// Rows, row peeks and body peeks of each row set.
-pub(super) const ROW_SETS: [(&[&str], &[&str], &[&str]); 7] = [
+pub(super) const ROW_SETS: [(&[&str], &[&str], &[&str]); 12] = [
     (&["$"], &DOCUMENT_PEEKS, &[]),
     (&["$.docs[*]"], &DOCUMENT_PEEKS, &BULK_PEEKS),
     (&[], &[], &[]),
@@ -37,6 +47,12 @@ pub(super) const ROW_SETS: [(&[&str], &[&str], &[&str]); 7] = [
     // The second is the shape of several queries at once, which are refused; no reply may show what it holds all the same.
     (&["$.rows[*].doc", "$.results[*].rows[*].doc"], &[], &[]),
     (&["$.results[*].docs[*].ok"], &[], &[]),
+    (&[], &[], &[]),
+    (&["$.results[*].doc", "$.doc"], &[], &[]),
+    // The first is the answer of a server that does not know several revisions.
+    (&["$", "$[*].ok"], &[], &[]),
+    (&[], &[], &[]),
+    (&[], &[], &[]),
     (&[], &[], &[]),
 ];
 
@@ -54,7 +70,6 @@ pub(super) const NEUTRAL: &[(&str, &[Method])] = &[
 
 /// Routes of a protected database that are refused by name, and what to do instead.
 pub(super) const REFUSED: &[(&str, &str)] = &[
-    ("_changes", "the feed of changes is not mapped yet; list documents with _all_docs"),
     (
         "_design",
         "design documents are not mapped yet: a view holds copies of what it emits; write them to the database directly before it is protected",
@@ -63,14 +78,9 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
     ("_explain", "searches are not mapped yet; read documents by id"),
     ("_find", "searches are not mapped yet; read documents by id, with _bulk_get or _all_docs"),
     ("_index", "indexes are not mapped yet: they hold copies of members"),
-    ("_local", "local documents are not mapped: they would be stored as sent; keep them in a database that is not protected"),
-    ("_local_docs", "local documents are not mapped"),
-    ("_missing_revs", "replication is not mapped yet; write documents with _bulk_docs"),
+    ("_local_docs", "local documents are what replicators remember; each reads its own by id"),
     ("_nouveau_cleanup", "search indexes are not mapped yet"),
     ("_partition", "partitions are not mapped yet; list documents with _all_docs"),
-    ("_purge", "purging is not mapped yet; delete documents"),
-    ("_purged_infos", "purging is not mapped yet"),
-    ("_revs_diff", "replication is not mapped yet; write documents with _bulk_docs"),
     ("_search_cleanup", "search indexes are not mapped yet"),
     ("_temp_view", "views are not mapped yet; list documents with _all_docs"),
     ("_security", "who may use a protected database is set on the database directly, not through the proxy"),
@@ -88,7 +98,7 @@ pub(super) const NODE: &[&str] = &["_config", "_prometheus", "_stats", "_system"
 #[rustfmt::skip] // one name a line would hide the rest
 pub(super) const DOCUMENT_READ: &[&str] = &[
     "rev", "revs", "revs_info", "conflicts", "deleted_conflicts", "local_seq", "latest", "meta", "attachments",
-    "att_encoding_info", "_nonce",
+    "att_encoding_info", "atts_since", "open_revs", "_nonce",
 ];
 pub(super) const DOCUMENT_WRITE: &[&str] = &["rev", "batch", "new_edits"];
 pub(super) const DOCUMENT_DELETE: &[&str] = &["rev", "batch"];
@@ -99,7 +109,15 @@ pub(super) const ALL_DOCS: &[&str] = &[
     "startkey_docid", "start_key_doc_id", "endkey_docid", "end_key_doc_id", "conflicts", "update_seq", "stable", "stale",
     "update", "sorted", "reduce", "attachments", "att_encoding_info", "_nonce",
 ];
-pub(super) const BULK_GET: &[&str] = &["revs", "latest", "attachments", "_nonce"];
+pub(super) const BULK_GET: &[&str] = &["revs", "latest", "attachments", "att_encoding_info", "_nonce"];
+#[rustfmt::skip] // one name a line would hide the rest
+pub(super) const CHANGES: &[&str] = &[
+    "feed", "include_docs", "since", "limit", "descending", "heartbeat", "timeout", "style", "filter", "view", "doc_ids",
+    "last-event-id", "seq_interval", "conflicts", "update_seq", "attachments", "att_encoding_info", "_nonce",
+];
+pub(super) const ATTACHMENT: &[&str] = &["rev", "_nonce"];
+/// Those of [`LIMITED`] that are free where attachments pass.
+pub(super) const ABOUT_ATTACHMENTS: &[&str] = &["attachments", "att_encoding_info", "atts_since"];
 
 /// Parameters that are refused by name unless they have the one harmless value, and why.
 pub(super) const LIMITED: &[(&str, Option<&str>, &str)] = &[
@@ -109,13 +127,7 @@ pub(super) const LIMITED: &[(&str, Option<&str>, &str)] = &[
         "attachments are not protected, so they are not served from a protected database; leave it out",
     ),
     ("att_encoding_info", Some("false"), "attachments are not protected; leave it out"),
-    (
-        "new_edits",
-        Some("true"),
-        "revisions made elsewhere cannot be stored through the proxy; leave it out and let the database make the revision",
-    ),
     ("atts_since", None, "attachments are not protected, so they are not served from a protected database; leave it out"),
-    ("open_revs", None, "several revisions at once are not mapped yet; read one with rev, or several with _bulk_get"),
     ("reduce", Some("false"), "there is nothing to reduce here; leave it out"),
 ];
 

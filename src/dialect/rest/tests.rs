@@ -314,7 +314,10 @@ fn a_replacement_is_one_document() {
     assert_eq!((documents.request, documents.reply), (RequestBody::Documents { row_set: ONE }, ALL));
     // Two rows, two intents; none, no write.
     let facts = BodyFacts { rows: vec![RowFacts::default(), RowFacts::default()], ..BodyFacts::default() };
-    assert_eq!(rest.judge(&documents, &facts).unwrap(), [RowIntent { intent: Intent::Replace, assign_id: false }; 2]);
+    assert_eq!(
+        rest.judge(&documents, &facts).unwrap(),
+        [RowIntent { intent: Intent::Replace, assign_id: false, made_elsewhere: false }; 2]
+    );
     assert_eq!(
         rest.judge(&documents, &BodyFacts::default()).unwrap(),
         [],

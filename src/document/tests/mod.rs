@@ -3,6 +3,7 @@
 #![expect(clippy::string_slice, clippy::format_collect, reason = "tests: short and sure of their texts")]
 
 mod cases;
+mod events;
 mod model;
 mod properties;
 

@@ -40,6 +40,9 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
         Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
+        Error::ViewNotWhole { .. } | Error::CopyNotWhole => (S::FORBIDDEN, "view-not-whole"),
+        Error::AttachmentRefused { .. } => (S::FORBIDDEN, "not-writable"),
+        Error::FeedEnded => (S::SERVICE_UNAVAILABLE, "feed-ended"),
         Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
         Error::BodyTooLarge { .. } | Error::RequestJson(WalkError::RowTooLarge { .. } | WalkError::TooMany) => {
             (S::PAYLOAD_TOO_LARGE, "too-large")
@@ -123,6 +126,10 @@ fn sentence(error: &Error) -> String {
         | Error::Caller(_)
         | Error::Purpose(_)
         | Error::DeleteRefused { .. }
+        | Error::ViewNotWhole { .. }
+        | Error::CopyNotWhole
+        | Error::AttachmentRefused { .. }
+        | Error::FeedEnded
         | Error::BodyTooLarge { .. }
         | Error::BodyTimeout { .. }
         | Error::BodyBroken

@@ -186,8 +186,8 @@ async fn t11_a_whole_body_leaves_with_its_exact_length() {
     let Upstream { kind, .. } = Upstream::new(&config(&address)).unwrap();
     let super::super::Kind::Http(database) = &kind else { panic!() };
     let stale = parts("PUT", "/1", &[("content-length", "9999")]);
-    let request = database.request(stale, SendBody::Whole(Some(Bytes::from_static(b"sealed")))).unwrap();
-    assert!(database.attempt(request, None).await.is_ok());
+    let request = database.request(stale, SendBody::Whole(Some(Bytes::from_static(b"sealed"))), None).unwrap();
+    assert!(database.attempt(request, Duration::from_secs(5), None).await.is_ok());
     assert!(seen.recv().unwrap().1.ends_with("content-length: 6\r\n\r\nsealed"));
 }
 
