@@ -121,7 +121,7 @@ await check('refusals', 'deleting without the right', async () => {
 })
 
 // Every other way to bring a clear value into the database. The search afterwards tells whether one got through.
-await check('refusals', 'routes that are not mapped', async () => {
+await check('refusals', 'routes that are not mapped, and bodies that cannot be protected', async () => {
   const text = canaries.word()
   const server = nano({ url, headers: identity('shop', 'registration') })
   const doc = { _id: 'r-1', name: text }
@@ -133,10 +133,10 @@ await check('refusals', 'routes that are not mapped', async () => {
     'a local document': () => shop.insert({ name: text }, '_local/r'),
     'an attachment': () => shop.attachment.insert('r-1', 'a.txt', text, 'text/plain'),
     'an attachment inside': () => shop.insert({ _id: 'r-1', _attachments: { a: { content_type: 'text/plain', data: Buffer.from(text).toString('base64') } } }),
-    'a revision made elsewhere': () => shop.bulk({ docs: [{ ...doc, _rev: '1-00000000000000000000000000000001' }], new_edits: false }),
-    changes: () => shop.changes({ include_docs: true }),
-    'all revisions': () => shop.get(id, { open_revs: 'all' }),
-    purging: () => server.request({ db: 'customers', path: '_purge', method: 'POST', body: { [id]: [] } }),
+    'all local documents': () => server.request({ db: 'customers', path: '_local_docs' }),
+    'a copy inside the database': () => server.request({ db: 'customers', doc: id, method: 'COPY', headers: { Destination: 'r-copy' } }),
+    'an update function': () => server.request({ db: 'customers', path: '_design/r/_update/u/r-1', method: 'PUT', body: doc }),
+    'a rewrite': () => server.request({ db: 'customers', path: '_design/r/_rewrite/x' }),
     replication: () => server.request({ path: '_replicate', method: 'POST', body: { source: 'products', target: 'customers' } }),
     'another spelling': () => server.request({ db: 'Customers', method: 'POST', body: doc })
   }

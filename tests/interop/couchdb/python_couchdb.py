@@ -279,9 +279,9 @@ DESIGN = {
     "_id": "_design/people",
     "views": {
         "by_tier": {"map": "function (doc) { if (typeof doc.at === 'number') emit(doc.tier, doc.at) }", "reduce": "_count"},
-        "cards": {"map": "function (doc) { if (typeof doc.at === 'number') emit(doc.at, { name: doc.name }) }"},
     },
 }
+CARDS = {"cards": {"map": "function (doc) { if (typeof doc.at === 'number') emit(doc.at, { name: doc.name }) }"}}
 
 
 @check("views", "a design document")
@@ -307,7 +307,8 @@ def _():
 
 @check("views", "protected members as values")
 def _():
-    found = guests.view("people/cards", key=7)
+    guests.save({"_id": "_design/cards", "views": dict(CARDS)})
+    found = guests.view("cards/cards", key=7)
     same(found.rows[0].value, {"name": written[7]["name"]})
 
 
