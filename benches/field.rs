@@ -1,8 +1,8 @@
 //! S1 and S2: what it costs to protect and to reveal one customer document in process, beside a serde_json round trip of it.
 //!
 //! `cargo bench --bench field` prints criterion's times, then ratios from rounds in which the three are measured in turn, because times
-//! drift on shared machines. The document has 708 bytes and six personal members, all sealed or all revealed clear. Walking the body is
-//! part of either.
+//! drift on shared machines. The document has 708 bytes and six personal members, all sealed or all revealed clear; beside it the same with all
+//! of them deterministic. Walking the body is part of each.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use criterion::Criterion;
 use sudare::base::{Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, PurposeName};
 use sudare::document::{RowSet, Rules, Selector, walk};
-use sudare::field::{Collection, Field, Mask, OnBadValue, Plan, RowWrite, Subject, protect, reveal};
+use sudare::field::{Collection, Field, Mask, OnBadValue, Plan, Protection, RowWrite, Subject, protect, reveal};
 use sudare::keys::KeyRing;
 use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
 
@@ -35,7 +35,7 @@ struct Setup {
 }
 
 impl Setup {
-    fn new() -> Self {
+    fn new(protection: Protection) -> Self {
         assert_eq!(DOCUMENT.len(), DOCUMENT_BYTES);
         let controller = Controller::new("shop");
         let fields = FIELDS.iter().zip(0_u16..).map(|(name, index)| Field {
@@ -48,6 +48,7 @@ impl Setup {
             },
             category: CategoryId(index),
             category_name: CategoryName::new(&name.replace('_', "-")),
+            protection,
             mask: Mask::All,
             generalise: None,
             pad: 32,
@@ -154,13 +155,20 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 /// Ratios to the serde_json round trip, each the median of rounds measured in turn.
-fn ratios(setup: &Setup) {
+fn ratios(setup: &Setup, deterministic: &Setup) {
     const ROUNDS: usize = 41;
-    let mut rounds = [const { Vec::new() }; 5];
+    let mut rounds = [const { Vec::new() }; 7];
     for _ in 0..ROUNDS {
         let serde = time(|| setup.round_trip());
-        let calls =
-            [serde, time(|| setup.protect()), time(|| setup.reveal()), time(|| setup.walk_clear()), time(|| setup.walk_stored())];
+        let calls = [
+            serde,
+            time(|| setup.protect()),
+            time(|| setup.reveal()),
+            time(|| setup.walk_clear()),
+            time(|| setup.walk_stored()),
+            time(|| deterministic.protect()),
+            time(|| deterministic.reveal()),
+        ];
         for (times, one) in rounds.iter_mut().zip(calls) {
             times.push((one.as_secs_f64(), one.as_secs_f64() / serde.as_secs_f64()));
         }
@@ -171,6 +179,8 @@ fn ratios(setup: &Setup) {
         "S2 reveal, 6 fields clear",
         "  of S1: walk",
         "  of S2: walk",
+        "protect, 6 deterministic",
+        "reveal, 6 deterministic",
     ];
     println!("\n{DOCUMENT_BYTES} bytes; medians of {ROUNDS} rounds; goal of S1 and S2: at most 0.35");
     for (name, times) in names.iter().zip(rounds) {
@@ -180,11 +190,13 @@ fn ratios(setup: &Setup) {
 }
 
 fn main() {
-    let setup = Setup::new();
+    let (setup, deterministic) = (Setup::new(Protection::Seal), Setup::new(Protection::Deterministic));
     let mut criterion = Criterion::default().configure_from_args();
     criterion.bench_function("serde_json round trip", |bencher| bencher.iter(|| setup.round_trip()));
     criterion.bench_function("S1 protect 6 fields", |bencher| bencher.iter(|| setup.protect()));
     criterion.bench_function("S2 reveal 6 fields", |bencher| bencher.iter(|| setup.reveal()));
+    criterion.bench_function("protect 6 fields deterministically", |bencher| bencher.iter(|| deterministic.protect()));
+    criterion.bench_function("reveal 6 deterministic fields", |bencher| bencher.iter(|| deterministic.reveal()));
     criterion.final_summary();
-    ratios(&setup);
+    ratios(&setup, &deterministic);
 }

@@ -252,7 +252,10 @@ fn mistakes_in_collections() {
         ("a mask without its number", In::Service, "\"$.phone\"", "{ at = \"$.phone\", mask = \"keep-last\" }", 1),
         ("a generalisation that does not exist", In::Service, "\"$.phone\"", "{ at = \"$.phone\", generalise = \"country\" }", 1),
         ("an odd bucket", In::Service, "\"$.phone\"", "{ at = \"$.phone\", pad = 48 }", 1),
-        ("a protection to come", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\" }", 1),
+        ("a protection to come", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"token\" }", 1),
+        ("deterministic: equality shows", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\", pad = \"none\", seal_null = false }", 1),
+        ("deterministic and padded", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\", pad = 32 }", 2),
+        ("deterministic with sealed nulls", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\", seal_null = true }", 2),
         ("an unknown protection", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"seel\" }", 1),
         ("a search index", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = \"$.phone_ix\" }", 1),
         ("a subject that does not go with its field", In::Service, "\"$.phone\"", "{ at = \"$.phones[*]\", subject = \"$.guests[*].id\" }", 1),
@@ -262,6 +265,20 @@ fn mistakes_in_collections() {
         ("a collection without fields", In::Service, "[collection.customers]", "[collection.vips]\nmatch = \"/vips/{id}\"\nrows = [\"$\"]\n[collection.customers]", 1),
     ];
     snapshot("collections", &outputs(cases));
+}
+
+/// What has few values is told by which ones are equal. Sealed, the same category is fine.
+#[test]
+fn t16_what_has_few_values_is_not_protected_deterministically() {
+    let policy = templates::POLICY.replacen("pd:TelephoneNumber", "pd:Gender", 1);
+    let deterministic = service().replacen("\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\" }", 1);
+    assert!(policy != templates::POLICY && deterministic != service());
+    let (out, code) = Folder::with(&deterministic, &policy).check(Format::Text);
+    assert_eq!(code, 2);
+    assert!(out.contains("field \"phone\" holds pd:Gender, which has so few values"), "{out}");
+    assert!(out.contains("sudare.toml:59:1"), "it points at the field: {out}");
+    assert_eq!(Folder::with(&service(), &policy).check(Format::Text).1, 0);
+    assert_eq!(Folder::with(&deterministic, templates::POLICY).check(Format::Text).1, 0);
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl Stored {
         let grant = grant("view", Level::Clear);
         let stored = protect(&collection, &plan, &self.ring(of), &grant, &body, &layout, &rows, None, "id").unwrap();
         let stored: serde_json::Value = serde_json::from_slice(&stored.body.into_bytes()).unwrap();
-        stored["value"].as_str().unwrap().to_string()
+        stored.get("value").and_then(serde_json::Value::as_str).unwrap().to_string()
     }
 }
 

@@ -6,17 +6,27 @@ use super::StartError;
 use crate::base::Kid;
 use crate::config::Settings;
 use crate::exchange::{Collection, Limits, State};
+use crate::field::Protection;
 use crate::keys::{KeyRing, LineName};
 use crate::store::Store;
 use crate::upstream::Upstream;
 
-/// Opens the ring, refuses one older than this node has seen, and one that lacks a pseudonym scope the policy needs.
+/// Opens the ring, refuses one older than this node has seen, and one that lacks a line that policy or fields need.
 pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<KeyRing>, StartError> {
     let ring = KeyRing::open(&settings.keys)?;
     ring.check_rollback(store)?;
+    has_lines(&ring, settings)?;
+    Ok(Arc::new(ring))
+}
+
+fn has_lines(ring: &KeyRing, settings: &Settings) -> Result<(), StartError> {
+    let fields = settings.collections.iter().flat_map(|collection| &collection.field_map.fields);
+    for field in fields.filter(|field| field.protection == Protection::Deterministic) {
+        ring.lookup_key(&field.place)?;
+    }
     let missing: Vec<String> =
         settings.policy.pseudonym_scopes().into_iter().filter(|scope| !ring.has_pseudonym_scope(scope)).collect();
-    if missing.is_empty() { Ok(Arc::new(ring)) } else { Err(StartError::PseudonymScope(missing.join(", "))) }
+    if missing.is_empty() { Ok(()) } else { Err(StartError::PseudonymScope(missing.join(", "))) }
 }
 
 /// The versions of the ring for the metrics: line, id, state.
@@ -62,4 +72,37 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Upst
             idle_timeout: settings.limits.idle_timeout,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::CallerName;
+    use crate::config::{self, templates};
+    use crate::keys::State;
+
+    #[test]
+    fn a_deterministic_field_needs_the_lookup_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let credentials = templates::CALLERS.map(|name| (CallerName::new(name), crate::crypto::sha256(name.as_bytes())));
+        let service = templates::service("127.0.0.1:0", "127.0.0.1:0", &credentials);
+        let path = folder.path().join("sudare.toml");
+        std::fs::write(folder.path().join("policy.toml"), templates::POLICY).unwrap();
+        let load = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            config::load(&path).unwrap_or_else(|findings| panic!("{findings}"))
+        };
+        let sealed = load(&service);
+        let deterministic = load(&service.replace("\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\" }"));
+        let ring = |line: &LineName| {
+            let scopes = sealed.policy.pseudonym_scopes();
+            let lines = scopes.iter().map(|scope| LineName::pseudonym(scope).unwrap()).chain([LineName::Seal, line.clone()]);
+            let version = |(line, byte): (LineName, u8)| (line, Kid::from_random([byte; 5]), State::Active, [byte; 32]);
+            KeyRing::with_versions(sealed.keys.controller.clone(), lines.zip(1..).map(version).collect())
+        };
+        assert!(has_lines(&ring(&LineName::Token), &sealed).is_ok());
+        assert!(has_lines(&ring(&LineName::Lookup), &deterministic).is_ok());
+        let error = has_lines(&ring(&LineName::Token), &deterministic).unwrap_err().to_string();
+        assert_eq!(error, "the key ring's line lookup has no active version; `sudare keys init` adds a line that is missing");
+    }
 }

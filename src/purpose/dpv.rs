@@ -307,6 +307,14 @@ mod tests {
     }
 
     #[test]
+    fn few_values_are_told_by_their_id() {
+        assert!(FEW_VALUES.is_sorted() && FEW_VALUES.iter().all(|name| has_few_values(&format!("pd:{name}"))));
+        for many in ["pd:Name", "pd:OfficialID", "pd:EmailAddress", "Gender", "dpv:Gender", "acme:Gender", "pd:gender", "pd:"] {
+            assert!(!has_few_values(many), "{many}");
+        }
+    }
+
+    #[test]
     fn kinds_are_found_through_every_parent() {
         assert!(is_kind_of("dpv:TargetedAdvertising", "dpv:Marketing"));
         assert!(is_kind_of("dpv:RecruitmentTargetedAdvertising", "dpv:Marketing"));

@@ -148,7 +148,7 @@ async fn t13_no_value_in_anything_that_is_stored_logged_counted_or_refused() {
 
     let mut canaries = Canaries::new();
     let mut searched = Searched::default();
-    let mut embedded = Setup::embedded().start().await;
+    let mut embedded = Setup::embedded().deterministic().start().await;
     drive_rest(&embedded, &mut canaries, &mut searched).await;
 
     // A database that stores nothing but echoes everything it was sent, as an error too.
@@ -157,7 +157,7 @@ async fn t13_no_value_in_anything_that_is_stored_logged_counted_or_refused() {
         StubReply::json(status, if seen.body.is_empty() { b"{}".to_vec() } else { seen.body.to_vec() })
     })
     .await;
-    let mut couch = Setup::couchdb(stub.address).start().await;
+    let mut couch = Setup::couchdb(stub.address).deterministic().start().await;
     drive_couchdb(&couch, &mut canaries, &mut searched).await;
     for seen in stub.seen() {
         searched.add(
@@ -242,6 +242,8 @@ async fn drive_rest(proxy: &Proxy, canaries: &mut Canaries, searched: &mut Searc
         format!(r#"{{"id":"r-7","name":"••••{value}"}}"#),
         format!(r#"{{"id":"r-7","name":"{value}"#),
         format!(r#"{{"id":1e2,"name":"{value}"}}"#),
+        format!(r#"{{"id":"r-7","id_card":["{value}"]}}"#),
+        format!(r#"{{"id":"r-7","id_card":{{"{value}":1}}}}"#),
         format!(r#"{{"name":"{value}"}}"#),
         format!(r#""{value}""#),
         value.clone(),

@@ -10,6 +10,7 @@
 )]
 
 mod canary;
+mod deterministic;
 mod envelopes;
 mod hostile;
 mod http;

@@ -1,5 +1,7 @@
 //! One value, one envelope; everything else is refused. `tests/vectors.rs` opens the golden vectors from outside.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::super::testing::*;
@@ -308,7 +310,7 @@ fn json_of(text: &str, escaped: &[bool]) -> String {
     for (index, unit) in text.chars().enumerate() {
         if escaped.get(index % escaped.len().max(1)).copied().unwrap_or_default() || unit < ' ' || unit == '"' || unit == '\\' {
             let mut units = [0; 2];
-            unit.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04X}")));
+            unit.encode_utf16(&mut units).iter().for_each(|unit| write!(out, "\\u{unit:04X}").unwrap());
         } else {
             out.push(unit);
         }

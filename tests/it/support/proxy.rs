@@ -87,6 +87,14 @@ impl Setup {
         self
     }
 
+    /// `id-card` is protected deterministically.
+    pub(crate) fn deterministic(mut self) -> Self {
+        let (sealed, deterministic) = (r#""$.id_card""#, r#"{ at = "$.id_card", protect = "deterministic" }"#);
+        assert!(self.collections.contains(sealed));
+        self.collections = self.collections.replace(sealed, deterministic);
+        self
+    }
+
     pub(crate) fn upstream(mut self, upstream: &str) -> Self {
         upstream.clone_into(&mut self.upstream);
         self
