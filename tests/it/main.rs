@@ -12,10 +12,12 @@
 mod canary;
 mod deterministic;
 mod envelopes;
+mod feeds;
 mod hostile;
 mod http;
 mod life;
 mod limits;
+mod replication;
 mod support;
 mod upkeep;
 mod views;

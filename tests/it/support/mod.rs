@@ -1,10 +1,12 @@
 //! A whole proxy in a temporary folder, a database to put behind it, and clients that speak HTTP or raw bytes.
 
 mod client;
+mod feed;
 mod proxy;
 mod stub;
 
 pub(crate) use client::{Answer, exchange_raw, send};
+pub(crate) use feed::{Came, Live, SlowDatabase, Waiting};
 pub(crate) use proxy::{Proxy, Setup, events};
 pub(crate) use stub::{Stub, StubReply};
 
