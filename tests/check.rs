@@ -221,6 +221,9 @@ fn mistakes_in_collections() {
     let cases: &[Case<'_>] = &[
         ("no collection at all", In::Service, "[collection.customers]", "[colection.customers]", 3),
         ("match is missing", In::Service, "match   = ", "matches = ", 1),
+        ("revision is no member", In::Service, "strict  = true", "revision = \"version\"", 1),
+        ("revision is a list of members", In::Service, "strict  = true", "revision = \"$.versions[*]\"", 1),
+        ("revision is protected", In::Service, "strict  = true", "revision = \"$.name\"", 1),
         ("match is no path", In::Service, "\"/customers/{id}\"", "\"customers\"", 1),
         ("match has a doubled slash", In::Service, "\"/customers/{id}\"", "\"//customers/{id}\"", 1),
         ("match has two ids", In::Service, "\"/customers/{id}\"", "\"/customers/{id}/{id}\"", 1),

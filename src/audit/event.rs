@@ -67,6 +67,9 @@ pub struct Body {
     /// What was protected, by category.
     #[serde(default, skip_serializing_if = "Counts::is_empty")]
     pub protected: Counts,
+    /// How many stored values a write left as they were.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub kept: u32,
     /// The status sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -120,6 +123,7 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
         subjects: Vec::new(),
         shown,
         protected,
+        kept: event.kept,
         status: event.status,
         code: event.code.clone(),
         count: None,
@@ -129,7 +133,7 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
     let mut out = vec![body.to_members()];
     for part in parts {
         // The counts stand on the first line only, so that adding up a log counts nothing twice.
-        (body.shown, body.protected) = (Shown::new(), Counts::default());
+        (body.shown, body.protected, body.kept) = (Shown::new(), Counts::default(), 0);
         body.subjects = part.to_vec();
         out.push(body.to_members());
     }
@@ -147,6 +151,12 @@ impl Body {
         let text = serde_json::to_string(self).unwrap_or_else(|_never| format!("{{\"kind\":\"{}\"}}", Kind::Alarm.as_str()));
         text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default().to_string()
     }
+}
+
+/// What is left out of a line.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Counts {
@@ -226,6 +236,9 @@ impl Body {
         }
         if !self.protected.is_empty() {
             parts.push(format!("{} protected", self.protected.names()));
+        }
+        if self.kept > 0 {
+            parts.push(format!("{} kept as stored", self.kept));
         }
         let plain = self.kind == Kind::Reveal.as_str() || self.kind == Kind::Write.as_str();
         if parts.is_empty() || !plain {

@@ -102,6 +102,8 @@ pub struct Event {
     pub shown: Vec<(CategoryName, Level, u32)>,
     /// How many values of a category were protected.
     pub protected: Vec<(CategoryName, u32)>,
+    /// How many stored values a write leaves as they are.
+    pub kept: u32,
     /// The status sent.
     pub status: Option<u16>,
     /// The error code sent, as in `docs/errors.md`.
@@ -121,6 +123,7 @@ impl Event {
             subjects: Vec::new(),
             shown: Vec::new(),
             protected: Vec::new(),
+            kept: 0,
             status: None,
             code: None,
         }

@@ -18,7 +18,7 @@ use super::{Collection, Endpoint, Environment, Limits, Listen, Settings};
 use super::{callers, collections, policy, service};
 use crate::base::{CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::Callers;
-use crate::dialect::{CouchDb, Dialect, Outside, Rest, Route};
+use crate::dialect::{CouchDb, Dialect, Outside, Rest, Revision, Route};
 use crate::document::RowSet;
 use crate::field;
 use crate::purpose::{CategoryId, Level, Nature, Policy, PolicyError, PolicySpec, dpv};
@@ -257,7 +257,11 @@ fn build_collections(
     if sound.is_empty() {
         return None;
     }
-    let dialect = dialect(report, name, upstream.outside, &sound)?;
+    let embedded =
+        upstream.config.as_ref().is_some_and(|config| matches!(config.endpoint, crate::upstream::Endpoint::Embedded(_)));
+    // What the proxy brings along is known to have entity tags.
+    let revision = embedded.then_some(Revision::Etag);
+    let dialect = dialect(report, name, upstream.outside, revision.as_ref(), &sound)?;
     let mut built = Vec::new();
     for (index, collection) in sound.iter().enumerate() {
         let field_map = field_map(&service.controller, collection, written, policy);
@@ -297,6 +301,7 @@ fn dialect(
     report: &Report<'_>,
     name: DialectName,
     outside: Outside,
+    revision: Option<&Revision>,
     sound: &[&collections::Written],
 ) -> Option<Arc<dyn Dialect>> {
     let routes: Vec<Route> = sound
@@ -309,6 +314,7 @@ fn dialect(
             protected_names: collection.protected_names(),
             attachments: collection.attachments,
             query: collection.query.as_ref().map(|names| names.iter().map(|name| name.value.clone()).collect()),
+            revision: collection.revision.as_ref().or(revision).cloned(),
         })
         .collect();
     let made: Result<Arc<dyn Dialect>, Vec<(usize, String)>> = match name {

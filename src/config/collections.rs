@@ -11,8 +11,8 @@ use super::report::{Draft, Report};
 use super::service::DialectName;
 use super::tree::{Node, Section, Text, shorten};
 use crate::base::Bind;
-use crate::dialect::Attachments;
-use crate::document::{Map, MapError, Role, Scope, Selector, Target};
+use crate::dialect::{Attachments, Revision};
+use crate::document::{Map, MapError, Role, Scope, Selector, Step, Target};
 use crate::field::{Generalise, Mask, OnBadValue, Protection, Subject};
 
 /// A selector with its place.
@@ -32,6 +32,8 @@ pub(super) struct Written {
     pub(super) rows: Vec<Placed>,
     pub(super) id: Placed,
     pub(super) query: Option<Vec<Text>>,
+    pub(super) revision: Option<Revision>,
+    pub(super) revision_span: Option<Range<usize>>,
     pub(super) subject: Subject,
     pub(super) subject_span: Option<Range<usize>>,
     pub(super) bind: Bind,
@@ -123,6 +125,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
         entry.optional("rows").into_iter().for_each(|node| only_rest(node, "rows", "couchdb itself says where documents stand"));
         entry.optional("id").into_iter().for_each(|node| only_rest(node, "id", "in couchdb it is always $._id"));
         entry.optional("query").into_iter().for_each(|node| only_rest(node, "query", "in couchdb the parameters are known"));
+        entry.optional("revision").into_iter().for_each(|node| only_rest(node, "revision", "in couchdb it is always _rev"));
     } else if let Some(node) = entry.required("rows", "rows = [\"$\", \"$[*]\"]: where documents stand in bodies") {
         let texts = node.texts();
         if texts.as_ref().is_some_and(Vec::is_empty) && node.is_empty_list() {
@@ -137,7 +140,10 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
     } else {
         selectors_fit = false;
     }
-    let (id, query) = if rest { (entry.optional("id"), entry.optional("query")) } else { (None, None) };
+    let of_rest = |key| if rest { entry.optional(key) } else { None };
+    let (id, query, revision) = (of_rest("id"), of_rest("query"), of_rest("revision"));
+    let revision_span = revision.as_ref().map(|node| node.span.clone());
+    let revision = revision.map(|node| revision_of(&node));
     let id = match id {
         Some(node) => node.text().and_then(|text| selector(report, &text)),
         None => Selector::parse(if rest { "$.id" } else { "$._id" })
@@ -176,11 +182,14 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
             && on_bad_value.is_some()
             && attachments.is_some()
             && bind.is_some()
-            && subject.is_some(),
+            && subject.is_some()
+            && revision != Some(None),
         matches,
         rows,
         id: id?,
         query,
+        revision: revision.flatten(),
+        revision_span,
         subject: subject.unwrap_or(Subject::None),
         subject_span,
         bind: bind.unwrap_or(Bind::Document),
@@ -265,6 +274,26 @@ fn subject(entry: &Section<'_>) -> (Option<Subject>, Option<Range<usize>>) {
     }
     let placed = selector(entry.report(), &text);
     (placed.map(|placed| Subject::At(placed.selector)), Some(text.span))
+}
+
+/// `revision`: `etag`, or the member that the database compares. None: it is wrong.
+fn revision_of(node: &Node<'_>) -> Option<Revision> {
+    let text = node.text()?;
+    if text.value == "etag" {
+        return Some(Revision::Etag);
+    }
+    let remedy = "write \"etag\" if the database sends strong entity tags and heeds If-Match, or the member that it compares, such as \"$.version\"";
+    if !text.value.starts_with('$') {
+        node.report().push(Draft::error(&text.span, format!("\"{}\" is no revision", shorten(&text.value))).remedy(remedy));
+        return None;
+    }
+    let placed = selector(node.report(), &text)?;
+    let steps = placed.selector.steps();
+    if steps.is_empty() || steps.iter().any(|step| matches!(step, Step::AnyMember | Step::AnyElement)) {
+        node.report().push(Draft::error(&text.span, "`revision` must name one member of a document").remedy(remedy));
+        return None;
+    }
+    Some(Revision::Member(placed.selector))
 }
 
 fn bind(entry: &Section<'_>, subject: Option<&Subject>) -> Option<Bind> {
@@ -465,6 +494,17 @@ fn check_conflicts(report: &Report<'_>, mut written: Written, rest: bool) -> Wri
             report.push(
                 Draft::error(&at.span, format!("field \"{name}\" protects the document's id ({})", written.id.selector))
                     .remedy("leave the id unprotected: values are bound to it; use ids that say nothing about a person"),
+            );
+        }
+        if let Some(Revision::Member(revision)) = &written.revision
+            && clash(&at.selector, revision, Role::Peek)
+        {
+            report.push(
+                Draft::error(
+                    written.revision_span.as_ref().unwrap_or(&at.span),
+                    format!("`revision` names a member that field \"{name}\" protects"),
+                )
+                .remedy("name an unprotected member: the database compares it"),
             );
         }
         if let Subject::At(subject) = &written.subject

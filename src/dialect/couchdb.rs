@@ -10,6 +10,7 @@
 //! Documents get their `_id` from the proxy where a client leaves the choice to the database: values are bound to it.
 
 mod attachment;
+mod before;
 mod feed;
 mod replicate;
 mod tables;
@@ -26,7 +27,7 @@ use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
 use super::rest::about_the_server;
 use super::target::{decode_segment, fold_case, loose_segments};
-use super::{Attachments, Dialect, Documents, Flow, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
+use super::{Attachments, Dialect, Documents, Flow, Head, Reading, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
 use crate::base::{Intent, RecordId};
 use crate::document::{BodyFacts, RowFacts, RowSet, Selector, unescape};
 
@@ -511,15 +512,35 @@ impl Dialect for CouchDb {
         if documents.intent == Intent::Delete { replicate::named(body) } else { Vec::new() }
     }
 
+    fn reading(&self, documents: &Documents, head: Head<'_>, facts: &BodyFacts<'_>, rows: &[usize]) -> Result<Reading, Refused> {
+        before::reading(
+            self.databases.get(documents.collection).map_or("", |database| &database.name),
+            documents,
+            head,
+            facts,
+            rows,
+        )
+    }
+
+    fn answers(&self, reading: &Reading, answer: &BodyFacts<'_>) -> Vec<Option<usize>> {
+        before::answers(reading, answer)
+    }
+
+    fn conflict(&self, documents: &Documents, id: &str) -> Option<Vec<u8>> {
+        before::conflict(documents, id)
+    }
+
     fn id_member(&self) -> &'static str {
         "_id"
     }
 
     /// `{"error", "reason"}` as CouchDB sends them, and our stable `type`.
     fn error(&self, status: u16, code: &str, sentence: &str) -> (&'static str, Vec<u8>) {
+        // Client libraries know this one by its words.
+        let reason = if code == "write-conflict" { before::CONFLICT.to_owned() } else { format!("{code}: {sentence}") };
         let error = serde_json::json!({
             "error": error_name(status),
-            "reason": format!("{code}: {sentence}"),
+            "reason": reason,
             "type": format!("docs/errors.md#{code}"),
         });
         ("application/json", error.to_string().into_bytes())

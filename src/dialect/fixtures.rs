@@ -21,6 +21,7 @@ pub(super) fn route(matches: &str, id: &str) -> Route {
         protected_names: ["name", "phone", "id_card"].map(str::to_string).into(),
         query: None,
         attachments: Attachments::Refuse,
+        revision: None,
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Route {
     pub query: Option<Vec<String>>,
     /// couchdb only: what becomes of attachments.
     pub attachments: Attachments,
+    /// rest: by what the database tells one state of a document from the next; None = it cannot.
+    pub revision: Option<Revision>,
 }
 
 /// What becomes of the attachments of documents, which are never protected (T40).
@@ -61,6 +63,15 @@ pub enum Attachments {
     Refuse,
     /// They pass as they are, for callers with a purpose.
     Pass,
+}
+
+/// By what a database tells one state of a document from the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revision {
+    /// A strong `ETag`, and `If-Match` (RFC 9110 section 13.1.1).
+    Etag,
+    /// A member of the document, which the database compares when the document is replaced.
+    Member(Selector),
 }
 
 /// What a request is.
@@ -179,6 +190,43 @@ pub struct Ask {
     pub body: Vec<u8>,
 }
 
+/// How the documents that a write replaces are read first.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Index into the routes.
+    pub collection: usize,
+    /// The question.
+    pub ask: Ask,
+    /// Index into [`Dialect::row_sets`]: where documents stand in the answer ...
+    pub row_set: usize,
+    /// ... and in the question, which has none.
+    pub no_rows: usize,
+    /// The documents asked for.
+    pub wanted: Vec<Wanted>,
+    /// What keeps another write from coming in between.
+    pub guard: Guard,
+}
+
+/// A document that a row of a write builds on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Index of the row in the write.
+    pub row: usize,
+    /// The document's id.
+    pub id: String,
+    /// The state it builds on, as the dialect writes it; None: whatever is stored.
+    pub revision: Option<String>,
+}
+
+/// What keeps another write from coming in between a reading and a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// The database compares the revision that the write itself names.
+    Revision,
+    /// The proxy sends the `ETag` of what it read back as `If-Match`.
+    Etag,
+}
+
 /// What the body of a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestBody {
@@ -231,6 +279,21 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     fn removed(&self, _documents: &Documents, _body: &[u8]) -> Vec<String> {
         Vec::new()
     }
+
+    /// How to read what `rows` of a write replace, where that must be known to judge them. `facts` are those of the write, its head is
+    /// prepared for the database.
+    ///
+    /// # Errors
+    ///
+    /// [`RefusedCode::WouldErase`] where it cannot be read, or not so that another write cannot come in between; says the remedy.
+    fn reading(&self, documents: &Documents, head: Head<'_>, facts: &BodyFacts<'_>, rows: &[usize]) -> Result<Reading, Refused>;
+
+    /// Which document of the answer is each one [`Reading::wanted`]; None: the database has no such state any more.
+    fn answers(&self, reading: &Reading, answer: &BodyFacts<'_>) -> Vec<Option<usize>>;
+
+    /// What a reply that tells how each row of a write went says of one whose document has changed meanwhile; None where a reply tells
+    /// of the whole write only.
+    fn conflict(&self, documents: &Documents, id: &str) -> Option<Vec<u8>>;
 
     /// Member that [`RowIntent::assign_id`] inserts, e.g. `_id`.
     fn id_member(&self) -> &'static str;

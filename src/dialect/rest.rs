@@ -11,9 +11,11 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
 use super::target::{check_path, decode_segment, fold_case, loose_segments};
-use super::{Dialect, Documents, Flow, Head, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
+use super::{
+    Ask, Dialect, Documents, Flow, Guard, Head, Reading, Refused, RefusedCode, RequestBody, Revision, Route, RowIntent, Shape, Wanted,
+};
 use crate::base::{Intent, RecordId};
-use crate::document::{BodyFacts, RowSet, Selector};
+use crate::document::{self, BodyFacts, RowSet, Selector};
 
 /// What becomes of requests that touch no protected collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +43,16 @@ struct RestRoute {
     document: Option<Pattern>,
     names: Names,
     query: Option<Vec<String>>,
-    row_sets: [RowSet; 2],
+    revision: Option<Revision>,
+    row_sets: [RowSet; 3],
 }
 
 /// Row sets of every collection: wherever the configuration says that documents stand, in replies and new documents ...
 const ALL: usize = 0;
-/// ... and where one document stands in a body that replaces it.
+/// ... where one document stands in a body that replaces it ...
 const ONE: usize = 1;
+/// ... and nothing, for a question without a body.
+const NOTHING: usize = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern(Vec<Segment>);
@@ -88,12 +93,20 @@ impl Rest {
                             errors.push((at, format!("the query parameter {parameter:?} would search by the protected member {name:?}, whose values are sealed; take it out of the list")));
                         }
                     }
-                    compiled.push(RestRoute::new(pattern, names, route.query, route.rows, &root, &elements));
+                    compiled.push(RestRoute::new(pattern, names, route.query, route.revision, route.rows, &root, &elements));
                 }
                 Err(error) => {
                     errors.push((at, error));
                     // Keeps the indexes of the others.
-                    compiled.push(RestRoute::new(Pattern(Vec::new()), Names::default(), None, Vec::new(), &root, &elements));
+                    compiled.push(RestRoute::new(
+                        Pattern(Vec::new()),
+                        Names::default(),
+                        None,
+                        None,
+                        Vec::new(),
+                        &root,
+                        &elements,
+                    ));
                 }
             }
         }
@@ -255,6 +268,53 @@ impl Dialect for Rest {
         Ok(facts.rows.iter().map(|_| RowIntent { intent: documents.intent, assign_id: false, made_elsewhere: false }).collect())
     }
 
+    fn reading(&self, documents: &Documents, head: Head<'_>, facts: &BodyFacts<'_>, rows: &[usize]) -> Result<Reading, Refused> {
+        let refuse = |detail: &str| refused(Some(documents.collection), RefusedCode::WouldErase, detail);
+        let revision = self.routes.get(documents.collection).and_then(|route| route.revision.as_ref());
+        let Some(revision) = revision else {
+            return Err(refuse(
+                "use a purpose that sees and writes all of its fields; or, if the database tells one state of a document from the next, set `revision` for the collection",
+            ));
+        };
+        let (Some(id), [row], [fact]) = (&documents.url_id, rows, facts.rows.as_slice()) else {
+            return Err(refuse("send one document to its own path, so that what is stored there can be kept"));
+        };
+        if head.query.is_some_and(|query| !query.is_empty()) {
+            return Err(refuse("send it without query parameters, so that what is stored at the path can be read and kept"));
+        }
+        let revision = match revision {
+            Revision::Etag => None,
+            Revision::Member(selector) => match member_text(fact.whole, selector) {
+                Some(text) => Some(text),
+                None => return Err(refuse(&format!("send {selector} as it was read, so that the database can compare it"))),
+            },
+        };
+        Ok(Reading {
+            collection: documents.collection,
+            ask: Ask { method: Method::GET, target: head.path.to_owned(), set_headers: Vec::new(), body: Vec::new() },
+            row_set: ONE,
+            no_rows: NOTHING,
+            guard: if revision.is_some() { Guard::Revision } else { Guard::Etag },
+            wanted: vec![Wanted { row: *row, id: id.clone(), revision }],
+        })
+    }
+
+    fn answers(&self, reading: &Reading, answer: &BodyFacts<'_>) -> Vec<Option<usize>> {
+        let member = self.routes.get(reading.collection).and_then(|route| match &route.revision {
+            Some(Revision::Member(selector)) => Some(selector),
+            Some(Revision::Etag) | None => None,
+        });
+        let one = |wanted: &Wanted| match answer.rows.as_slice() {
+            [row] if member.and_then(|member| member_text(row.whole, member)) == wanted.revision => Some(0),
+            _ => None,
+        };
+        reading.wanted.iter().map(one).collect()
+    }
+
+    fn conflict(&self, _documents: &Documents, _id: &str) -> Option<Vec<u8>> {
+        None
+    }
+
     fn id_member(&self) -> &'static str {
         "id"
     }
@@ -276,6 +336,7 @@ impl RestRoute {
         pattern: Pattern,
         names: Names,
         query: Option<Vec<String>>,
+        revision: Option<Revision>,
         rows: Vec<Selector>,
         root: &Selector,
         elements: &Selector,
@@ -285,9 +346,9 @@ impl RestRoute {
         if one.is_empty() {
             one.push(root.clone());
         }
-        let row_sets = [rows, one].map(|rows| RowSet { rows, ..RowSet::default() });
+        let row_sets = [rows, one, Vec::new()].map(|rows| RowSet { rows, ..RowSet::default() });
         let (collection, document) = pattern.split();
-        Self { collection, document, names, query, row_sets }
+        Self { collection, document, names, query, revision, row_sets }
     }
 
     fn patterns(&self) -> impl Iterator<Item = &Pattern> {
@@ -447,6 +508,13 @@ fn rewritten_targets(headers: &HeaderMap) -> impl Iterator<Item = (&'static str,
             (name, path.to_string())
         })
     })
+}
+
+/// The member of a document, in the spelling that two equal values share.
+fn member_text(document: &[u8], selector: &Selector) -> Option<String> {
+    let value = document::at(document, 0..document.len(), selector.steps())?;
+    let value: serde_json::Value = serde_json::from_slice(document.get(value)?).ok()?;
+    (value.is_string() || value.is_number()).then(|| value.to_string())
 }
 
 /// `*` is about the server as a whole, and only OPTIONS may ask (RFC 9110 7.1).

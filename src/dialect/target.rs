@@ -200,6 +200,18 @@ pub(super) fn decode_segment(segment: &str) -> Option<String> {
     String::from_utf8(percent_decode(segment)).ok()
 }
 
+/// A text as one segment of a path: everything but unreserved characters escaped (RFC 3986 section 2.3).
+pub(super) fn encode_segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 /// The path as the most liberal server could read it: decoded until nothing changes, backslashes as slashes, no path
 /// parameters, no empty or dot segments, one letter case. Two paths with the same loose segments may be the same resource.
 ///

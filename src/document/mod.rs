@@ -2,7 +2,7 @@
 //!
 //! A [`Map`] says where the documents (*rows*) of a body stand and which members of them matter. A [`Walker`] reads a body in pieces of any
 //! size against it and gives it out again, byte for byte, in [`Window`]s of whole rows, each with a [`Layout`] of what was found where.
-//! [`splice`] writes a window with some of the values replaced or removed. `dialect` says where rows stand ([`RowSet`]), `field` compiles
+//! [`splice`] writes a window with some of the values replaced or removed; [`members`] and [`elements`] go down a text that was walked. `dialect` says where rows stand ([`RowSet`]), `field` compiles
 //! maps and decides about values, `exchange` drives the walker.
 //!
 //! Always holds: what the walker accepts, serde_json accepts as a `Value`, and both see the same document: duplicate names (also spelled
@@ -17,6 +17,7 @@
 mod event;
 mod map;
 mod names;
+mod parts;
 mod scan;
 mod selector;
 mod shape;
@@ -33,7 +34,8 @@ use std::fmt;
 use std::ops::Range;
 
 pub use map::{Map, MapError};
-pub use selector::{MAX_STEPS, MAX_WILDCARDS, Selector, SelectorError};
+pub use parts::{Member, at, elements, member, members};
+pub use selector::{MAX_STEPS, MAX_WILDCARDS, Selector, SelectorError, Step};
 pub use splice::{Change, Insert, splice};
 pub use text::{unescape, write_string};
 pub use walker::{Walker, is_one_value, walk};
@@ -304,6 +306,8 @@ pub struct BodyFacts<'a> {
 /// What was read of one row.
 #[derive(Default)]
 pub struct RowFacts<'a> {
+    /// The whole row, for those that are compared with what is stored.
+    pub whole: &'a [u8],
     /// Index into [`RowSet::row_peeks`], JSON text.
     pub peeks: Vec<(usize, &'a [u8])>,
     /// The id in the body, JSON text.

@@ -61,7 +61,8 @@ impl Selector {
         self.steps.is_empty()
     }
 
-    pub(super) fn steps(&self) -> &[Step] {
+    /// The steps down from `$`, in order.
+    pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 }
@@ -75,10 +76,14 @@ impl fmt::Display for Selector {
 
 /// One step down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
+    /// `.name`
     Member(Box<str>),
+    /// `.*`
     AnyMember,
+    /// `[n]`
     Element(u32),
+    /// `[*]`
     AnyElement,
 }
 

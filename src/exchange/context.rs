@@ -52,6 +52,7 @@ impl Context {
             subjects: Vec::new(),
             shown: Vec::new(),
             protected: Vec::new(),
+            kept: 0,
             status: None,
             code: None,
         }

@@ -103,6 +103,15 @@ pub enum Error {
     /// The write may not be stored as given.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// What a write builds on is not what is stored.
+    #[error("{0}")]
+    Conflict(Conflict),
+    /// The document that a write replaces could not be read.
+    #[error("the document that this write replaces could not be read: the database answered {status}")]
+    NotRead {
+        /// What it answered.
+        status: u16,
+    },
     /// The database could not be asked.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -129,4 +138,18 @@ pub enum Error {
     /// A defect of ours, found by a check.
     #[error("internal error: {0}")]
     Internal(&'static str),
+}
+
+/// Why a write conflicts with what is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// The revision it names is not there any more.
+    #[error("the document has changed since it was read; read it again, and write again")]
+    Revision,
+    /// `If-Match` names another state.
+    #[error("the document is not the one that If-Match names; read it again, and write again")]
+    Condition,
+    /// The write named none, and others kept coming in between.
+    #[error("the document was changed by others whenever it was about to be replaced; read it again, and write again")]
+    Contended,
 }

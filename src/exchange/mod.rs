@@ -12,6 +12,7 @@ mod context;
 mod error;
 mod feed;
 mod headers;
+mod replace;
 mod reply;
 mod request;
 mod state;
@@ -35,6 +36,8 @@ use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
 use crate::upstream::Outgoing;
 
+use request::Checked;
+
 pub use crate::audit::AuditError;
 pub use crate::caller::Unknown as CallerUnknown;
 pub use crate::dialect::RefusedCode;
@@ -43,7 +46,7 @@ pub use crate::field::{RevealError, WriteError};
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;
-pub use error::{Error, Failure};
+pub use error::{Conflict, Error, Failure};
 pub use state::{Collection, Limits, State};
 
 /// Who is on the other end of the connection, as the operating system tells it.
@@ -163,11 +166,13 @@ impl Exchange {
                 let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
-                let outgoing = self.protect(&state, context, &session, &documents, body).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
-                let response = match documents.flow {
-                    Flow::Whole => self.forward(&state, parts, outgoing).await?,
-                    Flow::Feed(_) => self.forward_feed(&state, parts, outgoing, &ends).await?,
+                let response = match self.protect(&state, context, &session, &documents, body).await? {
+                    Checked::Ready(outgoing) => match documents.flow {
+                        Flow::Whole => self.forward(&state, parts, outgoing).await?,
+                        Flow::Feed(_) => self.forward_feed(&state, parts, outgoing, &ends).await?,
+                    },
+                    Checked::Over(draft) => self.replace(&state, context, &session, &documents, parts, draft).await?,
                 };
                 headers::check_redirect(response.status(), response.headers(), host.as_ref())?;
                 self.reveal(state, context, session, documents, response, ends).await

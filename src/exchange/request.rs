@@ -7,14 +7,14 @@ use http_body_util::BodyExt as _;
 use crate::audit::Kind;
 use crate::base::{CallerName, Intent, RecordId};
 use crate::dialect::{Documents, RequestBody};
-use crate::document::{self, Rules};
-use crate::field::{self, RowWrite};
+use crate::document::{self, Layout, Rules};
+use crate::field::{self, Before, Plan, Protected, RowWrite};
 use crate::metrics::Phase;
 use crate::purpose::Grant;
 use crate::upstream::{Outgoing, PassBody};
 use crate::{crypto, keys};
 
-use super::{Context, Error, Exchange, Limits, State, view};
+use super::{Collection, Context, Error, Exchange, Limits, State, view};
 
 /// Who asks, for what, and what that allows; kept while the reply streams.
 #[derive(Debug)]
@@ -25,70 +25,162 @@ pub(super) struct Session {
     pub(super) grant: Grant,
 }
 
+/// A request body that was checked.
+pub(super) enum Checked<'s> {
+    /// It may go to the database.
+    Ready(Outgoing),
+    /// It can be judged only beside what it replaces.
+    Over(Draft<'s>),
+}
+
+/// A body with documents before it is protected.
+pub(super) struct Draft<'s> {
+    pub(super) collection: &'s Collection,
+    pub(super) plan: &'s Plan,
+    pub(super) bytes: Bytes,
+    pub(super) layout: Layout,
+    pub(super) rows: Vec<RowWrite>,
+    /// True if a row is a revision that another database made.
+    pub(super) made_elsewhere: bool,
+}
+
+impl<'s> Draft<'s> {
+    /// Walks a body and asks the dialect what its rows do.
+    pub(super) fn read(state: &'s State, documents: &Documents, row_set: usize, bytes: Bytes) -> Result<Self, Error> {
+        let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
+        let plan = collection.plans.get(row_set).ok_or(Error::Internal("no such row set"))?;
+        let layout = document::walk(&plan.map, Rules::request(), &bytes).map_err(Error::RequestJson)?;
+        let facts = field::facts(plan, &bytes, &layout);
+        let intents = state.dialect.judge(documents, &facts).map_err(Error::Dialect)?;
+        let made_elsewhere = intents.iter().any(|row| row.made_elsewhere);
+        let rows = intents.into_iter().map(|row| row_write(row.intent, row.assign_id)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { collection, plan, bytes, layout, rows, made_elsewhere })
+    }
+
+    /// What the dialect reads of it.
+    pub(super) fn facts(&self) -> document::BodyFacts<'_> {
+        field::facts(self.plan, &self.bytes, &self.layout)
+    }
+
+    /// The same, of documents that are not there yet.
+    pub(super) fn creating(&self) -> Self {
+        let create = |row: &RowWrite| RowWrite { intent: Intent::Create, ..row.clone() };
+        Self { rows: self.rows.iter().map(create).collect(), bytes: self.bytes.clone(), layout: self.layout.clone(), ..*self }
+    }
+
+    /// The same without the rows that do not stay, of which there is at least one. Rows are elements of one list.
+    pub(super) fn without(&self, state: &'s State, documents: &Documents, stays: &[bool]) -> Result<Self, Error> {
+        let RequestBody::Documents { row_set } = documents.request else {
+            return Err(Error::Internal("rows of a body without documents"));
+        };
+        let text = |range: std::ops::Range<usize>| self.bytes.get(range).ok_or(Error::Internal("rows outside of the body"));
+        let (mut out, mut last) = (Vec::with_capacity(self.bytes.len()), None);
+        for (row, stays) in self.layout.rows.iter().zip(stays) {
+            match last {
+                None => out.extend_from_slice(text(0..row.range.start)?),
+                // The comma before it, with its white space.
+                Some(last) if *stays && out.last() == Some(&b'}') => out.extend_from_slice(text(last..row.range.start)?),
+                Some(_) => {}
+            }
+            if *stays {
+                out.extend_from_slice(text(row.range.clone())?);
+            }
+            last = Some(row.range.end);
+        }
+        out.extend_from_slice(text(last.unwrap_or(0)..self.bytes.len())?);
+        Self::read(state, documents, row_set, Bytes::from(out))
+    }
+
+    /// The rows that can be judged only beside what they replace.
+    pub(super) fn needy(&self, grant: &Grant) -> Vec<usize> {
+        field::rows_that_need_the_stored(&self.collection.field_map, self.plan, grant, &self.layout, &self.rows)
+    }
+}
+
 impl Exchange {
-    /// Reads, checks, protects and records a request body; what comes back may go to the database.
-    pub(super) async fn protect(
+    /// Reads and checks a request body; what may go to the database as it stands is protected and recorded.
+    pub(super) async fn protect<'s>(
         &self,
-        state: &State,
+        state: &'s State,
         context: &Context,
         session: &Session,
         documents: &Documents,
         body: PassBody,
-    ) -> Result<Outgoing, Error> {
+    ) -> Result<Checked<'s>, Error> {
         let bytes = read_whole(body, state.limits).await?;
         let row_set = match documents.request {
             RequestBody::None if bytes.is_empty() => {
                 self.record_bodiless(context, documents).await?;
-                return Ok(Outgoing::Empty);
+                return Ok(Checked::Ready(Outgoing::Empty));
             }
             RequestBody::None => return Err(Error::BodyUnexpected),
-            RequestBody::Plain { .. } if bytes.is_empty() => return Ok(Outgoing::Empty),
+            RequestBody::Plain { .. } if bytes.is_empty() => return Ok(Checked::Ready(Outgoing::Empty)),
             RequestBody::Plain { row_set } | RequestBody::Documents { row_set } => row_set,
         };
-        let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
-        let plan = collection.plans.get(row_set).ok_or(Error::Internal("no such row set"))?;
-
         let started = std::time::Instant::now();
-        let layout = document::walk(&plan.map, Rules::request(), &bytes).map_err(Error::RequestJson)?;
-        let rows = {
-            let facts = field::facts(plan, &bytes, &layout);
-            let intents = state.dialect.judge(documents, &facts).map_err(Error::Dialect)?;
-            if intents.iter().any(|row| row.made_elsewhere) {
-                view::check_whole(state, documents.collection, &session.grant)?;
-            }
-            intents.into_iter().map(|row| row_write(row.intent, row.assign_id)).collect::<Result<Vec<_>, _>>()?
-        };
+        let draft = Draft::read(state, documents, row_set, bytes)?;
+        if draft.made_elsewhere {
+            view::check_whole(state, documents.collection, &session.grant)?;
+        }
         // The body may have taken long to arrive; what is written is decided by what holds now.
         let grant = self.fresh_grant(state, session)?;
-        if rows.iter().any(|row| row.intent == Intent::Delete) && !grant.may_delete() {
+        if draft.rows.iter().any(|row| row.intent == Intent::Delete) && !grant.may_delete() {
             return Err(Error::DeleteRefused { purpose: grant.purpose().clone() });
         }
         if matches!(documents.request, RequestBody::Plain { .. }) {
-            let removed = state.dialect.removed(documents, &bytes);
+            let removed = state.dialect.removed(documents, &draft.bytes);
             if !removed.is_empty() {
                 let mut event = context.event(Kind::Write);
                 event.subjects = removed.iter().filter_map(|id| RecordId::from_text(id).ok()).collect();
                 let _recorded = self.record(event).await?;
             }
-            return Ok(Outgoing::Protected(field::ProtectedBody::without_documents(plan, &bytes, &layout)?));
+            let body = field::ProtectedBody::without_documents(draft.plan, &draft.bytes, &draft.layout)?;
+            return Ok(Checked::Ready(Outgoing::Protected(body)));
         }
-        let url_id = url_id(documents)?;
-        let protected = field::protect(
-            &collection.field_map,
-            plan,
-            &state.keys,
-            &grant,
-            &bytes,
-            &layout,
-            &rows,
-            url_id.as_ref(),
-            state.dialect.id_member(),
-        )?;
+        if !draft.needy(&grant).is_empty() {
+            return Ok(Checked::Over(draft));
+        }
+        let protected = self.seal(state, documents, &grant, &draft, &Before::default())?;
         self.metrics.phase(Phase::Protect, started.elapsed());
-        self.count(state, &collection.field_map.name, &protected.tally);
+        Ok(Checked::Ready(self.record_write(state, context, documents, protected).await?))
+    }
 
+    /// Protects a body, beside what it replaces.
+    pub(super) fn seal(
+        &self,
+        state: &State,
+        documents: &Documents,
+        grant: &Grant,
+        draft: &Draft<'_>,
+        before: &Before<'_>,
+    ) -> Result<Protected, Error> {
+        Ok(field::protect_over(
+            &draft.collection.field_map,
+            draft.plan,
+            &state.keys,
+            grant,
+            &draft.bytes,
+            &draft.layout,
+            &draft.rows,
+            url_id(documents)?.as_ref(),
+            state.dialect.id_member(),
+            before,
+        )?)
+    }
+
+    /// Records a write before its first byte goes to the database.
+    pub(super) async fn record_write(
+        &self,
+        state: &State,
+        context: &Context,
+        documents: &Documents,
+        protected: Protected,
+    ) -> Result<Outgoing, Error> {
+        let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
+        self.count(state, &collection.field_map.name, &protected.tally);
         let mut event = context.event(Kind::Write);
         event.subjects = protected.subjects;
+        event.kept = protected.tally.kept;
         event.protected = protected
             .tally
             .protected

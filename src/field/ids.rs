@@ -6,17 +6,20 @@ use std::collections::HashMap;
 
 use super::plan::{Collection, Meaning, Plan, Subject};
 use crate::base::{Bind, RecordId, RecordIdError};
-use crate::document::{Found, Kind, Layout, unescape};
+use crate::document::{Found, Kind, Layout, MAX_WILDCARDS, unescape};
 
 /// An id as it was found.
 pub(super) type Id = Result<RecordId, RecordIdError>;
+
+/// Where a value stands: its row, and what the wildcards of its selector match.
+pub(super) type Place = (Option<u32>, [u32; MAX_WILDCARDS]);
 
 /// The ids of one window or body.
 #[derive(Debug)]
 pub(super) struct Ids {
     rows: Vec<RowIds>,
     /// Other people: (row, field, wildcards up to the subject's last one) → id.
-    people: HashMap<(u32, usize, [u32; 4]), Id>,
+    people: HashMap<(u32, usize, [u32; MAX_WILDCARDS]), Id>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -50,11 +53,22 @@ impl Ids {
                     }
                 }
                 Meaning::FieldSubject(field) => {
-                    if let Some(key) = person(plan, field, found) {
+                    if let Some(key) = person(plan, field, (found.row, found.wildcards)) {
                         ids.people.insert(key, read(bytes, found));
                     }
                 }
                 Meaning::Field(_) | Meaning::RowPeek(_) | Meaning::BodyPeek(_) => {}
+            }
+        }
+        ids
+    }
+
+    /// The same of what the database sent: there the id of the URL holds for the row `$`, also against the body.
+    pub(super) fn of_reply(plan: &Plan, bytes: &[u8], layout: &Layout, url_id: Option<&RecordId>) -> Self {
+        let mut ids = Self::of(plan, bytes, layout);
+        if let Some(url_id) = url_id {
+            for (index, _) in layout.rows.iter().enumerate().filter(|(_, row)| plan.is_root_row(row.set)) {
+                ids.set_document(index, Ok(url_id.clone()));
             }
         }
         ids
@@ -73,10 +87,15 @@ impl Ids {
 
     /// The id that a value of a field is bound to; empty text where it is bound to its field only.
     pub(super) fn binding(&self, collection: &Collection, plan: &Plan, field: usize, found: &Found) -> Result<&str, NoId> {
+        self.binding_at(collection, plan, field, (found.row, found.wildcards))
+    }
+
+    /// The same for a place where no value stands: its row, and what the selector's wildcards would match.
+    pub(super) fn binding_at(&self, collection: &Collection, plan: &Plan, field: usize, place: Place) -> Result<&str, NoId> {
         let id = match collection.bind {
             Bind::Field => return Ok(""),
-            Bind::Document => self.row_of(found).and_then(|row| row.document.as_ref()),
-            Bind::Subject => self.subject(collection, plan, field, found),
+            Bind::Document => self.row_at(place).and_then(|row| row.document.as_ref()),
+            Bind::Subject => self.subject_at(collection, plan, field, place),
         };
         match id {
             Some(Ok(id)) => Ok(id.as_str()),
@@ -87,14 +106,18 @@ impl Ids {
 
     /// Who a value of a field is about, as far as the document says.
     pub(super) fn subject(&self, collection: &Collection, plan: &Plan, field: usize, found: &Found) -> Option<&Id> {
-        if plan.fields.get(field)?.subject_wildcards.is_some() {
-            return self.people.get(&person(plan, field, found)?);
-        }
-        self.row_of(found)?.about(collection)
+        self.subject_at(collection, plan, field, (found.row, found.wildcards))
     }
 
-    fn row_of(&self, found: &Found) -> Option<&RowIds> {
-        self.rows.get(usize::try_from(found.row?).ok()?)
+    fn subject_at(&self, collection: &Collection, plan: &Plan, field: usize, place: Place) -> Option<&Id> {
+        if plan.fields.get(field)?.subject_wildcards.is_some() {
+            return self.people.get(&person(plan, field, place)?);
+        }
+        self.row_at(place)?.about(collection)
+    }
+
+    fn row_at(&self, (row, _): Place) -> Option<&RowIds> {
+        self.rows.get(usize::try_from(row?).ok()?)
     }
 
     fn row_mut(&mut self, found: &Found) -> Option<&mut RowIds> {
@@ -145,11 +168,10 @@ impl Subjects {
 }
 
 /// The key under which a person is kept: the wildcards that the field and its subject share.
-fn person(plan: &Plan, field: usize, found: &Found) -> Option<(u32, usize, [u32; 4])> {
+fn person(plan: &Plan, field: usize, (row, mut wildcards): Place) -> Option<(u32, usize, [u32; MAX_WILDCARDS])> {
     let shared = plan.fields.get(field)?.subject_wildcards?;
-    let mut wildcards = found.wildcards;
     wildcards.iter_mut().skip(shared).for_each(|position| *position = 0);
-    Some((found.row?, field, wildcards))
+    Some((row?, field, wildcards))
 }
 
 fn read(bytes: &[u8], found: &Found) -> Id {

@@ -1,25 +1,29 @@
 //! Protects or reveals the values of one body, row by row: envelope, mask, generalise, pseudonym. Sync.
 //!
 //! A [`Collection`] says what is protected; a [`Plan`] is compiled from it for one row set of the dialect; [`protect`] makes the only body
-//! that may go to the database, [`reveal`] rewrites one window of what it answers. `exchange` calls both between `document` (which says
+//! that may go to the database ([`protect_over`] beside what is stored), [`reveal`] rewrites one window of what it answers. `exchange` calls both between `document` (which says
 //! what stands where) and `upstream`.
 //!
-//! Where to look: `envelope` how a value is stored · `deterministic` values that can be found · `seal` nonces and keys of a body · `open` one value under its place · `ids` what it is
-//! bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`, `reveal` the rules.
+//! Where to look: `envelope` how a value is stored · `deterministic` values that can be found · `seal` nonces and keys of a body · `open`
+//! one value under its place · `ids` what it is bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed ·
+//! `protect`, `reveal` the rules · `stored`, `carry`, `pairs` a document that is written back in part.
 //!
 //! Always holds: no clear text leaves this module but in [`Revealed`], at the level of the grant.
 
+mod carry;
 mod deterministic;
 mod envelope;
 mod generalise;
 mod ids;
 mod mask;
 mod open;
+mod pairs;
 mod plan;
 mod protect;
 mod pseudonym;
 mod reveal;
 mod seal;
+mod stored;
 mod tally;
 #[cfg(test)]
 mod testing;
@@ -29,6 +33,7 @@ pub use envelope::open_envelope;
 pub use generalise::{Generalise, ParseGeneraliseError};
 pub use mask::{Mask, ParseMaskError};
 pub use plan::{Collection, Field, OnBadValue, Plan, Protection, Subject, facts};
-pub use protect::{Protected, ProtectedBody, RowWrite, WriteError, protect};
+pub use protect::{Before, Protected, ProtectedBody, RowWrite, WriteError, protect, protect_over, rows_that_need_the_stored};
 pub use reveal::{RevealError, Revealed, reveal};
+pub use stored::{Stored, StoredRow};
 pub use tally::Tally;

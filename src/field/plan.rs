@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::envelope::Context;
 use super::{Generalise, Mask};
 use crate::base::{Bind, CategoryName, CollectionName, FieldName, FieldPlace};
-use crate::document::{BodyFacts, Found, Layout, Map, MapError, Role, RowFacts, RowSet, Scope, Selector, Target};
+use crate::document::{BodyFacts, Found, Layout, Map, MapError, Role, Row, RowFacts, RowSet, Scope, Selector, Target};
 use crate::purpose::CategoryId;
 
 /// A protected collection as run. `config` makes it.
@@ -213,7 +213,8 @@ impl Plan {
 /// Reads a body's layout back into what the dialect asked for.
 pub fn facts<'a>(plan: &Plan, bytes: &'a [u8], layout: &Layout) -> BodyFacts<'a> {
     let mut facts = BodyFacts { whole: bytes, ..BodyFacts::default() };
-    facts.rows.resize_with(layout.rows.len(), RowFacts::default);
+    let row = |row: &Row| RowFacts { whole: bytes.get(row.range.clone()).unwrap_or_default(), ..RowFacts::default() };
+    facts.rows.extend(layout.rows.iter().map(row));
     for found in layout.found.iter().filter(|found| !found.misfit) {
         let Some(text) = bytes.get(found.value.clone()) else { continue };
         let row = found.row.and_then(|row| facts.rows.get_mut(usize::try_from(row).ok()?));

@@ -4,25 +4,29 @@
 //! the grant; a text that looks like an envelope is opened under its place or refused, never skipped (T2); a form that a reader was
 //! shown never replaces the real value (T26). A refusal names fields, categories and selectors, never a value.
 //!
-//! This release does not read the stored document, so a replacement that would need it is refused (`would-erase`). `exchange` calls it.
+//! A replacement that cannot be judged without the stored document ([`rows_that_need_the_stored`]) is refused (`would-erase`) unless
+//! `exchange` brings that document along; `carry` then says which of its values stay.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
 use memchr::memchr_iter;
 
+use super::carry::{self, Carried};
 use super::envelope::{self, Suite};
 use super::ids::{Id, Ids, NoId, Subjects};
 use super::mask::MASK_CHARACTER;
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Meaning, Plan, Protection, Subject};
+use super::reveal::{RevealError, level_of};
 use super::seal::Sealer;
+use super::stored::{StoredRow, found_in};
 use super::{NotCanonical, Tally, pseudonym};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::base::{Bind, CategoryName, FieldName, Intent, PurposeName, RecordId, RecordIdError};
 use crate::crypto::RandomError;
-use crate::document::{Found, Kind, Layout, unescape, write_string};
+use crate::document::{Found, Kind, Layout, Selector, unescape, write_string};
 use crate::keys::{KeyError, KeyRing};
 use crate::purpose::{Grant, Level, Permit, Upkeep};
 
@@ -103,9 +107,7 @@ pub enum WriteError {
         purpose: PurposeName,
     },
     /// Replacing the document could lose what is stored.
-    #[error(
-        "{purpose} {reason} {category}: replacing the whole document could erase or overwrite what is stored there; use a purpose that sees and writes all of its fields"
-    )]
+    #[error("{purpose} {reason} {category}, so replacing the document could erase or overwrite what is stored there: {remedy}")]
     WouldErase {
         /// The purpose of the request.
         purpose: PurposeName,
@@ -113,10 +115,12 @@ pub enum WriteError {
         category: CategoryName,
         /// `may not write`, `does not see`, `sees a stand-in of`.
         reason: &'static str,
+        /// What to do instead.
+        remedy: Cow<'static, str>,
     },
-    /// A masked value or a pseudonym is not the real value.
+    /// A form that readers are shown is not the real value, and it is not the form of the value that is stored here.
     #[error(
-        "field {field}: a value that carries the mask character \u{2022}, or a pseudonym, cannot be stored; leave the member out or send the real value"
+        "field {field}: this is a masked or generalised form or a pseudonym, and not the one of the value stored here; send the real value, or the form as it was read"
     )]
     MaskedValue {
         /// Where.
@@ -130,6 +134,19 @@ pub enum WriteError {
         /// Where.
         field: FieldName,
     },
+    /// The member that says whose value it is changed under a value that stays (T35).
+    #[error(
+        "field {field}: its stored value is bound to {selector}, which this write changes; change it with a purpose that sees and writes the field in clear"
+    )]
+    SubjectChanged {
+        /// What would no longer open.
+        field: FieldName,
+        /// What it is bound to.
+        selector: String,
+    },
+    /// What is stored cannot be compared with, as it could not be read.
+    #[error(transparent)]
+    Stored(RevealError),
     /// Nobody says which document or data subject the values belong to.
     #[error("field {field} is bound to the {bind}, but {selector} is missing: send it in the document or in the URL")]
     SubjectMissing {
@@ -207,6 +224,8 @@ impl WriteError {
             Self::WouldErase { .. } => "would-erase",
             Self::MaskedValue { .. } => "masked-value",
             Self::ForeignEnvelope { .. } => "foreign-envelope",
+            Self::SubjectChanged { .. } => "subject-changed",
+            Self::Stored(error) => error.code(),
             Self::SubjectMissing { .. } => "subject-missing",
             Self::BadId { .. } => "id-malformed",
             Self::IdMismatch { .. } => "id-mismatch",
@@ -231,6 +250,43 @@ fn not_writable(purpose: &PurposeName, category: &CategoryName, level: Level) ->
     }
 }
 
+/// The documents that rows of a write replace, and the time they are looked at.
+#[derive(Debug, Default)]
+pub struct Before<'a> {
+    /// `rows[i]` belongs to `layout.rows[i]`; None, or no such row: not read.
+    pub rows: Vec<Option<StoredRow<'a>>>,
+    /// Milliseconds since 1970, for levels that depend on the day.
+    pub now_ms: u64,
+}
+
+/// The rows of a write that [`protect_over`] judges only beside the documents they replace, in order. None for a caller that sees and may
+/// write everything: then nothing is looked at but its grant.
+pub fn rows_that_need_the_stored(
+    collection: &Collection,
+    plan: &Plan,
+    grant: &Grant,
+    layout: &Layout,
+    rows: &[RowWrite],
+) -> Vec<usize> {
+    let replaced = rows.iter().enumerate().filter(|(_, row)| !matches!(row.intent, Intent::Create | Intent::Delete));
+    replaced.filter(|(row, _)| needs_the_stored(collection, plan, grant, layout, *row).is_some()).map(|(row, _)| row).collect()
+}
+
+/// The first field for which it does, and why.
+fn needs_the_stored(
+    collection: &Collection,
+    plan: &Plan,
+    grant: &Grant,
+    layout: &Layout,
+    row: usize,
+) -> Option<(usize, &'static str)> {
+    let mut has = |index| {
+        let found = layout.rows.get(row).map_or(&[][..], |row| found_in(layout, &row.range));
+        found.iter().any(|found| plan.meaning(found) == Some(Meaning::Field(index)))
+    };
+    carry::needs(collection, grant, &mut has)
+}
+
 /// Protects a whole request body. `rows[i]` belongs to `layout.rows[i]`; `url_id` is the id of row `$` (it must agree with the id in the
 /// body); `id_member` is the member that an assigned id is written as.
 ///
@@ -252,18 +308,44 @@ pub fn protect(
     url_id: Option<&RecordId>,
     id_member: &str,
 ) -> Result<Protected, WriteError> {
+    protect_over(collection, plan, keys, grant, bytes, layout, rows, url_id, id_member, &Before::default())
+}
+
+/// The same over what is stored: values that are sent back as they were shown, or that the caller may not touch, stay.
+///
+/// # Errors
+///
+/// [`WriteError`]; nothing of the body may then be sent.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the body, what was found in it, and under which rules it is judged: each comes from another module"
+)]
+pub fn protect_over(
+    collection: &Collection,
+    plan: &Plan,
+    keys: &KeyRing,
+    grant: &Grant,
+    bytes: &Bytes,
+    layout: &Layout,
+    rows: &[RowWrite],
+    url_id: Option<&RecordId>,
+    id_member: &str,
+    before: &Before<'_>,
+) -> Result<Protected, WriteError> {
     if layout.rows.is_empty() || layout.odd_rows > 0 {
         return Err(WriteError::NoRows { positions: plan.row_positions() });
     }
-    let mut write = Write { collection, plan, grant, bytes, layout, rows, ids: Ids::of(plan, bytes, layout) };
+    let mut write = Write { collection, plan, grant, bytes, layout, rows, before, ids: Ids::of(plan, bytes, layout) };
     write.name_rows(url_id)?;
     write.judge()?;
-    let (body, tally) = write.seal(keys, id_member)?;
+    let mut sealer = Sealer::new(collection, plan, keys, layout.rows.len());
+    let carried = write.carry(keys, &mut sealer)?;
+    let (body, tally) = write.seal(keys, id_member, sealer, carried)?;
     let mut subjects = Subjects::default();
     for row in 0..layout.rows.len() {
         subjects.add(write.ids.row(row).and_then(|ids| ids.about(collection)));
     }
-    for (found, field) in write.values() {
+    for (_, found, field) in write.values() {
         if collection.fields.get(field).is_some_and(|field| field.subject.is_some()) {
             subjects.add(write.ids.subject(collection, plan, field, found));
         }
@@ -272,21 +354,23 @@ pub fn protect(
 }
 
 /// One body on its way.
-struct Write<'a> {
-    collection: &'a Collection,
-    plan: &'a Plan,
-    grant: &'a Grant,
-    bytes: &'a [u8],
-    layout: &'a Layout,
+pub(super) struct Write<'a> {
+    pub(super) collection: &'a Collection,
+    pub(super) plan: &'a Plan,
+    pub(super) grant: &'a Grant,
+    pub(super) bytes: &'a [u8],
+    pub(super) layout: &'a Layout,
     rows: &'a [RowWrite],
-    ids: Ids,
+    before: &'a Before<'a>,
+    pub(super) ids: Ids,
 }
 
 impl<'a> Write<'a> {
-    fn values(&self) -> impl Iterator<Item = (&'a Found, usize)> + use<'a> {
+    /// Every value of a field: its index in the layout, itself, its field.
+    fn values(&self) -> impl Iterator<Item = (usize, &'a Found, usize)> + use<'a> {
         let plan = self.plan;
-        self.layout.found.iter().filter_map(move |found| match plan.meaning(found) {
-            Some(Meaning::Field(field)) => Some((found, field)),
+        self.layout.found.iter().enumerate().filter_map(move |(at, found)| match plan.meaning(found) {
+            Some(Meaning::Field(field)) => Some((at, found, field)),
             _ => None,
         })
     }
@@ -297,6 +381,12 @@ impl<'a> Write<'a> {
 
     fn intent(&self, row: usize) -> Intent {
         self.rows.get(row).map_or(Intent::Replace, |row| row.intent)
+    }
+
+    /// The document that a row replaces, if it does and was read.
+    fn stored(&self, row: usize) -> Option<StoredRow<'a>> {
+        let replaces = !matches!(self.intent(row), Intent::Create | Intent::Delete);
+        self.before.rows.get(row).copied().flatten().filter(|_| replaces)
     }
 
     /// Gives rows the id of the URL, or the one the proxy assigns.
@@ -323,7 +413,7 @@ impl<'a> Write<'a> {
 
     /// May this grant do this to these rows? Looks at which values there are, not at what they say.
     fn judge(&self) -> Result<(), WriteError> {
-        for (found, index) in self.values() {
+        for (_, found, index) in self.values() {
             let field = self.field(index)?;
             if found.misfit {
                 return Err(WriteError::Misfit { field: field.name.clone(), selector: field.at.to_string() });
@@ -331,65 +421,82 @@ impl<'a> Write<'a> {
             let row = row_index(found)?;
             // Creating with null stores nothing; replacing with null erases.
             let stores_nothing = found.kind == Kind::Null && !field.seal_null && self.intent(row) != Intent::Replace;
-            if !self.grant.may_write(field.category) && !stores_nothing {
-                return Err(WriteError::NotWritable {
-                    purpose: self.grant.purpose().clone(),
-                    category: field.category_name.clone(),
-                    level: self.grant.level(field.category),
-                });
+            if !self.grant.may_write(field.category) && !stores_nothing && self.stored(row).is_none() {
+                return Err(self.not_writable(field));
             }
         }
-        let unseen = self.unseen();
         for row in 0..self.layout.rows.len() {
             match self.intent(row) {
                 Intent::Create => {}
                 Intent::Delete if self.grant.may_delete() => {}
                 Intent::Delete => return Err(WriteError::DeleteRefused { purpose: self.grant.purpose().clone() }),
-                Intent::Replace | Intent::Read | Intent::PerRow => self.judge_replace(row, unseen.as_ref())?,
+                Intent::Replace | Intent::Read | Intent::PerRow if self.stored(row).is_some() => {}
+                Intent::Replace | Intent::Read | Intent::PerRow => {
+                    if let Some((index, reason)) = needs_the_stored(self.collection, self.plan, self.grant, self.layout, row) {
+                        return Err(self.would_erase(self.field(index)?, reason));
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// Where values stand of fields that the caller may write but does not see: (row, field). None if there are no such fields.
-    fn unseen(&self) -> Option<HashSet<(usize, usize)>> {
-        let is_unseen = |field: &Field| self.grant.may_write(field.category) && self.grant.level(field.category) == Level::Absent;
-        if !self.collection.fields.iter().any(is_unseen) {
-            return None;
+    /// What stays of the documents that rows replace. Whatever else a row holds must be the caller's to write.
+    fn carry(&self, keys: &KeyRing, sealer: &mut Sealer<'_>) -> Result<Carried, WriteError> {
+        let mut carried = Carried::default();
+        for row in 0..self.before.rows.len() {
+            if let Some(stored) = self.stored(row) {
+                carry::carry(self, keys, row, stored, self.before.now_ms, sealer, &mut carried)?;
+            }
         }
-        let of_unseen = self.values().filter(|(_, index)| self.collection.fields.get(*index).is_some_and(is_unseen));
-        Some(of_unseen.filter_map(|(found, index)| Some((row_index(found).ok()?, index))).collect())
+        for (at, found, index) in self.values() {
+            let field = self.field(index)?;
+            let stays = carried.kept.contains_key(&at) || self.grant.may_write(field.category);
+            if !stays && self.stored(row_index(found)?).is_some() {
+                return Err(self.not_writable(field));
+            }
+        }
+        Ok(carried)
     }
 
-    /// A replacement that leaves out what the caller cannot see would erase it (T26).
-    fn judge_replace(&self, row: usize, unseen: Option<&HashSet<(usize, usize)>>) -> Result<(), WriteError> {
-        for (index, field) in self.collection.fields.iter().enumerate() {
-            if !self.grant.may_write(field.category) {
-                return Err(self.would_erase(field, "may not write"));
-            }
-            if self.grant.level(field.category) == Level::Absent && unseen.is_some_and(|unseen| !unseen.contains(&(row, index))) {
-                return Err(self.would_erase(field, "does not see"));
-            }
+    pub(super) fn not_writable(&self, field: &Field) -> WriteError {
+        WriteError::NotWritable {
+            purpose: self.grant.purpose().clone(),
+            category: field.category_name.clone(),
+            level: self.grant.level(field.category),
         }
-        Ok(())
     }
 
     fn would_erase(&self, field: &Field, reason: &'static str) -> WriteError {
-        WriteError::WouldErase { purpose: self.grant.purpose().clone(), category: field.category_name.clone(), reason }
+        WriteError::WouldErase {
+            purpose: self.grant.purpose().clone(),
+            category: field.category_name.clone(),
+            reason,
+            remedy: "use a purpose that sees and writes all of its fields".into(),
+        }
     }
 
     /// Writes the body anew, values sealed straight into it.
-    fn seal(&self, keys: &KeyRing, id_member: &str) -> Result<(Bytes, Tally), WriteError> {
-        let mut tally = Tally::default();
-        let mut sealer = Sealer::new(self.collection, self.plan, keys, self.layout.rows.len());
+    fn seal(
+        &self,
+        keys: &KeyRing,
+        id_member: &str,
+        mut sealer: Sealer<'_>,
+        carried: Carried,
+    ) -> Result<(Bytes, Tally), WriteError> {
+        let mut tally = Tally { kept: carried.count, ..Tally::default() };
+        for index in carried.sealed {
+            tally.protect(self.field(index)?.category);
+        }
         let mut opener = None;
-        let mut inserts = self.inserts(id_member);
+        let mut inserts = self.inserts(id_member, carried.inserts);
         let mut out = Vec::with_capacity(self.bytes.len() + self.bytes.len() / 2 + 128 * self.layout.found.len().min(4096));
         let mut copied = 0;
-        for (found, index) in self.values() {
+        for (at, found, index) in self.values() {
             let field = self.field(index)?;
             let value = self.bytes.get(found.value.clone()).ok_or(WriteError::Layout)?;
-            if self.stays(found, index, field, value, keys, &mut opener, &mut tally)? {
+            let kept = carried.kept.get(&at);
+            if kept.is_none() && self.stays(found, index, field, value, keys, &mut opener, &mut tally)? {
                 continue;
             }
             while let Some((at, text)) = inserts.next_if(|(at, _)| *at <= found.value.start) {
@@ -398,13 +505,18 @@ impl<'a> Write<'a> {
                 copied = at;
             }
             out.extend_from_slice(self.bytes.get(copied..found.value.start).ok_or(WriteError::Layout)?);
-            let suite = match field.protection {
-                Protection::Seal => Suite::X,
-                Protection::Deterministic => Suite::D,
-            };
-            let id = self.binding(suite, index, field, found)?;
-            sealer.seal(index, row_index(found)?, id, value, &mut out)?;
-            tally.protect(field.category);
+            match kept {
+                Some(text) => out.extend_from_slice(text),
+                None => {
+                    let suite = match field.protection {
+                        Protection::Seal => Suite::X,
+                        Protection::Deterministic => Suite::D,
+                    };
+                    let id = self.binding(suite, index, field, found)?;
+                    sealer.seal(index, row_index(found)?, id, value, &mut out)?;
+                    tally.protect(field.category);
+                }
+            }
             copied = found.value.end;
         }
         for (at, text) in inserts {
@@ -416,9 +528,12 @@ impl<'a> Write<'a> {
         Ok((Bytes::from(out), tally))
     }
 
-    /// Members with assigned ids, in order of their place.
-    fn inserts(&self, id_member: &str) -> std::iter::Peekable<std::vec::IntoIter<(usize, Vec<u8>)>> {
-        let mut inserts = Vec::new();
+    /// Members with assigned ids and what is carried over, in order of their place.
+    fn inserts(
+        &self,
+        id_member: &str,
+        mut inserts: Vec<(usize, Vec<u8>)>,
+    ) -> std::iter::Peekable<std::vec::IntoIter<(usize, Vec<u8>)>> {
         for (row, write) in self.layout.rows.iter().zip(self.rows) {
             if let Some(id) = &write.assigned_id {
                 let mut text = Vec::with_capacity(id_member.len() + id.len() + 6);
@@ -477,33 +592,49 @@ impl<'a> Write<'a> {
         if has_mask_character(value) {
             return Err(WriteError::MaskedValue { field: field.name.clone() });
         }
-        let stand_in = matches!(self.grant.level(field.category), Level::Masked | Level::Generalised | Level::Pseudonym);
-        if stand_in && !matches!(self.intent(row_index(found)?), Intent::Create | Intent::Delete) {
-            return Err(self.would_erase(field, "sees a stand-in of"));
+        // Of a coarse form there is no telling by its looks, unless the value would be made coarser still.
+        let replaces = !matches!(self.intent(row_index(found)?), Intent::Create | Intent::Delete);
+        if replaces && level_of(self.grant, field) == Level::Generalised && !self.is_finer_than_shown(field, value) {
+            return Err(WriteError::MaskedValue { field: field.name.clone() });
         }
         Ok(false)
+    }
+
+    fn is_finer_than_shown(&self, field: &Field, value: &[u8]) -> bool {
+        let value: Option<serde_json::Value> = serde_json::from_slice(value).ok();
+        let form = field.generalise.as_ref();
+        let coarse = form.zip(value.as_ref()).and_then(|(form, value)| form.apply(value, self.before.now_ms));
+        coarse.is_some() && coarse != value
     }
 
     fn binding(&self, suite: Suite, index: usize, field: &Field, found: &Found) -> Result<&str, WriteError> {
         if suite == Suite::D {
             return Ok("");
         }
-        self.ids.binding(self.collection, self.plan, index, found).map_err(|reason| {
-            let by_subject = self.collection.bind == Bind::Subject;
-            let selector = match (&field.subject, &self.collection.subject) {
-                (Some(subject), _) if by_subject => subject,
-                (_, Subject::At(subject)) if by_subject => subject,
-                _ => &self.collection.id,
-            };
-            match reason {
-                NoId::Missing => WriteError::SubjectMissing {
-                    field: field.name.clone(),
-                    bind: if by_subject { "data subject" } else { "document" },
-                    selector: selector.to_string(),
-                },
-                NoId::Bad(why) => WriteError::BadId { selector: selector.to_string(), why },
-            }
-        })
+        self.ids.binding(self.collection, self.plan, index, found).map_err(|reason| self.unbound(field, reason))
+    }
+
+    /// Why a value has nothing to be bound to.
+    pub(super) fn unbound(&self, field: &Field, reason: NoId) -> WriteError {
+        let selector = self.bound_by(field).to_string();
+        match reason {
+            NoId::Missing => WriteError::SubjectMissing {
+                field: field.name.clone(),
+                bind: if self.collection.bind == Bind::Subject { "data subject" } else { "document" },
+                selector,
+            },
+            NoId::Bad(why) => WriteError::BadId { selector, why },
+        }
+    }
+
+    /// The member that a field's values are bound to.
+    pub(super) fn bound_by<'s>(&'s self, field: &'s Field) -> &'s Selector {
+        let by_subject = self.collection.bind == Bind::Subject;
+        match (&field.subject, &self.collection.subject) {
+            (Some(subject), _) if by_subject => subject,
+            (_, Subject::At(subject)) if by_subject => subject,
+            _ => &self.collection.id,
+        }
     }
 }
 

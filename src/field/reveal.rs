@@ -96,15 +96,8 @@ pub fn reveal(
     url_id: Option<&RecordId>,
     now_ms: u64,
 ) -> Result<Revealed, RevealError> {
-    let mut ids = Ids::of(plan, bytes, layout);
-    if let Some(url_id) = url_id {
-        for (index, _) in layout.rows.iter().enumerate().filter(|(_, row)| plan.is_root_row(row.set)) {
-            ids.set_document(index, Ok(url_id.clone()));
-        }
-    }
-    let opener = Opener::new(collection, plan, keys);
-    let mut window =
-        Window { collection, plan, keys, grant, bytes, ids: &ids, now_ms, opener, pseudonyms: None, tally: Tally::default() };
+    let ids = Ids::of_reply(plan, bytes, layout, url_id);
+    let mut window = Window::new(collection, plan, keys, grant, bytes, &ids, now_ms);
     let mut changes = vec![Change::Keep; layout.found.len()];
     let mut subjects = Subjects::default();
     for row in 0..layout.rows.len() {
@@ -121,7 +114,7 @@ pub fn reveal(
         if found.value.start < decided_until {
             continue;
         }
-        let level = if found.misfit { window.misfit_level(index, field) } else { window.level(field) };
+        let level = if found.misfit { window.misfit_level(index, field) } else { level_of(grant, field) };
         *change = window.change(index, field, found, level)?;
         if !matches!(change, Change::Keep) {
             decided_until = found.value.end;
@@ -133,8 +126,16 @@ pub fn reveal(
     Ok(Revealed { bytes: out, tally, subjects: subjects.into_list() })
 }
 
-/// One window on its way.
-struct Window<'a> {
+/// The level at which a field is shown. Without a form to generalise to, that level shows nothing.
+pub(super) fn level_of(grant: &Grant, field: &Field) -> Level {
+    match grant.level(field.category) {
+        Level::Generalised if field.generalise.is_none() => Level::Absent,
+        level @ (Level::Absent | Level::Sealed | Level::Pseudonym | Level::Generalised | Level::Masked | Level::Clear) => level,
+    }
+}
+
+/// One window on its way; also what is stored before a write replaces it (`carry`), to know what of it the caller would be shown.
+pub(super) struct Window<'a> {
     collection: &'a Collection,
     plan: &'a Plan,
     keys: &'a KeyRing,
@@ -142,36 +143,39 @@ struct Window<'a> {
     bytes: &'a [u8],
     ids: &'a Ids,
     now_ms: u64,
-    opener: Opener<'a>,
+    pub(super) opener: Opener<'a>,
     pseudonyms: Option<Arc<MacKey>>,
     tally: Tally,
 }
 
-impl Window<'_> {
-    /// The level at which a field is shown. Without a form to generalise to, that level shows nothing.
-    fn level(&self, field: &Field) -> Level {
-        match self.grant.level(field.category) {
-            Level::Generalised if field.generalise.is_none() => Level::Absent,
-            level @ (Level::Absent | Level::Sealed | Level::Pseudonym | Level::Generalised | Level::Masked | Level::Clear) => {
-                level
-            }
-        }
+impl<'a> Window<'a> {
+    pub(super) fn new(
+        collection: &'a Collection,
+        plan: &'a Plan,
+        keys: &'a KeyRing,
+        grant: &'a Grant,
+        bytes: &'a [u8],
+        ids: &'a Ids,
+        now_ms: u64,
+    ) -> Self {
+        let opener = Opener::new(collection, plan, keys);
+        Self { collection, plan, keys, grant, bytes, ids, now_ms, opener, pseudonyms: None, tally: Tally::default() }
     }
 
     /// A misfit is reported for one of the fields it hides: the least level of all that it may hide. Where it is refused anyway, the one
     /// field decides, so that a mistake is not passed over because a neighbour is absent.
     fn misfit_level(&self, index: usize, field: &Field) -> Level {
-        let own = self.level(field);
+        let own = level_of(self.grant, field);
         if self.collection.strict {
             return own;
         }
         let neighbours = self.plan.fields.get(index).map_or(&[][..], |planned| &planned.neighbours);
         let fields = neighbours.iter().filter_map(|neighbour| self.collection.fields.get(*neighbour));
-        fields.fold(own, |level, field| level.meet(self.level(field)))
+        fields.fold(own, |level, field| level.meet(level_of(self.grant, field)))
     }
 
-    /// What becomes of one stored value.
-    fn change(&mut self, index: usize, field: &Field, found: &Found, level: Level) -> Result<Change, RevealError> {
+    /// What becomes of one stored value: it stays (null, an envelope), its form at that level takes its place, or it is left out.
+    pub(super) fn change(&mut self, index: usize, field: &Field, found: &Found, level: Level) -> Result<Change, RevealError> {
         let stored = self.bytes.get(found.value.clone()).ok_or(RevealError::Layout)?;
         if found.kind == Kind::Null {
             return Ok(if level == Level::Absent { Change::Remove } else { Change::Keep });

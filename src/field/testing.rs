@@ -177,3 +177,34 @@ pub(super) fn reveal_all(
 pub(super) fn shown(collection: &Collection, ring: &KeyRing, grant: &Grant, body: &str) -> String {
     String::from_utf8(reveal_all(collection, ring, grant, body, None).unwrap().bytes).unwrap()
 }
+
+/// Replaces `old`, which is stored, with `body`. What is stored then, or the refusal.
+pub(super) fn replace_over(
+    collection: &Collection,
+    ring: &KeyRing,
+    grant: &Grant,
+    old: &str,
+    body: &str,
+) -> Result<String, WriteError> {
+    protected_over(collection, ring, grant, old, body)
+        .map(|protected| String::from_utf8(protected.body.into_bytes().to_vec()).unwrap())
+}
+
+pub(super) fn protected_over(
+    collection: &Collection,
+    ring: &KeyRing,
+    grant: &Grant,
+    old: &str,
+    body: &str,
+) -> Result<Protected, WriteError> {
+    let plan = plan_of(collection);
+    let layout = layout_of(&plan, body);
+    let rows: Vec<RowWrite> = layout.rows.iter().map(|_| RowWrite { intent: Intent::Replace, assigned_id: None }).collect();
+    let bytes = Bytes::copy_from_slice(body.as_bytes());
+    let stored = Stored::read(&plan, Bytes::copy_from_slice(old.as_bytes()), None).unwrap();
+    // As `exchange` does: what is stored is read only where it is needed.
+    let needed = rows_that_need_the_stored(collection, &plan, grant, &layout, &rows);
+    let rows_before = (0..rows.len()).map(|row| needed.contains(&row).then(|| stored.row(row).unwrap())).collect();
+    let before = Before { rows: rows_before, now_ms: NOW_MS };
+    protect_over(collection, &plan, ring, grant, &bytes, &layout, &rows, None, "id", &before)
+}

@@ -18,6 +18,7 @@ mod http;
 mod life;
 mod limits;
 mod replication;
+mod roundtrips;
 mod support;
 mod upkeep;
 mod views;

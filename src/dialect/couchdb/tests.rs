@@ -253,7 +253,8 @@ fn t31_other_spellings_of_a_protected_database_are_refused() {
 }
 
 fn row(id: Option<&'static str>, peeks: &[(usize, &'static str)]) -> RowFacts<'static> {
-    RowFacts { id: id.map(str::as_bytes), peeks: peeks.iter().map(|(index, text)| (*index, text.as_bytes())).collect() }
+    let peeks = peeks.iter().map(|(index, text)| (*index, text.as_bytes())).collect();
+    RowFacts { whole: b"{}", id: id.map(str::as_bytes), peeks }
 }
 
 /// One document by this request; `Ok((intent, assign_id))` or the code.

@@ -533,7 +533,7 @@ fn nothing_of_the_body_is_in_debug_texts_and_errors() {
     walker.finish().unwrap();
     let window = walker.window().unwrap();
     shown.push(format!("{window:?} {:?} {:?}", Change::Replace(b"canary".to_vec()), Insert { at: 0, text: b"canary".to_vec() }));
-    shown.push(format!("{:?}", RowFacts { peeks: vec![(0, b"canary")], id: Some(b"canary") }));
+    shown.push(format!("{:?}", RowFacts { whole: b"canary", peeks: vec![(0, b"canary")], id: Some(b"canary") }));
     shown.push(format!("{:?}", BodyFacts { whole: b"canary", body: vec![(0, b"canary")], rows: vec![] }));
     shown.push(walk(&map, Rules::reply(), br#"{"name":"canary"canary}"#).unwrap_err().to_string());
     let shown = shown.concat();

@@ -5,6 +5,7 @@
 mod cases;
 mod events;
 mod model;
+mod parts;
 mod properties;
 
 use std::sync::Arc;

@@ -7,8 +7,8 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CallerUnknown, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError, WalkError,
-    WriteError,
+    AuditError, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError,
+    WalkError, WriteError,
 };
 
 /// An answer of ours.
@@ -50,6 +50,11 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::RequestJson(_) => (S::BAD_REQUEST, "malformed-json"),
         Error::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body-timeout"),
         Error::Write(error) => (write_status(error), error.code()),
+        Error::Conflict(Conflict::Condition) => (S::PRECONDITION_FAILED, "write-conflict"),
+        Error::Conflict(Conflict::Revision | Conflict::Contended) => (S::CONFLICT, "write-conflict"),
+        // The database refuses the client, not us.
+        Error::NotRead { status: status @ 400..500 } => (S::from_u16(*status).unwrap_or(S::BAD_GATEWAY), "not-read"),
+        Error::NotRead { .. } => (S::BAD_GATEWAY, "not-read"),
         Error::Upstream(UpstreamError::Timeout(_)) => (S::GATEWAY_TIMEOUT, "database-timeout"),
         Error::Upstream(_) => (S::BAD_GATEWAY, "database-unavailable"),
         // An error of the database stays one, without its text.
@@ -81,12 +86,14 @@ fn write_status(error: &WriteError) -> StatusCode {
         | WriteError::MaskedValue { .. }
         | WriteError::ForeignEnvelope { .. }
         | WriteError::SubjectMissing { .. }
+        | WriteError::SubjectChanged { .. }
         | WriteError::BadId { .. }
         | WriteError::IdMismatch { .. }
         | WriteError::NoRows { .. }
         | WriteError::Misfit { .. }
         | WriteError::NotCanonical { .. }
         | WriteError::UnexpectedDocument => StatusCode::UNPROCESSABLE_ENTITY,
+        WriteError::Stored(error) => reveal_status(error),
         WriteError::Keys(_) | WriteError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
         WriteError::Layout => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -106,19 +113,14 @@ fn sentence(error: &Error) -> String {
     match error {
         Error::Upstream(UpstreamError::Timeout(_)) => "the database did not answer in time".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
-        Error::Reveal(RevealError::Keys(_)) | Error::Keys(_) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => {
-            "a key is unavailable, so nothing is revealed or stored".to_owned()
-        }
-        Error::Reveal(RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. }) => {
-            "a stored value did not authenticate in its place; it is not shown, and an alarm is raised".to_owned()
-        }
+        Error::Write(WriteError::Stored(error)) => stored_sentence(error),
+        Error::Reveal(error) => stored_sentence(error),
+        Error::Keys(_) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
         Error::Audit(AuditError::Timeout(_)) => {
             "the audit log did not become durable in time, so nothing is revealed or stored".to_owned()
         }
         Error::Audit(_) => "the audit log is unavailable, so nothing is revealed or stored".to_owned(),
-        Error::Internal(_) | Error::Reveal(RevealError::Layout) | Error::Write(WriteError::Layout) => {
-            "an internal check failed; the operator's log has the exchange".to_owned()
-        }
+        Error::Internal(_) | Error::Write(WriteError::Layout) => failed_check(),
         // The rest names only what the client itself sent or was told: routes, purposes, fields, places, never a value.
         Error::Head(_)
         | Error::Target(_)
@@ -136,9 +138,30 @@ fn sentence(error: &Error) -> String {
         | Error::BodyUnexpected
         | Error::RequestJson(_)
         | Error::Write(_)
+        | Error::Conflict(_)
+        | Error::NotRead { .. }
         | Error::ReplyUnreadable { .. }
         | Error::GrantEnded => error.to_string(),
     }
+}
+
+fn stored_sentence(error: &RevealError) -> String {
+    match error {
+        RevealError::Keys(_) => no_key(),
+        RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. } => {
+            "a stored value did not authenticate in its place; it is neither shown nor replaced, and an alarm is raised"
+                .to_owned()
+        }
+        RevealError::Layout => failed_check(),
+    }
+}
+
+fn no_key() -> String {
+    "a key is unavailable, so nothing is revealed or stored".to_owned()
+}
+
+fn failed_check() -> String {
+    "an internal check failed; the operator's log has the exchange".to_owned()
 }
 
 /// The answer in the dialect's own error shape, so that the database's client library reports it.

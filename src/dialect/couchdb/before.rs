@@ -1,0 +1,113 @@
+//! Reading the revisions that a write builds on. Parent: `couchdb.rs`.
+//!
+//! A revision never changes, so what is carried over from it is right whatever happens meanwhile; whether it is still the newest the
+//! database itself checks when the write comes. One document is read by its path, several by one `_bulk_get`.
+
+use std::collections::{HashMap, HashSet};
+
+use http::{Method, header};
+use serde_json::{Value, json};
+
+use super::super::head::{self, refused};
+use super::super::target::encode_segment;
+use super::super::{Ask, Documents, Guard, Head, Reading, Refused, RefusedCode, RequestBody, Wanted};
+use super::tables::{BULK, FETCHED, NOTHING, ONE};
+use crate::document::{BodyFacts, RowFacts, member, unescape};
+
+/// CouchDB's own words.
+pub(super) const CONFLICT: &str = "Document update conflict.";
+
+pub(super) fn reading(
+    database: &str,
+    documents: &Documents,
+    head: Head<'_>,
+    facts: &BodyFacts<'_>,
+    rows: &[usize],
+) -> Result<Reading, Refused> {
+    let refuse = |code, detail: &str| refused(Some(documents.collection), code, detail);
+    let parameters = head::parameters(head.query);
+    let made_elsewhere = parameters.iter().any(|parameter| parameter.name == "new_edits" && parameter.value == "false")
+        || member(facts.whole, 0..facts.whole.len(), "new_edits").is_some_and(|value| facts.whole.get(value) == Some(b"false"));
+    if made_elsewhere {
+        // There the database checks no revision, so nothing keeps another write from coming in between.
+        return Err(refuse(
+            RefusedCode::WouldErase,
+            "leave out new_edits=false, or use a purpose that sees and writes all of its fields",
+        ));
+    }
+    let bulk = documents.request == RequestBody::Documents { row_set: BULK };
+    let in_head = if bulk { Vec::new() } else { revisions_of_the_head(&parameters, head) };
+    let mut wanted: Vec<Wanted> = Vec::with_capacity(rows.len());
+    let mut seen = HashSet::new();
+    for row in rows {
+        let fact = facts.rows.get(*row);
+        let id = documents.url_id.clone().or_else(|| fact.and_then(|fact| text_of(fact, "_id")));
+        let mut revisions = in_head.clone();
+        revisions.extend(fact.and_then(|fact| text_of(fact, "_rev")));
+        revisions.dedup();
+        let (id, revision) = match (id, revisions.as_slice()) {
+            (Some(id), [revision]) => (id, revision.clone()),
+            (_, []) => {
+                return Err(refuse(
+                    RefusedCode::WouldErase,
+                    "send the _rev of the revision it builds on, so that what is stored can be kept",
+                ));
+            }
+            _ => return Err(refuse(RefusedCode::Malformed, "_rev, rev and If-Match name different revisions; send one of them")),
+        };
+        if !seen.insert(id.clone()) {
+            return Err(refuse(RefusedCode::Malformed, "a document stands twice in this request; send it once"));
+        }
+        wanted.push(Wanted { row: *row, id, revision: Some(revision) });
+    }
+    let database = encode_segment(database);
+    let ask = match wanted.as_slice() {
+        [Wanted { id, revision: Some(revision), .. }] => Ask {
+            method: Method::GET,
+            target: format!("/{database}/{}?rev={}", encode_segment(id), encode_segment(revision)),
+            set_headers: Vec::new(),
+            body: Vec::new(),
+        },
+        many => {
+            let docs: Vec<Value> = many.iter().map(|wanted| json!({ "id": wanted.id, "rev": wanted.revision })).collect();
+            Ask {
+                method: Method::POST,
+                target: format!("/{database}/_bulk_get"),
+                set_headers: Vec::new(),
+                body: json!({ "docs": docs }).to_string().into_bytes(),
+            }
+        }
+    };
+    let row_set = if ask.body.is_empty() { ONE } else { FETCHED };
+    Ok(Reading { collection: documents.collection, ask, row_set, no_rows: NOTHING, wanted, guard: Guard::Revision })
+}
+
+pub(super) fn answers(reading: &Reading, answer: &BodyFacts<'_>) -> Vec<Option<usize>> {
+    let found: HashMap<_, usize> = answer
+        .rows
+        .iter()
+        .enumerate()
+        .filter_map(|(at, row)| Some(((text_of(row, "_id")?, text_of(row, "_rev")?), at)))
+        .collect();
+    let find = |wanted: &Wanted| found.get(&(wanted.id.clone(), wanted.revision.clone()?)).copied();
+    reading.wanted.iter().map(find).collect()
+}
+
+pub(super) fn conflict(documents: &Documents, id: &str) -> Option<Vec<u8>> {
+    let bulk = documents.request == RequestBody::Documents { row_set: BULK };
+    bulk.then(|| json!({ "id": id, "error": "conflict", "reason": CONFLICT }).to_string().into_bytes())
+}
+
+/// `?rev=` and `If-Match`, which CouchDB reads as the same.
+fn revisions_of_the_head(parameters: &[head::Parameter], head: Head<'_>) -> Vec<String> {
+    let query = parameters.iter().filter(|parameter| parameter.name == "rev").map(|parameter| parameter.value.clone());
+    let matches = head.headers.get_all(header::IF_MATCH).iter();
+    let matches = matches.map(|value| String::from_utf8_lossy(value.as_bytes()).trim().trim_matches('"').to_owned());
+    query.chain(matches).collect()
+}
+
+/// A member of a row that is a string.
+fn text_of(row: &RowFacts<'_>, name: &str) -> Option<String> {
+    let value = member(row.whole, 0..row.whole.len(), name)?;
+    unescape(row.whole.get(value)?).map(std::borrow::Cow::into_owned)
+}

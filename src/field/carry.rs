@@ -1,0 +1,589 @@
+//! What a write may do to a document that is stored: keep a value, carry it over, or refuse.
+//!
+//! An application reads a document, changes one member and writes it back. For each value that is stored, in this order: sent back as it is stored,
+//! or as this caller was shown it → the stored bytes are kept; left out by a caller that may not write it, or was not shown it → carried over;
+//! else it is the caller's to change if it may write the category. Values of the write with nothing stored behind them are judged by
+//! `protect`, which calls this file.
+//!
+//! Always holds: a value is kept or carried only under the id it is bound to (T35, T41); the clear text of a value is compared only with a caller's that is
+//! shown it, or the answer would tell whether a guess is right (T16); what is not sealed is never carried as it is (T4).
+//! `pairs` says which element of a list is which.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::envelope;
+use super::ids::Place;
+use super::pairs::{self, Alike, Looks, Pair, canonical};
+use super::plan::{Collection, Field, Meaning, Plan};
+use super::protect::{Write, WriteError};
+use super::reveal::{RevealError, Window, level_of};
+use super::seal::Sealer;
+use super::stored::{StoredRow, found_in, value_at};
+use crate::document::{
+    Change, Found, Kind, Layout, Member, Selector, Step, at, elements, member, members, splice, unescape, write_string,
+};
+use crate::keys::KeyRing;
+use crate::purpose::{Grant, Level};
+
+/// What the rows of a write get from the documents they replace.
+#[derive(Default)]
+pub(super) struct Carried {
+    /// Text that stands in place of a sent value, by its index in the layout.
+    pub(super) kept: HashMap<usize, Vec<u8>>,
+    /// Texts to insert, by offset.
+    pub(super) inserts: Vec<(usize, Vec<u8>)>,
+    /// Stored values that were sealed on the way, because they were not (`strict = false`): indexes of their fields.
+    pub(super) sealed: Vec<usize>,
+    /// How many stored values stay.
+    pub(super) count: u32,
+}
+
+/// Can the rules tell what a replacement of this row does without the stored document? `has` says whether the row holds a value of the field
+/// with an index. Every field is asked about by its right and its level first, so that whoever sees and writes everything pays nothing.
+pub(super) fn needs(collection: &Collection, grant: &Grant, has: &mut dyn FnMut(usize) -> bool) -> Option<(usize, &'static str)> {
+    for (index, field) in collection.fields.iter().enumerate() {
+        if !grant.may_write(field.category) {
+            return Some((index, "may not write"));
+        }
+        match level_of(grant, field) {
+            Level::Clear => {}
+            // Of a value that is not sealed yet nothing is shown.
+            Level::Sealed if collection.strict => {}
+            Level::Sealed | Level::Generalised => return Some((index, "does not see all of")),
+            Level::Masked | Level::Pseudonym if has(index) => return Some((index, "sees a stand-in of")),
+            Level::Masked | Level::Pseudonym => {}
+            Level::Absent if is_one_place(&field.at) && has(index) => {}
+            Level::Absent => return Some((index, "does not see")),
+        }
+    }
+    None
+}
+
+/// True where a caller that sends a value of the field has said all there is to say: one member, or one list of values.
+fn is_one_place(at: &Selector) -> bool {
+    let wildcards = at.steps().iter().filter(|step| matches!(step, Step::AnyMember | Step::AnyElement)).count();
+    wildcards == 0 || (wildcards == 1 && at.steps().last() == Some(&Step::AnyElement))
+}
+
+/// Compares one row of a write with the document it replaces.
+pub(super) fn carry(
+    write: &Write<'_>,
+    keys: &KeyRing,
+    row: usize,
+    stored: StoredRow<'_>,
+    now_ms: u64,
+    sealer: &mut Sealer<'_>,
+    carried: &mut Carried,
+) -> Result<(), WriteError> {
+    let window = Window::new(write.collection, stored.plan(), keys, write.grant, stored.bytes(), stored.ids(), now_ms);
+    let sent = write.layout.rows.get(row).map(|row| row.range.clone()).ok_or(WriteError::Layout)?;
+    let old = stored.range();
+    if let Some(field) =
+        stored.found_in(&old).iter().filter(|found| found.misfit).find_map(|found| match stored.plan().meaning(found) {
+            Some(Meaning::Field(index)) => write.collection.fields.get(index),
+            _ => None,
+        })
+    {
+        return Err(WriteError::Stored(RevealError::ClearFound { field: field.name.clone() }));
+    }
+    let mut carrier = Carrier { write, row, stored, window, sealer, carried, gaps: Gaps::default(), pairs: HashMap::new() };
+    for (index, field) in write.collection.fields.iter().enumerate() {
+        let way = Way { field: index, depth: 0, wildcards: 0, place: (u32::try_from(row).ok(), Default::default()) };
+        carrier.down(way, field.at.steps(), Sent::Here(sent.clone()), &old)?;
+    }
+    let gaps = std::mem::take(&mut carrier.gaps);
+    gaps.render(write.bytes, &mut carrier.carried.inserts);
+    Ok(())
+}
+
+/// What stands in the write where something is stored.
+#[derive(Clone)]
+enum Sent {
+    Here(Range<usize>),
+    /// Nothing; it could be put into this object, below these names.
+    Gap(Range<usize>, Vec<String>),
+    /// `null`, or a value of a type that cannot hold it: the caller says that there is nothing.
+    Nothing,
+    /// The element or entry it was a part of.
+    Removed,
+    /// No telling which element it was a part of, or a list too short for its number.
+    Unclear,
+}
+
+/// How far down one field's selector.
+#[derive(Clone, Copy)]
+struct Way {
+    field: usize,
+    /// Steps taken, and wildcards among them.
+    depth: usize,
+    wildcards: usize,
+    /// Where it leads in the write.
+    place: Place,
+}
+
+impl Way {
+    fn step(mut self) -> Self {
+        self.depth += 1;
+        self
+    }
+
+    /// A step by a wildcard that matches the sent element with this index.
+    fn wildcard(mut self, sent: usize) -> Self {
+        if let Some(slot) = self.place.1.get_mut(self.wildcards) {
+            *slot = u32::try_from(sent).unwrap_or(u32::MAX);
+        }
+        self.wildcards += 1;
+        self.step()
+    }
+}
+
+/// One row on its way.
+struct Carrier<'c, 'a, 's> {
+    write: &'c Write<'a>,
+    row: usize,
+    stored: StoredRow<'c>,
+    window: Window<'c>,
+    sealer: &'c mut Sealer<'s>,
+    carried: &'c mut Carried,
+    gaps: Gaps,
+    /// Of each stored list of elements, by its offset: what became of them.
+    pairs: HashMap<usize, Vec<Pair>>,
+}
+
+impl<'c> Carrier<'c, '_, '_> {
+    fn field(&self, way: Way) -> Result<&'c Field, WriteError> {
+        self.write.collection.fields.get(way.field).ok_or(WriteError::Layout)
+    }
+
+    fn may_write(&self, field: &Field) -> bool {
+        self.write.grant.may_write(field.category)
+    }
+
+    /// Goes down both documents at once, wherever something is stored.
+    fn down(&mut self, way: Way, steps: &[Step], sent: Sent, old: &Range<usize>) -> Result<(), WriteError> {
+        let (bytes, old_bytes) = (self.write.bytes, self.stored.bytes());
+        let Some((step, rest)) = steps.split_first() else { return self.value(way, sent, old) };
+        match step {
+            Step::Member(name) => match member(old_bytes, old.clone(), name) {
+                Some(old) => self.down(way.step(), rest, sent.member(bytes, name), &old),
+                None => Ok(()),
+            },
+            Step::AnyMember => {
+                let sent_members: Vec<Member<'_>> = match &sent {
+                    Sent::Here(span) => members(bytes, span.clone()).collect(),
+                    Sent::Gap(..) | Sent::Nothing | Sent::Removed | Sent::Unclear => Vec::new(),
+                };
+                let by_name: HashMap<&str, usize> =
+                    sent_members.iter().enumerate().map(|(at, member)| (&*member.name, at)).collect();
+                for entry in members(old_bytes, old.clone()) {
+                    let at = by_name.get(&*entry.name).copied();
+                    let below = match (at.and_then(|at| sent_members.get(at)), &sent) {
+                        (Some(member), _) => Sent::Here(member.value.clone()),
+                        // An entry is more than the value in it: who leaves it out removes it.
+                        (None, Sent::Here(_) | Sent::Gap(..)) if !rest.is_empty() => Sent::Removed,
+                        (None, sent) => sent.clone().member(bytes, &entry.name),
+                    };
+                    self.down(way.wildcard(at.unwrap_or(usize::MAX)), rest, below, &entry.value)?;
+                }
+                Ok(())
+            }
+            Step::Element(n) => {
+                let nth = |text, span: &Range<usize>| elements(text, span.clone()).nth(usize::try_from(*n).unwrap_or(usize::MAX));
+                let Some(old) = nth(old_bytes, old) else { return Ok(()) };
+                let below = match sent {
+                    Sent::Here(span) if is_null(bytes, &span) => Sent::Nothing,
+                    Sent::Here(span) => nth(bytes, &span).map_or(Sent::Unclear, Sent::Here),
+                    Sent::Gap(..) | Sent::Unclear => Sent::Unclear,
+                    Sent::Nothing | Sent::Removed => sent,
+                };
+                self.down(way.step(), rest, below, &old)
+            }
+            Step::AnyElement if rest.is_empty() => self.list(way, sent, old),
+            Step::AnyElement => {
+                let sent_elements: Vec<_> = match &sent {
+                    Sent::Here(span) => elements(bytes, span.clone()).collect(),
+                    Sent::Gap(..) | Sent::Nothing | Sent::Removed | Sent::Unclear => Vec::new(),
+                };
+                let old_elements: Vec<_> = elements(old_bytes, old.clone()).collect();
+                let pairs = match self.pairs.get(&old.start) {
+                    Some(pairs) => pairs.clone(),
+                    None => {
+                        let pairs = self.pair(way, &sent_elements, &old_elements)?;
+                        self.pairs.entry(old.start).or_insert(pairs).clone()
+                    }
+                };
+                for (old, pair) in old_elements.iter().zip(pairs) {
+                    let (below, at) = match pair {
+                        Pair::With(at) => (sent_elements.get(at).cloned().map_or(Sent::Unclear, Sent::Here), at),
+                        Pair::Unclear => (Sent::Unclear, usize::MAX),
+                        Pair::Removed if matches!(sent, Sent::Unclear) => (Sent::Unclear, usize::MAX),
+                        Pair::Removed => (Sent::Removed, usize::MAX),
+                    };
+                    self.down(way.wildcard(at), rest, below, old)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// One value that is stored, and what stands in its place in the write.
+    fn value(&mut self, way: Way, sent: Sent, old: &Range<usize>) -> Result<(), WriteError> {
+        let field = self.field(way)?;
+        let found = self.stored.value_at(old.start, way.field).ok_or(WriteError::Layout)?;
+        let shown = self.shown(way.field, field, found)?;
+        let (hidden, writes) = (matches!(shown, Change::Remove), self.may_write(field));
+        let nothing = found.kind == Kind::Null && !field.seal_null;
+        match sent {
+            Sent::Here(span) => {
+                let (at, value) =
+                    value_at(self.write.plan, self.write.layout, span.start, way.field).ok_or(WriteError::Layout)?;
+                let text = self.write.bytes.get(value.value.clone()).ok_or(WriteError::Layout)?;
+                // An element of a list by number cannot be left out, so null stands where nothing is shown.
+                let same = self.forms(found, &shown).iter().flatten().any(|form| *form == canonical(text))
+                    || (hidden && found.by_position && value.kind == Kind::Null);
+                if same { self.keep(way, at, found) } else { Ok(()) }
+            }
+            Sent::Gap(object, names) if hidden || !writes => {
+                let text = self.text(way, found)?;
+                self.gaps.fill(object, names, text);
+                Ok(())
+            }
+            Sent::Gap(..) => Ok(()),
+            Sent::Nothing | Sent::Removed if nothing || writes => Ok(()),
+            Sent::Nothing | Sent::Removed => Err(self.write.not_writable(field)),
+            Sent::Unclear if nothing || (writes && !hidden) => Ok(()),
+            Sent::Unclear => Err(self.unclear(field)),
+        }
+    }
+
+    /// A list whose elements are the values.
+    fn list(&mut self, way: Way, sent: Sent, old: &Range<usize>) -> Result<(), WriteError> {
+        let field = self.field(way)?;
+        let writes = self.may_write(field);
+        let mut values = Vec::new();
+        for span in elements(self.stored.bytes(), old.clone()) {
+            let found = self.stored.value_at(span.start, way.field).ok_or(WriteError::Layout)?;
+            values.push((found, self.shown(way.field, field, found)?));
+        }
+        let protected = values.iter().any(|(found, _)| found.kind != Kind::Null || field.seal_null);
+        let sent_values: Vec<Range<usize>> = match &sent {
+            Sent::Here(span) => elements(self.write.bytes, span.clone()).collect(),
+            Sent::Gap(..) | Sent::Nothing | Sent::Removed | Sent::Unclear => Vec::new(),
+        };
+        match sent {
+            Sent::Here(span) if is_null(self.write.bytes, &span) && protected && !writes => Err(self.write.not_writable(field)),
+            Sent::Here(span) if is_null(self.write.bytes, &span) => Ok(()),
+            Sent::Here(span) if !sent_values.is_empty() => self.list_of_values(way, &span, &sent_values, &values),
+            Sent::Here(_) | Sent::Gap(..) => {
+                let mut texts = Vec::new();
+                for (found, _) in values.iter().filter(|(_, shown)| !writes || matches!(shown, Change::Remove)) {
+                    texts.push(self.text(way, found)?);
+                }
+                let texts = texts.join(&b","[..]);
+                match sent {
+                    _ if texts.is_empty() => {}
+                    Sent::Here(span) => self.carried.inserts.push((span.start + 1, texts)),
+                    Sent::Gap(object, names) => self.gaps.fill(object, names, [b"[".as_slice(), &texts, b"]"].concat()),
+                    Sent::Nothing | Sent::Removed | Sent::Unclear => {}
+                }
+                Ok(())
+            }
+            Sent::Nothing | Sent::Removed if writes || !protected => Ok(()),
+            Sent::Nothing | Sent::Removed => Err(self.write.not_writable(field)),
+            Sent::Unclear if !protected => Ok(()),
+            Sent::Unclear => Err(self.unclear(field)),
+        }
+    }
+
+    /// The same where both lists hold values.
+    fn list_of_values(
+        &mut self,
+        way: Way,
+        list: &Range<usize>,
+        sent: &[Range<usize>],
+        values: &[(&'c Found, Change)],
+    ) -> Result<(), WriteError> {
+        let field = self.field(way)?;
+        let (level, writes) = (level_of(self.write.grant, field), self.may_write(field));
+        let texts: Vec<Option<String>> = sent.iter().map(|span| self.write.bytes.get(span.clone()).map(canonical)).collect();
+        let forms: Vec<[Option<String>; 2]> = values.iter().map(|(found, shown)| self.forms(found, shown)).collect();
+        // Each stored value goes by what was shown of it, unless its envelope itself was sent.
+        let sent_texts: std::collections::HashSet<&String> = texts.iter().flatten().collect();
+        let keys: Vec<Option<String>> = forms
+            .into_iter()
+            .map(|[shown, envelope]| envelope.filter(|envelope| sent_texts.contains(envelope)).or(shown))
+            .collect();
+        let alike = if matches!(level, Level::Masked | Level::Generalised) { Alike::Unclear } else { Alike::Same };
+        let mut behind = Vec::new();
+        for ((found, shown), pair) in values.iter().zip(pairs::by_form(&texts, &keys, alike)) {
+            let hidden = matches!(shown, Change::Remove);
+            match pair {
+                Pair::With(at) => {
+                    let start = sent.get(at).ok_or(WriteError::Layout)?.start;
+                    let (at, _) = value_at(self.write.plan, self.write.layout, start, way.field).ok_or(WriteError::Layout)?;
+                    self.keep(way, at, found)?;
+                }
+                Pair::Unclear if writes => return Err(WriteError::MaskedValue { field: field.name.clone() }),
+                // Whoever sees nothing of the whole list and may write it says with one value what is in it.
+                Pair::Removed if hidden && !(writes && level == Level::Absent) => behind.push(self.text(way, found)?),
+                Pair::Removed if writes => {}
+                Pair::Removed | Pair::Unclear => return Err(self.write.not_writable(field)),
+            }
+        }
+        if let (false, Some(last)) = (behind.is_empty(), sent.last().filter(|last| last.end < list.end)) {
+            self.carried.inserts.push((last.end, [b",".as_slice(), &behind.join(&b","[..])].concat()));
+        }
+        Ok(())
+    }
+
+    /// What the caller would be shown of a stored value, by the very rules of a read.
+    fn shown(&mut self, index: usize, field: &Field, found: &Found) -> Result<Change, WriteError> {
+        self.window.change(index, field, found, level_of(self.write.grant, field)).map_err(WriteError::Stored)
+    }
+
+    /// What a sent value may equal to stand for a stored one: what was shown of it, and its envelope. Never its clear text as such: the
+    /// answer would tell a caller that does not see it whether a guess is right.
+    fn forms(&self, found: &Found, shown: &Change) -> [Option<String>; 2] {
+        let stored = self.stored.bytes().get(found.value.clone()).unwrap_or_default();
+        let envelope = is_envelope(stored).then(|| canonical(stored));
+        match shown {
+            Change::Keep => [Some(canonical(stored)), envelope],
+            Change::Replace(text) => [Some(canonical(text)), envelope],
+            Change::Remove => [None, envelope],
+        }
+    }
+
+    /// A sent value stands for a stored one.
+    fn keep(&mut self, way: Way, at: usize, found: &Found) -> Result<(), WriteError> {
+        match self.text(way, found) {
+            Ok(text) => {
+                self.carried.kept.insert(at, text);
+                Ok(())
+            }
+            // It is bound to another id now, but the caller sent it in clear and may write it: it is sealed anew.
+            Err(WriteError::SubjectChanged { .. }) if self.is_all_clear(way) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_all_clear(&self, way: Way) -> bool {
+        let field = self.write.collection.fields.get(way.field);
+        field.is_some_and(|field| self.may_write(field) && level_of(self.write.grant, field) == Level::Clear)
+    }
+
+    /// The text of a stored value as it is stored again: its very bytes, or sealed if it was not and need not be.
+    fn text(&mut self, way: Way, found: &Found) -> Result<Vec<u8>, WriteError> {
+        let field = self.field(way)?;
+        let stored = self.stored.bytes().get(found.value.clone()).ok_or(WriteError::Layout)?;
+        self.carried.count = self.carried.count.saturating_add(1);
+        if found.kind == Kind::Null && !field.seal_null {
+            return Ok(stored.to_vec());
+        }
+        let Write { collection, plan, ids, .. } = self.write;
+        let id = ids.binding_at(collection, plan, way.field, way.place).map_err(|reason| self.write.unbound(field, reason))?;
+        let was = self.stored.ids().binding(collection, self.stored.plan(), way.field, found);
+        if was != Ok(id) {
+            return Err(self.subject_changed(field));
+        }
+        match unescape(stored).filter(|_| found.kind == Kind::String) {
+            Some(text) if text.starts_with(envelope::PREFIX) => {
+                if self.window.opener.is_envelope(way.field, &text) {
+                    return Ok(stored.to_vec());
+                }
+                Err(WriteError::Stored(RevealError::NotAuthentic { field: field.name.clone(), kid_known: false }))
+            }
+            _ if collection.strict => Err(WriteError::Stored(RevealError::ClearFound { field: field.name.clone() })),
+            _ => {
+                let mut out = Vec::new();
+                self.sealer.seal(way.field, self.row, id, stored, &mut out)?;
+                self.carried.sealed.push(way.field);
+                Ok(out)
+            }
+        }
+    }
+
+    /// Pairs the elements of a stored list with those that are sent.
+    fn pair(&mut self, way: Way, sent: &[Range<usize>], old: &[Range<usize>]) -> Result<Vec<Pair>, WriteError> {
+        if sent.is_empty() {
+            return Ok(vec![Pair::Removed; old.len()]);
+        }
+        let prefix = self.field(way)?.at.steps().get(..=way.depth).unwrap_or_default();
+        // Any field that names the people of this list says who is who in it.
+        let subject = self.write.collection.fields.iter().find_map(|field| {
+            let subject = field.subject.as_ref()?.steps();
+            let (shared, below) = subject.split_at_checked(prefix.len())?;
+            (shared == prefix && !below.iter().any(|step| matches!(step, Step::AnyElement | Step::AnyMember))).then_some(below)
+        });
+        if let Some(subject) = subject {
+            let id = |text, element: &Range<usize>| id_of(text, element, subject);
+            let sent: Vec<_> = sent.iter().map(|element| id(self.write.bytes, element)).collect();
+            let old: Vec<_> = old.iter().map(|element| id(self.stored.bytes(), element)).collect();
+            return Ok(pairs::by_id(&sent, &old));
+        }
+        let (mut sent_looks, mut old_looks) = (Looks::default(), Looks::default());
+        for element in sent {
+            let text = self.write.bytes.get(element.clone()).ok_or(WriteError::Layout)?;
+            let found = found_in(self.write.layout, element);
+            sent_looks.whole.push(canonical(text));
+            sent_looks.rest.push(canonical(&changed(text, element.start, found, &bare(self.write.plan, found))));
+        }
+        for element in old {
+            let text = self.stored.bytes().get(element.clone()).ok_or(WriteError::Layout)?;
+            let found = self.stored.found_in(element);
+            let plan = self.stored.plan();
+            let mut shown = Vec::with_capacity(found.len());
+            for found in found {
+                shown.push(match plan.meaning(found) {
+                    Some(Meaning::Field(index)) => {
+                        let field = self.write.collection.fields.get(index).ok_or(WriteError::Layout)?;
+                        self.shown(index, field, found)?
+                    }
+                    _ => Change::Keep,
+                });
+            }
+            old_looks.whole.push(canonical(&changed(text, element.start, found, &shown)));
+            old_looks.rest.push(canonical(&changed(text, element.start, found, &bare(plan, found))));
+        }
+        Ok(pairs::by_look(&sent_looks, &old_looks))
+    }
+
+    fn unclear(&self, field: &Field) -> WriteError {
+        WriteError::WouldErase {
+            purpose: self.write.grant.purpose().clone(),
+            category: field.category_name.clone(),
+            reason: "does not see all of",
+            remedy: "there is no telling which element of the list is which; give the field a `subject`, or change one element at a time".into(),
+        }
+    }
+
+    fn subject_changed(&self, field: &Field) -> WriteError {
+        WriteError::SubjectChanged { field: field.name.clone(), selector: self.write.bound_by(field).to_string() }
+    }
+}
+
+impl Sent {
+    /// What stands at a member of it.
+    fn member(self, bytes: &[u8], name: &str) -> Self {
+        match self {
+            Self::Here(span) if bytes.get(span.start) == Some(&b'{') => {
+                member(bytes, span.clone(), name).map_or_else(|| Self::Gap(span, vec![name.to_owned()]), Self::Here)
+            }
+            Self::Here(_) => Self::Nothing,
+            Self::Gap(object, mut names) => {
+                names.push(name.to_owned());
+                Self::Gap(object, names)
+            }
+            Self::Nothing | Self::Removed | Self::Unclear => self,
+        }
+    }
+}
+
+fn is_null(bytes: &[u8], span: &Range<usize>) -> bool {
+    bytes.get(span.clone()) == Some(b"null")
+}
+
+fn is_envelope(stored: &[u8]) -> bool {
+    unescape(stored).is_some_and(|text| text.starts_with(envelope::PREFIX))
+}
+
+/// The id at the end of a path inside an element; None where there is none.
+fn id_of(text: &[u8], element: &Range<usize>, path: &[Step]) -> Option<String> {
+    let id = text.get(at(text, element.clone(), path)?).filter(|id| *id != b"null")?;
+    Some(unescape(id).map_or_else(|| String::from_utf8_lossy(id).into_owned(), std::borrow::Cow::into_owned))
+}
+
+/// All values of fields removed.
+fn bare(plan: &Plan, found: &[Found]) -> Vec<Change> {
+    found
+        .iter()
+        .map(|found| if matches!(plan.meaning(found), Some(Meaning::Field(_))) { Change::Remove } else { Change::Keep })
+        .collect()
+}
+
+/// The text of an element that starts at `start` of its body, with what was found in it changed.
+fn changed(text: &[u8], start: usize, found: &[Found], changes: &[Change]) -> Vec<u8> {
+    let shift = |found: &Found| Found {
+        value: found.value.start.saturating_sub(start)..found.value.end.saturating_sub(start),
+        member_start: found.member_start.saturating_sub(start),
+        ..found.clone()
+    };
+    let layout = Layout { found: found.iter().map(shift).collect(), ..Layout::default() };
+    let mut out = Vec::new();
+    splice(text, &layout, changes, &[], &mut out);
+    out
+}
+
+/// Members to put into objects of the write: (offset span of the object, what goes into it).
+#[derive(Default)]
+struct Gaps(Vec<(Range<usize>, Filling)>);
+
+type Filling = Vec<(String, Fill)>;
+
+enum Fill {
+    Text(Vec<u8>),
+    Object(Filling),
+}
+
+impl Gaps {
+    /// Puts `text` into an object below these names; objects on the way are made.
+    fn fill(&mut self, object: Range<usize>, names: Vec<String>, text: Vec<u8>) {
+        let known = self.0.iter().position(|(other, _)| *other == object);
+        let at = known.unwrap_or_else(|| {
+            self.0.push((object, Vec::new()));
+            self.0.len() - 1
+        });
+        if let Some((_, filling)) = self.0.get_mut(at) {
+            put(filling, names.into_iter(), text);
+        }
+    }
+
+    /// As inserts behind the opening brace of each object.
+    fn render(self, bytes: &[u8], inserts: &mut Vec<(usize, Vec<u8>)>) {
+        for (object, filling) in self.0 {
+            let mut text = Vec::new();
+            write_members(&filling, &mut text);
+            if members(bytes, object.clone()).next().is_some() {
+                text.push(b',');
+            }
+            inserts.push((object.start + 1, text));
+        }
+    }
+}
+
+fn put(filling: &mut Filling, mut names: std::vec::IntoIter<String>, text: Vec<u8>) {
+    let Some(name) = names.next() else { return };
+    if names.len() == 0 {
+        filling.push((name, Fill::Text(text)));
+        return;
+    }
+    let known = filling.iter().position(|(other, _)| *other == name);
+    let at = known.unwrap_or_else(|| {
+        filling.push((name, Fill::Object(Vec::new())));
+        filling.len() - 1
+    });
+    if let Some((_, Fill::Object(below))) = filling.get_mut(at) {
+        put(below, names, text);
+    }
+}
+
+fn write_members(filling: &Filling, out: &mut Vec<u8>) {
+    for (at, (name, fill)) in filling.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_string(name, out);
+        out.push(b':');
+        match fill {
+            Fill::Text(text) => out.extend_from_slice(text),
+            Fill::Object(below) => {
+                out.push(b'{');
+                write_members(below, out);
+                out.push(b'}');
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
