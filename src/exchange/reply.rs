@@ -55,7 +55,8 @@ struct Reply {
     ends: Option<CancellationToken>,
     /// The walker may hold what could leave.
     held: bool,
-    head_sent: bool,
+    /// How long the head of a feed waits for its first bytes; None once it is sent, and for other replies.
+    head_waits: Option<Duration>,
 }
 
 /// What comes next of a reply.
@@ -107,7 +108,7 @@ impl Exchange {
             deadline: feed.is_none().then(|| tokio::time::Instant::now() + state.limits.total_timeout),
             ends: feed.map(|_| ends),
             held: false,
-            head_sent: false,
+            head_waits: feed.map(|_| HEAD_PATIENCE),
             body,
         };
         if reply.ended {
@@ -230,8 +231,7 @@ impl Reply {
         match self.deadline {
             Some(deadline) => Some(deadline),
             None if self.held => Some(now + PAUSE),
-            None if !self.head_sent => Some(now + HEAD_PATIENCE),
-            None => None,
+            None => self.head_waits.map(|patience| now + patience),
         }
     }
 
@@ -311,7 +311,7 @@ impl Reply {
     }
 
     async fn send_all(&mut self, sender: &mpsc::Sender<Piece>, ready: Vec<Bytes>) -> Option<&'static str> {
-        self.head_sent = true;
+        self.head_waits = None;
         let wait = self.state.limits.idle_timeout;
         let mut ready = ready.into_iter();
         let mut ended_from_outside = false;

@@ -180,10 +180,10 @@ name = "$.name"
 async fn t5_bodies_of_replicators_hold_nothing_else() {
     let stub = database().await;
     let proxy = behind(&stub).await;
-    let by_pouchdb = r#"{"_id":"_local/W6Hc0.x_Q==","_rev":"0-3","session_id":"D8A25D1F-9C1B-4A55-8E0F","history":[{"last_seq":"23-g1AAAA_x","session_id":"D8A2"}],"replicator":"pouchdb","version":1,"last_seq":23}"#;
-    let by_couchdb = r#"{"_id":"_local/W6Hc0.x_Q==","session_id":"d8a25d1f9c1b4a558e0f","source_last_seq":"23-g1AAAA","replication_id_version":4,"history":[{"session_id":"d8a2","start_time":"Sun, 22 Nov 2026 19:02:47 GMT","end_time":"Sun, 22 Nov 2026 19:02:48 GMT","start_last_seq":0,"end_last_seq":"23-g1AAAA","recorded_seq":"23-g1AAAA","missing_checked":23,"missing_found":2,"docs_read":2,"docs_written":2,"doc_write_failures":0,"bulk_get_docs":2,"bulk_get_attempts":2}]}"#;
+    let of_an_app = r#"{"_id":"_local/W6Hc0.x_Q==","_rev":"0-3","session_id":"D8A25D1F-9C1B-4A55-8E0F","history":[{"last_seq":"23-g1AAAA_x","session_id":"D8A2"}],"replicator":"pouchdb","version":1,"last_seq":23}"#;
+    let of_a_server = r#"{"_id":"_local/W6Hc0.x_Q==","session_id":"d8a25d1f9c1b4a558e0f","source_last_seq":"23-g1AAAA","replication_id_version":4,"history":[{"session_id":"d8a2","start_time":"Sun, 22 Nov 2026 19:02:47 GMT","end_time":"Sun, 22 Nov 2026 19:02:48 GMT","start_last_seq":0,"end_last_seq":"23-g1AAAA","recorded_seq":"23-g1AAAA","missing_checked":23,"missing_found":2,"docs_read":2,"docs_written":2,"doc_write_failures":0,"bulk_get_docs":2,"bulk_get_attempts":2}]}"#;
     let local = "/customers/_local/W6Hc0.x_Q%3D%3D";
-    for body in [by_pouchdb, by_couchdb] {
+    for body in [of_an_app, of_a_server] {
         let answer = proxy.ask("mailer", "marketing", Method::PUT, local, body).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(stub.seen().last().unwrap().body, body);

@@ -133,30 +133,21 @@ pub(super) fn check_checkpoint(body: &[u8], id: Option<&str>) -> Result<(), &'st
 
 /// One thing a replicator remembers of a session.
 fn is_remembered(name: &str, value: &Value) -> bool {
-    match (name, value) {
-        ("session_id", Value::String(text)) => is_word(text, 64),
-        (
-            "last_seq" | "source_last_seq" | "start_last_seq" | "end_last_seq" | "recorded_seq" | "lastSequence",
-            Value::Number(_) | Value::Null,
-        ) => true,
-        // Opaque, and longer the more shards there are.
-        (
-            "last_seq" | "source_last_seq" | "start_last_seq" | "end_last_seq" | "recorded_seq" | "lastSequence",
-            Value::String(text),
-        ) => is_sequence(text),
-        ("start_time" | "end_time", Value::String(text)) => is_http_date(text),
-        (
-            "version"
-            | "replication_id_version"
-            | "missing_checked"
-            | "missing_found"
-            | "docs_read"
-            | "docs_written"
-            | "doc_write_failures"
-            | "bulk_get_docs"
-            | "bulk_get_attempts",
-            Value::Number(_),
-        ) => true,
+    match name {
+        "session_id" => value.as_str().is_some_and(|text| is_word(text, 64)),
+        "last_seq" | "source_last_seq" | "start_last_seq" | "end_last_seq" | "recorded_seq" => {
+            value.is_number() || value.is_null() || value.as_str().is_some_and(is_sequence)
+        }
+        "start_time" | "end_time" => value.as_str().is_some_and(is_http_date),
+        "version"
+        | "replication_id_version"
+        | "missing_checked"
+        | "missing_found"
+        | "docs_read"
+        | "docs_written"
+        | "doc_write_failures"
+        | "bulk_get_docs"
+        | "bulk_get_attempts" => value.is_number(),
         _ => false,
     }
 }
@@ -168,7 +159,7 @@ fn is_revision(text: &str) -> bool {
     })
 }
 
-/// A sequence of changes: a number, alone or before an opaque text in base64.
+/// A sequence of changes: a number, alone or before an opaque text in base64, which is the longer the more shards there are.
 fn is_sequence(text: &str) -> bool {
     let (number, opaque) = text.split_once('-').unwrap_or((text, "0"));
     number.bytes().all(|byte| byte.is_ascii_digit()) && !number.is_empty() && is_word(opaque, 8 << 10)

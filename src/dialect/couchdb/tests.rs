@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::super::fixtures::{ask, brief, classified, disguised, documents, refusal, route, walked};
 use super::*;
+use crate::document::Framing;
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
@@ -391,6 +392,144 @@ fn t5_a_body_of_options_holds_nothing_else() {
     ] {
         assert_eq!(code(request, body), Err(RefusedCode::Route), "{request} {body}");
     }
+}
+
+#[test]
+fn feeds_have_their_framing() {
+    for (request, expected) in [
+        ("GET /customers/_changes", Flow::Whole),
+        ("GET /customers/_changes?feed=normal&since=now&limit=3&descending=true&style=all_docs", Flow::Whole),
+        ("POST /customers/_changes?filter=_doc_ids", Flow::Whole),
+        (
+            "GET /customers/_changes?feed=longpoll&heartbeat=10000&timeout=60000&seq_interval=100&update_seq=true",
+            Flow::Feed(Framing::Document),
+        ),
+        (
+            "GET /customers/_changes?feed=continuous&include_docs=true&conflicts=true&attachments=false",
+            Flow::Feed(Framing::Lines),
+        ),
+        ("GET /customers/_changes?feed=eventsource&last-event-id=3-x", Flow::Feed(Framing::Events)),
+        ("GET /customers/_changes?feed=continuous&filter=app/by_tier&tier=gold", Flow::Feed(Framing::Lines)),
+        ("GET /customers/_changes?filter=_view&view=app/by_tier", Flow::Whole),
+        ("GET /customers/_changes?filter=_doc_ids&doc_ids=%5B%22c-1%22%5D", Flow::Whole),
+        ("GET /customers/_changes?filter=_design", Flow::Whole),
+    ] {
+        let documents = documents(ask(&couch(), request, JSON));
+        assert_eq!((documents.flow, documents.intent, documents.needs_whole_view), (expected, Intent::Read, false), "{request}");
+        let (_, names) =
+            walked(&couch().row_sets(0)[documents.reply], "$._id", r#"{"results":[{"doc":{"name":"x"}},{"id":"c-1"}]}"#);
+        assert_eq!(names, 1, "{request}");
+        let (_, names) = walked(&couch().row_sets(0)[documents.reply], "$._id", r#"{"seq":1,"doc":{"name":"x"}}"#);
+        assert_eq!(names, 1, "{request}");
+    }
+    shapes(
+        JSON,
+        &[
+            ("HEAD /customers/_changes", "refused route-refused"),
+            ("GET /customers/_changes?feed=live", "refused malformed-request"),
+            ("GET /customers/_changes?feed=normal&feed=continuous", "refused malformed-request"),
+            ("GET /customers/_changes?filter=by_tier", "refused malformed-request"),
+            ("GET /customers/_changes?filter=/", "refused malformed-request"),
+            ("GET /customers/_changes?tier=gold", "refused route-refused"),
+            ("GET /customers/_changes?filter=_doc_ids&tier=gold", "refused route-refused"),
+            ("GET /customers/_changes?include_docs=true&attachments=true", "refused route-refused"),
+            // A function may be given what it likes, but no protected member (T14).
+            ("GET /customers/_changes?filter=app/by&name=Mei", "refused not-searchable"),
+            ("GET /customers/_changes?filter=app/by&n%2561me=Mei", "refused not-searchable"),
+            ("GET /customers/_changes?filter=app/by&idCard=1", "refused not-searchable"),
+            ("GET /customers/_changes?filter=_view&view=app/by&sort=phone", "refused not-searchable"),
+        ],
+    );
+}
+
+#[test]
+fn what_replicators_ask_has_its_shape() {
+    shapes(
+        JSON,
+        &[
+            ("POST /customers/_revs_diff", "POST /{db}/_revs_diff Read"),
+            ("POST /customers/_missing_revs", "POST /{db}/_missing_revs Read"),
+            ("GET /customers/_revs_diff", "refused route-refused"),
+            ("POST /customers/_purge", "POST /{db}/_purge Delete"),
+            ("GET /customers/_purge", "refused route-refused"),
+            ("GET /customers/_purged_infos", "GET /{db}/_purged_infos Read"),
+            ("GET /customers/_local/a.b_c%3D%3D", "GET /{db}/_local/{id} Read _local/a.b_c=="),
+            ("GET /customers/_local%2Fab", "GET /{db}/_local/{id} Read _local/ab"),
+            ("PUT /customers/_local/ab", "PUT /{db}/_local/{id} Replace _local/ab"),
+            ("DELETE /customers/_local/ab?rev=0-1", "DELETE /{db}/_local/{id} Replace"),
+            ("COPY /customers/_local/ab", "refused route-refused"),
+            ("PUT /customers/_local/Mei%20Tanaka", "refused route-refused"),
+            ("PUT /customers/_local/a+b", "refused route-refused"),
+            ("PUT /customers/_local%2Fa%2Fb", "refused route-refused"),
+            ("PUT /customers/_local/", "refused route-refused"),
+            ("PUT /customers/_local/a/b.txt", "refused route-refused"),
+            ("GET /customers/_local/ab?attachments=true", "refused route-refused"),
+            ("GET /customers/c-1?open_revs=all&revs=true&latest=true", "GET /{db}/{docid}?open_revs Read c-1 whole"),
+            ("GET /customers/c-1?open_revs=%5B%221-a%22%5D", "GET /{db}/{docid}?open_revs Read c-1 whole"),
+            ("GET /customers/c-1?open_revs=%5B%22Mei%22%5D", "refused malformed-request"),
+            ("GET /customers/c-1?open_revs=some", "refused malformed-request"),
+            ("PUT /customers/c-1?new_edits=false", "PUT /{db}/{docid} Replace c-1 whole"),
+            ("PUT /customers/c-1?new_edits=no", "refused malformed-request"),
+            ("POST /customers/_bulk_docs?new_edits=true", "POST /{db}/_bulk_docs PerRow"),
+        ],
+    );
+    let leaves = documents(ask(&couch(), "GET /customers/c-1?open_revs=all", &[])).reply;
+    for body in [r#"[{"ok":{"_id":"c-1","name":"x"}},{"missing":"1-a"}]"#, r#"{"_id":"c-1","name":"x"}"#] {
+        assert_eq!(walked(&couch().row_sets(0)[leaves], "$._id", body).1, 1, "{body}");
+    }
+}
+
+#[test]
+fn t26_copies_made_elsewhere_are_told_apart() {
+    let judge = |request: &str, body: &str| {
+        let couch = couch();
+        let documents = documents(ask(&couch, request, JSON));
+        let RequestBody::Documents { row_set } = documents.request else { panic!("{request}") };
+        let (facts, _) = walked(&couch.row_sets(0)[row_set], "$._id", body);
+        let rows = couch.judge(&documents, &facts).map_err(|refused| refused.code)?;
+        Ok(rows.iter().map(|row| (row.intent, row.assign_id, row.made_elsewhere)).collect::<Vec<_>>())
+    };
+    let copies = r#"{"docs":[{"_id":"a","_rev":"1-a"},{"_id":"b","_revisions":{"start":1,"ids":["a"]}},{"_id":"c","_rev":"2-b","_deleted":true}],"new_edits":false}"#;
+    let elsewhere = |intent| (intent, false, true);
+    assert_eq!(
+        judge("POST /customers/_bulk_docs", copies),
+        Ok(vec![elsewhere(Intent::Replace), elsewhere(Intent::Replace), elsewhere(Intent::Delete)])
+    );
+    assert_eq!(judge("PUT /customers/a?new_edits=false", r#"{"_rev":"1-a"}"#), Ok(vec![elsewhere(Intent::Replace)]));
+    assert_eq!(judge("PUT /customers/a", r#"{"_rev":"1-a"}"#), Ok(vec![(Intent::Replace, false, false)]));
+    for (request, body) in [
+        ("POST /customers/_bulk_docs", r#"{"docs":[{"_id":"a"}],"new_edits":false}"#),
+        ("POST /customers/_bulk_docs", r#"{"docs":[{"_rev":"1-a"}],"new_edits":false}"#),
+        ("POST /customers/_bulk_docs", r#"{"docs":[{"_id":"a","_rev":"1-a"}],"new_edits":0}"#),
+        ("PUT /customers/a?new_edits=false", "{}"),
+    ] {
+        assert_eq!(judge(request, body), Err(RefusedCode::Malformed), "{request} {body}");
+    }
+}
+
+#[test]
+fn t40_attachments_have_a_shape_only_where_they_pass() {
+    let passing = CouchDb::new(vec![Route { attachments: Attachments::Pass, ..route("customers", "$._id") }]).unwrap();
+    for (request, expected) in [
+        ("GET /customers/c-1/photo.jpg", "GET /{db}/{docid}/{attachment} Read c-1"),
+        ("HEAD /customers/c-1/a/b.txt?rev=1-a", "HEAD /{db}/{docid}/{attachment} Read c-1"),
+        ("PUT /customers/c-1/photo.jpg?rev=1-a", "PUT /{db}/{docid}/{attachment} Replace c-1"),
+        ("DELETE /customers/c-1/photo.jpg?rev=1-a", "DELETE /{db}/{docid}/{attachment} Replace c-1"),
+        ("POST /customers/c-1/photo.jpg", "refused route-refused"),
+        ("GET /customers/c-1/a+b.jpg", "refused malformed-request"),
+        ("GET /customers/c-1/", "refused route-refused"),
+        ("GET /customers/_design/x/a.js", "refused route-refused"),
+        ("GET /customers/c-1/photo.jpg?x=Mei", "refused route-refused"),
+        ("GET /customers/c-1?attachments=true&atts_since=%5B%5D", "GET /{db}/{docid} Read c-1"),
+        ("GET /customers/_all_docs?attachments=true&include_docs=true", "GET /{db}/_all_docs Read"),
+        ("GET /customers/_changes?attachments=true&include_docs=true", "GET /{db}/_changes Read"),
+        ("POST /customers/_bulk_get?attachments=true", "POST /{db}/_bulk_get Read"),
+    ] {
+        assert_eq!(brief(&ask(&passing, request, JSON)), expected, "{request}");
+    }
+    let written = documents(ask(&passing, "PUT /customers/c-1", JSON));
+    let inline = BodyFacts { rows: vec![row(None, &[(ATTACHMENTS, r#"{"a.txt":{"data":"TWVp"}}"#)])], ..BodyFacts::default() };
+    assert!(passing.judge(&written, &inline).is_ok());
 }
 
 #[test]

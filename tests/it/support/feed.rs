@@ -153,7 +153,7 @@ impl Live {
         loop {
             match self.next(patience).await {
                 Came::Text(more) => text += &more,
-                other => return (text, other),
+                other @ (Came::Nothing | Came::End | Came::Broken) => return (text, other),
             }
         }
     }
