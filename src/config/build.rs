@@ -18,9 +18,9 @@ use super::{Collection, Endpoint, Environment, Limits, Listen, Settings};
 use super::{callers, collections, policy, service};
 use crate::base::{CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::Callers;
-use crate::dialect::{CouchDb, Dialect, Outside, Rest, Revision, Route};
+use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
 use crate::document::RowSet;
-use crate::field;
+use crate::field::{self, Subject};
 use crate::purpose::{CategoryId, Level, Nature, Policy, PolicyError, PolicySpec, dpv};
 
 /// `sudare.toml` as read.
@@ -313,6 +313,12 @@ fn dialect(
             id: collection.id.selector.clone(),
             protected_names: collection.protected_names(),
             attachments: collection.attachments,
+            protected: collection.fields.iter().map(protected_member).collect(),
+            subject: match &collection.subject {
+                Subject::At(subject) => Some(subject.clone()),
+                Subject::None | Subject::DocumentId => None,
+            },
+            views: collection.views,
             query: collection.query.as_ref().map(|names| names.iter().map(|name| name.value.clone()).collect()),
             revision: collection.revision.as_ref().or(revision).cloned(),
         })
@@ -345,6 +351,15 @@ fn dialect(
         report.push(Draft::error(span, what).remedy(remedy));
     }
     None
+}
+
+fn protected_member(field: &WrittenField) -> ProtectedMember {
+    ProtectedMember {
+        field: FieldName::new(&field.name.value),
+        at: field.at.selector.clone(),
+        equality: field.protection == field::Protection::Deterministic,
+        subject: field.subject.as_ref().map(|subject| subject.selector.clone()),
+    }
 }
 
 fn field_map(

@@ -11,7 +11,7 @@ use super::report::{Draft, Report};
 use super::service::DialectName;
 use super::tree::{Node, Section, Text, shorten};
 use crate::base::Bind;
-use crate::dialect::{Attachments, Revision};
+use crate::dialect::{Attachments, Revision, Views};
 use crate::document::{Map, MapError, Role, Scope, Selector, Step, Target};
 use crate::field::{Generalise, Mask, OnBadValue, Protection, Subject};
 
@@ -40,6 +40,7 @@ pub(super) struct Written {
     pub(super) strict: bool,
     pub(super) on_bad_value: OnBadValue,
     pub(super) attachments: Attachments,
+    pub(super) views: Views,
     pub(super) fields: Vec<WrittenField>,
     /// Nothing was wrong with it.
     pub(super) complete: bool,
@@ -169,6 +170,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
     let words = [("refuse", OnBadValue::Refuse), ("withhold", OnBadValue::Withhold)];
     let on_bad_value = entry.optional("on_bad_value").map_or(Some(OnBadValue::Refuse), |node| node.word(&words));
     let attachments = attachments(entry, rest);
+    let views = views(entry, rest);
     let (fields, fields_fit) = fields(entry);
     entry.refuse_later(&[("dangerous_passthrough", "routes that pass unprotected are not built in yet")]);
     entry.finish();
@@ -181,6 +183,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
             && strict.is_some()
             && on_bad_value.is_some()
             && attachments.is_some()
+            && views.is_some()
             && bind.is_some()
             && subject.is_some()
             && revision != Some(None),
@@ -196,6 +199,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
         strict: strict.unwrap_or(true),
         on_bad_value: on_bad_value.unwrap_or(OnBadValue::Refuse),
         attachments: attachments.unwrap_or_default(),
+        views: views.unwrap_or_default(),
         fields,
     };
     Some(check_conflicts(report, written, rest))
@@ -318,6 +322,26 @@ fn bind(entry: &Section<'_>, subject: Option<&Subject>) -> Option<Bind> {
         }
         Bind::Subject | Bind::Document => Some(bind),
     }
+}
+
+/// `views`: whether the functions of design documents are judged. `None`: it is wrong.
+fn views(entry: &Section<'_>, rest: bool) -> Option<Views> {
+    let Some(node) = entry.optional("views") else { return Some(Views::Checked) };
+    if rest {
+        entry.report().push(
+            Draft::error(&node.span, "`views` has a meaning for the dialect couchdb only: rest has no views")
+                .remedy("remove the line"),
+        );
+        return None;
+    }
+    let views = node.word(&[("checked", Views::Checked), ("reviewed", Views::Reviewed)])?;
+    if views == Views::Reviewed {
+        entry.report().push(
+            Draft::warning(&node.span, "views = \"reviewed\": what the functions of design documents emit is not judged")
+                .remedy("read every view, and let nobody but trusted people write design documents; or write \"checked\""),
+        );
+    }
+    Some(views)
 }
 
 /// The fields, and whether all of them are right.

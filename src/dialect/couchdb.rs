@@ -7,17 +7,24 @@
 //! databases behind the proxy's back (`_replicate`, writing to `_replicator`, shards, rewrites) is refused (T32).
 //! `docs/couchdb.md` is the operator's account of the same.
 //!
+//! Searches ([`query`]) and views ([`design`]) are judged by what they could show or mistake.
+//!
 //! Documents get their `_id` from the proxy where a client leaves the choice to the database: values are bound to it.
 
 mod attachment;
 mod before;
+mod design;
 mod feed;
+mod lookup;
+mod query;
 mod replicate;
 mod tables;
 
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
+use self::design::Guarded;
+use self::query::Searches;
 use self::tables::{
     ABOUT_ATTACHMENTS, ALL_DOCS, ATTACHMENTS, BULK, BULK_GET, CHECKPOINT, DELETED, DOCUMENT, DOCUMENT_DELETE, DOCUMENT_POST,
     DOCUMENT_READ, DOCUMENT_WRITE, FETCHED, FILTER, LIMITED, LIST, NEUTRAL, NODE, NOTHING, ONE, OPTIONS, REFUSED, REV,
@@ -27,7 +34,10 @@ use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
 use super::rest::about_the_server;
 use super::target::{decode_segment, fold_case, loose_segments};
-use super::{Attachments, Dialect, Documents, Flow, Head, Reading, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape};
+use super::{
+    Attachments, Dialect, Documents, Flow, Head, Query, Reading, Refused, RefusedCode, RequestBody, Route, RowIntent, Search,
+    Shape, Views,
+};
 use crate::base::{Intent, RecordId};
 use crate::document::{BodyFacts, RowFacts, RowSet, Selector, unescape};
 
@@ -35,7 +45,6 @@ use crate::document::{BodyFacts, RowFacts, RowSet, Selector, unescape};
 #[derive(Debug)]
 pub struct CouchDb {
     databases: Vec<Database>,
-    row_sets: Vec<RowSet>,
 }
 
 #[derive(Debug)]
@@ -46,6 +55,10 @@ struct Database {
     /// By which a query could refer to protected members.
     names: Names,
     attachments: Attachments,
+    row_sets: Vec<RowSet>,
+    searches: Searches,
+    guarded: Guarded,
+    views: Views,
 }
 
 impl CouchDb {
@@ -58,11 +71,18 @@ impl CouchDb {
         let mut errors = Vec::new();
         let mut databases: Vec<Database> = Vec::new();
         for (at, route) in routes.into_iter().enumerate() {
+            let searches = Searches::new(&route);
+            let row_sets = row_sets(&searches);
+            errors.extend(row_sets.as_ref().err().map(|error| (at, error.clone())));
             let database = Database {
                 loose: loose_segments(&route.matches),
                 name: route.matches,
                 names: Names::new(route.protected_names.iter().map(String::as_str)),
                 attachments: route.attachments,
+                row_sets: row_sets.unwrap_or_default(),
+                searches,
+                guarded: Guarded::new(route.protected.iter().map(|member| (member.field.as_str(), &member.at))),
+                views: route.views,
             };
             if let Err(error) = check_database_name(&database.name) {
                 errors.push((at, error));
@@ -73,15 +93,7 @@ impl CouchDb {
             }
             databases.push(database);
         }
-        let row_sets = ROW_SETS.map(|(rows, row_peeks, body_peeks)| {
-            Ok(RowSet { rows: selectors(rows)?, row_peeks: selectors(row_peeks)?, body_peeks: selectors(body_peeks)? })
-        });
-        match row_sets.into_iter().collect::<Result<Vec<_>, String>>() {
-            Ok(row_sets) if errors.is_empty() => return Ok(Self { databases, row_sets }),
-            Ok(_) => {}
-            Err(error) => errors.push((0, error)),
-        }
-        Err(errors)
+        if errors.is_empty() { Ok(Self { databases }) } else { Err(errors) }
     }
 
     /// Routes that belong to no protected database.
@@ -152,6 +164,15 @@ impl CouchDb {
             ["_local", id] => route.local(id),
             // As clients write it that escape the whole id.
             [id] if id.starts_with("_local/") => route.local(id.strip_prefix("_local/").unwrap_or_default()),
+            ["_all_docs", "queries"] => route.lookups("POST /{db}/_all_docs/queries"),
+            ["_find"] => route.find("POST /{db}/_find", lookup::FOUND),
+            ["_explain"] => route.find("POST /{db}/_explain", NOTHING),
+            ["_index", rest @ ..] => route.index(rest),
+            ["_design_docs"] => route.design_documents(),
+            ["_design_docs", "queries"] => route.lookups("POST /{db}/_design_docs/queries"),
+            ["_design", name, rest @ ..] => route.design(name, rest),
+            // As clients write it that escape the whole id.
+            [id, rest @ ..] if id.starts_with("_design/") => route.design(id.strip_prefix("_design/").unwrap_or_default(), rest),
             [name, rest @ ..] if name.starts_with('_') => route.special(name, rest),
             ["", ..] | [_, ""] => Err(route.refuse(RefusedCode::Route, "the path ends with a slash; leave it out".into())),
             [id] => route.document(id),
@@ -390,8 +411,19 @@ impl Inside<'_> {
                 set_headers.push(head::json_content_type());
             }
         }
-        let (flow, needs_whole_view) = (Flow::Whole, false);
-        Ok(Documents { collection: self.at, route, intent, url_id, request, reply, set_headers, flow, needs_whole_view })
+        Ok(Documents {
+            collection: self.at,
+            route,
+            intent,
+            url_id,
+            request,
+            reply,
+            set_headers,
+            view: None,
+            search: Search::default(),
+            flow: Flow::Whole,
+            needs_whole_view: false,
+        })
     }
 
     /// The value of a parameter, the first if it stands twice.
@@ -441,8 +473,8 @@ impl Dialect for CouchDb {
         "couchdb"
     }
 
-    fn row_sets(&self, _collection: usize) -> &[RowSet] {
-        &self.row_sets
+    fn row_sets(&self, collection: usize) -> &[RowSet] {
+        self.databases.get(collection).map_or(&[], |database| &database.row_sets)
     }
 
     fn classify(&self, head: Head<'_>) -> Shape {
@@ -479,7 +511,10 @@ impl Dialect for CouchDb {
         let peek = |which| facts.body.iter().find(|(index, _)| *index == which).map(|(_, text)| *text);
         let mut made_elsewhere = documents.needs_whole_view;
         match documents.request {
-            RequestBody::None => return Ok(Vec::new()),
+            RequestBody::None | RequestBody::Query { .. } => return Ok(Vec::new()),
+            RequestBody::Plain { row_set } if row_set >= ROW_SETS.len() => {
+                return self.judge_lookup(documents, row_set, facts.whole).map(|()| Vec::new());
+            }
             RequestBody::Plain { row_set } => {
                 let checked = match row_set {
                     REVISION_LISTS => replicate::check_revision_lists(facts.whole).map_err(str::to_owned),
@@ -501,11 +536,17 @@ impl Dialect for CouchDb {
             }
             RequestBody::Documents { .. } => {}
         }
-        facts
-            .rows
-            .iter()
-            .map(|row| self.judge_row(documents, row, made_elsewhere).map_err(|(code, detail)| refuse(code, detail)))
-            .collect()
+        let judge = |(number, row): (usize, &RowFacts<'_>)| match self.judge_design_row(
+            documents,
+            facts.whole,
+            number,
+            row,
+            made_elsewhere,
+        ) {
+            Some(judged) => judged,
+            None => self.judge_row(documents, row, made_elsewhere).map_err(|(code, detail)| refuse(code, detail)),
+        };
+        facts.rows.iter().enumerate().map(judge).collect()
     }
 
     fn removed(&self, documents: &Documents, body: &[u8]) -> Vec<String> {
@@ -528,6 +569,15 @@ impl Dialect for CouchDb {
 
     fn conflict(&self, documents: &Documents, id: &str) -> Option<Vec<u8>> {
         before::conflict(documents, id)
+    }
+
+    fn query(&self, documents: &Documents, body: &[u8]) -> Result<Query, Refused> {
+        let refuse = |(code, detail)| refused(Some(documents.collection), code, detail);
+        self.database(documents)?.searches.query(body).map_err(refuse)
+    }
+
+    fn judge_view(&self, documents: &Documents, definition: Option<&[u8]>) -> Result<usize, Refused> {
+        self.judge_stored_view(documents, definition)
     }
 
     fn id_member(&self) -> &'static str {
@@ -608,6 +658,18 @@ fn check_database_name(name: &str) -> Result<(), String> {
         return Err("a database name neither ends with a slash nor holds two in a row".into());
     }
     Ok(())
+}
+
+/// The row sets of a database: those of the tables, then those of searches and views.
+fn row_sets(searches: &Searches) -> Result<Vec<RowSet>, String> {
+    let fixed = ROW_SETS.iter().chain(lookup::ROW_SETS).map(|(rows, row_peeks, body_peeks)| {
+        Ok(RowSet { rows: selectors(rows)?, row_peeks: selectors(row_peeks)?, body_peeks: selectors(body_peeks)? })
+    });
+    let mut row_sets = fixed.collect::<Result<Vec<_>, String>>()?;
+    if let Some(found) = row_sets.get_mut(lookup::FOUND) {
+        found.row_peeks = searches.row_peeks()?;
+    }
+    Ok(row_sets)
 }
 
 fn selectors(texts: &[&str]) -> Result<Vec<Selector>, String> {

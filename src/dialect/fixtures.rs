@@ -19,10 +19,19 @@ pub(super) fn route(matches: &str, id: &str) -> Route {
         rows: Vec::new(),
         id: selector(id),
         protected_names: ["name", "phone", "id_card"].map(str::to_string).into(),
+        protected: ["name", "phone", "id_card"].map(member).into(),
+        subject: None,
+        views: Views::Checked,
         query: None,
         attachments: Attachments::Refuse,
         revision: None,
     }
+}
+
+/// A protected member of that name; `id_card` is deterministic.
+pub(super) fn member(name: &str) -> ProtectedMember {
+    let at = selector(&format!("$.{name}"));
+    ProtectedMember { field: FieldName::new(&name.replace('_', "-")), at, equality: name == "id_card", subject: None }
 }
 
 pub(super) fn headers(list: &[(&'static str, &str)]) -> HeaderMap {

@@ -14,7 +14,7 @@ mod names;
 pub mod rest;
 mod target;
 
-use crate::base::{CollectionName, Intent};
+use crate::base::{CollectionName, FieldName, Intent};
 use crate::document::{BodyFacts, Framing, RowSet, Selector};
 
 pub use couchdb::CouchDb;
@@ -47,6 +47,12 @@ pub struct Route {
     pub id: Selector,
     /// Names by which a query could refer to a protected member: last member names of the selectors and the fields' logical names.
     pub protected_names: Vec<String>,
+    /// What is protected, in the order of the collection's fields.
+    pub protected: Vec<ProtectedMember>,
+    /// The member that says who a document is about, where one does: values may be bound to it.
+    pub subject: Option<Selector>,
+    /// couchdb: how the functions of its views are trusted.
+    pub views: Views,
     /// rest: query parameters allowed; None = any that names no protected member.
     pub query: Option<Vec<String>>,
     /// couchdb only: what becomes of attachments.
@@ -72,6 +78,29 @@ pub enum Revision {
     Etag,
     /// A member of the document, which the database compares when the document is replaced.
     Member(Selector),
+}
+
+/// A protected member, as a query may name it.
+#[derive(Debug, Clone)]
+pub struct ProtectedMember {
+    /// The field's logical name.
+    pub field: FieldName,
+    /// Where it stands, relative to a document.
+    pub at: Selector,
+    /// Equal values are stored equal, so that a database finds them.
+    pub equality: bool,
+    /// The member that says who the value is about, where the field has one of its own.
+    pub subject: Option<Selector>,
+}
+
+/// How the functions of a collection's views are trusted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Views {
+    /// Not: each is judged by its text, when it is stored and when it is asked.
+    #[default]
+    Checked,
+    /// The operator has read them all, and lets nobody but trusted people write them.
+    Reviewed,
 }
 
 /// What a request is.
@@ -110,6 +139,8 @@ pub enum RefusedCode {
     Route,
     /// 400: a query by a protected member.
     NotSearchable,
+    /// 403: a function that the database runs could show what is protected.
+    ViewUnsafe,
     /// 400: a request that says two things, or nothing.
     Malformed,
     /// 422: a write that would lose what is stored.
@@ -124,6 +155,7 @@ impl RefusedCode {
         match self {
             Self::Route => "route-refused",
             Self::NotSearchable => "not-searchable",
+            Self::ViewUnsafe => "view-unsafe",
             Self::Malformed => "malformed-request",
             Self::WouldErase => "would-erase",
             Self::NotJson => "not-json",
@@ -153,6 +185,10 @@ pub struct Documents {
     /// It reads or writes whole copies, revisions included, as replication does: only for callers that see every protected
     /// member clear, or every one sealed. Any other copy would lack what its reader may not see and, written back, erase it.
     pub needs_whole_view: bool,
+    /// The view that is asked, if it must be read and judged first ([`Dialect::judge_view`]).
+    pub view: Option<View>,
+    /// What the search means for the reply, once [`Dialect::query`] has said so.
+    pub search: Search,
 }
 
 /// How a reply comes.
@@ -175,6 +211,69 @@ pub struct Attachment {
     pub intent: Intent,
     /// Unescaped id of its document.
     pub document: String,
+}
+
+/// What a search means for the reply.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// Indexes of protected members of which equal values are searched: to find one is to see it.
+    pub searched: Vec<usize>,
+    /// Row peeks of the reply's row set that the client did not ask for: put in for the proxy, left out of the reply.
+    pub strip: Vec<usize>,
+}
+
+/// A view that is asked.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Its name, unescaped.
+    pub name: String,
+    /// How to read its definition ...
+    pub definition: Ask,
+    /// ... and a row set without rows to read it by.
+    pub row_set: usize,
+}
+
+/// A search, with what only `field` can say left open.
+#[derive(Debug, Default)]
+pub struct Query {
+    /// The body to send, in pieces.
+    pub pieces: Vec<Piece>,
+    /// Indexes of protected members that are asked whether they are there.
+    pub presence: Vec<usize>,
+    /// What it means for the reply.
+    pub search: Search,
+}
+
+/// A part of a rewritten body.
+#[derive(PartialEq, Eq)]
+pub enum Piece {
+    /// As it stands.
+    Bytes(Vec<u8>),
+    /// The stored forms of values.
+    Terms(Terms),
+}
+
+/// Values to search for, each to be replaced by every form in which it may be stored.
+#[derive(PartialEq, Eq)]
+pub struct Terms {
+    /// Index of the protected member.
+    pub member: usize,
+    /// JSON texts of the client; `null` stands for itself.
+    pub values: Vec<Vec<u8>>,
+    /// What to write around the one form, if there is only one; `None`: a list all the same.
+    pub alone: Option<&'static str>,
+    /// What to write before and after the list of forms.
+    pub list: (&'static str, &'static str),
+}
+
+/// Without the texts, which may be clear values (T13).
+impl std::fmt::Debug for Piece {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Terms(terms) => write!(f, "Terms({} of member {})", terms.values.len(), terms.member),
+        }
+    }
 }
 
 /// A request of the proxy's own, beside the client's: to read what is stored before a write replaces it, or what a view emits.
@@ -237,6 +336,11 @@ pub enum RequestBody {
         /// Index into [`Dialect::row_sets`].
         row_set: usize,
     },
+    /// A search, strictly checked and then rewritten by [`Dialect::query`].
+    Query {
+        /// Index into [`Dialect::row_sets`].
+        row_set: usize,
+    },
     /// Documents, by this row set.
     Documents {
         /// Index into [`Dialect::row_sets`].
@@ -294,6 +398,27 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     /// What a reply that tells how each row of a write went says of one whose document has changed meanwhile; None where a reply tells
     /// of the whole write only.
     fn conflict(&self, documents: &Documents, id: &str) -> Option<Vec<u8>>;
+
+    /// Rewrites the body of a search, for [`RequestBody::Query`]. The walker has accepted it.
+    ///
+    /// # Errors
+    ///
+    /// A search that cannot find what it means among sealed values, or is not understood.
+    fn query(&self, documents: &Documents, body: &[u8]) -> Result<Query, Refused> {
+        let _no_searches = body;
+        Err(head::refused(Some(documents.collection), RefusedCode::Route, "searches are not mapped"))
+    }
+
+    /// Judges the definition of the view that a request asks, as it is stored. `None`: there is no such definition. Returns the row
+    /// set of the reply.
+    ///
+    /// # Errors
+    ///
+    /// A view that could show what is protected.
+    fn judge_view(&self, documents: &Documents, definition: Option<&[u8]>) -> Result<usize, Refused> {
+        let _no_views = definition;
+        Err(head::refused(Some(documents.collection), RefusedCode::Route, "views are not mapped"))
+    }
 
     /// Member that [`RowIntent::assign_id`] inserts, e.g. `_id`.
     fn id_member(&self) -> &'static str;

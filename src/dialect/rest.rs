@@ -12,7 +12,8 @@ use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
 use super::target::{check_path, decode_segment, fold_case, loose_segments};
 use super::{
-    Ask, Dialect, Documents, Flow, Guard, Head, Reading, Refused, RefusedCode, RequestBody, Revision, Route, RowIntent, Shape, Wanted,
+    Ask, Dialect, Documents, Flow, Guard, Head, Reading, Refused, RefusedCode, RequestBody, Revision, Route, RowIntent, Search,
+    Shape, Wanted,
 };
 use crate::base::{Intent, RecordId};
 use crate::document::{self, BodyFacts, RowSet, Selector};
@@ -212,6 +213,8 @@ impl Rest {
             set_headers,
             flow,
             needs_whole_view,
+            view: None,
+            search: Search::default(),
         }))
     }
 

@@ -5,7 +5,7 @@ use crate::base::{CategoryName, PurposeName};
 use crate::caller::Unknown;
 use crate::dialect::{Refused, TargetError};
 use crate::document::WalkError;
-use crate::field::{RevealError, WriteError};
+use crate::field::{RevealError, TermError, WriteError};
 use crate::keys::KeyError;
 use crate::purpose::{Level, Refusal};
 use crate::upstream::UpstreamError;
@@ -79,6 +79,21 @@ pub enum Error {
     /// A feed ends because the configuration it began with is no longer in force, or the proxy stops.
     #[error("the feed ends because the proxy was reloaded or stops; ask again from where it ended")]
     FeedEnded,
+    /// To find by a value is to see it, and this purpose does not see it.
+    #[error("{purpose} sees {category} {level}, so it may not {what}")]
+    SearchRefused {
+        /// The purpose granted.
+        purpose: PurposeName,
+        /// What is searched.
+        category: CategoryName,
+        /// How it is seen.
+        level: Level,
+        /// `search by it`, `ask whether it is there`.
+        what: &'static str,
+    },
+    /// Nothing stored can be equal to what is searched.
+    #[error(transparent)]
+    Term(TermError),
     /// The request body is larger than the limit.
     #[error("a body on a protected collection may have at most {max} bytes")]
     BodyTooLarge {

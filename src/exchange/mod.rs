@@ -12,6 +12,7 @@ mod context;
 mod error;
 mod feed;
 mod headers;
+mod query;
 mod replace;
 mod reply;
 mod request;
@@ -31,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, Kind};
 use crate::base::{Clock, CollectionName};
-use crate::dialect::{self, Documents, Flow, Head, Shape};
+use crate::dialect::{self, Documents, Flow, Head, RequestBody, Shape};
 use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
 use crate::upstream::Outgoing;
@@ -42,7 +43,7 @@ pub use crate::audit::AuditError;
 pub use crate::caller::Unknown as CallerUnknown;
 pub use crate::dialect::RefusedCode;
 pub use crate::document::WalkError;
-pub use crate::field::{RevealError, WriteError};
+pub use crate::field::{RevealError, TermError, WriteError};
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;
@@ -160,14 +161,23 @@ impl Exchange {
                 }
                 Ok(response)
             }
-            Shape::Documents(documents) => {
+            Shape::Documents(mut documents) => {
                 context.enter(&state, &documents);
                 let started = Instant::now();
                 let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
+                self.judge_view(&state, &parts.headers, &mut documents).await?;
+                let checked = match documents.request {
+                    RequestBody::Query { row_set } => {
+                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, body).await?)
+                    }
+                    RequestBody::None | RequestBody::Plain { .. } | RequestBody::Documents { .. } => {
+                        self.protect(&state, context, &session, &documents, body).await?
+                    }
+                };
                 let host = parts.headers.get(http::header::HOST).cloned();
-                let response = match self.protect(&state, context, &session, &documents, body).await? {
+                let response = match checked {
                     Checked::Ready(outgoing) => match documents.flow {
                         Flow::Whole => self.forward(&state, parts, outgoing).await?,
                         Flow::Feed(_) => self.forward_feed(&state, parts, outgoing, &ends).await?,

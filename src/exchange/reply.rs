@@ -22,7 +22,7 @@ use crate::audit::{self, Kind, Recorded};
 use crate::base::{CollectionName, RecordId};
 use crate::dialect::{Documents, Flow};
 use crate::document::{Framing, Rules, Walker, Window};
-use crate::field;
+use crate::field::{self, Found};
 use crate::metrics::Phase;
 use crate::purpose::Level;
 use crate::upstream::{BodyError, PassBody, UpstreamError};
@@ -251,7 +251,7 @@ impl Reply {
         self.session.grant = grant;
         let collection = self.state.collections.get(self.documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(self.documents.reply).ok_or(Error::Internal("no such row set"))?;
-        let revealed = field::reveal(
+        let revealed = field::reveal_found(
             &collection.field_map,
             plan,
             &self.state.keys,
@@ -260,6 +260,7 @@ impl Reply {
             &window.layout,
             self.url_id.as_ref(),
             self.exchange.clock.now_ms(),
+            Found { searched: &self.documents.search.searched, strip: &self.documents.search.strip },
         )?;
         self.exchange.metrics.phase(Phase::Reveal, started.elapsed());
         self.exchange.count(&self.state, &collection.field_map.name, &revealed.tally);

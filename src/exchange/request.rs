@@ -114,7 +114,10 @@ impl Exchange {
                 return Ok(Checked::Ready(Outgoing::Empty));
             }
             RequestBody::None => return Err(Error::BodyUnexpected),
-            RequestBody::Plain { .. } if bytes.is_empty() => return Ok(Checked::Ready(Outgoing::Empty)),
+            RequestBody::Plain { .. } if bytes.is_empty() && documents.intent == Intent::Read => {
+                return Ok(Checked::Ready(Outgoing::Empty));
+            }
+            RequestBody::Query { .. } => return Err(Error::Internal("a search that was not rewritten")),
             RequestBody::Plain { row_set } | RequestBody::Documents { row_set } => row_set,
         };
         let started = std::time::Instant::now();
@@ -129,7 +132,9 @@ impl Exchange {
         }
         if matches!(documents.request, RequestBody::Plain { .. }) {
             let removed = state.dialect.removed(documents, &draft.bytes);
-            if !removed.is_empty() {
+            if removed.is_empty() {
+                self.record_bodiless(context, documents).await?;
+            } else {
                 let mut event = context.event(Kind::Write);
                 event.subjects = removed.iter().filter_map(|id| RecordId::from_text(id).ok()).collect();
                 let _recorded = self.record(event).await?;
@@ -191,13 +196,15 @@ impl Exchange {
         Ok(Outgoing::Protected(protected.body))
     }
 
-    /// A delete by URL carries no body, but it is a write like any other.
+    /// A delete by URL carries no documents, nor does a design document or an index, but they are writes like any other.
     async fn record_bodiless(&self, context: &Context, documents: &Documents) -> Result<(), Error> {
         if documents.intent == Intent::Read {
             return Ok(());
         }
         let mut event = context.event(Kind::Write);
-        event.subjects.extend(url_id(documents)?);
+        if documents.request == RequestBody::None {
+            event.subjects.extend(url_id(documents)?);
+        }
         let _recorded = self.record(event).await?;
         Ok(())
     }
@@ -243,7 +250,7 @@ fn row_write(intent: Intent, assign_id: bool) -> Result<RowWrite, Error> {
 }
 
 /// Reads a body whole, within the limits: of its size, of the wait for each piece, and of the time in all.
-async fn read_whole(mut body: PassBody, limits: Limits) -> Result<Bytes, Error> {
+pub(super) async fn read_whole(mut body: PassBody, limits: Limits) -> Result<Bytes, Error> {
     let max = limits.body_bytes;
     if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
         return Err(Error::BodyTooLarge { max });

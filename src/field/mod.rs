@@ -34,6 +34,6 @@ pub use generalise::{Generalise, ParseGeneraliseError};
 pub use mask::{Mask, ParseMaskError};
 pub use plan::{Collection, Field, OnBadValue, Plan, Protection, Subject, facts};
 pub use protect::{Before, Protected, ProtectedBody, RowWrite, WriteError, protect, protect_over, rows_that_need_the_stored};
-pub use reveal::{RevealError, Revealed, reveal};
+pub use reveal::{Found, RevealError, Revealed, reveal, reveal_found};
 pub use stored::{Stored, StoredRow};
 pub use tally::Tally;

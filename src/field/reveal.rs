@@ -14,7 +14,7 @@ use super::plan::{Collection, Field, Meaning, OnBadValue, Plan};
 use super::{Mask, Tally, pseudonym};
 use crate::base::{FieldName, RecordId};
 use crate::crypto::MacKey;
-use crate::document::{Change, Found, Kind, Layout, splice, unescape, write_string};
+use crate::document::{self, Change, Kind, Layout, splice, unescape, write_string};
 use crate::keys::{KeyError, KeyRing};
 use crate::purpose::{Grant, Level, Permit};
 
@@ -76,8 +76,16 @@ impl RevealError {
     }
 }
 
-/// Rewrites one window of a reply under the grant. `url_id` is the id of row `$`, also against the body; `now_ms` is the time in
-/// milliseconds since 1970, for levels that depend on the day.
+/// How the documents of a window were found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Found<'a> {
+    /// Indexes of the fields whose value was searched for: every row shows it, whether or not the member is there.
+    pub searched: &'a [usize],
+    /// Row peeks that were asked for by the proxy alone, and are left out.
+    pub strip: &'a [usize],
+}
+
+/// [`reveal_found`], of documents that were not searched for.
 ///
 /// # Errors
 ///
@@ -96,17 +104,52 @@ pub fn reveal(
     url_id: Option<&RecordId>,
     now_ms: u64,
 ) -> Result<Revealed, RevealError> {
+    reveal_found(collection, plan, keys, grant, bytes, layout, url_id, now_ms, Found::default())
+}
+
+/// Rewrites one window of a reply under the grant. `url_id` is the id of row `$`, also against the body; `now_ms` is the time in
+/// milliseconds since 1970, for levels that depend on the day.
+///
+/// # Errors
+///
+/// [`RevealError`]; nothing of the window may then be sent.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the window, what was found in it, and under which rules it is shown: each comes from another module"
+)]
+pub fn reveal_found(
+    collection: &Collection,
+    plan: &Plan,
+    keys: &KeyRing,
+    grant: &Grant,
+    bytes: &[u8],
+    layout: &Layout,
+    url_id: Option<&RecordId>,
+    now_ms: u64,
+    how: Found<'_>,
+) -> Result<Revealed, RevealError> {
     let ids = Ids::of_reply(plan, bytes, layout, url_id);
     let mut window = Window::new(collection, plan, keys, grant, bytes, &ids, now_ms);
     let mut changes = vec![Change::Keep; layout.found.len()];
     let mut subjects = Subjects::default();
     for row in 0..layout.rows.len() {
         subjects.add(ids.row(row).and_then(|row| row.about(collection)));
+        for field in how.searched {
+            let field = collection.fields.get(*field).ok_or(RevealError::Layout)?;
+            window.tally.show(field.category, Level::Clear);
+        }
     }
     // What was changed already decides everything inside it; only a misfit holds other findings.
     let mut decided_until = 0;
     for (found, change) in layout.found.iter().zip(&mut changes) {
-        let Some(Meaning::Field(index)) = plan.meaning(found) else { continue };
+        let index = match plan.meaning(found) {
+            Some(Meaning::Field(index)) => index,
+            Some(Meaning::RowPeek(peek)) if how.strip.contains(&peek) => {
+                *change = Change::Remove;
+                continue;
+            }
+            _ => continue,
+        };
         let field = collection.fields.get(index).ok_or(RevealError::Layout)?;
         if field.subject.is_some() {
             subjects.add(ids.subject(collection, plan, index, found));
@@ -175,7 +218,13 @@ impl<'a> Window<'a> {
     }
 
     /// What becomes of one stored value: it stays (null, an envelope), its form at that level takes its place, or it is left out.
-    pub(super) fn change(&mut self, index: usize, field: &Field, found: &Found, level: Level) -> Result<Change, RevealError> {
+    pub(super) fn change(
+        &mut self,
+        index: usize,
+        field: &Field,
+        found: &document::Found,
+        level: Level,
+    ) -> Result<Change, RevealError> {
         let stored = self.bytes.get(found.value.clone()).ok_or(RevealError::Layout)?;
         if found.kind == Kind::Null {
             return Ok(if level == Level::Absent { Change::Remove } else { Change::Keep });

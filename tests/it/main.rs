@@ -19,6 +19,7 @@ mod life;
 mod limits;
 mod replication;
 mod roundtrips;
+mod searches;
 mod support;
 mod upkeep;
 mod views;

@@ -70,19 +70,11 @@ pub(super) const NEUTRAL: &[(&str, &[Method])] = &[
 
 /// Routes of a protected database that are refused by name, and what to do instead.
 pub(super) const REFUSED: &[(&str, &str)] = &[
-    (
-        "_design",
-        "design documents are not mapped yet: a view holds copies of what it emits; write them to the database directly before it is protected",
-    ),
-    ("_design_docs", "design documents are not mapped yet; read them from the database directly"),
-    ("_explain", "searches are not mapped yet; read documents by id"),
-    ("_find", "searches are not mapped yet; read documents by id, with _bulk_get or _all_docs"),
-    ("_index", "indexes are not mapped yet: they hold copies of members"),
     ("_local_docs", "local documents are what replicators remember; each reads its own by id"),
     ("_nouveau_cleanup", "search indexes are not mapped yet"),
     ("_partition", "partitions are not mapped yet; list documents with _all_docs"),
     ("_search_cleanup", "search indexes are not mapped yet"),
-    ("_temp_view", "views are not mapped yet; list documents with _all_docs"),
+    ("_temp_view", "views are stored in design documents; searches are made with _find"),
     ("_security", "who may use a protected database is set on the database directly, not through the proxy"),
 ];
 

@@ -7,8 +7,8 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, UpstreamError,
-    WalkError, WriteError,
+    AuditError, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError,
+    UpstreamError, WalkError, WriteError,
 };
 
 /// An answer of ours.
@@ -43,6 +43,8 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::ViewNotWhole { .. } | Error::CopyNotWhole => (S::FORBIDDEN, "view-not-whole"),
         Error::AttachmentRefused { .. } => (S::FORBIDDEN, "not-writable"),
         Error::FeedEnded => (S::SERVICE_UNAVAILABLE, "feed-ended"),
+        Error::SearchRefused { .. } => (S::FORBIDDEN, "search-refused"),
+        Error::Term(error) => (term_status(error), error.code()),
         Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
         Error::BodyTooLarge { .. } | Error::RequestJson(WalkError::RowTooLarge { .. } | WalkError::TooMany) => {
             (S::PAYLOAD_TOO_LARGE, "too-large")
@@ -71,7 +73,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
 
 fn dialect_status(code: RefusedCode) -> StatusCode {
     match code {
-        RefusedCode::Route => StatusCode::FORBIDDEN,
+        RefusedCode::Route | RefusedCode::ViewUnsafe => StatusCode::FORBIDDEN,
         RefusedCode::NotSearchable | RefusedCode::Malformed => StatusCode::BAD_REQUEST,
         RefusedCode::WouldErase => StatusCode::UNPROCESSABLE_ENTITY,
         RefusedCode::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -99,6 +101,14 @@ fn write_status(error: &WriteError) -> StatusCode {
     }
 }
 
+fn term_status(error: &TermError) -> StatusCode {
+    match error {
+        TermError::Sealed { .. } | TermError::NotCanonical { .. } => StatusCode::BAD_REQUEST,
+        TermError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
+        TermError::NoField => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
 fn reveal_status(error: &RevealError) -> StatusCode {
     match error {
         RevealError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -115,12 +125,12 @@ fn sentence(error: &Error) -> String {
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
         Error::Write(WriteError::Stored(error)) => stored_sentence(error),
         Error::Reveal(error) => stored_sentence(error),
-        Error::Keys(_) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
+        Error::Keys(_) | Error::Term(TermError::Keys(_)) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
         Error::Audit(AuditError::Timeout(_)) => {
             "the audit log did not become durable in time, so nothing is revealed or stored".to_owned()
         }
         Error::Audit(_) => "the audit log is unavailable, so nothing is revealed or stored".to_owned(),
-        Error::Internal(_) | Error::Write(WriteError::Layout) => failed_check(),
+        Error::Internal(_) | Error::Term(TermError::NoField) | Error::Write(WriteError::Layout) => failed_check(),
         // The rest names only what the client itself sent or was told: routes, purposes, fields, places, never a value.
         Error::Head(_)
         | Error::Target(_)
@@ -132,6 +142,8 @@ fn sentence(error: &Error) -> String {
         | Error::CopyNotWhole
         | Error::AttachmentRefused { .. }
         | Error::FeedEnded
+        | Error::SearchRefused { .. }
+        | Error::Term(_)
         | Error::BodyTooLarge { .. }
         | Error::BodyTimeout { .. }
         | Error::BodyBroken

@@ -8,7 +8,7 @@ mod stub;
 pub(crate) use client::{Answer, exchange_raw, send};
 pub(crate) use feed::{Came, Live, SlowDatabase, Waiting};
 pub(crate) use proxy::{Proxy, Setup, events};
-pub(crate) use stub::{Stub, StubReply};
+pub(crate) use stub::{Seen, Stub, StubReply};
 
 /// The customer most tests store; every protected value is unique in the process.
 pub(crate) const PERSON: &str = r#"{"id":"c-1","name":"Mei Tanaka","address":"101-0047 Uchikanda","phone":"+81355501234","id_card":"123456789018","tier":"gold"}"#;

@@ -1,0 +1,631 @@
+//! Searches in Mango: judges a selector, rewrites equality with a protected member, completes a projection, judges indexes.
+//!
+//! Values are stored sealed, so among protected members a search can mean one thing only: *equal to*, and only where equal values are
+//! stored equal (`protect = "deterministic"`). Whatever else a selector asks of a protected member (ranges, patterns, negation, sorting)
+//! would answer without an error and be wrong, so it is refused. A condition touches a protected member if it names it, something it
+//! stands in, or something inside it; in doubt it does. Text that asks nothing of a protected member leaves as it came.
+//!
+//! Always holds: refusals name operators of a fixed list and fields of the configuration, never what the client wrote.
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::super::{Piece, ProtectedMember, Query, RefusedCode, Route, Terms};
+use crate::document::{Selector, Step, write_string};
+
+/// Largest body of a search, and deepest selector.
+const MAX_BYTES: usize = 1 << 20;
+const MAX_DEPTH: usize = 32;
+
+/// Why a search is refused.
+pub(super) type Refusal = (RefusedCode, String);
+
+/// What a database's searches must respect.
+#[derive(Debug)]
+pub(super) struct Searches {
+    members: Vec<ProtectedMember>,
+    /// Who a document is about, if a member says so.
+    subject: Option<Selector>,
+    /// Members that may be put into a projection and taken from the reply, in the order of the row peeks.
+    strippable: Vec<String>,
+}
+
+/// One step of a path as a search writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// A member's name, or an element's number.
+    Name(String),
+    /// Any element of an array.
+    Any,
+}
+
+/// Operators that combine conditions.
+const COMBINING: &[&str] = &["$and", "$or", "$nor"];
+/// Operators that compare a value in ways that mean nothing among sealed ones.
+#[rustfmt::skip] // one name a line would hide the rest
+const COMPARING: &[&str] = &[
+    "$lt", "$lte", "$gt", "$gte", "$ne", "$nin", "$type", "$size", "$mod", "$regex", "$beginsWith", "$all", "$keyMapMatch",
+];
+
+impl Searches {
+    pub(super) fn new(route: &Route) -> Self {
+        let mut strippable = vec!["_id".to_owned()];
+        let own = route.protected.iter().filter_map(|member| member.subject.as_ref());
+        for binding in route.subject.iter().chain(own) {
+            if let [Step::Member(name)] = binding.steps()
+                && !strippable.iter().any(|known| **known == **name)
+            {
+                strippable.push(name.to_string());
+            }
+        }
+        Self { members: route.protected.clone(), subject: route.subject.clone(), strippable }
+    }
+
+    /// What replies to searches are peeked for; [`super::super::Search::strip`] counts these.
+    pub(super) fn row_peeks(&self) -> Result<Vec<Selector>, String> {
+        let selector = |name: &String| {
+            let mut quoted = Vec::new();
+            write_string(name, &mut quoted);
+            let text = format!("$[{}]", String::from_utf8_lossy(&quoted));
+            Selector::parse(&text).map_err(|error| error.to_string())
+        };
+        self.strippable.iter().map(selector).collect()
+    }
+
+    /// Rewrites the body of `_find` and `_explain`.
+    pub(super) fn query(&self, body: &[u8]) -> Result<Query, Refusal> {
+        let members = whole(body)?;
+        let mut judge = Judge { searches: self, rewrites: true, negated: false, query: Query::default() };
+        let mut fields = None;
+        judge.text("{");
+        for (at, (name, value)) in members.iter().enumerate() {
+            judge.member(at, name);
+            match name.as_str() {
+                "selector" => judge.top(value)?,
+                "fields" => {
+                    // Written when the selector is known, for a search adds what its recording needs.
+                    fields = Some((judge.query.pieces.len(), *value));
+                    judge.query.pieces.push(Piece::Bytes(value.get().into()));
+                    judge.query.pieces.push(Piece::Bytes(Vec::new()));
+                }
+                "sort" => self.sort(value).map(|()| judge.raw(value))?,
+                _ => {
+                    check_option(name, value)?;
+                    judge.raw(value);
+                }
+            }
+        }
+        judge.text("}");
+        let mut query = judge.query;
+        if !members.iter().any(|(name, _)| name == "selector") {
+            return Err(malformed("a search needs a selector"));
+        }
+        if let Some((piece, value)) = fields {
+            let (text, strip) = self.projection(value, !query.search.searched.is_empty())?;
+            if let Some(slot) = query.pieces.get_mut(piece) {
+                *slot = Piece::Bytes(text);
+            }
+            query.search.strip = strip;
+        }
+        if query.search.searched.is_empty() && query.search.strip.is_empty() {
+            query.pieces = vec![Piece::Bytes(body.to_vec())];
+        }
+        Ok(query)
+    }
+
+    /// Judges the body of POST `_index`.
+    pub(super) fn index(&self, body: &[u8]) -> Result<(), Refusal> {
+        let mut index = None;
+        for (name, value) in whole(body)? {
+            let fits = match name.as_str() {
+                "index" => {
+                    index = Some(value);
+                    true
+                }
+                "ddoc" | "name" => is(value, Value::is_string),
+                "partitioned" => is(value, Value::is_boolean),
+                "type" if is(value, |kind| kind == "json") => true,
+                "type" => {
+                    let detail =
+                        "type: of indexes only json is mapped; a text index holds copies of members that are searched otherwise";
+                    return Err((RefusedCode::NotSearchable, detail.to_owned()));
+                }
+                "w" | "def" | "partial_filter_selector" => {
+                    return Err(malformed("the definition stands in the member index: {\"index\": {\"fields\": [...]}}"));
+                }
+                _ => false,
+            };
+            if !fits {
+                return Err(malformed("an index has the members index, ddoc, name, type and partitioned only"));
+            }
+        }
+        self.index_fields(index.ok_or_else(|| malformed("an index needs the member index: {\"index\": {\"fields\": [...]}}"))?)
+    }
+
+    /// Judges `{"fields": ..., "partial_filter_selector": ...}`, of a request or in a design document.
+    pub(super) fn index_definition(&self, definition: &Value) -> Result<(), String> {
+        let raw = serde_json::value::to_raw_value(definition).map_err(|_never| "an index cannot be read".to_owned())?;
+        self.index_fields(&raw).map_err(|(_, detail)| detail)
+    }
+
+    fn index_fields(&self, definition: &RawValue) -> Result<(), Refusal> {
+        let definition = object(definition).ok_or_else(|| malformed("the definition of an index must be an object"))?;
+        let mut seen = false;
+        for (name, value) in definition {
+            match name.as_str() {
+                "fields" => {
+                    seen = true;
+                    for field in names(value).ok_or_else(|| malformed("fields must be a list of members"))? {
+                        self.index_field(&path(&field)?)?;
+                    }
+                }
+                "partial_filter_selector" | "selector" => {
+                    let mut judge = Judge { searches: self, rewrites: false, negated: false, query: Query::default() };
+                    judge.top(value)?;
+                }
+                _ => return Err(malformed("an index is defined by fields and partial_filter_selector only")),
+            }
+        }
+        if seen { Ok(()) } else { Err(malformed("an index needs its fields")) }
+    }
+
+    fn index_field(&self, path: &[Part]) -> Result<(), Refusal> {
+        for (_, member) in self.touched(path) {
+            if !(member.equality && is_exactly(path, member.at.steps())) {
+                return Err(not_searchable(
+                    "an index on",
+                    member,
+                    "sealed values have no order; index other members, or protect it with \"deterministic\" and index it alone",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sorting by what is sealed would mislead.
+    fn sort(&self, value: &RawValue) -> Result<(), Refusal> {
+        for name in names(value).ok_or_else(|| malformed("sort must be a list of members"))? {
+            // As text indexes write it.
+            let plain = name.strip_suffix(":string").or(name.strip_suffix(":number")).unwrap_or(&name);
+            let plain = plain.strip_prefix('-').unwrap_or(plain);
+            for spelling in [name.as_str(), plain] {
+                if let Some((_, member)) = self.touched(&path(spelling)?).next() {
+                    return Err(not_searchable("sort by", member, "sealed values have no order; sort by other members"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes a projection by what protected members are bound to (T34), and says what to take from the reply.
+    fn projection(&self, value: &RawValue, searches: bool) -> Result<(Vec<u8>, Vec<usize>), Refusal> {
+        let as_sent = || Ok((value.get().into(), Vec::new()));
+        let asked: Vec<String> =
+            serde_json::from_str(value.get()).map_err(|_other| malformed("fields must be a list of members"))?;
+        if asked.is_empty() {
+            return as_sent();
+        }
+        let asked = asked.iter().map(|name| path(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut bindings: Vec<&Selector> = Vec::new();
+        let mut shows = searches;
+        for path in &asked {
+            for (_, member) in self.touched(path) {
+                if !leads_to(path, member.at.steps()) {
+                    return Err(not_searchable("fields with a part of", member, "ask for the whole member"));
+                }
+                shows = true;
+                bindings.extend(&member.subject);
+            }
+        }
+        if !shows {
+            return as_sent();
+        }
+        bindings.extend(&self.subject);
+        let mut strip: Vec<usize> = Vec::new();
+        for binding in bindings {
+            if asked.iter().any(|path| leads_to(path, binding.steps())) {
+                continue;
+            }
+            let added = match binding.steps() {
+                [Step::Member(name)] => self.addable(name, &asked),
+                _ => None,
+            };
+            let added = added.ok_or_else(|| {
+                let detail = format!("fields: protected values are bound to {binding}, which the projection leaves out; add it");
+                (RefusedCode::NotSearchable, detail)
+            })?;
+            if !strip.contains(&added) {
+                strip.push(added);
+            }
+        }
+        if !asked.contains(&vec![Part::Name("_id".to_owned())]) {
+            strip.extend(self.addable("_id", &asked).filter(|id| !strip.contains(id)));
+        }
+        if strip.is_empty() {
+            return as_sent();
+        }
+        let mut text = value.get().trim_end().strip_suffix(']').unwrap_or_default().to_owned().into_bytes();
+        for name in strip.iter().filter_map(|at| self.strippable.get(*at)) {
+            text.push(b',');
+            let escaped = name.replace('.', "\\.");
+            write_string(&if escaped.starts_with('$') { format!("\\{escaped}") } else { escaped }, &mut text);
+        }
+        text.push(b']');
+        Ok((text, strip))
+    }
+
+    /// The index of a member that can be added to a projection and taken away again without a trace.
+    fn addable(&self, name: &str, asked: &[Vec<Part>]) -> Option<usize> {
+        let begins = |path: &Vec<Part>| path.first() == Some(&Part::Name(name.to_owned()));
+        let at = self.strippable.iter().position(|known| known == name)?;
+        (!name.contains('\\') && !asked.iter().any(begins)).then_some(at)
+    }
+
+    /// The protected members that a path may have to do with.
+    fn touched(&self, path: &[Part]) -> impl Iterator<Item = (usize, &ProtectedMember)> {
+        self.members.iter().enumerate().filter(move |(_, member)| touches(path, member.at.steps()))
+    }
+}
+
+/// How an equality is written.
+struct Equality {
+    /// For refusals.
+    operator: &'static str,
+    /// See [`Terms::alone`].
+    alone: Option<&'static str>,
+    /// See [`Terms::list`].
+    list: (&'static str, &'static str),
+}
+
+/// One selector on its way.
+struct Judge<'a> {
+    searches: &'a Searches,
+    /// Equality with a protected member can be rewritten here.
+    rewrites: bool,
+    /// Inside `$not` or `$nor`.
+    negated: bool,
+    query: Query,
+}
+
+impl Judge<'_> {
+    fn text(&mut self, text: &str) {
+        match self.query.pieces.last_mut() {
+            Some(Piece::Bytes(bytes)) => bytes.extend_from_slice(text.as_bytes()),
+            _ => self.query.pieces.push(Piece::Bytes(text.into())),
+        }
+    }
+
+    fn raw(&mut self, value: &RawValue) {
+        self.text(value.get());
+    }
+
+    /// `, "name":`
+    fn member(&mut self, at: usize, name: &str) {
+        let mut text = Vec::new();
+        if at > 0 {
+            text.push(b',');
+        }
+        write_string(name, &mut text);
+        text.push(b':');
+        self.text(&String::from_utf8_lossy(&text));
+    }
+
+    fn top(&mut self, value: &RawValue) -> Result<(), Refusal> {
+        let selector = object(value).ok_or_else(|| malformed("a selector must be an object"))?;
+        self.selector(&selector, &[], 0)
+    }
+
+    /// The members of a selector, or of a condition: operators, and names of members.
+    fn selector(&mut self, members: &[(String, &RawValue)], at: &[Part], depth: usize) -> Result<(), Refusal> {
+        if depth > MAX_DEPTH {
+            return Err(malformed("the selector is nested too deep"));
+        }
+        let equalities = members.iter().filter(|(name, _)| matches!(name.as_str(), "$eq" | "$in")).count();
+        if equalities > 1
+            && let Some((_, member)) = self.searches.touched(at).next()
+        {
+            return Err(not_searchable("$eq beside $in on", member, "write them as two conditions in $and"));
+        }
+        self.text("{");
+        for (number, (name, value)) in members.iter().enumerate() {
+            match name.strip_prefix('$') {
+                Some(_) => self.operator(number, name, value, at, depth)?,
+                None => {
+                    self.member(number, name);
+                    let below: Vec<Part> = at.iter().cloned().chain(path(name)?).collect();
+                    self.condition(value, &below, depth)?;
+                }
+            }
+        }
+        self.text("}");
+        Ok(())
+    }
+
+    /// What a member must be: an object with operators or members below, or the very value.
+    fn condition(&mut self, value: &RawValue, at: &[Part], depth: usize) -> Result<(), Refusal> {
+        match object(value).filter(|members| !members.is_empty()) {
+            Some(members) => self.selector(&members, at, depth + 1),
+            None => {
+                let equal = Equality { operator: "equality", alone: Some(""), list: ("{\"$in\":[", "]}") };
+                self.equality(equal, at, &[value])
+            }
+        }
+    }
+
+    fn operator(&mut self, number: usize, name: &str, value: &RawValue, at: &[Part], depth: usize) -> Result<(), Refusal> {
+        if name == "$eq" {
+            // With several forms it becomes another operator.
+            self.text(if number > 0 { "," } else { "" });
+            if self.searches.touched(at).next().is_none() {
+                self.text("\"$eq\":");
+                self.raw(value);
+                return Ok(());
+            }
+            let equal = Equality { operator: "$eq", alone: Some("\"$eq\":"), list: ("\"$in\":[", "]") };
+            return self.equality(equal, at, &[value]);
+        }
+        self.member(number, name);
+        match name {
+            "$not" => {
+                let before = std::mem::replace(&mut self.negated, true);
+                self.condition(value, at, depth)?;
+                self.negated = before;
+            }
+            "$elemMatch" | "$allMatch" => {
+                let any: Vec<Part> = at.iter().cloned().chain([Part::Any]).collect();
+                self.condition(value, &any, depth)?;
+            }
+            "$in" => {
+                let values: Vec<&RawValue> =
+                    serde_json::from_str(value.get()).map_err(|_other| malformed("$in takes a list of values"))?;
+                if self.searches.touched(at).next().is_none() {
+                    self.raw(value);
+                    return Ok(());
+                }
+                // Of an array it asks for one of its elements.
+                let any: Vec<Part> = at.iter().cloned().chain([Part::Any]).collect();
+                let exact = |path: &[Part]| self.searches.members.iter().any(|member| is_exactly(path, member.at.steps()));
+                let at = if !exact(at) && exact(&any) { &any } else { at };
+                self.equality(Equality { operator: "$in", alone: None, list: ("[", "]") }, at, &values)?;
+            }
+            "$exists" => self.exists(value, at)?,
+            "$text" => {
+                let detail = "$text searches all members at once, also those that are stored sealed; name the members";
+                return Err((RefusedCode::NotSearchable, detail.to_owned()));
+            }
+            combining if COMBINING.contains(&combining) => self.combine(combining, value, at, depth)?,
+            _ => {
+                let Some(operator) = COMPARING.iter().find(|known| **known == name) else {
+                    return Err(malformed("the selector uses an operator that is not known"));
+                };
+                if let Some((_, member)) = self.searches.touched(at).next() {
+                    return Err(not_searchable(
+                        &format!("{operator} on"),
+                        member,
+                        "only equality ($eq, $in) can be searched, of a field with protect = \"deterministic\"",
+                    ));
+                }
+                self.raw(value);
+            }
+        }
+        Ok(())
+    }
+
+    fn combine(&mut self, operator: &str, value: &RawValue, at: &[Part], depth: usize) -> Result<(), Refusal> {
+        let all: Vec<&RawValue> =
+            serde_json::from_str(value.get()).map_err(|_other| malformed("$and, $or and $nor take a list of selectors"))?;
+        let before = self.negated;
+        self.negated |= operator == "$nor";
+        self.text("[");
+        for (number, each) in all.into_iter().enumerate() {
+            self.text(if number > 0 { "," } else { "" });
+            match object(each) {
+                Some(members) => self.selector(&members, at, depth + 1)?,
+                None if at.is_empty() => return Err(malformed("$and, $or and $nor take a list of selectors")),
+                None => self.condition(each, at, depth)?,
+            }
+        }
+        self.text("]");
+        self.negated = before;
+        Ok(())
+    }
+
+    /// Equality with one of `values`: as it stands, or in the forms in which a protected member may be stored.
+    fn equality(&mut self, equal: Equality, at: &[Part], values: &[&RawValue]) -> Result<(), Refusal> {
+        let touched: Vec<(usize, &ProtectedMember)> = self.searches.touched(at).collect();
+        let Some((index, member)) = touched.first().copied() else {
+            values.iter().for_each(|value| self.raw(value));
+            return Ok(());
+        };
+        let refused = |remedy: &str| Err(not_searchable(&format!("{} on", equal.operator), member, remedy));
+        if touched.len() > 1 || !is_exactly(at, member.at.steps()) {
+            return refused("name the member itself, not what it stands in or what is in it");
+        }
+        if !member.equality {
+            return refused("equal values are not stored equal; set protect = \"deterministic\", or search by other members");
+        }
+        if self.negated {
+            return refused("only what is equal can be searched, not what is not; take $not and $nor away");
+        }
+        if !self.rewrites {
+            return refused("a filter that is stored cannot follow the keys; filter by other members");
+        }
+        if !values.iter().all(|value| is(value, |value| value.is_string() || value.is_number() || value.is_null())) {
+            return refused("only texts and integers can be searched");
+        }
+        let values = values.iter().map(|value| value.get().into()).collect();
+        let terms = Terms { member: index, values, alone: equal.alone, list: equal.list };
+        self.query.pieces.push(Piece::Terms(terms));
+        note(&mut self.query.search.searched, index);
+        Ok(())
+    }
+
+    fn exists(&mut self, value: &RawValue, at: &[Part]) -> Result<(), Refusal> {
+        if !is(value, Value::is_boolean) {
+            return Err(malformed("$exists takes true or false"));
+        }
+        let touched: Vec<(usize, &ProtectedMember)> = self.searches.touched(at).collect();
+        for (index, member) in touched {
+            if !self.rewrites || !leads_to(at, member.at.steps()) {
+                return Err(not_searchable(
+                    "$exists here on",
+                    member,
+                    "what is inside a sealed value cannot be asked; ask for the member itself",
+                ));
+            }
+            note(&mut self.query.presence, index);
+        }
+        self.raw(value);
+        Ok(())
+    }
+}
+
+fn note(list: &mut Vec<usize>, index: usize) {
+    if !list.contains(&index) {
+        list.push(index);
+    }
+}
+
+fn malformed(detail: &str) -> Refusal {
+    (RefusedCode::Malformed, detail.to_owned())
+}
+
+fn not_searchable(what: &str, member: &ProtectedMember, remedy: &str) -> Refusal {
+    (RefusedCode::NotSearchable, format!("{what} field {}, which is stored sealed: {remedy}", member.field))
+}
+
+/// Members of the body of a search besides `selector`, `fields` and `sort`.
+fn check_option(name: &str, value: &RawValue) -> Result<(), Refusal> {
+    let fits = match name {
+        "limit" | "skip" | "r" => is(value, Value::is_u64),
+        "bookmark" => is(value, |value| value.is_string() || value.is_null()),
+        "use_index" => {
+            is(value, |value| value.is_string() || value.as_array().is_some_and(|parts| parts.iter().all(Value::is_string)))
+        }
+        "update" | "stable" | "execution_stats" | "conflicts" | "allow_fallback" => is(value, Value::is_boolean),
+        "stale" => is(value, Value::is_string),
+        _ => {
+            return Err(malformed(
+                "a search has the members selector, fields, sort, limit, skip, bookmark, use_index, r, update, stable, stale, execution_stats, conflicts and allow_fallback only",
+            ));
+        }
+    };
+    if fits { Ok(()) } else { Err(malformed("a member of the search has a value of another kind than its name says")) }
+}
+
+fn is(value: &RawValue, test: impl Fn(&Value) -> bool) -> bool {
+    serde_json::from_str::<Value>(value.get()).is_ok_and(|value| test(&value))
+}
+
+/// The members of a body.
+fn whole(body: &[u8]) -> Result<Vec<(String, &RawValue)>, Refusal> {
+    if body.len() > MAX_BYTES {
+        return Err(malformed("a search has at most 1 MiB"));
+    }
+    serde_json::from_slice::<Object<'_>>(body).map(|object| object.0).map_err(|_other| malformed("the body must be an object"))
+}
+
+/// The members of an object, in order; `None` if it is another type.
+fn object(value: &RawValue) -> Option<Vec<(String, &RawValue)>> {
+    serde_json::from_str::<Object<'_>>(value.get()).ok().map(|object| object.0)
+}
+
+/// Names of members in a list of names and of objects `{"name": "asc"}`, or in one such object.
+fn names(value: &RawValue) -> Option<Vec<String>> {
+    let of_object = |object: &serde_json::Map<String, Value>| {
+        let directions = object.values().all(|direction| matches!(direction.as_str(), Some("asc" | "desc")));
+        directions.then(|| object.keys().cloned().collect::<Vec<_>>())
+    };
+    match serde_json::from_str(value.get()).ok()? {
+        Value::Object(object) => of_object(&object),
+        Value::Array(list) => {
+            let each = list.iter().map(|entry| match entry {
+                Value::String(name) => Some(vec![name.clone()]),
+                Value::Object(object) => of_object(object),
+                _ => None,
+            });
+            each.collect::<Option<Vec<_>>>().map(|names| names.concat())
+        }
+        _ => None,
+    }
+}
+
+/// `a.b` as its parts; `\\.` is a dot in a name, `\\$` a dollar sign that begins one. Databases read other backslashes differently.
+fn path(name: &str) -> Result<Vec<Part>, Refusal> {
+    let mut parts = vec![String::new()];
+    let mut chars = name.chars();
+    while let Some(c) = chars.next() {
+        let last = parts.last_mut().ok_or_else(|| malformed("a member's name cannot be read"))?;
+        match c {
+            '.' => parts.push(String::new()),
+            '\\' => match chars.next() {
+                Some(escaped @ ('.' | '$')) => last.push(escaped),
+                _ => return Err(malformed("a backslash in a member's name stands only before a dot or a dollar sign")),
+            },
+            c => last.push(c),
+        }
+    }
+    if parts.iter().any(String::is_empty) {
+        return Err(malformed("a member's name is empty, or a dot stands at its end or beside another"));
+    }
+    Ok(parts.into_iter().map(Part::Name).collect())
+}
+
+/// May what stands at the path have to do with what the steps lead to? In doubt yes: databases differ in how they go through arrays.
+fn touches(path: &[Part], steps: &[Step]) -> bool {
+    let (Some((part, parts)), Some((step, rest))) = (path.split_first(), steps.split_first()) else { return true };
+    let both = || touches(parts, rest);
+    match (part, step) {
+        (Part::Name(name), Step::Member(member)) => **member == **name && both(),
+        (Part::Name(_), Step::AnyMember) => both(),
+        (Part::Name(name), Step::Element(_) | Step::AnyElement) => {
+            touches(path, rest) || (name.bytes().all(|byte| byte.is_ascii_digit()) && both())
+        }
+        // An array where documents hold an object, or an array of arrays.
+        (Part::Any, Step::Member(_) | Step::AnyMember) => touches(parts, steps),
+        (Part::Any, Step::Element(_) | Step::AnyElement) => both(),
+    }
+}
+
+/// Does the path go the steps' way, as far as it goes?
+fn leads_to(path: &[Part], steps: &[Step]) -> bool {
+    path.len() <= steps.len()
+        && path.iter().zip(steps).all(|pair| match pair {
+            (Part::Name(name), Step::Member(member)) => **member == **name,
+            (Part::Name(_), Step::AnyMember) | (Part::Any, Step::AnyElement) => true,
+            _ => false,
+        })
+}
+
+fn is_exactly(path: &[Part], steps: &[Step]) -> bool {
+    path.len() == steps.len() && leads_to(path, steps)
+}
+
+/// An object as its members, in order, their values not read.
+struct Object<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<'a>(std::marker::PhantomData<&'a RawValue>);
+        impl<'de: 'a, 'a> Visitor<'de> for Members<'a> {
+            type Value = Object<'a>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'a>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(Members(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests;
