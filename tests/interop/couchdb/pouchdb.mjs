@@ -339,7 +339,8 @@ const designs = {
 const design = name => members.put({ _id: `_design/${name}`, views: designs[name] })
 await check('views', 'a design document', async () => (await design('people')).id)
 await check('views', 'read it', async () => (await members.get('_design/people')).views)
-await check('views', 'change it', async () => (await members.put({ ...await members.get('_design/people'), note: 'changed' })).ok)
+await check('views', 'change it', async () => (await members.put({ ...await members.get('_design/people'), language: 'javascript' })).ok)
+await check('views', 'members of the application in it', async () => (await members.put({ _id: '_design/noted', views: designs.people, note: 'of ours' })).ok)
 await check('views', 'query by key', async () => {
   const found = await members.query('people/by_tier', { key: 'odd', reduce: false })
   return found.rows.map(row => [row.id, row.value])
@@ -410,6 +411,16 @@ await check('changes', 'by a filter of the client', async () => {
 await check('changes', 'by a filter of a design document', async () => {
   await members.put({ _id: '_design/filters', filters: { late: 'function (doc, req) { return doc.at >= 38 }' } })
   const { results } = await members.changes({ filter: 'filters/late' })
+  return sorted(results.map(change => change.id))
+})
+await check('changes', 'by a filter with parameters', async () => {
+  await members.put({ _id: '_design/chosen', filters: { from: 'function (doc, req) { return doc.at >= Number(req.query.from) }' } })
+  const { results } = await members.changes({ filter: 'chosen/from', query_params: { from: 37 } })
+  return sorted(results.map(change => change.id))
+})
+await check('changes', 'of what a view emits', async () => {
+  const { results } = await members.changes({ filter: '_view', view: 'people/by_place', include_docs: true })
+  assert.deepEqual(bare(results.find(change => change.id === 't-0005').doc), bare(list[5]))
   return sorted(results.map(change => change.id))
 })
 await check('changes', 'live, with documents', async () => {
@@ -534,6 +545,13 @@ await check('replication', 'only some documents', async () => {
   const some = local('some')
   const done = await replicated(some.replicate.from(travellers, { ...settings, doc_ids: ['t-0001', 't-0002', 'nobody'] }))
   assert.equal((await some.get('t-0002')).name, traveller(2).name)
+  return done.docs_written
+})
+await check('replication', 'only what a filter lets through', async () => {
+  const some = local('filtered')
+  await travellers.put({ _id: '_design/chosen', filters: { from: 'function (doc, req) { return doc.at >= Number(req.query.from) }' } })
+  const done = await replicated(some.replicate.from(travellers, { ...settings, filter: 'chosen/from', query_params: { from: count - 10 } }))
+  assert.equal((await some.get('t-0999')).name, traveller(999).name)
   return done.docs_written
 })
 await check('replication', 'changes on both sides, synchronised', async () => {

@@ -126,10 +126,6 @@ await check('refusals', 'routes that are not mapped, and bodies that cannot be p
   const server = nano({ url, headers: identity('shop', 'registration') })
   const doc = { _id: 'r-1', name: text }
   const requests = {
-    'a search': () => shop.find({ selector: { name: text } }),
-    'an index': () => shop.createIndex({ index: { fields: ['name'] } }),
-    'a view': () => shop.insert({ views: {}, note: text }, '_design/r'),
-    'a design document in a batch': () => shop.bulk({ docs: [{ _id: '_design/r', note: text }] }),
     'a local document': () => shop.insert({ name: text }, '_local/r'),
     'an attachment': () => shop.attachment.insert('r-1', 'a.txt', text, 'text/plain'),
     'an attachment inside': () => shop.insert({ _id: 'r-1', _attachments: { a: { content_type: 'text/plain', data: Buffer.from(text).toString('base64') } } }),
@@ -143,6 +139,26 @@ await check('refusals', 'routes that are not mapped, and bodies that cannot be p
   for (const [what, request] of Object.entries(requests)) {
     await refused(request(), 403, 'forbidden', 'route-refused').catch(error => { throw new Error(`${what}: ${error.message}`) })
   }
+})
+await check('refusals', 'searches that would compare what is sealed', async () => {
+  const text = canaries.word()
+  const selectors = [{ name: text }, { name: { $gt: text } }, { 'name': { $regex: text } }, { $or: [{ tier: 'x' }, { $not: { address: text } }] }, { phones: { $elemMatch: { $eq: text } } }]
+  for (const selector of selectors) await refused(shop.find({ selector }), 400, 'bad_request', 'not-searchable')
+  await refused(shop.find({ selector: { tier: 'x' }, sort: ['name'] }), 400, 'bad_request', 'not-searchable')
+  await refused(shop.createIndex({ index: { fields: ['name'] } }), 400, 'bad_request', 'not-searchable')
+})
+await check('refusals', 'design documents that would show what is protected', async () => {
+  const text = canaries.word()
+  const map = { views: { v: { map: 'function (doc) { emit(doc.name) }' } } }
+  await refused(shop.insert(map, '_design/r'), 403, 'forbidden', 'view-unsafe')
+  await refused(shop.bulk({ docs: [{ _id: '_design/r', ...map }] }), 403, 'forbidden', 'view-unsafe')
+  await refused(shop.insert({ views: {}, note: text }, '_design/r'), 403, 'forbidden', 'view-unsafe')
+  await refused(shop.insert({ updates: { u: 'function (doc, req) { return [doc, ""] }' } }, '_design/r'), 403, 'forbidden', 'view-unsafe')
+})
+await check('refusals', 'a view that was written past the proxy', async () => {
+  await direct.insert({ views: { names: { map: 'function (doc) { emit(doc.name) }' } } }, '_design/past')
+  await refused(shop.view('past', 'names'), 403, 'forbidden', 'view-unsafe')
+  await direct.destroy('_design/past', (await direct.get('_design/past'))._rev)
 })
 await check('refusals', 'bodies that are not plain JSON', async () => {
   const text = canaries.word()

@@ -305,6 +305,45 @@ await check('many', 'several at once with _bulk_get', async () => {
 })
 await check('many', 'the count of documents', async () => (await customers.info()).doc_count)
 
+// --- feeds, searches and views
+await check('feed', 'changes with documents', async () => {
+  const { results } = await customers.changes({ include_docs: true, limit: 1000 })
+  const found = new Map(results.map(change => [change.id, change.doc]))
+  for (const at of [3, 5, 599]) assert.deepEqual(bare(found.get(many[at]._id)), bare(many[at]))
+  assert.equal(found.get('c-gone')._deleted, true)
+})
+await check('feed', 'the reader of changes, while they happen', async () => {
+  const mine = customer()
+  const seen = new Promise((resolve, reject) => customers.changesReader.start({ since: 'now', includeDocs: true, wait: false, timeout: 5000 })
+    .on('change', change => change.id === 'c-live' && resolve(change.doc)).on('error', reject))
+  try {
+    await Promise.race([seen, new Promise(resolve => setTimeout(resolve, 500))])
+    await customers.insert(mine, 'c-live')
+    assert.deepEqual(bare(await seen), mine)
+  } finally {
+    customers.changesReader.stop()
+  }
+})
+await check('search', 'an index, and by members that are not protected', async () => {
+  const made = await customers.createIndex({ index: { fields: ['tier'] }, name: 'by-tier' })
+  const found = await customers.find({ selector: { tier: 'odd', _id: { $lt: 'm-0006' } }, limit: 100 })
+  assert.deepEqual(found.docs.map(bare), [1, 3, 5].map(at => bare(many[at])))
+  return made.result
+})
+await check('view', 'a design document, and rows with documents', async () => {
+  await customers.insert({ views: { by_tier: { map: 'function (doc) { emit(doc.tier, 1) }', reduce: '_count' } } }, '_design/shop')
+  const found = await customers.view('shop', 'by_tier', { key: 'odd', include_docs: true, reduce: false, limit: 2 })
+  assert.deepEqual(found.rows.map(row => bare(row.doc)), [1, 3].map(at => bare(many[at])))
+  return (await customers.view('shop', 'by_tier', { key: 'odd' })).rows
+})
+await check('feed', 'a revision made elsewhere, and all open revisions', async () => {
+  const mine = customer()
+  await customers.bulk({ docs: [{ _id: 'c-elsewhere', _rev: `1-${'a'.repeat(32)}`, ...mine }], new_edits: false })
+  const [found] = await customers.get('c-elsewhere', { open_revs: 'all' })
+  assert.deepEqual(bare(found.ok), mine)
+  return found.ok._rev
+})
+
 // --- a whole database comes and goes
 await check('database', 'make, fill, delete', async () => {
   await server.db.create('scratch')
