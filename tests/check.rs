@@ -373,6 +373,7 @@ fn mistakes_in_front_of_couchdb() {
         ("rows", "# rows = [", "rows = ["),
         ("id", "subject = \"{id}\"", "id = \"$.id\""),
         ("query", "subject = \"{id}\"", "query = [\"page\"]"),
+        ("revision", "subject = \"{id}\"", "revision = \"etag\""),
         ("a path", "\"customers\"", "\"/customers/{id}\""),
         ("a database of CouchDB itself", "\"customers\"", "\"_users\""),
         ("a member of CouchDB itself", "\"$.name\"", "\"$._rev\""),

@@ -219,7 +219,7 @@ fn init_and_check() {
 #[test]
 fn demo() {
     let folder = Folder::empty();
-    folder.run("demo --once --dir d").done().says(&["1 WRITE", "6 WHY", "as promised"]);
+    folder.run("demo --once --dir d").done().says(&["1 WRITE", "4 SAVED", "7 WHY", "as promised"]);
     folder.run("demo --once --dir d").wrong(2, &["d already holds a demo", "sudare serve -c d/sudare.toml", "empty folder"]);
     fs::create_dir(folder.path("full")).unwrap();
     fs::write(folder.path("full/letter"), "").unwrap();

@@ -31,7 +31,7 @@ const ANSWER_TIMES: usize = 4;
 /// What a write builds on.
 enum Past<'s> {
     /// Documents: of each row of the write, the row of the answer. `etag` is set where the proxy guards them.
-    Stored { stored: Stored<'s>, rows: Vec<(usize, usize)>, etag: Option<HeaderValue> },
+    Stored { stored: Box<Stored<'s>>, rows: Vec<(usize, usize)>, etag: Option<HeaderValue> },
     /// Nothing is there: the write creates.
     Nothing,
     /// Nothing that it needs to know.
@@ -67,10 +67,10 @@ impl Exchange {
                     }
                     continue;
                 }
-                Past::Unneeded => self.seal(state, documents, &grant, &bulk.draft, &Before::default())?,
+                Past::Unneeded => bulk.draft.seal(state, documents, &grant, &Before::default())?,
                 Past::Nothing => {
                     send.headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
-                    self.seal(state, documents, &grant, &bulk.draft.creating(), &Before::default())?
+                    bulk.draft.creating().seal(state, documents, &grant, &Before::default())?
                 }
                 Past::Stored { stored, rows, etag } => {
                     if let Some(etag) = etag {
@@ -82,7 +82,7 @@ impl Exchange {
                             *slot = stored.row(answer);
                         }
                     }
-                    self.seal(state, documents, &grant, &bulk.draft, &before)?
+                    bulk.draft.seal(state, documents, &grant, &before)?
                 }
             };
             let outgoing = self.record_write(state, context, documents, protected).await?;
@@ -118,7 +118,7 @@ impl Exchange {
         let reading = match state.dialect.reading(documents, head, &draft.facts(), &needy) {
             Ok(reading) => reading,
             Err(refused) if refused.code == RefusedCode::WouldErase => {
-                return Err(self.would_erase(state, documents, grant, draft, refused.detail));
+                return Err(would_erase(state, documents, grant, draft, refused.detail));
             }
             Err(refused) => return Err(Error::Dialect(refused)),
         };
@@ -148,7 +148,7 @@ impl Exchange {
                     Guard::Etag => {
                         let Some(etag) = strong_etag(&headers) else {
                             let remedy = "the database gives this document no strong ETag; name a member that it compares in `revision`, or use a purpose that sees and writes all fields";
-                            return Err(self.would_erase(state, documents, grant, draft, remedy.to_owned()));
+                            return Err(would_erase(state, documents, grant, draft, remedy.to_owned()));
                         };
                         if !condition_holds(&parts.headers, &etag) {
                             return Err(Error::Conflict(Conflict::Condition));
@@ -156,6 +156,7 @@ impl Exchange {
                         Some(etag)
                     }
                 };
+                let stored = Box::new(stored);
                 let rows = wanted().zip(answers).filter_map(|((row, _), answer)| Some((row, answer?))).collect();
                 Ok(Past::Stored { stored, rows, etag })
             }
@@ -169,16 +170,16 @@ impl Exchange {
             (status, _) => Err(Error::NotRead { status: status.as_u16() }),
         }
     }
+}
 
-    /// Why the write cannot be judged without what is stored, which cannot be read; with the remedy of who knows why.
-    fn would_erase(&self, state: &State, documents: &Documents, grant: &Grant, draft: &Draft<'_>, detail: String) -> Error {
-        match self.seal(state, documents, grant, draft, &Before::default()) {
-            Err(Error::Write(WriteError::WouldErase { purpose, category, reason, .. })) => {
-                Error::Write(WriteError::WouldErase { purpose, category, reason, remedy: detail.into() })
-            }
-            Err(other) => other,
-            Ok(_) => Error::Internal("a write that needs no look at what is stored was about to get one"),
+/// Why the write cannot be judged without what is stored, which cannot be read; with the remedy of who knows why.
+fn would_erase(state: &State, documents: &Documents, grant: &Grant, draft: &Draft<'_>, detail: String) -> Error {
+    match draft.seal(state, documents, grant, &Before::default()) {
+        Err(Error::Write(WriteError::WouldErase { purpose, category, reason, .. })) => {
+            Error::Write(WriteError::WouldErase { purpose, category, reason, remedy: detail.into() })
         }
+        Err(other) => other,
+        Ok(_) => Error::Internal("a write that needs no look at what is stored was about to get one"),
     }
 }
 

@@ -91,6 +91,28 @@ impl<'s> Draft<'s> {
         Self::read(state, documents, row_set, Bytes::from(out))
     }
 
+    /// Protects it, beside what it replaces.
+    pub(super) fn seal(
+        &self,
+        state: &State,
+        documents: &Documents,
+        grant: &Grant,
+        before: &Before<'_>,
+    ) -> Result<Protected, Error> {
+        Ok(field::protect_over(
+            &self.collection.field_map,
+            self.plan,
+            &state.keys,
+            grant,
+            &self.bytes,
+            &self.layout,
+            &self.rows,
+            url_id(documents)?.as_ref(),
+            state.dialect.id_member(),
+            before,
+        )?)
+    }
+
     /// The rows that can be judged only beside what they replace.
     pub(super) fn needy(&self, grant: &Grant) -> Vec<usize> {
         field::rows_that_need_the_stored(&self.collection.field_map, self.plan, grant, &self.layout, &self.rows)
@@ -145,32 +167,9 @@ impl Exchange {
         if !draft.needy(&grant).is_empty() {
             return Ok(Checked::Over(draft));
         }
-        let protected = self.seal(state, documents, &grant, &draft, &Before::default())?;
+        let protected = draft.seal(state, documents, &grant, &Before::default())?;
         self.metrics.phase(Phase::Protect, started.elapsed());
         Ok(Checked::Ready(self.record_write(state, context, documents, protected).await?))
-    }
-
-    /// Protects a body, beside what it replaces.
-    pub(super) fn seal(
-        &self,
-        state: &State,
-        documents: &Documents,
-        grant: &Grant,
-        draft: &Draft<'_>,
-        before: &Before<'_>,
-    ) -> Result<Protected, Error> {
-        Ok(field::protect_over(
-            &draft.collection.field_map,
-            draft.plan,
-            &state.keys,
-            grant,
-            &draft.bytes,
-            &draft.layout,
-            &draft.rows,
-            url_id(documents)?.as_ref(),
-            state.dialect.id_member(),
-            before,
-        )?)
     }
 
     /// Records a write before its first byte goes to the database.

@@ -13,16 +13,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::envelope;
+use super::gaps::Gaps;
 use super::ids::Place;
 use super::pairs::{self, Alike, Looks, Pair, canonical};
 use super::plan::{Collection, Field, Meaning, Plan};
-use super::protect::{Write, WriteError};
+use super::protect::{RowWrite, Write, WriteError};
 use super::reveal::{RevealError, Window, level_of};
 use super::seal::Sealer;
 use super::stored::{StoredRow, found_in, value_at};
-use crate::document::{
-    Change, Found, Kind, Layout, Member, Selector, Step, at, elements, member, members, splice, unescape, write_string,
-};
+use crate::base::Intent;
+use crate::document::{Change, Found, Kind, Layout, Member, Selector, Step, at, elements, member, members, splice, unescape};
 use crate::keys::KeyRing;
 use crate::purpose::{Grant, Level};
 
@@ -39,22 +39,48 @@ pub(super) struct Carried {
     pub(super) count: u32,
 }
 
+/// The rows of a write that [`super::protect_over`] judges only beside the documents they replace, in order. None for a caller that sees and may
+/// write everything: then nothing is looked at but its grant.
+pub fn rows_that_need_the_stored(
+    collection: &Collection,
+    plan: &Plan,
+    grant: &Grant,
+    layout: &Layout,
+    rows: &[RowWrite],
+) -> Vec<usize> {
+    let replaced = rows.iter().enumerate().filter(|(_, row)| !matches!(row.intent, Intent::Create | Intent::Delete));
+    replaced.filter(|(row, _)| needs_the_stored(collection, plan, grant, layout, *row).is_some()).map(|(row, _)| row).collect()
+}
+
+/// The first field for which it does, and why.
+pub(super) fn needs_the_stored(
+    collection: &Collection,
+    plan: &Plan,
+    grant: &Grant,
+    layout: &Layout,
+    row: usize,
+) -> Option<(usize, &'static str)> {
+    let mut has = |index| {
+        let found = layout.rows.get(row).map_or(&[][..], |row| found_in(layout, &row.range));
+        found.iter().any(|found| plan.meaning(found) == Some(Meaning::Field(index)))
+    };
+    needs(collection, grant, &mut has)
+}
+
 /// Can the rules tell what a replacement of this row does without the stored document? `has` says whether the row holds a value of the field
 /// with an index. Every field is asked about by its right and its level first, so that whoever sees and writes everything pays nothing.
-pub(super) fn needs(collection: &Collection, grant: &Grant, has: &mut dyn FnMut(usize) -> bool) -> Option<(usize, &'static str)> {
+fn needs(collection: &Collection, grant: &Grant, has: &mut dyn FnMut(usize) -> bool) -> Option<(usize, &'static str)> {
     for (index, field) in collection.fields.iter().enumerate() {
         if !grant.may_write(field.category) {
             return Some((index, "may not write"));
         }
         match level_of(grant, field) {
-            Level::Clear => {}
             // Of a value that is not sealed yet nothing is shown.
-            Level::Sealed if collection.strict => {}
-            Level::Sealed | Level::Generalised => return Some((index, "does not see all of")),
+            Level::Sealed if !collection.strict => return Some((index, "does not see all of")),
+            Level::Generalised => return Some((index, "does not see all of")),
             Level::Masked | Level::Pseudonym if has(index) => return Some((index, "sees a stand-in of")),
-            Level::Masked | Level::Pseudonym => {}
-            Level::Absent if is_one_place(&field.at) && has(index) => {}
-            Level::Absent => return Some((index, "does not see")),
+            Level::Absent if !is_one_place(&field.at) || !has(index) => return Some((index, "does not see")),
+            Level::Clear | Level::Sealed | Level::Masked | Level::Pseudonym | Level::Absent => {}
         }
     }
     None
@@ -87,13 +113,13 @@ pub(super) fn carry(
     {
         return Err(WriteError::Stored(RevealError::ClearFound { field: field.name.clone() }));
     }
-    let mut carrier = Carrier { write, row, stored, window, sealer, carried, gaps: Gaps::default(), pairs: HashMap::new() };
+    let mut way_down = Carrier { write, row, stored, window, sealer, carried, gaps: Gaps::default(), pairs: HashMap::new() };
     for (index, field) in write.collection.fields.iter().enumerate() {
         let way = Way { field: index, depth: 0, wildcards: 0, place: (u32::try_from(row).ok(), Default::default()) };
-        carrier.down(way, field.at.steps(), Sent::Here(sent.clone()), &old)?;
+        way_down.down(way, field.at.steps(), Sent::Here(sent.clone()), &old)?;
     }
-    let gaps = std::mem::take(&mut carrier.gaps);
-    gaps.render(write.bytes, &mut carrier.carried.inserts);
+    let gaps = way_down.gaps;
+    gaps.render(write.bytes, &mut carried.inserts);
     Ok(())
 }
 
@@ -206,13 +232,11 @@ impl<'c> Carrier<'c, '_, '_> {
                     Sent::Gap(..) | Sent::Nothing | Sent::Removed | Sent::Unclear => Vec::new(),
                 };
                 let old_elements: Vec<_> = elements(old_bytes, old.clone()).collect();
-                let pairs = match self.pairs.get(&old.start) {
-                    Some(pairs) => pairs.clone(),
-                    None => {
-                        let pairs = self.pair(way, &sent_elements, &old_elements)?;
-                        self.pairs.entry(old.start).or_insert(pairs).clone()
-                    }
-                };
+                if !self.pairs.contains_key(&old.start) {
+                    let pairs = self.pair(way, &sent_elements, &old_elements)?;
+                    self.pairs.insert(old.start, pairs);
+                }
+                let pairs = self.pairs.get(&old.start).cloned().unwrap_or_default();
                 for (old, pair) in old_elements.iter().zip(pairs) {
                     let (below, at) = match pair {
                         Pair::With(at) => (sent_elements.get(at).cloned().map_or(Sent::Unclear, Sent::Here), at),
@@ -514,76 +538,7 @@ fn changed(text: &[u8], start: usize, found: &[Found], changes: &[Change]) -> Ve
     out
 }
 
-/// Members to put into objects of the write: (offset span of the object, what goes into it).
-#[derive(Default)]
-struct Gaps(Vec<(Range<usize>, Filling)>);
-
-type Filling = Vec<(String, Fill)>;
-
-enum Fill {
-    Text(Vec<u8>),
-    Object(Filling),
-}
-
-impl Gaps {
-    /// Puts `text` into an object below these names; objects on the way are made.
-    fn fill(&mut self, object: Range<usize>, names: Vec<String>, text: Vec<u8>) {
-        let known = self.0.iter().position(|(other, _)| *other == object);
-        let at = known.unwrap_or_else(|| {
-            self.0.push((object, Vec::new()));
-            self.0.len() - 1
-        });
-        if let Some((_, filling)) = self.0.get_mut(at) {
-            put(filling, names.into_iter(), text);
-        }
-    }
-
-    /// As inserts behind the opening brace of each object.
-    fn render(self, bytes: &[u8], inserts: &mut Vec<(usize, Vec<u8>)>) {
-        for (object, filling) in self.0 {
-            let mut text = Vec::new();
-            write_members(&filling, &mut text);
-            if members(bytes, object.clone()).next().is_some() {
-                text.push(b',');
-            }
-            inserts.push((object.start + 1, text));
-        }
-    }
-}
-
-fn put(filling: &mut Filling, mut names: std::vec::IntoIter<String>, text: Vec<u8>) {
-    let Some(name) = names.next() else { return };
-    if names.len() == 0 {
-        filling.push((name, Fill::Text(text)));
-        return;
-    }
-    let known = filling.iter().position(|(other, _)| *other == name);
-    let at = known.unwrap_or_else(|| {
-        filling.push((name, Fill::Object(Vec::new())));
-        filling.len() - 1
-    });
-    if let Some((_, Fill::Object(below))) = filling.get_mut(at) {
-        put(below, names, text);
-    }
-}
-
-fn write_members(filling: &Filling, out: &mut Vec<u8>) {
-    for (at, (name, fill)) in filling.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_string(name, out);
-        out.push(b':');
-        match fill {
-            Fill::Text(text) => out.extend_from_slice(text),
-            Fill::Object(below) => {
-                out.push(b'{');
-                write_members(below, out);
-                out.push(b'}');
-            }
-        }
-    }
-}
-
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

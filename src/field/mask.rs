@@ -6,8 +6,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use memchr::memchr_iter;
+
 /// The mask character, U+2022. A write that carries it is refused, so that a masked value never replaces the real one (T26).
-pub(crate) const MASK_CHARACTER: char = '•';
+const MASK_CHARACTER: char = '•';
 /// What stands for a part of unknown length where one end is shown, and for a whole value.
 const HIDDEN: &str = "••••";
 /// What stands for the rest of a word.
@@ -140,6 +142,25 @@ fn initials(text: &str) -> String {
         out.push_str(REST);
     }
     if out.is_empty() { HIDDEN.to_string() } else { out }
+}
+
+/// True if `•` stands anywhere in the JSON text, as itself or escaped (`\u2022`).
+pub(super) fn has_mask_character(json: &[u8]) -> bool {
+    let mut room = [0; 4];
+    let utf8 = MASK_CHARACTER.encode_utf8(&mut room).as_bytes();
+    let first = utf8.first().copied().unwrap_or_default();
+    if memchr_iter(first, json).any(|at| json.get(at..).is_some_and(|rest| rest.starts_with(utf8))) {
+        return true;
+    }
+    // In JSON a backslash stands only in strings, and every second one of a run is itself escaped.
+    let mut unescaped_from = 0;
+    memchr_iter(b'\\', json).any(|at| {
+        if at < unescaped_from {
+            return false;
+        }
+        unescaped_from = at + 2;
+        json.get(at + 1..).is_some_and(|rest| rest.starts_with(b"u2022"))
+    })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 mod carry;
 mod deterministic;
 mod envelope;
+mod gaps;
 mod generalise;
 mod ids;
 mod mask;
@@ -28,12 +29,13 @@ mod tally;
 #[cfg(test)]
 mod testing;
 
+pub use carry::rows_that_need_the_stored;
 pub use deterministic::{NotCanonical, TermError, deterministic_terms, open_deterministic_envelope};
 pub use envelope::open_envelope;
 pub use generalise::{Generalise, ParseGeneraliseError};
 pub use mask::{Mask, ParseMaskError};
 pub use plan::{Collection, Field, OnBadValue, Plan, Protection, Subject, facts};
-pub use protect::{Before, Protected, ProtectedBody, RowWrite, WriteError, protect, protect_over, rows_that_need_the_stored};
+pub use protect::{Protected, ProtectedBody, RowWrite, WriteError, protect, protect_over};
 pub use reveal::{Found, RevealError, Revealed, reveal, reveal_found};
-pub use stored::{Stored, StoredRow};
+pub use stored::{Before, Stored, StoredRow};
 pub use tally::Tally;

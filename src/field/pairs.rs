@@ -111,7 +111,9 @@ impl Pairing {
                 continue;
             }
             if same_length || sent.len() != stored.len() {
-                stay.iter().for_each(|at| self.pair(*at, *at));
+                for at in stay {
+                    self.pair(at, at);
+                }
             }
             let sent: Vec<usize> = sent.into_iter().filter(|at| self.sent_free.get(*at) == Some(&true)).collect();
             let stored: Vec<usize> = stored.into_iter().filter(|at| self.stored.get(*at) == Some(&None)).collect();

@@ -4,24 +4,23 @@
 //! the grant; a text that looks like an envelope is opened under its place or refused, never skipped (T2); a form that a reader was
 //! shown never replaces the real value (T26). A refusal names fields, categories and selectors, never a value.
 //!
-//! A replacement that cannot be judged without the stored document ([`rows_that_need_the_stored`]) is refused (`would-erase`) unless
+//! A replacement that cannot be judged without the stored document ([`super::rows_that_need_the_stored`]) is refused (`would-erase`) unless
 //! `exchange` brings that document along; `carry` then says which of its values stay.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use memchr::memchr_iter;
 
 use super::carry::{self, Carried};
 use super::envelope::{self, Suite};
 use super::ids::{Id, Ids, NoId, Subjects};
-use super::mask::MASK_CHARACTER;
+use super::mask::has_mask_character;
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Meaning, Plan, Protection, Subject};
 use super::reveal::{RevealError, level_of};
 use super::seal::Sealer;
-use super::stored::{StoredRow, found_in};
+use super::stored::{Before, StoredRow};
 use super::{NotCanonical, Tally, pseudonym};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::base::{Bind, CategoryName, FieldName, Intent, PurposeName, RecordId, RecordIdError};
@@ -250,43 +249,6 @@ fn not_writable(purpose: &PurposeName, category: &CategoryName, level: Level) ->
     }
 }
 
-/// The documents that rows of a write replace, and the time they are looked at.
-#[derive(Debug, Default)]
-pub struct Before<'a> {
-    /// `rows[i]` belongs to `layout.rows[i]`; None, or no such row: not read.
-    pub rows: Vec<Option<StoredRow<'a>>>,
-    /// Milliseconds since 1970, for levels that depend on the day.
-    pub now_ms: u64,
-}
-
-/// The rows of a write that [`protect_over`] judges only beside the documents they replace, in order. None for a caller that sees and may
-/// write everything: then nothing is looked at but its grant.
-pub fn rows_that_need_the_stored(
-    collection: &Collection,
-    plan: &Plan,
-    grant: &Grant,
-    layout: &Layout,
-    rows: &[RowWrite],
-) -> Vec<usize> {
-    let replaced = rows.iter().enumerate().filter(|(_, row)| !matches!(row.intent, Intent::Create | Intent::Delete));
-    replaced.filter(|(row, _)| needs_the_stored(collection, plan, grant, layout, *row).is_some()).map(|(row, _)| row).collect()
-}
-
-/// The first field for which it does, and why.
-fn needs_the_stored(
-    collection: &Collection,
-    plan: &Plan,
-    grant: &Grant,
-    layout: &Layout,
-    row: usize,
-) -> Option<(usize, &'static str)> {
-    let mut has = |index| {
-        let found = layout.rows.get(row).map_or(&[][..], |row| found_in(layout, &row.range));
-        found.iter().any(|found| plan.meaning(found) == Some(Meaning::Field(index)))
-    };
-    carry::needs(collection, grant, &mut has)
-}
-
 /// Protects a whole request body. `rows[i]` belongs to `layout.rows[i]`; `url_id` is the id of row `$` (it must agree with the id in the
 /// body); `id_member` is the member that an assigned id is written as.
 ///
@@ -432,7 +394,9 @@ impl<'a> Write<'a> {
                 Intent::Delete => return Err(WriteError::DeleteRefused { purpose: self.grant.purpose().clone() }),
                 Intent::Replace | Intent::Read | Intent::PerRow if self.stored(row).is_some() => {}
                 Intent::Replace | Intent::Read | Intent::PerRow => {
-                    if let Some((index, reason)) = needs_the_stored(self.collection, self.plan, self.grant, self.layout, row) {
+                    if let Some((index, reason)) =
+                        carry::needs_the_stored(self.collection, self.plan, self.grant, self.layout, row)
+                    {
                         return Err(self.would_erase(self.field(index)?, reason));
                     }
                 }
@@ -505,17 +469,16 @@ impl<'a> Write<'a> {
                 copied = at;
             }
             out.extend_from_slice(self.bytes.get(copied..found.value.start).ok_or(WriteError::Layout)?);
-            match kept {
-                Some(text) => out.extend_from_slice(text),
-                None => {
-                    let suite = match field.protection {
-                        Protection::Seal => Suite::X,
-                        Protection::Deterministic => Suite::D,
-                    };
-                    let id = self.binding(suite, index, field, found)?;
-                    sealer.seal(index, row_index(found)?, id, value, &mut out)?;
-                    tally.protect(field.category);
-                }
+            if let Some(text) = kept {
+                out.extend_from_slice(text);
+            } else {
+                let suite = match field.protection {
+                    Protection::Seal => Suite::X,
+                    Protection::Deterministic => Suite::D,
+                };
+                let id = self.binding(suite, index, field, found)?;
+                sealer.seal(index, row_index(found)?, id, value, &mut out)?;
+                tally.protect(field.category);
             }
             copied = found.value.end;
         }
@@ -640,25 +603,6 @@ impl<'a> Write<'a> {
 
 fn row_index(found: &Found) -> Result<usize, WriteError> {
     found.row.and_then(|row| usize::try_from(row).ok()).ok_or(WriteError::Layout)
-}
-
-/// True if `•` stands anywhere in the JSON text, as itself or escaped (`\u2022`).
-fn has_mask_character(json: &[u8]) -> bool {
-    let mut room = [0; 4];
-    let utf8 = MASK_CHARACTER.encode_utf8(&mut room).as_bytes();
-    let first = utf8.first().copied().unwrap_or_default();
-    if memchr_iter(first, json).any(|at| json.get(at..).is_some_and(|rest| rest.starts_with(utf8))) {
-        return true;
-    }
-    // In JSON a backslash stands only in strings, and every second one of a run is itself escaped.
-    let mut unescaped_from = 0;
-    memchr_iter(b'\\', json).any(|at| {
-        if at < unescaped_from {
-            return false;
-        }
-        unescaped_from = at + 2;
-        json.get(at + 1..).is_some_and(|rest| rest.starts_with(b"u2022"))
-    })
 }
 
 #[cfg(test)]

@@ -92,6 +92,15 @@ impl<'a> StoredRow<'a> {
     }
 }
 
+/// The documents that rows of a write replace, and the time they are looked at.
+#[derive(Debug, Default)]
+pub struct Before<'a> {
+    /// `rows[i]` belongs to `layout.rows[i]`; None, or no such row: not read.
+    pub rows: Vec<Option<StoredRow<'a>>>,
+    /// Milliseconds since 1970, for levels that depend on the day.
+    pub now_ms: u64,
+}
+
 /// What was found inside a span of the body, in order.
 pub(super) fn found_in<'l>(layout: &'l Layout, span: &std::ops::Range<usize>) -> &'l [Found] {
     let from = layout.found.partition_point(|found| found.value.start < span.start);

@@ -111,3 +111,69 @@ fn text_of(row: &RowFacts<'_>, name: &str) -> Option<String> {
     let value = member(row.whole, 0..row.whole.len(), name)?;
     unescape(row.whole.get(value)?).map(std::borrow::Cow::into_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::super::super::fixtures::{ask, documents, headers, route};
+    use super::super::super::{Dialect, Reading};
+    use super::*;
+
+    /// What is asked before `rows` (each a document) are written by `request`; or the refusal.
+    fn asked(request: &str, list: &[(&'static str, &str)], rows: &[&str]) -> Result<Reading, &'static str> {
+        let couch = super::super::CouchDb::new(vec![route("shop/customers", "$._id")]).unwrap();
+        let write = documents(ask(&couch, request, list));
+        let (method, target) = request.split_once(' ').unwrap();
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let given: HeaderMap = headers(list);
+        let head = Head { method: &method.parse().unwrap(), path, query, headers: &given };
+        let facts = BodyFacts {
+            whole: b"{}",
+            rows: rows.iter().map(|row| RowFacts { whole: row.as_bytes(), ..RowFacts::default() }).collect(),
+            ..BodyFacts::default()
+        };
+        let all: Vec<usize> = (0..rows.len()).collect();
+        couch.reading(&write, head, &facts, &all).map_err(|refused| refused.code.as_str())
+    }
+
+    fn target(request: &str, list: &[(&'static str, &str)], row: &str) -> Result<String, &'static str> {
+        asked(request, list, &[row]).map(|reading| format!("{} {}", reading.ask.method, reading.ask.target))
+    }
+
+    #[test]
+    fn one_document_is_read_by_its_path() {
+        let get = |target: &str| Ok(format!("GET /shop%2Fcustomers/{target}"));
+        assert_eq!(target("PUT /shop%2Fcustomers/c-1", &[], r#"{"_rev":"1-a"}"#), get("c-1?rev=1-a"));
+        assert_eq!(target("PUT /shop%2Fcustomers/a%20b%C3%A9?rev=1-a", &[], "{}"), get("a%20b%C3%A9?rev=1-a"));
+        assert_eq!(target("PUT /shop%2Fcustomers/c-1", &[("if-match", "\"1-a\"")], r#"{"_rev":"1-a"}"#), get("c-1?rev=1-a"));
+        assert_eq!(target("POST /shop%2Fcustomers", &[], r#"{"_id":"x?/&","_rev":"1-a&x"}"#), get("x%3F%2F%26?rev=1-a%26x"));
+        assert_eq!(target("POST /shop%2Fcustomers/_bulk_docs", &[], r#"{"_id":"c-1","_rev":"1-a"}"#), get("c-1?rev=1-a"));
+    }
+
+    #[test]
+    fn a_write_that_names_no_revision_or_two_is_refused() {
+        let put = "PUT /shop%2Fcustomers/c-1";
+        assert_eq!(target(put, &[], r#"{"_revisions":{"start":1,"ids":["a"]}}"#), Err("would-erase"));
+        assert_eq!(target(put, &[("if-match", "2-b")], r#"{"_rev":"1-a"}"#), Err("malformed-request"));
+        assert_eq!(target("PUT /shop%2Fcustomers/c-1?rev=2-b", &[], r#"{"_rev":"1-a"}"#), Err("malformed-request"));
+        let bulk = "POST /shop%2Fcustomers/_bulk_docs";
+        // There the head names none.
+        assert_eq!(target(bulk, &[("if-match", "1-a")], r#"{"_id":"c-1"}"#), Err("would-erase"));
+        let twice = [r#"{"_id":"c-1","_rev":"1-a"}"#, r#"{"_id":"c-1","_rev":"2-a"}"#];
+        assert_eq!(asked(bulk, &[], &twice).map(|_| ()), Err("malformed-request"));
+    }
+
+    #[test]
+    fn several_are_read_in_one_go_and_found_by_id_and_revision() {
+        let bulk = "POST /shop%2Fcustomers/_bulk_docs";
+        let reading = asked(bulk, &[], &[r#"{"_id":"a","_rev":"1-x"}"#, r#"{"_id":"b","_rev":"2-y"}"#]).unwrap();
+        assert_eq!((reading.ask.method.as_str(), reading.ask.target.as_str()), ("POST", "/shop%2Fcustomers/_bulk_get"));
+        let body: Value = serde_json::from_slice(&reading.ask.body).unwrap();
+        assert_eq!(body, json!({"docs": [{"id": "a", "rev": "1-x"}, {"id": "b", "rev": "2-y"}]}));
+        let row = |whole: &'static str| RowFacts { whole: whole.as_bytes(), ..RowFacts::default() };
+        let rows = vec![row(r#"{"_id":"b","_rev":"2-y"}"#), row(r#"{"_id":"a","_rev":"9-z"}"#)];
+        // Another revision than the one asked for is none.
+        assert_eq!(answers(&reading, &BodyFacts { rows, ..BodyFacts::default() }), [None, Some(0)]);
+    }
+}

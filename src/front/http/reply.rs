@@ -123,8 +123,7 @@ fn sentence(error: &Error) -> String {
     match error {
         Error::Upstream(UpstreamError::Timeout(_)) => "the database did not answer in time".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
-        Error::Write(WriteError::Stored(error)) => stored_sentence(error),
-        Error::Reveal(error) => stored_sentence(error),
+        Error::Reveal(error) | Error::Write(WriteError::Stored(error)) => stored_sentence(error),
         Error::Keys(_) | Error::Term(TermError::Keys(_)) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
         Error::Audit(AuditError::Timeout(_)) => {
             "the audit log did not become durable in time, so nothing is revealed or stored".to_owned()
