@@ -120,7 +120,6 @@ pub(super) const LIMITED: &[(&str, Option<&str>, &str)] = &[
     ),
     ("att_encoding_info", Some("false"), "attachments are not protected; leave it out"),
     ("atts_since", None, "attachments are not protected, so they are not served from a protected database; leave it out"),
-    ("reduce", Some("false"), "there is nothing to reduce here; leave it out"),
 ];
 
 /// CouchDB's own words for a status.

@@ -354,7 +354,7 @@ await check('views', 'query by keys', async () => {
   return found.rows.map(row => row.value)
 })
 await check('views', 'reduce and group', async () => {
-  const found = await members.query('people/by_tier', { group: true })
+  const found = await members.query('people/by_tier', { reduce: true, group: true })
   return found.rows
 })
 await check('views', 'group by a part of the key', async () => {
