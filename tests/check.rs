@@ -389,6 +389,21 @@ fn mistakes_in_front_of_couchdb() {
 }
 
 #[test]
+fn t40_attachments_pass_by_a_word_and_with_a_warning() {
+    let with = |service: &str, word: &str| {
+        let line = format!("subject = \"{{id}}\"\nattachments = \"{word}\"");
+        Folder::with(&service.replacen("subject = \"{id}\"", &line, 1), templates::POLICY).check(Format::Text)
+    };
+    let couchdb = couchdb(&service());
+    let (out, code) = with(&couchdb, "pass");
+    assert!(code == 0 && out.contains("warning") && out.contains("stored and served as they are, unprotected"), "{code} {out}");
+    assert_eq!(with(&couchdb, "refuse").1, 0);
+    assert_eq!(with(&couchdb, "yes").1, 2);
+    let (out, code) = with(&service(), "pass");
+    assert!(code == 2 && out.contains("for the dialect couchdb only"), "{code} {out}");
+}
+
+#[test]
 fn files_that_cannot_be_read() {
     let folder = Folder::with(&service(), templates::POLICY);
     fs::remove_file(folder.file()).unwrap();
@@ -542,7 +557,7 @@ fn example_files_are_good() {
         return;
     };
     text = text.replace("@UPSTREAM@", "http://127.0.0.1:5984");
-    for (byte, name) in (1_u8..).zip(templates::CALLERS) {
+    for (byte, name) in (1_u8..).zip(templates::CALLERS.into_iter().chain(["keeper"])) {
         text = text.replace(&format!("@{}@", name.to_uppercase()), &format!("{byte:02x}").repeat(32));
     }
     let (out, code) = Folder::with(&text, &policy).check(Format::Text);

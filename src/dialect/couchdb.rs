@@ -1,10 +1,10 @@
 //! The CouchDB HTTP API (1.x to 3.x, PouchDB Server): `match` is the name of a protected database.
 //!
 //! Of a protected database these carry documents: `/{db}` POST, `/{db}/{docid}`, `_bulk_docs`, `_all_docs`, `_bulk_get`, and
-//! DELETE of the database; the feed of changes ([`feed`]) and what replicators ask for ([`replicate`]); attachments where the
-//! operator lets them pass ([`attachment`]). A few routes about the database as a whole carry none (neutral). Every other
-//! route is refused by name. Databases that are not protected pass untouched, system routes by an allow-list: what moves documents between
-//! databases behind the proxy's back (`_replicate`, writing to `_replicator`, shards, rewrites) is refused (T32).
+//! DELETE of the database; the feed of changes (`feed.rs`) and what replicators ask for (`replicate.rs`); attachments where the
+//! operator lets them pass (`attachment.rs`). A few routes about the database as a whole carry none (neutral). Every other
+//! route is refused by name. Databases that are not protected pass untouched, system routes by an allow-list: what moves
+//! documents between databases behind the proxy's back (`_replicate`, writing to `_replicator`, shards, rewrites) is refused (T32).
 //! `docs/couchdb.md` is the operator's account of the same.
 //!
 //! Searches ([`query`]) and views ([`design`]) are judged by what they could show or mistake.

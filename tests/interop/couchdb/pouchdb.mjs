@@ -243,7 +243,10 @@ await check('revisions', 'open_revs: some, with revs', async () => {
   assert.deepEqual(bare(ok), branches[0])
   return [ok._revisions, found.filter(one => one.missing).map(one => one.missing)]
 })
-await check('revisions', 'revsDiff', async () => members.revsDiff({ 'c-1': [`2-${left}`, `3-${left}`], 'c-none': [`1-${left}`] }))
+await check('revisions', 'revsDiff', async () => {
+  const missing = await members.revsDiff({ 'c-1': [`2-${left}`, `3-${left}`], 'c-none': [`1-${left}`] })
+  return [missing['c-1'], missing['c-none']]
+})
 await check('revisions', 'resolved by removing the other branch', async () => {
   await members.remove('c-1', `2-${left}`)
   const found = await members.get('c-1', { conflicts: true })
