@@ -370,6 +370,7 @@ fn mistakes_in_front_of_couchdb() {
     for (title, from, to) in [
         ("the embedded store speaks rest", "url     = \"http://127.0.0.1:5984\"", "url = \"embedded:data/documents.redb\""),
         ("outside", "\ndialect = \"couchdb\"", "\ndialect = \"couchdb\"\noutside = \"pass\""),
+        ("views", "strict  = true", "views = \"trusted\""),
         ("rows", "# rows = [", "rows = ["),
         ("id", "subject = \"{id}\"", "id = \"$.id\""),
         ("query", "subject = \"{id}\"", "query = [\"page\"]"),

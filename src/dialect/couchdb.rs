@@ -7,7 +7,7 @@
 //! documents between databases behind the proxy's back (`_replicate`, writing to `_replicator`, shards, rewrites) is refused (T32).
 //! `docs/couchdb.md` is the operator's account of the same.
 //!
-//! Searches ([`query`]) and views ([`design`]) are judged by what they could show or mistake.
+//! Searches (`query`) and views (`design`) are judged by what they could show or mistake.
 //!
 //! Documents get their `_id` from the proxy where a client leaves the choice to the database: values are bound to it.
 

@@ -186,7 +186,7 @@ pub struct Documents {
     /// member clear, or every one sealed. Any other copy would lack what its reader may not see and, written back, erase it.
     pub needs_whole_view: bool,
     /// The view that is asked, if it must be read and judged first ([`Dialect::judge_view`]).
-    pub view: Option<View>,
+    pub view: Option<Box<View>>,
     /// What the search means for the reply, once [`Dialect::query`] has said so.
     pub search: Search,
 }
@@ -399,13 +399,12 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     /// of the whole write only.
     fn conflict(&self, documents: &Documents, id: &str) -> Option<Vec<u8>>;
 
-    /// Rewrites the body of a search, for [`RequestBody::Query`]. The walker has accepted it.
+    /// Rewrites the body of a search, for [`RequestBody::Query`]. The walker has accepted the body.
     ///
     /// # Errors
     ///
     /// A search that cannot find what it means among sealed values, or is not understood.
-    fn query(&self, documents: &Documents, body: &[u8]) -> Result<Query, Refused> {
-        let _no_searches = body;
+    fn query(&self, documents: &Documents, _body: &[u8]) -> Result<Query, Refused> {
         Err(head::refused(Some(documents.collection), RefusedCode::Route, "searches are not mapped"))
     }
 
@@ -415,8 +414,7 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     /// # Errors
     ///
     /// A view that could show what is protected.
-    fn judge_view(&self, documents: &Documents, definition: Option<&[u8]>) -> Result<usize, Refused> {
-        let _no_views = definition;
+    fn judge_view(&self, documents: &Documents, _definition: Option<&[u8]>) -> Result<usize, Refused> {
         Err(head::refused(Some(documents.collection), RefusedCode::Route, "views are not mapped"))
     }
 

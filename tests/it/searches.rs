@@ -66,7 +66,7 @@ fn answer(documents: &Documents, seen: &Seen) -> StubReply {
         (&Method::POST, ["_explain"]) => StubReply::json(200, json!({"selector": body()["selector"], "index": {}}).to_string()),
         (&Method::GET, ["_design", _, "_view", name]) => StubReply::json(200, view(documents, name).to_string()),
         (_, ["_index", ..]) => StubReply::json(200, r#"{"result":"created"}"#),
-        (&Method::PUT, [id @ ..]) => {
+        (&Method::PUT, id) => {
             let id = id.join("/");
             let mut document = body();
             document["_id"] = json!(id);
@@ -74,7 +74,7 @@ fn answer(documents: &Documents, seen: &Seen) -> StubReply {
             documents.lock().unwrap().insert(id, document);
             StubReply::json(201, r#"{"ok":true,"rev":"1-a"}"#)
         }
-        (&Method::GET, [id @ ..]) => match documents.lock().unwrap().get(&id.join("/")) {
+        (&Method::GET, id) => match documents.lock().unwrap().get(&id.join("/")) {
             Some(document) => StubReply::json(200, document.to_string()),
             None => StubReply::json(404, r#"{"error":"not_found","reason":"missing"}"#),
         },

@@ -36,10 +36,8 @@ pub(super) enum Emits {
     Documents,
 }
 
-/// Members of a design document that are no functions and may hold what they like.
-const PLAIN: &[&str] = &["_id", "_rev", "_revisions", "_deleted", "autoupdate", "version"];
-/// Members with code that makes or changes documents, or answers requests with what it likes.
-const RUNNING: &[&str] = &["updates", "shows", "lists", "rewrites"];
+/// Members with code that makes or changes documents, answers requests with what it likes, or fills indexes for text searches.
+const RUNNING: &[&str] = &["updates", "shows", "lists", "rewrites", "indexes", "nouveau", "fulltext", "st_indexes"];
 /// Reductions that say nothing of the values.
 const COUNTING: &[&str] = &["_count", "_approx_count_distinct"];
 /// Reductions of the database's own.
@@ -81,11 +79,10 @@ impl Guarded {
                 name if RUNNING.contains(&name) => {
                     let known = RUNNING.iter().find(|running| **running == name).copied().unwrap_or_default();
                     return Err(format!(
-                        "{known}: functions that answer requests or write documents run behind the proxy; do it in the application"
+                        "{known}: functions that answer requests, write documents or fill indexes for text searches run behind the proxy; do it in the application"
                     ));
                 }
                 _ if views == Views::Reviewed && design.get("language").and_then(Value::as_str) != Some("query") => {}
-                "language" | "options" => {}
                 "views" => {
                     for view in value.as_object().ok_or("views must be an object")?.values() {
                         self.view(design, view, &index)?;
@@ -97,10 +94,8 @@ impl Guarded {
                         self.function(filter, 1, "a filter").map(|_emits| ())?;
                     }
                 }
-                name if PLAIN.contains(&name) => {}
-                _ => {
-                    return Err("the design document has a member that is not known; known are language, options, views, filters, validate_doc_update, autoupdate and version".to_owned());
-                }
+                // What the database does not run.
+                _ => {}
             }
         }
         Ok(())
@@ -562,8 +557,7 @@ impl<'a> Code<'a> {
             match self.word(at + 1) {
                 "=" => number(at + 2) && matches!(self.word(at + 3), ";" | "," | ")"),
                 "+=" | "-=" => number(at + 2) && matches!(self.word(at + 3), ";" | "," | ")"),
-                "++" | "--" | "<" | "<=" | ">" | ">=" | "==" | "===" | "!=" | "!==" | "+" | "-" | "*" | "%" | "]" => true,
-                ";" => true,
+                "++" | "--" | "<" | "<=" | ">" | ">=" | "==" | "===" | "!=" | "!==" | "+" | "-" | "*" | "%" | "]" | ";" => true,
                 "," | ")" => self.is_argument(at),
                 _ => false,
             }

@@ -152,7 +152,7 @@ impl Inside<'_> {
             let segments: Vec<&str> = self.head.path.split('/').collect();
             let target = segments.get(..segments.len().saturating_sub(up)).unwrap_or_default().join("/");
             let definition = Ask { method: Method::GET, target, set_headers: Vec::new(), body: Vec::new() };
-            documents.view = Some(View { name: view.to_owned(), definition, row_set: DESIGN });
+            documents.view = Some(Box::new(View { name: view.to_owned(), definition, row_set: DESIGN }));
         }
         Ok(Shape::Documents(documents))
     }
@@ -213,7 +213,8 @@ impl CouchDb {
     pub(super) fn judge_stored_view(&self, documents: &Documents, definition: Option<&[u8]>) -> Result<usize, Refused> {
         let (Some(view), Some(definition)) = (&documents.view, definition) else { return Ok(VIEW) };
         let guarded = &self.database(documents)?.guarded;
-        let emits = object(definition).and_then(|design| guarded.stored_view(&design, &view.name).map_err(view_unsafe));
+        let emits =
+            object(definition).and_then(|design| guarded.stored_view(&design, &view.name).map_err(|why| view_unsafe(&why)));
         match emits {
             Ok(Emits::Plain) => Ok(LIST),
             Ok(Emits::Documents) => Ok(VIEW),
@@ -239,11 +240,11 @@ impl Database {
                 "attachments of design documents are not mapped; serve them from elsewhere".to_owned(),
             ));
         }
-        self.guarded.design(design, self.views, |index| self.searches.index_definition(index)).map_err(view_unsafe)
+        self.guarded.design(design, self.views, |index| self.searches.index_definition(index)).map_err(|why| view_unsafe(&why))
     }
 }
 
-fn view_unsafe(why: String) -> (RefusedCode, String) {
+fn view_unsafe(why: &str) -> (RefusedCode, String) {
     let remedy = "write it otherwise, or have it read and set views = \"reviewed\" for the collection";
     (RefusedCode::ViewUnsafe, format!("{why}; {remedy}"))
 }

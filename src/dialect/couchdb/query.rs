@@ -7,15 +7,16 @@
 //!
 //! Always holds: refusals name operators of a fixed list and fields of the configuration, never what the client wrote.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+mod read;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use self::read::{Part, is_exactly, leads_to, names, object, path, touches, whole};
 use super::super::{Piece, ProtectedMember, Query, RefusedCode, Route, Terms};
 use crate::document::{Selector, Step, write_string};
 
-/// Largest body of a search, and deepest selector.
-const MAX_BYTES: usize = 1 << 20;
+/// Deepest selector.
 const MAX_DEPTH: usize = 32;
 
 /// Why a search is refused.
@@ -29,15 +30,6 @@ pub(super) struct Searches {
     subject: Option<Selector>,
     /// Members that may be put into a projection and taken from the reply, in the order of the row peeks.
     strippable: Vec<String>,
-}
-
-/// One step of a path as a search writes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
-    /// A member's name, or an element's number.
-    Name(String),
-    /// Any element of an array.
-    Any,
 }
 
 /// Operators that combine conditions.
@@ -329,14 +321,13 @@ impl Judge<'_> {
         }
         self.text("{");
         for (number, (name, value)) in members.iter().enumerate() {
-            match name.strip_prefix('$') {
-                Some(_) => self.operator(number, name, value, at, depth)?,
-                None => {
-                    self.member(number, name);
-                    let below: Vec<Part> = at.iter().cloned().chain(path(name)?).collect();
-                    self.condition(value, &below, depth)?;
-                }
+            if name.starts_with('$') {
+                self.operator(number, name, value, at, depth)?;
+                continue;
             }
+            self.member(number, name);
+            let below: Vec<Part> = at.iter().cloned().chain(path(name)?).collect();
+            self.condition(value, &below, depth)?;
         }
         self.text("}");
         Ok(())
@@ -344,13 +335,11 @@ impl Judge<'_> {
 
     /// What a member must be: an object with operators or members below, or the very value.
     fn condition(&mut self, value: &RawValue, at: &[Part], depth: usize) -> Result<(), Refusal> {
-        match object(value).filter(|members| !members.is_empty()) {
-            Some(members) => self.selector(&members, at, depth + 1),
-            None => {
-                let equal = Equality { operator: "equality", alone: Some(""), list: ("{\"$in\":[", "]}") };
-                self.equality(equal, at, &[value])
-            }
+        if let Some(members) = object(value).filter(|members| !members.is_empty()) {
+            return self.selector(&members, at, depth + 1);
         }
+        let equal = Equality { operator: "equality", alone: Some(""), list: ("{\"$in\":[", "]}") };
+        self.equality(&equal, at, &[value])
     }
 
     fn operator(&mut self, number: usize, name: &str, value: &RawValue, at: &[Part], depth: usize) -> Result<(), Refusal> {
@@ -363,7 +352,7 @@ impl Judge<'_> {
                 return Ok(());
             }
             let equal = Equality { operator: "$eq", alone: Some("\"$eq\":"), list: ("\"$in\":[", "]") };
-            return self.equality(equal, at, &[value]);
+            return self.equality(&equal, at, &[value]);
         }
         self.member(number, name);
         match name {
@@ -387,7 +376,7 @@ impl Judge<'_> {
                 let any: Vec<Part> = at.iter().cloned().chain([Part::Any]).collect();
                 let exact = |path: &[Part]| self.searches.members.iter().any(|member| is_exactly(path, member.at.steps()));
                 let at = if !exact(at) && exact(&any) { &any } else { at };
-                self.equality(Equality { operator: "$in", alone: None, list: ("[", "]") }, at, &values)?;
+                self.equality(&Equality { operator: "$in", alone: None, list: ("[", "]") }, at, &values)?;
             }
             "$exists" => self.exists(value, at)?,
             "$text" => {
@@ -432,10 +421,12 @@ impl Judge<'_> {
     }
 
     /// Equality with one of `values`: as it stands, or in the forms in which a protected member may be stored.
-    fn equality(&mut self, equal: Equality, at: &[Part], values: &[&RawValue]) -> Result<(), Refusal> {
+    fn equality(&mut self, equal: &Equality, at: &[Part], values: &[&RawValue]) -> Result<(), Refusal> {
         let touched: Vec<(usize, &ProtectedMember)> = self.searches.touched(at).collect();
         let Some((index, member)) = touched.first().copied() else {
-            values.iter().for_each(|value| self.raw(value));
+            for value in values {
+                self.raw(value);
+            }
             return Ok(());
         };
         let refused = |remedy: &str| Err(not_searchable(&format!("{} on", equal.operator), member, remedy));
@@ -516,115 +507,6 @@ fn check_option(name: &str, value: &RawValue) -> Result<(), Refusal> {
 
 fn is(value: &RawValue, test: impl Fn(&Value) -> bool) -> bool {
     serde_json::from_str::<Value>(value.get()).is_ok_and(|value| test(&value))
-}
-
-/// The members of a body.
-fn whole(body: &[u8]) -> Result<Vec<(String, &RawValue)>, Refusal> {
-    if body.len() > MAX_BYTES {
-        return Err(malformed("a search has at most 1 MiB"));
-    }
-    serde_json::from_slice::<Object<'_>>(body).map(|object| object.0).map_err(|_other| malformed("the body must be an object"))
-}
-
-/// The members of an object, in order; `None` if it is another type.
-fn object(value: &RawValue) -> Option<Vec<(String, &RawValue)>> {
-    serde_json::from_str::<Object<'_>>(value.get()).ok().map(|object| object.0)
-}
-
-/// Names of members in a list of names and of objects `{"name": "asc"}`, or in one such object.
-fn names(value: &RawValue) -> Option<Vec<String>> {
-    let of_object = |object: &serde_json::Map<String, Value>| {
-        let directions = object.values().all(|direction| matches!(direction.as_str(), Some("asc" | "desc")));
-        directions.then(|| object.keys().cloned().collect::<Vec<_>>())
-    };
-    match serde_json::from_str(value.get()).ok()? {
-        Value::Object(object) => of_object(&object),
-        Value::Array(list) => {
-            let each = list.iter().map(|entry| match entry {
-                Value::String(name) => Some(vec![name.clone()]),
-                Value::Object(object) => of_object(object),
-                _ => None,
-            });
-            each.collect::<Option<Vec<_>>>().map(|names| names.concat())
-        }
-        _ => None,
-    }
-}
-
-/// `a.b` as its parts; `\\.` is a dot in a name, `\\$` a dollar sign that begins one. Databases read other backslashes differently.
-fn path(name: &str) -> Result<Vec<Part>, Refusal> {
-    let mut parts = vec![String::new()];
-    let mut chars = name.chars();
-    while let Some(c) = chars.next() {
-        let last = parts.last_mut().ok_or_else(|| malformed("a member's name cannot be read"))?;
-        match c {
-            '.' => parts.push(String::new()),
-            '\\' => match chars.next() {
-                Some(escaped @ ('.' | '$')) => last.push(escaped),
-                _ => return Err(malformed("a backslash in a member's name stands only before a dot or a dollar sign")),
-            },
-            c => last.push(c),
-        }
-    }
-    if parts.iter().any(String::is_empty) {
-        return Err(malformed("a member's name is empty, or a dot stands at its end or beside another"));
-    }
-    Ok(parts.into_iter().map(Part::Name).collect())
-}
-
-/// May what stands at the path have to do with what the steps lead to? In doubt yes: databases differ in how they go through arrays.
-fn touches(path: &[Part], steps: &[Step]) -> bool {
-    let (Some((part, parts)), Some((step, rest))) = (path.split_first(), steps.split_first()) else { return true };
-    let both = || touches(parts, rest);
-    match (part, step) {
-        (Part::Name(name), Step::Member(member)) => **member == **name && both(),
-        (Part::Name(_), Step::AnyMember) => both(),
-        (Part::Name(name), Step::Element(_) | Step::AnyElement) => {
-            touches(path, rest) || (name.bytes().all(|byte| byte.is_ascii_digit()) && both())
-        }
-        // An array where documents hold an object, or an array of arrays.
-        (Part::Any, Step::Member(_) | Step::AnyMember) => touches(parts, steps),
-        (Part::Any, Step::Element(_) | Step::AnyElement) => both(),
-    }
-}
-
-/// Does the path go the steps' way, as far as it goes?
-fn leads_to(path: &[Part], steps: &[Step]) -> bool {
-    path.len() <= steps.len()
-        && path.iter().zip(steps).all(|pair| match pair {
-            (Part::Name(name), Step::Member(member)) => **member == **name,
-            (Part::Name(_), Step::AnyMember) | (Part::Any, Step::AnyElement) => true,
-            _ => false,
-        })
-}
-
-fn is_exactly(path: &[Part], steps: &[Step]) -> bool {
-    path.len() == steps.len() && leads_to(path, steps)
-}
-
-/// An object as its members, in order, their values not read.
-struct Object<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<'a>(std::marker::PhantomData<&'a RawValue>);
-        impl<'de: 'a, 'a> Visitor<'de> for Members<'a> {
-            type Value = Object<'a>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'a>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Object(members))
-            }
-        }
-        deserializer.deserialize_map(Members(std::marker::PhantomData))
-    }
 }
 
 #[cfg(test)]

@@ -126,6 +126,7 @@ await check('refusals', 'routes that are not mapped, and bodies that cannot be p
   const server = nano({ url, headers: identity('shop', 'registration') })
   const doc = { _id: 'r-1', name: text }
   const requests = {
+    'a list function': () => server.request({ db: 'customers', path: '_design/r/_list/l/v', method: 'POST', body: doc }),
     'a local document': () => shop.insert({ name: text }, '_local/r'),
     'an attachment': () => shop.attachment.insert('r-1', 'a.txt', text, 'text/plain'),
     'an attachment inside': () => shop.insert({ _id: 'r-1', _attachments: { a: { content_type: 'text/plain', data: Buffer.from(text).toString('base64') } } }),
@@ -152,6 +153,7 @@ await check('refusals', 'design documents that would show what is protected', as
   const map = { views: { v: { map: 'function (doc) { emit(doc.name) }' } } }
   await refused(shop.insert(map, '_design/r'), 403, 'forbidden', 'view-unsafe')
   await refused(shop.bulk({ docs: [{ _id: '_design/r', ...map }] }), 403, 'forbidden', 'view-unsafe')
+  await refused(shop.insert({ views: { v: { map: 'function (doc) { emit(doc["na" + "me"]) }' } } }, '_design/r'), 403, 'forbidden', 'view-unsafe')
   await refused(shop.insert({ views: {}, note: text }, '_design/r'), 403, 'forbidden', 'view-unsafe')
   await refused(shop.insert({ updates: { u: 'function (doc, req) { return [doc, ""] }' } }, '_design/r'), 403, 'forbidden', 'view-unsafe')
 })

@@ -79,7 +79,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token<'_>>, &'static str> {
         let next = match tokens.last().map_or(Next::Operand, what_follows) {
             // A line end may end the statement, and then an operand follows.
             Next::Operator if new_line => Next::Either,
-            next => next,
+            next @ (Next::Operand | Next::Operator | Next::Either) => next,
         };
         let (sort, length) = token(rest, first, next)?;
         let (text, after) = rest.split_at_checked(length).ok_or("it cannot be read")?;
@@ -104,9 +104,10 @@ fn comment(rest: &str) -> Result<Option<usize>, &'static str> {
 fn what_follows(before: &Token<'_>) -> Next {
     match (before.sort, before.text) {
         (Sort::Name, word) if BEFORE_OPERAND.contains(&word) => Next::Operand,
-        (Sort::Name, "yield" | "await" | "async" | "let" | "break" | "continue") => Next::Either,
+        (Sort::Name, "yield" | "await" | "async" | "let" | "break" | "continue") | (Sort::Sign, ")" | "}" | "++" | "--") => {
+            Next::Either
+        }
         (Sort::Name | Sort::Text | Sort::Number | Sort::Pattern, _) | (Sort::Sign, "]") => Next::Operator,
-        (Sort::Sign, ")" | "}" | "++" | "--") => Next::Either,
         (Sort::Sign, _) => Next::Operand,
     }
 }
