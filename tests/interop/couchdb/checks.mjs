@@ -8,20 +8,38 @@ export { assert }
 // Runs named checks. A check returns what a client saw, less what differs from run to run; the runs are compared by it.
 export class Checks {
   results = []
+  refused = new Map()
 
-  async check (group, name, look) {
+  // A check that takes longer than `seconds` fails: a client that waits for ever is a failure like any other.
+  async check (group, name, look, seconds = 30) {
+    this.refused.clear()
+    let timer
+    const late = new Promise((resolve, reject) => { timer = setTimeout(() => reject(new Error(`no answer within ${seconds} s`)), seconds * 1000) })
     try {
-      const seen = await look()
-      this.results.push({ group, name, passed: true, seen: seen ?? null })
+      const seen = await Promise.race([look(), late])
+      this.results.push({ group, name, passed: true, seen: seen ?? null, refused: [...this.refused.values()] })
     } catch (error) {
       const why = String(error?.message ?? error).split('\n').slice(0, 12).join('\n    ')
-      this.results.push({ group, name, passed: false, why })
-      console.log(`  FAILED  ${group}: ${name}\n    ${why}`)
+      this.results.push({ group, name, passed: false, why, refused: [...this.refused.values()] })
+    } finally {
+      clearTimeout(timer)
     }
   }
 
+  // Keeps a refusal of Sudare's own with the check it belongs to: method, route, code. `body` is what the client got.
+  refusal (method, url, body) {
+    const code = /"type":"docs\/errors\.md#([a-z-]+)"/.exec(body)?.[1]
+    if (!code) return
+    const { pathname, searchParams } = new URL(url)
+    const names = [...new Set(searchParams.keys())].sort().join('&')
+    const request = `${method} ${decodeURIComponent(pathname)}${names && `?${names}`}`
+    this.refused.set(`${request} ${code}`, { request, code })
+  }
+
   // Prints the counts and writes the results; true if all passed.
-  finish (title, file) {
+  // `quiet`: what failed is judged by compare.mjs, with the list of what may.
+  finish (title, file, quiet = false) {
+    for (const { group, name, why } of quiet ? [] : this.results.filter(result => !result.passed)) console.log(`  FAILED  ${group}: ${name}\n    ${why}`)
     const groups = [...new Set(this.results.map(result => result.group))]
     for (const group of groups) {
       const own = this.results.filter(result => result.group === group)

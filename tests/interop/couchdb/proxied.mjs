@@ -121,7 +121,7 @@ await check('refusals', 'deleting without the right', async () => {
 })
 
 // Every other way to bring a clear value into the database. The search afterwards tells whether one got through.
-await check('refusals', 'routes that are not mapped', async () => {
+await check('refusals', 'routes that are not mapped, and bodies that cannot be protected', async () => {
   const text = canaries.word()
   const server = nano({ url, headers: identity('shop', 'registration') })
   const doc = { _id: 'r-1', name: text }
@@ -130,10 +130,10 @@ await check('refusals', 'routes that are not mapped', async () => {
     'a local document': () => shop.insert({ name: text }, '_local/r'),
     'an attachment': () => shop.attachment.insert('r-1', 'a.txt', text, 'text/plain'),
     'an attachment inside': () => shop.insert({ _id: 'r-1', _attachments: { a: { content_type: 'text/plain', data: Buffer.from(text).toString('base64') } } }),
-    'a revision made elsewhere': () => shop.bulk({ docs: [{ ...doc, _rev: '1-00000000000000000000000000000001' }], new_edits: false }),
-    changes: () => shop.changes({ include_docs: true }),
-    'all revisions': () => shop.get(id, { open_revs: 'all' }),
-    purging: () => server.request({ db: 'customers', path: '_purge', method: 'POST', body: { [id]: [] } }),
+    'all local documents': () => server.request({ db: 'customers', path: '_local_docs' }),
+    'a copy inside the database': () => server.request({ db: 'customers', doc: id, method: 'COPY', headers: { Destination: 'r-copy' } }),
+    'an update function': () => server.request({ db: 'customers', path: '_design/r/_update/u/r-1', method: 'PUT', body: doc }),
+    'a rewrite': () => server.request({ db: 'customers', path: '_design/r/_rewrite/x' }),
     replication: () => server.request({ path: '_replicate', method: 'POST', body: { source: 'products', target: 'customers' } }),
     'another spelling': () => server.request({ db: 'Customers', method: 'POST', body: doc })
   }
@@ -141,16 +141,24 @@ await check('refusals', 'routes that are not mapped', async () => {
     await refused(request(), 403, 'forbidden', 'route-refused').catch(error => { throw new Error(`${what}: ${error.message}`) })
   }
 })
-await check('refusals', 'searches and views that would mislead or show what is sealed', async () => {
+await check('refusals', 'searches that would compare what is sealed', async () => {
   const text = canaries.word()
-  const view = map => ({ views: { v: { map } } })
-  await refused(shop.find({ selector: { name: text } }), 400, 'bad_request', 'not-searchable')
+  const selectors = [{ name: text }, { name: { $gt: text } }, { 'name': { $regex: text } }, { $or: [{ tier: 'x' }, { $not: { address: text } }] }, { phones: { $elemMatch: { $eq: text } } }]
+  for (const selector of selectors) await refused(shop.find({ selector }), 400, 'bad_request', 'not-searchable')
   await refused(shop.find({ selector: { tier: 'x' }, sort: ['name'] }), 400, 'bad_request', 'not-searchable')
   await refused(shop.createIndex({ index: { fields: ['name'] } }), 400, 'bad_request', 'not-searchable')
-  await refused(shop.insert(view('function (doc) { emit(doc.name) }'), '_design/r'), 403, 'forbidden', 'view-unsafe')
-  await refused(shop.bulk({ docs: [{ _id: '_design/r', ...view('function (doc) { emit(doc["na" + "me"]) }') }] }), 403, 'forbidden', 'view-unsafe')
-  await direct.insert(view('function (doc) { emit(doc.name) }'), '_design/r')
-  await refused(shop.view('r', 'v'), 403, 'forbidden', 'view-unsafe')
+})
+await check('refusals', 'design documents that would show what is protected', async () => {
+  const map = { views: { v: { map: 'function (doc) { emit(doc.name) }' } } }
+  await refused(shop.insert(map, '_design/r'), 403, 'forbidden', 'view-unsafe')
+  await refused(shop.bulk({ docs: [{ _id: '_design/r', ...map }] }), 403, 'forbidden', 'view-unsafe')
+  await refused(shop.insert({ views: { v: { map: 'function (doc) { emit(doc["na" + "me"]) }' } } }, '_design/r'), 403, 'forbidden', 'view-unsafe')
+  await refused(shop.insert({ updates: { u: 'function (doc, req) { return [doc, ""] }' } }, '_design/r'), 403, 'forbidden', 'view-unsafe')
+})
+await check('refusals', 'a view that was written past the proxy', async () => {
+  await direct.insert({ views: { names: { map: 'function (doc) { emit(doc.name) }' } } }, '_design/past')
+  await refused(shop.view('past', 'names'), 403, 'forbidden', 'view-unsafe')
+  await direct.destroy('_design/past', (await direct.get('_design/past'))._rev)
 })
 await check('refusals', 'bodies that are not plain JSON', async () => {
   const text = canaries.word()

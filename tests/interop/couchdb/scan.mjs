@@ -1,6 +1,6 @@
 // Searches everything the server and the proxy have for values that must not be there.
 //
-//   node scan.mjs STRAIGHT_CANARIES STRAIGHT_FOLDER THROUGH_CANARIES[,…] SERVER_URL SERVER_FOLDER PROXY_FOLDER
+//   node scan.mjs STRAIGHT_CANARIES[,…] STRAIGHT_FOLDER THROUGH_CANARIES[,…] SERVER_URL SERVER_FOLDER PROXY_FOLDER
 //
 // The unprotected control values must be found in the same places, and what the same program wrote in clear in the files of the server it
 // wrote to, or the search proves nothing.
@@ -8,14 +8,12 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
-const [straightFile, straightFolder, throughFiles, serverUrl, serverFolder, proxyFolder] = process.argv.slice(2)
-const straight = JSON.parse(readFileSync(straightFile, 'utf8'))
-const through = { protected: [], control: [] }
-for (const file of throughFiles.split(',')) {
-  const known = JSON.parse(readFileSync(file, 'utf8'))
-  through.protected.push(...known.protected)
-  through.control.push(...known.control)
+const [straightFiles, straightFolder, throughFiles, serverUrl, serverFolder, proxyFolder] = process.argv.slice(2)
+const read = list => {
+  const all = list.split(',').map(file => JSON.parse(readFileSync(file, 'utf8')))
+  return { protected: all.flatMap(known => known.protected), control: all.flatMap(known => known.control) }
 }
+const [straight, through] = [straightFiles, throughFiles].map(read)
 
 const escapes = (text, from, hex) => [...text].map(c => c.charCodeAt(0) < from && c.length === 1 ? c : [...Array(c.length).keys()].map(i => '\\u' + hex(c.charCodeAt(i).toString(16).padStart(4, '0'))).join('')).join('')
 
