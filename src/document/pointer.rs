@@ -30,8 +30,8 @@ pub enum Meeting {
     Above,
     /// The pointer goes into a value that the selector selects.
     Below,
-    /// They may meet in some documents, in others not: a name where the selector needs an element, or the end of an array
-    /// where it needs a certain one.
+    /// They may meet in some documents, or before some servers, and in others not: a name where the selector needs an element, or
+    /// the end of an array or an index in another spelling where it needs a certain one.
     Unclear,
 }
 
@@ -61,7 +61,8 @@ impl Pointer {
         for (token, step) in self.0.iter().zip(steps) {
             match (step, is_index(token)) {
                 (Step::Member(name), _) if **name == **token => {}
-                (Step::Element(n), true) if token == "-" || *token == n.to_string() => unclear |= token == "-",
+                (Step::Element(n), true) if *token == n.to_string() => {}
+                (Step::Element(_), true) if !is_plain_index(token) => unclear = true,
                 (Step::Member(_), _) | (Step::Element(_), true) => return Meeting::Apart,
                 (Step::AnyMember, _) | (Step::AnyElement, true) => {}
                 (Step::Element(_) | Step::AnyElement, false) => unclear = true,
@@ -185,6 +186,11 @@ fn unescape(token: &str) -> Option<String> {
     Some(out)
 }
 
+/// As RFC 6901 writes an index, so that no server reads it as another one.
+fn is_plain_index(token: &str) -> bool {
+    token == "0" || (!token.starts_with('0') && token.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// Liberal: servers differ in which texts they take as an index (`01`, `+1`).
 fn is_index(token: &str) -> bool {
     token == "-" || (!token.is_empty() && token.strip_prefix(['+', '-']).unwrap_or(token).bytes().all(|b| b.is_ascii_digit()))
@@ -226,6 +232,11 @@ mod tests {
             ("/lines/1", "$.lines[1]", Meeting::At),
             ("/lines/0", "$.lines[1]", Meeting::Apart),
             ("/lines/-", "$.lines[1]", Meeting::Unclear),
+            // Some servers read these as 1, or count from the end.
+            ("/lines/01", "$.lines[1]", Meeting::Unclear),
+            ("/lines/+1", "$.lines[1]", Meeting::Unclear),
+            ("/lines/-1", "$.lines[1]", Meeting::Unclear),
+            ("/lines/10", "$.lines[1]", Meeting::Apart),
             ("/guests/3/name", "$.guests[*].name", Meeting::At),
             ("/guests/3", "$.guests[*].name", Meeting::Above),
             ("/guests/3/id", "$.guests[*].name", Meeting::Apart),

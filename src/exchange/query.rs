@@ -12,7 +12,7 @@ use super::{Collection, Error, Exchange, State};
 use crate::base::limits::MAX_ROW_BYTES;
 use crate::dialect::{Documents, Piece, Terms};
 use crate::document::{self, Rules};
-use crate::field::{self, ProtectedBody};
+use crate::field::{self, ProtectedBody, Protection};
 use crate::purpose::{Grant, Level, Permit};
 use crate::upstream::{Outgoing, PassBody};
 
@@ -33,7 +33,12 @@ impl Exchange {
         let query = state.dialect.query(documents, &bytes).map_err(Error::Dialect)?;
         let grant = self.fresh_grant(state, session)?;
         may_search(collection, &grant, &query.search.searched, "search by it", |level| level == Level::Clear)?;
-        may_search(collection, &grant, &query.presence, "ask whether it is there", |level| level != Level::Absent)?;
+        // An index has the order of the stored values, in which equal ones stand together.
+        let (equal, other): (Vec<usize>, Vec<usize>) =
+            query.presence.iter().partition(|field| is_deterministic(collection, **field));
+        let sees_equality = |level| matches!(level, Level::Clear | Level::Sealed);
+        may_search(collection, &grant, &equal, "ask whether it is there", sees_equality)?;
+        may_search(collection, &grant, &other, "ask whether it is there", |level| level != Level::Absent)?;
         let mut rewritten = Vec::with_capacity(bytes.len());
         for piece in query.pieces {
             match piece {
@@ -67,6 +72,10 @@ impl Exchange {
         documents.reply = state.dialect.judge_view(documents, definition).map_err(Error::Dialect)?;
         Ok(())
     }
+}
+
+fn is_deterministic(collection: &Collection, field: usize) -> bool {
+    collection.field_map.fields.get(field).is_some_and(|field| field.protection == Protection::Deterministic)
 }
 
 /// Every field of the list is seen well enough.

@@ -216,6 +216,26 @@ async fn who_does_not_see_a_value_cannot_search_by_it() {
     assert_eq!(refused.count(), 6);
 }
 
+/// An index hands out documents in the order of the stored values, so that who may write a guess would see it beside its equals.
+#[tokio::test]
+async fn the_order_of_deterministic_values_is_for_those_who_see_them() {
+    let (proxy, stub, _) = with_customers(|setup| setup).await;
+    let before = stub.seen().len();
+    let masked = json!({"selector": {"id_card": {"$exists": true}}, "fields": ["_id"]});
+    for body in [masked.clone(), json!({"selector": {"$or": [{"id_card": {"$exists": true}}]}, "use_index": "cards"})] {
+        let refused = search(&proxy, "shipping", "delivery", &body).await;
+        assert_eq!(refused.outcome(), (403, "search-refused".to_owned()), "{}", refused.text());
+    }
+    assert_eq!(stub.seen().len(), before, "nothing of it went on");
+    // Sealed otherwise, values have no order that says anything; and whoever sees the value or its envelope sees equality, too.
+    for (caller, purpose, member) in
+        [("analyst", "statistics", "name"), ("shop", "account", "id_card"), ("auditor", "custody", "id_card")]
+    {
+        let body = json!({"selector": {member: {"$exists": true}}});
+        assert_eq!(search(&proxy, caller, purpose, &body).await.status, 200, "{purpose}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_searched_is_refused_without_naming_it() {
     let (proxy, stub, _) = with_customers(|setup| setup).await;

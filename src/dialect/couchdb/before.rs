@@ -44,6 +44,15 @@ pub(super) fn reading(
         let id = documents.url_id.clone().or_else(|| fact.and_then(|fact| text_of(fact, "_id")));
         let mut revisions = in_head.clone();
         revisions.extend(fact.and_then(|fact| text_of(fact, "_rev")));
+        // Where both stand, CouchDB builds on `_revisions`; alone it is no revision that a client would know.
+        if !revisions.is_empty()
+            && let Some(range) = fact.and_then(|fact| member(fact.whole, 0..fact.whole.len(), "_revisions"))
+        {
+            let text = fact.and_then(|fact| fact.whole.get(range)).unwrap_or_default();
+            let newest =
+                newest_of(text).ok_or_else(|| refuse(RefusedCode::Malformed, "_revisions cannot be read; leave it out"))?;
+            revisions.push(newest);
+        }
         revisions.dedup();
         let (id, revision) = match (id, revisions.as_slice()) {
             (Some(id), [revision]) => (id, revision.clone()),
@@ -53,7 +62,12 @@ pub(super) fn reading(
                     "send the _rev of the revision it builds on, so that what is stored can be kept",
                 ));
             }
-            _ => return Err(refuse(RefusedCode::Malformed, "_rev, rev and If-Match name different revisions; send one of them")),
+            _ => {
+                return Err(refuse(
+                    RefusedCode::Malformed,
+                    "_rev, _revisions, rev and If-Match name different revisions; send one of them",
+                ));
+            }
         };
         if !seen.insert(id.clone()) {
             return Err(refuse(RefusedCode::Malformed, "a document stands twice in this request; send it once"));
@@ -104,6 +118,12 @@ fn revisions_of_the_head(parameters: &[head::Parameter], head: Head<'_>) -> Vec<
     let matches = head.headers.get_all(header::IF_MATCH).iter();
     let matches = matches.map(|value| String::from_utf8_lossy(value.as_bytes()).trim().trim_matches('"').to_owned());
     query.chain(matches).collect()
+}
+
+/// The revision that `{"start": 2, "ids": ["b", "a"]}` ends with.
+fn newest_of(revisions: &[u8]) -> Option<String> {
+    let revisions: Value = serde_json::from_slice(revisions).ok()?;
+    Some(format!("{}-{}", revisions.get("start")?.as_u64()?, revisions.get("ids")?.get(0)?.as_str()?))
 }
 
 /// A member of a row that is a string.
@@ -157,6 +177,17 @@ mod tests {
         assert_eq!(target(put, &[], r#"{"_revisions":{"start":1,"ids":["a"]}}"#), Err("would-erase"));
         assert_eq!(target(put, &[("if-match", "2-b")], r#"{"_rev":"1-a"}"#), Err("malformed-request"));
         assert_eq!(target("PUT /shop%2Fcustomers/c-1?rev=2-b", &[], r#"{"_rev":"1-a"}"#), Err("malformed-request"));
+        // CouchDB goes by `_revisions`: what is carried over from the old revision would overwrite the new one.
+        let rolled_back = r#"{"_id":"c-1","_rev":"1-a","_revisions":{"start":2,"ids":["b","a"]}}"#;
+        for request in [put, "POST /shop%2Fcustomers", "POST /shop%2Fcustomers/_bulk_docs"] {
+            assert_eq!(target(request, &[], rolled_back), Err("malformed-request"), "{request}");
+        }
+        for odd in ["null", "[]", "{}", r#"{"start":1,"ids":[]}"#, r#"{"start":"1","ids":["a"]}"#, r#"{"start":1.0,"ids":["a"]}"#]
+        {
+            let row = format!(r#"{{"_rev":"1-a","_revisions":{odd}}}"#);
+            assert_eq!(target(put, &[], &row), Err("malformed-request"), "{odd}");
+        }
+        assert!(target(put, &[], r#"{"_rev":"2-b","_revisions":{"start":2,"ids":["b","a"]}}"#).is_ok());
         let bulk = "POST /shop%2Fcustomers/_bulk_docs";
         // There the head names none.
         assert_eq!(target(bulk, &[("if-match", "1-a")], r#"{"_id":"c-1"}"#), Err("would-erase"));

@@ -164,6 +164,8 @@ const FORBIDDEN: &[&str] = &[
     "arguments", "callee", "caller", "eval", "Function", "constructor", "prototype", "this", "with", "require", "class", "import",
     "export", "async", "await", "yield", "delete", "super", "globalThis", "getOwnPropertyDescriptor", "defineProperty", "debugger",
 ];
+/// What every object inherits, and what gives it whole: itself, or as text (SpiderMonkey).
+const WHOLE: &[&str] = &["valueOf", "toSource"];
 const KEYWORDS: &[&str] = &[
     "if",
     "else",
@@ -456,6 +458,9 @@ impl<'a> Code<'a> {
                 return Err("it takes a member of the document whose name is not written out".to_owned());
             }
             let member = self.word(at + 2);
+            if WHOLE.contains(&member) {
+                return Err("it calls what gives the document whole; name the members, or write emit(key, doc)".to_owned());
+            }
             if let Some(field) = self.guarded.field_at(member).filter(|_| !member.starts_with('_')) {
                 return Err(format!("it takes a member of the document that field {field} protects"));
             }

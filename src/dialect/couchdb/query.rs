@@ -18,6 +18,8 @@ use crate::document::{Selector, Step, write_string};
 
 /// Deepest selector.
 const MAX_DEPTH: usize = 32;
+/// Most values of protected members that one search compares with: each is sealed under every key that opens.
+const MAX_TERMS: usize = 1_024;
 
 /// Why a search is refused.
 pub(super) type Refusal = (RefusedCode, String);
@@ -68,7 +70,7 @@ impl Searches {
     /// Rewrites the body of `_find` and `_explain`.
     pub(super) fn query(&self, body: &[u8]) -> Result<Query, Refusal> {
         let members = whole(body)?;
-        let mut judge = Judge { searches: self, rewrites: true, negated: false, query: Query::default() };
+        let mut judge = Judge { searches: self, rewrites: true, negated: false, terms: 0, query: Query::default() };
         let mut fields = None;
         judge.text("{");
         for (at, (name, value)) in members.iter().enumerate() {
@@ -153,7 +155,7 @@ impl Searches {
                     }
                 }
                 "partial_filter_selector" | "selector" => {
-                    let mut judge = Judge { searches: self, rewrites: false, negated: false, query: Query::default() };
+                    let mut judge = Judge { searches: self, rewrites: false, negated: false, terms: 0, query: Query::default() };
                     judge.top(value)?;
                 }
                 _ => return Err(malformed("an index is defined by fields and partial_filter_selector only")),
@@ -277,6 +279,8 @@ struct Judge<'a> {
     rewrites: bool,
     /// Inside `$not` or `$nor`.
     negated: bool,
+    /// Values of protected members so far.
+    terms: usize,
     query: Query,
 }
 
@@ -327,6 +331,9 @@ impl Judge<'_> {
             }
             self.member(number, name);
             let below: Vec<Part> = at.iter().cloned().chain(path(name)?).collect();
+            if below.len() > MAX_DEPTH {
+                return Err(malformed("the selector is nested too deep"));
+            }
             self.condition(value, &below, depth)?;
         }
         self.text("}");
@@ -444,6 +451,10 @@ impl Judge<'_> {
         }
         if !values.iter().all(|value| is(value, |value| value.is_string() || value.is_number() || value.is_null())) {
             return refused("only texts and integers can be searched");
+        }
+        self.terms += values.len();
+        if self.terms > MAX_TERMS {
+            return refused("a search compares with at most 1024 protected values; send several");
         }
         let values = values.iter().map(|value| value.get().into()).collect();
         let terms = Terms { member: index, values, alone: equal.alone, list: equal.list };

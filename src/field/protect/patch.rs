@@ -226,9 +226,11 @@ impl Patch<'_> {
         subjects.into_list()
     }
 
-    /// Selectors as seen from the body, by each of the places where a document may stand in it.
+    /// Selectors as seen from the body, by each of the places where a document may stand in it; and from the document itself, for many
+    /// servers that wrap a document in a reply apply a patch to what is in the wrapping.
     fn in_body<'s>(&'s self, below: &'s Selector) -> impl Iterator<Item = Selector> + use<'s> {
-        self.plan.positions().map(move |row| row.join(below))
+        let wrapped = self.plan.positions().all(|row| !row.steps().is_empty());
+        self.plan.positions().map(move |row| row.join(below)).chain(wrapped.then(|| below.clone()))
     }
 }
 

@@ -77,6 +77,10 @@ const CARRYING: &[&str] = &[
     "function (doc) { Object.values(doc.x); emit(1) }",
     "function (doc) { Object.entries(doc).map(emit) }",
     "function (doc) { emit(Reflect.get(doc, 'x')) }",
+    // By what every object inherits.
+    "function (doc) { emit(doc.valueOf()) }",
+    "function (doc) { var all = doc?.valueOf(); emit(1, all) }",
+    "function (doc) { emit(doc.toSource()) }",
     "function (doc) { var {tier} = doc; emit(tier) }",
     "function (doc) { var tier; ({tier} = doc); emit(tier) }",
     "function ({tier}) { emit(tier) }",

@@ -370,3 +370,19 @@ fn indexes_are_judged_by_their_members() {
         assert_eq!(index(body), Err(RefusedCode::Malformed), "{body}");
     }
 }
+
+#[test]
+fn a_search_that_would_keep_the_proxy_busy_is_refused() {
+    let list = |many: usize| vec!["1"; many].join(",");
+    let code = |selector: &str| find(selector).err().map(|(code, _)| code);
+    assert_eq!(code(&format!(r#"{{"id_card":{{"$in":[{}]}}}}"#, list(1024))), None);
+    assert_eq!(code(&format!(r#"{{"id_card":{{"$in":[{}]}}}}"#, list(1025))), Some(RefusedCode::NotSearchable));
+    let many = vec![r#"{"id_card":1}"#; 1025].join(",");
+    assert_eq!(code(&format!(r#"{{"$or":[{many}]}}"#)), Some(RefusedCode::NotSearchable));
+    assert_eq!(code(&format!(r#"{{"tier":{{"$in":[{}]}}}}"#, list(9999))), None, "what is not protected costs nothing");
+    // A long path is copied for each member below it.
+    let long = vec!["a"; 100_000].join(".");
+    let below: Vec<String> = (0..50_000).map(|n| format!("\"m{n}\":1")).collect();
+    assert_eq!(code(&format!(r#"{{"{long}":{{{}}}}}"#, below.join(","))), Some(RefusedCode::Malformed));
+    assert_eq!(code(&format!(r#"{{"{}":1}}"#, vec!["a"; 32].join("."))), None);
+}

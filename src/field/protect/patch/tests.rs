@@ -140,6 +140,26 @@ fn t5_operations_that_look_at_or_move_protected_values_are_refused() {
 }
 
 #[test]
+fn t5_a_pointer_that_leaves_the_wrapping_out_is_no_way_around() {
+    let (plan, ring) = (plan_with(&customers(), &["$.data"]), ring());
+    let operate = |body: &'static str| {
+        let bytes = Bytes::from_static(body.as_bytes());
+        let layout = walk(&plan.map, Rules::request(), &bytes).unwrap();
+        let of = Patched { id: &id("c-1"), subject: None };
+        let protected = protect_patch(&customers(), &plan, &ring, &all(), PatchFormat::Json, &bytes, &layout, of);
+        protected.map(|protected| blank(&String::from_utf8(protected.body.into_bytes().to_vec()).unwrap()))
+    };
+    let wrapped = operate(r#"[{"op":"add","path":"/data/name","value":"Mei"}]"#);
+    assert_eq!(wrapped.unwrap(), r#"[{"op":"add","path":"/data/name","value":E}]"#);
+    // Servers that wrap what they answer mostly do not wrap what they patch.
+    assert_eq!(code(operate(r#"[{"op":"add","path":"/name","value":"Mei"}]"#)), "no-document");
+    assert_eq!(code(operate(r#"[{"op":"test","path":"/name","value":"Mei"}]"#)), "patch-refused");
+    assert_eq!(code(operate(r#"[{"op":"copy","from":"/name","path":"/data/note"}]"#)), "patch-refused");
+    assert_eq!(code(operate(r#"[{"op":"replace","path":"/id","value":"c-2"}]"#)), "id-mismatch");
+    assert_eq!(code(operate(r#"[{"op":"add","path":"/note","value":"Mei"}]"#)), "none");
+}
+
+#[test]
 fn t26_operations_take_nothing_unseen_along() {
     let street = || collection(vec![field("address", "$.address.street", "address"), field("name", "$.address.name", "name")]);
     let operate = |grant: &Grant, body| code(patched_as(&street(), grant, PatchFormat::Json, body));
