@@ -105,6 +105,10 @@ impl Patch<'_> {
                 }
             }
             self.may(field, done)?;
+            if done.merged {
+                let why = "an object in a merge patch is merged with the one that is there, but what is stored is sealed whole; PUT the document, or give all of the object in a JSON Patch";
+                return Err(Self::refused(field, why));
+            }
             if done.removed && field.seal_null {
                 return Err(Self::refused(field, "null would remove a member whose nulls are stored sealed"));
             }
