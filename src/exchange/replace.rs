@@ -15,7 +15,7 @@ use super::ask::Answer;
 use super::request::{Draft, Session, url_id};
 use super::{Conflict, Context, Error, Exchange, State};
 use crate::crypto;
-use crate::dialect::{Documents, Guard, Head, RefusedCode};
+use crate::dialect::{Documents, Guard, Head, RefusedCode, RequestBody};
 use crate::field::{Before, Stored, WriteError};
 use crate::purpose::Grant;
 use crate::upstream::{PassBody, UpstreamError};
@@ -76,8 +76,9 @@ impl Exchange {
                     if let Some(etag) = etag {
                         send.headers.insert(header::IF_MATCH, etag);
                     }
-                    let mut before = Before { rows: vec![None; bulk.draft.rows.len()], now_ms: self.clock.now_ms() };
+                    let mut before = Before { rows: Vec::new(), now_ms: self.clock.now_ms() };
                     for (row, answer) in rows {
+                        before.rows.resize(before.rows.len().max(row + 1), None);
                         if let Some(slot) = before.rows.get_mut(row) {
                             *slot = stored.row(answer);
                         }
@@ -109,7 +110,7 @@ impl Exchange {
         parts: &request::Parts,
         draft: &Draft<'s>,
     ) -> Result<Past<'s>, Error> {
-        let needy = draft.needy(grant);
+        let needy = draft.needy(documents, grant);
         if needy.is_empty() {
             return Ok(Past::Unneeded);
         }
@@ -147,7 +148,7 @@ impl Exchange {
                     Guard::Revision => None,
                     Guard::Etag => {
                         let Some(etag) = strong_etag(&headers) else {
-                            let remedy = "the database gives this document no strong ETag; name a member that it compares in `revision`, or use a purpose that sees and writes all fields";
+                            let remedy = "the database gives this document no strong ETag; name a member that it compares in `revision`, or send the whole document for a purpose that sees and writes all fields";
                             return Err(would_erase(state, documents, grant, draft, remedy.to_owned()));
                         };
                         if !condition_holds(&parts.headers, &etag) {
@@ -166,7 +167,7 @@ impl Exchange {
             (StatusCode::NOT_FOUND, Guard::Etag) if parts.headers.contains_key(header::IF_MATCH) => {
                 Err(Error::Conflict(Conflict::Condition))
             }
-            (StatusCode::NOT_FOUND, Guard::Etag) => Ok(Past::Nothing),
+            (StatusCode::NOT_FOUND, Guard::Etag) if !matches!(documents.request, RequestBody::Patch { .. }) => Ok(Past::Nothing),
             (status, _) => Err(Error::NotRead { status: status.as_u16() }),
         }
     }
@@ -177,6 +178,9 @@ fn would_erase(state: &State, documents: &Documents, grant: &Grant, draft: &Draf
     match draft.seal(state, documents, grant, &Before::default()) {
         Err(Error::Write(WriteError::WouldErase { purpose, category, reason, .. })) => {
             Error::Write(WriteError::WouldErase { purpose, category, reason, remedy: detail.into() })
+        }
+        Err(Error::Write(WriteError::SubjectMissing { field, bind, selector, .. })) => {
+            Error::Write(WriteError::SubjectMissing { field, bind, selector, remedy: detail.into() })
         }
         Err(other) => other,
         Ok(_) => Error::Internal("a write that needs no look at what is stored was about to get one"),
