@@ -151,7 +151,7 @@ impl Exchange {
                             let remedy = "the database gives this document no strong ETag; name a member that it compares in `revision`, or send the whole document for a purpose that sees and writes all fields";
                             return Err(would_erase(state, documents, grant, draft, remedy.to_owned()));
                         };
-                        if !condition_holds(&parts.headers, &etag) {
+                        if !condition_holds(&parts.headers, &etag) || !unmodified(&parts.headers, &headers) {
                             return Err(Error::Conflict(Conflict::Condition));
                         }
                         Some(etag)
@@ -281,13 +281,25 @@ fn strong_etag(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Does the client's `If-Match` hold for this tag? One that is not there holds for all.
 fn condition_holds(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let mut tags = headers
-        .get_all(header::IF_MATCH)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .peekable();
+    let mut tags = headers.get_all(header::IF_MATCH).iter().flat_map(|value| members(value.as_bytes())).peekable();
     tags.peek().is_none() || tags.any(|tag| tag == b"*" || tag == etag.as_bytes())
+}
+
+/// The members of a list of entity tags; a comma inside of one is part of it.
+fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut quoted = false;
+    let apart = move |byte: &u8| {
+        quoted ^= *byte == b'"';
+        *byte == b',' && !quoted
+    };
+    list.split(apart).map(<[u8]>::trim_ascii)
+}
+
+/// Does the client's `If-Unmodified-Since` hold for what was read? Beside the `If-Match` that we send no server looks at it (RFC 9110
+/// section 13.1.4), so it is looked at here, and holds only for the very time that the database gave.
+fn unmodified(asked: &HeaderMap, answer: &HeaderMap) -> bool {
+    let since = asked.get(header::IF_UNMODIFIED_SINCE).filter(|_| !asked.contains_key(header::IF_MATCH));
+    since.is_none_or(|since| answer.get(header::LAST_MODIFIED) == Some(since))
 }
 
 /// A random wait, so that writers that met once do not meet again.
@@ -321,6 +333,13 @@ mod tests {
         let holds = |text| condition_holds(&headers(&[(header::IF_MATCH, text)]), &tag);
         assert!(condition_holds(&HeaderMap::new(), &tag) && holds("*") && holds("\"b\", \"a\""));
         assert!(!holds("\"b\"") && !holds("W/\"a\"") && !holds(""));
+        let comma = HeaderValue::from_static("\"a,b\"");
+        let holds = |text| condition_holds(&headers(&[(header::IF_MATCH, text)]), &comma);
+        assert!(holds("\"a,b\"") && holds("\"x\", \"a,b\"") && holds("\"x\",\"a,b\" ,\"y\"") && !holds("\"a\",\"b\""));
+        let read = headers(&[(header::LAST_MODIFIED, "Sat, 21 Nov 2026 00:00:00 GMT")]);
+        let since = |text| headers(&[(header::IF_UNMODIFIED_SINCE, text)]);
+        assert!(unmodified(&HeaderMap::new(), &read) && unmodified(&since("Sat, 21 Nov 2026 00:00:00 GMT"), &read));
+        assert!(!unmodified(&since("Fri, 20 Nov 2026 00:00:00 GMT"), &read) && !unmodified(&since("x"), &HeaderMap::new()));
         let names = |name, text| names_a_state(&headers(&[(name, text)]));
         assert!(names(header::IF_MATCH, "\"a\"") && names(header::IF_NONE_MATCH, "\"a\""));
         assert!(!names(header::IF_MATCH, "*") && !names_a_state(&HeaderMap::new()));
