@@ -32,6 +32,8 @@ pub struct Files {
     run: Option<Run>,
     /// The report of bad lines, which is cut back like the result.
     report: Option<File>,
+    /// Which file that is.
+    report_name: Option<String>,
     every: Duration,
     saved: Instant,
 }
@@ -53,6 +55,8 @@ struct Run {
 struct Progress {
     run: Run,
     done: Done,
+    /// The report of bad lines, by its full name; `done` says how much of it is whole.
+    report: Option<String>,
 }
 
 /// A run that can go on.
@@ -99,12 +103,22 @@ impl Files {
             }
         })?;
         lock(&file, &part)?;
-        let opened = report.map(new_report).transpose();
+        let (report_path, opened) = (report, report.map(new_report).transpose());
         let report = opened.inspect_err(|_error| {
             // Nothing is in it, and it would only be in the way of the next try.
             fs::remove_file(&part).ok();
         })?;
-        let mut files = Self { out: out.to_path_buf(), part, progress, file, run, report, every: EVERY, saved: Instant::now() };
+        let mut files = Self {
+            out: out.to_path_buf(),
+            part,
+            progress,
+            file,
+            run,
+            report,
+            report_name: report_path.map(full_name),
+            every: EVERY,
+            saved: Instant::now(),
+        };
         files.save(&Done::default())?;
         Ok(Begun { files, done: Done::default() })
     }
@@ -148,25 +162,30 @@ impl Files {
             Ok(file)
         };
         let file = open(part, done.bytes_out, "result so far")?;
-        let report = match report {
-            Some(path) if path.exists() => Some(open(path, done.bytes_reported, "report of bad lines")?),
+        let (report, report_name) = match report {
+            Some(path) if path.exists() && there.report == Some(full_name(path)) => {
+                (Some(open(path, done.bytes_reported, "report of bad lines")?), there.report)
+            }
+            // One that is there and not ours is refused, not cut.
             Some(path) => {
                 done.bytes_reported = 0;
-                Some(new_report(path)?)
+                (Some(new_report(path)?), Some(full_name(path)))
             }
-            None => None,
+            None => (None, there.report),
         };
         input.seek(SeekFrom::Start(done.bytes_in)).map_err(BatchError::io(name, "read"))?;
-        let files = Self {
+        let mut files = Self {
             out: out.to_path_buf(),
             part: part.to_path_buf(),
             progress: progress.to_path_buf(),
             file,
             run: Some(run),
             report,
+            report_name,
             every: EVERY,
             saved: Instant::now(),
         };
+        files.save(&done)?;
         Ok(Begun { files, done })
     }
 
@@ -223,7 +242,7 @@ impl Files {
             report.sync_data().map_err(BatchError::io(&self.out, "reported on"))?;
         }
         if let Some(run) = &self.run {
-            let progress = Progress { run: run.clone(), done: *done };
+            let progress = Progress { run: run.clone(), done: *done, report: self.report_name.clone() };
             let write = || {
                 let fresh = beside(&self.progress, ".new");
                 let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
@@ -276,6 +295,11 @@ pub fn new_report(path: &Path) -> Result<File, BatchError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(BatchError::Exists(path.to_path_buf())),
         Err(error) => Err(BatchError::io(path, "made")(error)),
     }
+}
+
+/// The name of a file that is there, whichever way it was written.
+fn full_name(path: &Path) -> String {
+    fs::canonicalize(path).unwrap_or_else(|_gone| path.to_path_buf()).display().to_string()
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), BatchError> {

@@ -280,6 +280,23 @@ proptest! {
 }
 
 #[test]
+fn only_the_report_of_this_very_run_is_cut_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("in"), documents(9)).unwrap();
+    assert!(attempt(folder.path(), &sealing(), false, 2, Some(2), true).is_none());
+    fs::write(path("notes"), "somebody else's").unwrap();
+    let begin = |report: &str| {
+        let mut source = BufReader::new(fs::File::open(path("in")).unwrap());
+        Files::begin(&path("out"), Some((&path("in"), &mut source)), Some(&path(report)), &sealing(), true).map(drop)
+    };
+    assert!(matches!(begin("notes"), Err(BatchError::Exists(_))));
+    assert_eq!(fs::read_to_string(path("notes")).unwrap(), "somebody else's");
+    begin("bad").unwrap();
+    begin("another").unwrap();
+}
+
+#[test]
 fn another_input_or_another_configuration_is_not_continued() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

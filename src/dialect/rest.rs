@@ -280,21 +280,32 @@ impl Dialect for Rest {
     fn reading(&self, documents: &Documents, head: Head<'_>, facts: &BodyFacts<'_>, rows: &[usize]) -> Result<Reading, Refused> {
         let refuse = |detail: &str| refused(Some(documents.collection), RefusedCode::WouldErase, detail);
         let revision = self.routes.get(documents.collection).and_then(|route| route.revision.as_ref());
+        let patch = matches!(documents.request, RequestBody::Patch { .. });
         let Some(revision) = revision else {
-            return Err(refuse(
-                "use a purpose that sees and writes all of its fields; or, if the database tells one state of a document from the next, set `revision` for the collection",
-            ));
+            return Err(refuse(if patch {
+                "PUT the whole document; or, if the database tells one state of a document from the next, set `revision` for the collection, so that it can be read there"
+            } else {
+                "use a purpose that sees and writes all of its fields; or, if the database tells one state of a document from the next, set `revision` for the collection"
+            }));
         };
-        let (Some(id), [row], [fact]) = (&documents.url_id, rows, facts.rows.as_slice()) else {
-            return Err(refuse("send one document to its own path, so that what is stored there can be kept"));
+        let (id, row, document) = match (&documents.url_id, rows, facts.rows.as_slice()) {
+            (Some(id), [row], [fact]) => (id, row, fact.whole),
+            // Operations are no document.
+            (Some(id), [row], _) if patch => (id, row, &b""[..]),
+            _ => return Err(refuse("send one document to its own path, so that what is stored there can be kept")),
         };
         if head.query.is_some_and(|query| !query.is_empty()) {
             return Err(refuse("send it without query parameters, so that what is stored at the path can be read and kept"));
         }
         let revision = match revision {
             Revision::Etag => None,
-            Revision::Member(selector) => match member_text(fact.whole, selector) {
+            Revision::Member(selector) => match member_text(document, selector) {
                 Some(text) => Some(text),
+                None if patch => {
+                    return Err(refuse(&format!(
+                        "send {selector} as it was read in a merge patch, so that the database can compare it"
+                    )));
+                }
                 None => return Err(refuse(&format!("send {selector} as it was read, so that the database can compare it"))),
             },
         };

@@ -136,6 +136,8 @@ pub struct Touched {
     pub removed: bool,
     /// An array on the way is replaced whole, and with it whatever stands in it.
     pub replaced: bool,
+    /// An object is given, which a merge patch puts into an object that is there, member by member.
+    pub merged: bool,
 }
 
 impl Touched {
@@ -155,7 +157,10 @@ pub fn touched(patch: &Value, selector: &Selector) -> Touched {
 fn touch(patch: &Value, steps: &[Step], touched: &mut Touched) {
     match (steps.split_first(), patch) {
         (_, Value::Null) => touched.removed = true,
-        (None, _) => touched.set = true,
+        (None, value) => {
+            touched.set = true;
+            touched.merged |= value.is_object();
+        }
         (Some((Step::Member(name), below)), Value::Object(members)) => {
             if let Some(member) = members.get(&**name) {
                 touch(member, below, touched);

@@ -161,8 +161,10 @@ pub enum Conflict {
     /// The revision it names is not there any more.
     #[error("the document has changed since it was read; read it again, and write again")]
     Revision,
-    /// `If-Match` names another state.
-    #[error("the document is not the one that If-Match names; read it again, and write again")]
+    /// `If-Match` or `If-Unmodified-Since` names another state.
+    #[error(
+        "the document is not the one that If-Match or If-Unmodified-Since names; read it again, and write again with If-Match"
+    )]
     Condition,
     /// The write named none, and others kept coming in between.
     #[error("the document was changed by others whenever it was about to be replaced; read it again, and write again")]

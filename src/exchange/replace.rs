@@ -15,7 +15,7 @@ use super::ask::Answer;
 use super::request::{Draft, Session, url_id};
 use super::{Conflict, Context, Error, Exchange, State};
 use crate::crypto;
-use crate::dialect::{Documents, Guard, Head, RefusedCode};
+use crate::dialect::{Documents, Guard, Head, RefusedCode, RequestBody};
 use crate::field::{Before, Stored, WriteError};
 use crate::purpose::Grant;
 use crate::upstream::{PassBody, UpstreamError};
@@ -76,8 +76,9 @@ impl Exchange {
                     if let Some(etag) = etag {
                         send.headers.insert(header::IF_MATCH, etag);
                     }
-                    let mut before = Before { rows: vec![None; bulk.draft.rows.len()], now_ms: self.clock.now_ms() };
+                    let mut before = Before { rows: Vec::new(), now_ms: self.clock.now_ms() };
                     for (row, answer) in rows {
+                        before.rows.resize(before.rows.len().max(row + 1), None);
                         if let Some(slot) = before.rows.get_mut(row) {
                             *slot = stored.row(answer);
                         }
@@ -109,7 +110,7 @@ impl Exchange {
         parts: &request::Parts,
         draft: &Draft<'s>,
     ) -> Result<Past<'s>, Error> {
-        let needy = draft.needy(grant);
+        let needy = draft.needy(documents, grant);
         if needy.is_empty() {
             return Ok(Past::Unneeded);
         }
@@ -147,10 +148,10 @@ impl Exchange {
                     Guard::Revision => None,
                     Guard::Etag => {
                         let Some(etag) = strong_etag(&headers) else {
-                            let remedy = "the database gives this document no strong ETag; name a member that it compares in `revision`, or use a purpose that sees and writes all fields";
+                            let remedy = "the database gives this document no strong ETag; name a member that it compares in `revision`, or send the whole document for a purpose that sees and writes all fields";
                             return Err(would_erase(state, documents, grant, draft, remedy.to_owned()));
                         };
-                        if !condition_holds(&parts.headers, &etag) {
+                        if !condition_holds(&parts.headers, &etag) || !unmodified(&parts.headers, &headers) {
                             return Err(Error::Conflict(Conflict::Condition));
                         }
                         Some(etag)
@@ -166,7 +167,7 @@ impl Exchange {
             (StatusCode::NOT_FOUND, Guard::Etag) if parts.headers.contains_key(header::IF_MATCH) => {
                 Err(Error::Conflict(Conflict::Condition))
             }
-            (StatusCode::NOT_FOUND, Guard::Etag) => Ok(Past::Nothing),
+            (StatusCode::NOT_FOUND, Guard::Etag) if !matches!(documents.request, RequestBody::Patch { .. }) => Ok(Past::Nothing),
             (status, _) => Err(Error::NotRead { status: status.as_u16() }),
         }
     }
@@ -177,6 +178,9 @@ fn would_erase(state: &State, documents: &Documents, grant: &Grant, draft: &Draf
     match draft.seal(state, documents, grant, &Before::default()) {
         Err(Error::Write(WriteError::WouldErase { purpose, category, reason, .. })) => {
             Error::Write(WriteError::WouldErase { purpose, category, reason, remedy: detail.into() })
+        }
+        Err(Error::Write(WriteError::SubjectMissing { field, bind, selector, .. })) => {
+            Error::Write(WriteError::SubjectMissing { field, bind, selector, remedy: detail.into() })
         }
         Err(other) => other,
         Ok(_) => Error::Internal("a write that needs no look at what is stored was about to get one"),
@@ -277,13 +281,25 @@ fn strong_etag(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Does the client's `If-Match` hold for this tag? One that is not there holds for all.
 fn condition_holds(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let mut tags = headers
-        .get_all(header::IF_MATCH)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .peekable();
+    let mut tags = headers.get_all(header::IF_MATCH).iter().flat_map(|value| members(value.as_bytes())).peekable();
     tags.peek().is_none() || tags.any(|tag| tag == b"*" || tag == etag.as_bytes())
+}
+
+/// The members of a list of entity tags; a comma inside of one is part of it.
+fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut quoted = false;
+    let apart = move |byte: &u8| {
+        quoted ^= *byte == b'"';
+        *byte == b',' && !quoted
+    };
+    list.split(apart).map(<[u8]>::trim_ascii)
+}
+
+/// Does the client's `If-Unmodified-Since` hold for what was read? Beside the `If-Match` that we send no server looks at it (RFC 9110
+/// section 13.1.4), so it is looked at here, and holds only for the very time that the database gave.
+fn unmodified(asked: &HeaderMap, answer: &HeaderMap) -> bool {
+    let since = asked.get(header::IF_UNMODIFIED_SINCE).filter(|_| !asked.contains_key(header::IF_MATCH));
+    since.is_none_or(|since| answer.get(header::LAST_MODIFIED) == Some(since))
 }
 
 /// A random wait, so that writers that met once do not meet again.
@@ -317,6 +333,13 @@ mod tests {
         let holds = |text| condition_holds(&headers(&[(header::IF_MATCH, text)]), &tag);
         assert!(condition_holds(&HeaderMap::new(), &tag) && holds("*") && holds("\"b\", \"a\""));
         assert!(!holds("\"b\"") && !holds("W/\"a\"") && !holds(""));
+        let comma = HeaderValue::from_static("\"a,b\"");
+        let holds = |text| condition_holds(&headers(&[(header::IF_MATCH, text)]), &comma);
+        assert!(holds("\"a,b\"") && holds("\"x\", \"a,b\"") && holds("\"x\",\"a,b\" ,\"y\"") && !holds("\"a\",\"b\""));
+        let read = headers(&[(header::LAST_MODIFIED, "Sat, 21 Nov 2026 00:00:00 GMT")]);
+        let since = |text| headers(&[(header::IF_UNMODIFIED_SINCE, text)]);
+        assert!(unmodified(&HeaderMap::new(), &read) && unmodified(&since("Sat, 21 Nov 2026 00:00:00 GMT"), &read));
+        assert!(!unmodified(&since("Fri, 20 Nov 2026 00:00:00 GMT"), &read) && !unmodified(&since("x"), &HeaderMap::new()));
         let names = |name, text| names_a_state(&headers(&[(name, text)]));
         assert!(names(header::IF_MATCH, "\"a\"") && names(header::IF_NONE_MATCH, "\"a\""));
         assert!(!names(header::IF_MATCH, "*") && !names_a_state(&HeaderMap::new()));

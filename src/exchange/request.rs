@@ -8,7 +8,7 @@ use crate::audit::Kind;
 use crate::base::{CallerName, Intent, RecordId};
 use crate::dialect::{Documents, RequestBody};
 use crate::document::{self, Layout, Rules};
-use crate::field::{self, Before, Patched, Plan, Protected, RowWrite};
+use crate::field::{self, Before, Patched, Plan, Protected, RowWrite, WriteError};
 use crate::metrics::Phase;
 use crate::purpose::Grant;
 use crate::upstream::{Outgoing, PassBody};
@@ -91,7 +91,7 @@ impl<'s> Draft<'s> {
         Self::read(state, documents, row_set, Bytes::from(out))
     }
 
-    /// Protects it, beside what it replaces.
+    /// Protects it, beside what it replaces or patches.
     pub(super) fn seal(
         &self,
         state: &State,
@@ -99,6 +99,13 @@ impl<'s> Draft<'s> {
         grant: &Grant,
         before: &Before<'_>,
     ) -> Result<Protected, Error> {
+        if let RequestBody::Patch { format, .. } = documents.request {
+            let Self { collection, plan, bytes, layout, .. } = self;
+            let id = url_id(documents)?.ok_or(Error::Internal("a patch without an id"))?;
+            let stored = before.rows.first().copied().flatten();
+            let of = Patched { id: &id, subject: stored.and_then(|stored| stored.subject(&collection.field_map)) };
+            return Ok(field::protect_patch(&collection.field_map, plan, &state.keys, grant, format, bytes, layout, of)?);
+        }
         Ok(field::protect_over(
             &self.collection.field_map,
             self.plan,
@@ -113,8 +120,11 @@ impl<'s> Draft<'s> {
         )?)
     }
 
-    /// The rows that can be judged only beside what they replace.
-    pub(super) fn needy(&self, grant: &Grant) -> Vec<usize> {
+    /// The rows that can be judged only beside what they replace. A patch that comes to be asked about has one.
+    pub(super) fn needy(&self, documents: &Documents, grant: &Grant) -> Vec<usize> {
+        if matches!(documents.request, RequestBody::Patch { .. }) {
+            return vec![0];
+        }
         field::rows_that_need_the_stored(&self.collection.field_map, self.plan, grant, &self.layout, &self.rows)
     }
 }
@@ -164,12 +174,17 @@ impl Exchange {
             let body = field::ProtectedBody::without_documents(draft.plan, &draft.bytes, &draft.layout)?;
             return Ok(Checked::Ready(Outgoing::Protected(body)));
         }
-        let protected = if let RequestBody::Patch { format, .. } = documents.request {
-            let id = url_id(documents)?.ok_or(Error::Internal("a patch without an id"))?;
-            let Draft { collection, plan, bytes, layout, .. } = &draft;
-            let of = Patched { id: &id, subject: None };
-            field::protect_patch(&collection.field_map, plan, &state.keys, &grant, format, bytes, layout, of)?
-        } else if draft.made_elsewhere || draft.needy(&grant).is_empty() {
+        let protected = if matches!(documents.request, RequestBody::Patch { .. }) {
+            match draft.seal(state, documents, &grant, &Before::default()) {
+                // The stored document says whom it is about.
+                Err(Error::Write(WriteError::SubjectMissing { .. }))
+                    if field::patch_needs_subject(&draft.collection.field_map) =>
+                {
+                    return Ok(Checked::Over(draft));
+                }
+                judged => judged?,
+            }
+        } else if draft.made_elsewhere || draft.needy(documents, &grant).is_empty() {
             // A revision made elsewhere replaces nothing that could be compared with: what it cannot do alone is refused.
             draft.seal(state, documents, &grant, &Before::default())?
         } else {

@@ -62,7 +62,10 @@ pub(super) fn needs_the_stored(
 ) -> Option<(usize, &'static str)> {
     let mut has = |index| {
         let found = layout.rows.get(row).map_or(&[][..], |row| found_in(layout, &row.range));
-        found.iter().any(|found| plan.meaning(found) == Some(Meaning::Field(index)))
+        // Null is what stands for an element by number that is not shown, so it says nothing of it.
+        let unseen = collection.fields.get(index).is_some_and(|field| level_of(grant, field) == Level::Absent);
+        let says = |found: &Found| !(unseen && found.by_position && found.kind == Kind::Null);
+        found.iter().any(|found| plan.meaning(found) == Some(Meaning::Field(index)) && says(found))
     };
     needs(collection, grant, &mut has)
 }

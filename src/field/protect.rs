@@ -156,7 +156,7 @@ pub enum WriteError {
     #[error(transparent)]
     Stored(RevealError),
     /// Nobody says which document or data subject the values belong to.
-    #[error("field {field} is bound to the {bind}, but {selector} is missing: send it in the document or in the URL")]
+    #[error("field {field} is bound to the {bind}, but {selector} is missing: {remedy}")]
     SubjectMissing {
         /// What could not be bound.
         field: FieldName,
@@ -164,6 +164,8 @@ pub enum WriteError {
         bind: &'static str,
         /// Where the id should stand.
         selector: String,
+        /// What to do about it.
+        remedy: Cow<'static, str>,
     },
     /// The id cannot be bound (T36).
     #[error("{selector}: {why}")]
@@ -608,6 +610,7 @@ pub(super) fn unbound(collection: &Collection, field: &Field, reason: NoId) -> W
             field: field.name.clone(),
             bind: if collection.bind == Bind::Subject { "data subject" } else { "document" },
             selector,
+            remedy: "send it in the document or in the URL".into(),
         },
         NoId::Bad(why) => WriteError::BadId { selector, why },
     }

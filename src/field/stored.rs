@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::ids::Ids;
-use super::plan::{Meaning, Plan, facts};
+use super::plan::{Collection, Meaning, Plan, facts};
 use crate::base::RecordId;
 use crate::document::{BodyFacts, Duplicates, Found, Layout, Rules, WalkError, walk};
 
@@ -64,6 +64,11 @@ pub struct StoredRow<'a> {
 }
 
 impl<'a> StoredRow<'a> {
+    /// Who the document is about, if it says so.
+    pub fn subject(&self, collection: &Collection) -> Option<&'a RecordId> {
+        self.stored.ids.row(self.index)?.about(collection)?.as_ref().ok()
+    }
+
     pub(super) fn plan(&self) -> &'a Plan {
         self.stored.plan
     }

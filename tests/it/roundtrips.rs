@@ -299,6 +299,24 @@ async fn a_condition_of_the_client_is_kept() {
 }
 
 #[tokio::test]
+async fn a_condition_that_ours_would_override_is_not_sent_beside_it() {
+    let (proxy, stub, database) = tagged(TAGGED).await;
+    let send = async |caller: &str, purpose: &str| {
+        let headers = [("if-unmodified-since", "Sat, 21 Nov 2026 00:00:00 GMT")];
+        let body = json!({"id": "c-1", "tier": "silver"}).to_string();
+        proxy.ask_with(caller, purpose, Method::PUT, "/customers/c-1", &headers, body).await.unwrap()
+    };
+    // Beside If-Match a server must not look at it (RFC 9110 section 13.1.4), and would replace what changed since.
+    let answer = send("helpdesk", "support").await;
+    assert_eq!(answer.outcome(), (412, "write-conflict".to_owned()), "{}", answer.text());
+    assert!(stub.seen().iter().all(|seen| seen.method != Method::PUT));
+    // Where we send none it is the database's to judge.
+    assert_eq!(send("shop", "account").await.status, 200);
+    assert!(stub.seen().pop().unwrap().headers.contains_key("if-unmodified-since"));
+    drop(database);
+}
+
+#[tokio::test]
 async fn t26_what_is_not_there_is_created_and_only_created() {
     let (proxy, stub, database) = tagged(TAGGED).await;
     let stored = database.lock().unwrap().document.take().unwrap();

@@ -422,6 +422,18 @@ fn entries_are_paired_by_their_names_and_elements_by_number_by_that() {
 }
 
 #[test]
+fn t26_null_that_stands_for_an_unseen_element_erases_nothing() {
+    let lines = collection(vec![field("address", "$.lines[1]", "address")]);
+    let case = Case::new(lines, r#"{"id":"c-1","lines":["Flat 2","Queen's Road 1"],"tier":"gold"}"#);
+    let blind = grant(&[], Some(&["address"]));
+    assert_eq!(case.shown(&blind)["lines"], json!(["Flat 2", null]));
+    let after = case.edit_clear(&blind, |document| document["tier"] = json!("silver")).unwrap();
+    assert_eq!(after, json!({"id":"c-1","lines":["Flat 2","Queen's Road 1"],"tier":"silver"}));
+    let after = case.edit_clear(&blind, |document| document["lines"][1] = json!("x")).unwrap();
+    assert_eq!(after["lines"], json!(["Flat 2", "x"]));
+}
+
+#[test]
 fn stored_null_is_null_and_sealed_null_stays_sealed() {
     let case = Case::new(customers(), r#"{"id":"c-1","name":null,"phones":[null,"110"]}"#);
     for level in Level::ALL {

@@ -10,11 +10,11 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Before, Protected, ProtectedBody, RowWrite, Write, WriteError};
+use super::{Before, Protected, ProtectedBody, RowWrite, Write, WriteError, unbound};
 use crate::base::{Intent, PatchFormat, RecordId};
 use crate::document::{Layout, Selector, Touched, touched};
 use crate::field::carry::Carried;
-use crate::field::ids::{Ids, Subjects};
+use crate::field::ids::{Ids, NoId, Subjects};
 use crate::field::plan::{Collection, Field, Plan, Subject};
 use crate::field::seal::Sealer;
 use crate::keys::KeyRing;
@@ -105,6 +105,10 @@ impl Patch<'_> {
                 }
             }
             self.may(field, done)?;
+            if done.merged {
+                let why = "an object in a merge patch is merged with the one that is there, but what is stored is sealed whole; PUT the document, or give all of the object in a JSON Patch";
+                return Err(Self::refused(field, why));
+            }
             if done.removed && field.seal_null {
                 return Err(Self::refused(field, "null would remove a member whose nulls are stored sealed"));
             }
@@ -186,11 +190,14 @@ impl Patch<'_> {
                 Some(_) => return Err(WriteError::IdMismatch { selector: self.collection.id.to_string() }),
                 None => write.ids.set_document(row, Ok(self.of.id.clone())),
             }
-            if let (Subject::At(selector), Some(subject)) = (&self.collection.subject, self.of.subject) {
-                match write.ids.row(row).and_then(|ids| ids.subject.as_ref()) {
-                    Some(Ok(id)) if id == subject => {}
-                    Some(_) => return Err(self.subject_changed(selector)),
-                    None => write.ids.set_subject(row, Ok(subject.clone())),
+            if let Subject::At(selector) = &self.collection.subject {
+                match (write.ids.row(row).and_then(|ids| ids.subject.as_ref()), self.of.subject) {
+                    (Some(Ok(id)), Some(subject)) if id == subject => {}
+                    (Some(_), Some(_)) => return Err(self.subject_changed(selector)),
+                    (None, Some(subject)) => write.ids.set_subject(row, Ok(subject.clone())),
+                    // What is stored may be bound to another one.
+                    (Some(_), None) => self.may_name_subject()?,
+                    (None, None) => {}
                 }
             }
         }
@@ -211,6 +218,13 @@ impl Patch<'_> {
             subjects.add(write.ids.subject(self.collection, self.plan, field, found));
         }
         Ok(Protected { body: ProtectedBody(body), tally, subjects: subjects.into_list() })
+    }
+
+    /// May it be given where the stored one is not known?
+    fn may_name_subject(&self) -> Result<(), WriteError> {
+        let bound = patch_needs_subject(self.collection);
+        let field = self.collection.fields.iter().find(|field| bound && field.subject.is_none());
+        field.map_or(Ok(()), |field| Err(unbound(self.collection, field, NoId::Missing)))
     }
 
     /// Whom a patch is about: the document's own subject, and the other people whose values it gives.

@@ -69,6 +69,20 @@ fn t26_a_patch_gives_only_what_is_right_whatever_is_stored() {
 }
 
 #[test]
+fn t26_an_object_that_would_be_merged_into_a_sealed_one_does_not_replace_it() {
+    for body in [r#"{"address": {"city": "Tokyo"}}"#, r#"{"address": {"city": null}}"#, r#"{"address": {}}"#] {
+        assert_eq!(code(merged(&all(), body)), "patch-refused", "{body}");
+    }
+    let contacts = collection(vec![field("phone", "$.contacts.*", "phone")]);
+    let merge = |body| code(patched_as(&contacts, &all(), PatchFormat::Merge, body));
+    assert_eq!(merge(r#"{"contacts": {"home": {"number": "1"}}}"#), "patch-refused");
+    assert_eq!(merge(r#"{"contacts": {"home": "1"}}"#), "none");
+    // An array is replaced whole, and so is a value that an operation gives.
+    assert_eq!(code(merged(&all(), r#"{"phones": [{"number": "1"}]}"#)), "none");
+    assert_eq!(code(operated(&all(), r#"[{"op":"add","path":"/address","value":{"city":"Tokyo"}}]"#)), "none");
+}
+
+#[test]
 fn t9_another_type_on_the_way_is_refused() {
     assert_eq!(code(merged(&all(), r#"{"phones": "+852 1"}"#)), "misfit");
     assert_eq!(code(merged(&all(), r#"{"phones": {"a": "+852 1"}}"#)), "misfit");
