@@ -222,7 +222,9 @@ fn init_and_check() {
 fn demo() {
     let folder = Folder::empty();
     folder.run("demo --once --dir d").done().says(&["1 WRITE", "4 SAVED", "7 WHY", "as promised"]);
-    folder.run("demo --once --dir d").wrong(2, &["d already holds a demo", "sudare serve -c d/sudare.toml", "empty folder"]);
+    folder
+        .run("demo --once --dir d")
+        .wrong(2, &["d already holds a sudare.toml", "sudare serve -c d/sudare.toml", "empty folder"]);
     fs::create_dir(folder.path("full")).unwrap();
     fs::write(folder.path("full/letter"), "").unwrap();
     folder.run("demo --once --dir full").wrong(2, &["full is not empty", "choose an empty folder"]);
@@ -401,7 +403,8 @@ fn audit_checkpoints() {
     folder.run("audit verify --checkpoint third").wrong(2, &["--checkpoint third: cannot be read"]);
     folder.run("audit verify --key x").wrong(2, &["'x'", "NAME+ID+KEY", "sudare audit key"]);
     let noted = format!("audit verify --checkpoint sudare.toml --key {key}");
-    folder.run(&noted).wrong(1, &[]).says(&["NOT intact: sudare.toml: not a checkpoint"]);
+    let noted = folder.run(&noted).wrong(1, &[]).says(&["NOT intact: sudare.toml: not a checkpoint", "prove nothing"]);
+    assert!(!noted.out.contains("whoever changed it"), "a wrong file accuses nobody: {}", noted.out);
 
     // Somebody who has a copy of the folder and the verifier key, and nothing else.
     let outside = Folder::empty();
@@ -434,7 +437,10 @@ fn audit_checkpoints() {
     fs::remove_dir_all(folder.path("data/audit")).unwrap();
     copy(&folder.path("earlier"), &folder.path("data/audit"));
     folder.run("audit verify").done().says(&["2 checkpoints agree"]);
-    let found = folder.run(both).wrong(1, &[]).says(&["NOT intact: second: made when the log had 4 events, and now it has 2"]);
+    let found = folder
+        .run(both)
+        .wrong(1, &[])
+        .says(&["NOT intact: second: made when the log had 4 events, and now it has 2", "whoever changed it"]);
     assert!(!found.out.contains("first:"), "{}", found.out);
     folder.run(&format!("{both} --format json")).wrong(1, &[]).says(&["\"sound\":false", "\"checkpoint\":\"second\""]);
     folder.edit("data/audit/00000001.jsonl", "\"kind\":\"stop\"", "\"kind\":\"stap\"");

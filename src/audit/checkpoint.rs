@@ -47,6 +47,16 @@ pub struct CheckpointFinding {
     pub what: Disagreement,
 }
 
+impl CheckpointFinding {
+    /// True if it says that the log is another than it was; otherwise the checkpoint itself cannot be believed.
+    pub fn is_about_the_log(&self) -> bool {
+        match self.what {
+            Disagreement::OtherLog { .. } | Disagreement::Shorter { .. } | Disagreement::Rewritten { .. } => true,
+            Disagreement::NotACheckpoint | Disagreement::Forged | Disagreement::UnknownKey => false,
+        }
+    }
+}
+
 /// How checkpoint and log disagree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -147,13 +147,16 @@ fn outcome(found: Result<VerifyReport, VerifyError>, format: Format, out: &mut d
         }
         (Err(VerifyError::Found(finding)), Format::Json) => writeln!(out, "{}", finding_json(&finding))?,
         (Err(VerifyError::Checkpoints(findings)), Format::Table) => {
+            let accused = findings.iter().any(CheckpointFinding::is_about_the_log);
             for finding in findings {
                 writeln!(out, "NOT intact: {finding}")?;
             }
-            writeln!(
-                out,
-                "The log is sound in itself, but it is not what it was: whoever changed it had its keys, or a copy of it."
-            )?;
+            let judgement = if accused {
+                "but it is not what it was: whoever changed it had its keys, or a copy of it."
+            } else {
+                "and these checkpoints prove nothing of it: look where they come from."
+            };
+            writeln!(out, "The log is sound in itself, {judgement}")?;
         }
         (Err(VerifyError::Checkpoints(findings)), Format::Json) => writeln!(out, "{}", findings_json(&findings))?,
         (Err(error @ VerifyError::NoCheckpoint), Format::Table) => writeln!(out, "NOT proved: {error}")?,

@@ -87,7 +87,7 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble>
     let migrated = ended?;
     if options.errors.is_none() {
         for ((code, sentence), count) in &told.refused {
-            super::complain(&format!("{} documents: {code}: {sentence}; --errors FILE names them", thousands(*count)));
+            super::complain(&format!("{}: {code}: {sentence}; --errors FILE names them", documents(*count)));
         }
     }
     out.write_all(summary(options, &migrated, strict, &told.meter).as_bytes()).map_err(failed)?;
@@ -97,24 +97,24 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble>
 fn summary(options: &Options, migrated: &Migrated, strict: bool, meter: &Meter) -> String {
     let Migrated { passes, total, last } = migrated;
     let name = &options.collection;
-    let [documents, written, values, conflicts] =
-        [total.documents, total.written, total.sealed_values, total.conflicts].map(thousands);
+    let [written, values, conflicts] = [total.written, total.sealed_values, total.conflicts].map(thousands);
+    let all = documents(total.documents);
     let passes = if *passes == 1 { "1 pass".to_owned() } else { format!("{passes} passes") };
     let mut lines = if options.dry_run {
         vec![format!(
-            "{name}: {documents} documents, {} with {} clear values, {} values sealed already; nothing was written",
+            "{name}: {all}, {} with {} clear values, {} values sealed already; nothing was written",
             thousands(last.clear_documents),
             thousands(last.clear_values),
             thousands(last.kept)
         )]
     } else {
         vec![format!(
-            "{name}: {documents} documents, {written} written with {values} values sealed, {conflicts} conflicts tried again, {passes}{}",
+            "{name}: {all}, {written} written with {values} values sealed, {conflicts} conflicts tried again, {passes}{}",
             meter.pace_of(total.written)
         )]
     };
     if last.refused > 0 {
-        lines.push(format!("{} documents cannot be sealed as they are", thousands(last.refused)));
+        lines.push(format!("cannot be sealed as stored: {}", documents(last.refused)));
     }
     if migrated.is_complete() {
         lines.push(format!("0 clear values left in {name}"));
@@ -124,19 +124,25 @@ fn summary(options: &Options, migrated: &Migrated, strict: bool, meter: &Meter) 
             ));
         }
         lines.push("still clear: old revisions until the database is compacted, and backups, logs and replicas from before (docs/migration.md)".to_owned());
+    } else if options.dry_run {
+        lines.push("next: the same without --dry-run seals what can be sealed".to_owned());
     } else {
-        let left = thousands(last.clear_documents.max(last.refused));
         lines.push(format!(
-            "{left} documents are not all sealed; what is sealed stays so, and the same command goes on from there"
+            "not all sealed: {}; what is sealed stays so, and the same command goes on from there",
+            documents(last.clear_documents.max(last.refused))
         ));
     }
     if last.conflicted > 0 {
         lines.push(format!(
-            "{} documents have conflicting revisions beside the current one, and those stay clear: resolve the conflicts",
-            thousands(last.conflicted)
+            "with conflicting revisions beside the current one: {}; those revisions stay clear: resolve the conflicts",
+            documents(last.conflicted)
         ));
     }
     lines.join("\n") + "\n"
+}
+
+fn documents(number: u64) -> String {
+    if number == 1 { "1 document".to_owned() } else { format!("{} documents", thousands(number)) }
 }
 
 struct Told {
@@ -176,5 +182,36 @@ impl Watch for Told {
 
     fn moved(&mut self, pass: &Pass) {
         self.meter.moved(pass.documents, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_says_what_is_left_and_what_comes_next() {
+        let last = Pass { documents: 2, clear_documents: 1, clear_values: 3, refused: 1, ..Pass::default() };
+        let migrated = Migrated { passes: 1, total: last, last };
+        let said = |dry_run| {
+            let options = Options {
+                file: crate::cli::File { config: PathBuf::new() },
+                collection: "customers".to_owned(),
+                rate: None,
+                dry_run,
+                parallel: 1,
+                errors: None,
+            };
+            summary(&options, &migrated, false, &Meter::new("migrate", None, false))
+        };
+        assert_eq!(
+            said(true),
+            "customers: 2 documents, 1 with 3 clear values, 0 values sealed already; nothing was written\n\
+             cannot be sealed as stored: 1 document\nnext: the same without --dry-run seals what can be sealed\n"
+        );
+        assert!(
+            said(false)
+                .ends_with("not all sealed: 1 document; what is sealed stays so, and the same command goes on from there\n")
+        );
     }
 }

@@ -121,14 +121,10 @@ impl CouchDb {
             _ if below.iter().any(|part| fold_case(part) == "_rewrite") => {
                 refuse(None, "rewrites may lead to protected databases; send the request to the path they lead to")
             }
-            "_replicate" => refuse(
-                None,
-                "replication runs behind the proxy and would carry clear values past it; set it up on the database directly",
-            ),
             "_replicator" if reads => Ok(Shape::Outside),
-            "_replicator" => refuse(
+            "_replicate" | "_replicator" => refuse(
                 None,
-                "replication runs behind the proxy and would carry clear values past it; write to _replicator on the database directly",
+                "such a replication runs behind the proxy and would carry clear values past it; run it on the application's side, with this address and the headers of a caller",
             ),
             "_node" => match below.get(1) {
                 None if reads => Ok(Shape::Outside),

@@ -58,7 +58,7 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> u8 {
     let dir = match &options.dir {
         Some(dir) if dir.join("sudare.toml").exists() => {
             super::complain(&format!(
-                "{0} already holds a demo. To serve it: sudare serve -c {0}/sudare.toml; to walk again: choose an empty folder",
+                "{0} already holds a sudare.toml, of this demo or of your own. To serve it: sudare serve -c {0}/sudare.toml; to walk again: choose an empty folder",
                 dir.display()
             ));
             return USAGE;

@@ -1,0 +1,103 @@
+//! The documentation and the code agree: every stable code has one entry in `docs/errors.md` and every entry a code, links lead
+//! somewhere, and the files that are named exist.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where codes are written down: the file, and what begins and ends the part to look at.
+const CODES: &[(&str, &str, &str)] = &[
+    ("src/front/http/reply.rs", "fn status_and_code(", "\n}\n"),
+    ("src/dialect/mod.rs", "impl RefusedCode {", "\n}\n"),
+    ("src/field/protect.rs", "pub fn code(", "\n    }\n"),
+    ("src/field/reveal.rs", "pub fn code(", "\n    }\n"),
+    ("src/field/deterministic.rs", "pub fn code(", "\n    }\n"),
+    ("src/batch/line.rs", "pub fn code(", "\n    }\n"),
+];
+/// The wire's own, which comes with a reason behind it.
+const OF_THE_WIRE: &str = "framing-refused";
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// Words like `route-refused` between quotation marks.
+fn quoted_words(text: &str) -> impl Iterator<Item = String> {
+    let is_word = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    text.split('"').skip(1).step_by(2).filter(is_word).map(str::to_owned)
+}
+
+fn headings(text: &str) -> Vec<String> {
+    let mut code = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        code ^= line.starts_with("```");
+        if let (false, Some(heading)) = (code, line.strip_prefix('#')) {
+            let heading = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+            found.push(kept.map(|c| if c == ' ' { '-' } else { c }).collect());
+        }
+    }
+    found
+}
+
+/// Every page of the project, from its root.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "keys/README.md"].map(PathBuf::from).into();
+    for folder in ["docs", "docs/decisions", "benches"] {
+        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+        found.extend(
+            entries.map(|name| Path::new(folder).join(name)).filter(|path| path.extension().is_some_and(|end| end == "md")),
+        );
+    }
+    found
+}
+
+#[test]
+fn every_code_has_one_entry_and_every_entry_a_code() {
+    let mut codes = BTreeSet::from([OF_THE_WIRE.to_owned()]);
+    for (file, begin, end) in CODES {
+        let text = read(file);
+        let (_, part) = text.split_once(begin).unwrap();
+        let here: Vec<String> = quoted_words(part.split_once(end).unwrap().0).collect();
+        assert!(!here.is_empty(), "{file}");
+        codes.extend(here);
+    }
+    let entries: Vec<String> =
+        read("docs/errors.md").lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect();
+    let once: BTreeSet<String> = entries.iter().cloned().collect();
+    assert_eq!(once.len(), entries.len(), "an entry stands twice in docs/errors.md");
+    assert_eq!(codes, once, "left: what the code can say; right: docs/errors.md");
+}
+
+#[test]
+fn links_and_named_files_are_there() {
+    const FOLDERS: &[&str] = &["src/", "docs/", "tests/", "scripts/", "fuzz/", "benches/", "keys/"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut dead = Vec::new();
+    for page in pages() {
+        let text = read(&page);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let is_there = root.join(&target).exists();
+            if !is_there || !anchor.is_empty() && !headings(&read(&target)).iter().any(|heading| heading == anchor) {
+                dead.push(format!("{}: {link}", page.display()));
+            }
+        }
+        for name in text.split('`').skip(1).step_by(2).filter(|name| FOLDERS.iter().any(|folder| name.starts_with(folder))) {
+            let is_path = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+            // What an operator makes does not stand in the repository.
+            if is_path && !name.starts_with("keys/") && !root.join(name).exists() {
+                dead.push(format!("{}: no {name}", page.display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "{dead:#?}");
+}
