@@ -537,11 +537,11 @@ impl Dialect for CouchDb {
             }
             RequestBody::Documents { .. } => {}
         }
-        let judge = |(number, row): (usize, &RowFacts<'_>)| match self.judge_design_row(documents, facts.whole, number, row) {
+        let judge = |row: &RowFacts<'_>| match self.judge_design_row(documents, row) {
             Some(judged) => judged,
             None => self.judge_row(documents, row, made_elsewhere).map_err(|(code, detail)| refuse(code, detail)),
         };
-        facts.rows.iter().enumerate().map(judge).collect()
+        facts.rows.iter().map(judge).collect()
     }
 
     fn removed(&self, documents: &Documents, body: &[u8]) -> Vec<String> {

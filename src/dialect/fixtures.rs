@@ -127,7 +127,8 @@ pub(super) fn walked<'b>(set: &RowSet, id: &str, body: &'b str) -> (BodyFacts<'b
     let map = Map::compile(&set.rows, &targets).unwrap();
     let layout = document::walk(&map, Rules::request(), body.as_bytes()).unwrap();
     let mut facts = BodyFacts::default();
-    facts.rows.resize_with(layout.rows.len(), RowFacts::default);
+    let whole = |row: &document::Row| RowFacts { whole: &body.as_bytes()[row.range.clone()], ..RowFacts::default() };
+    facts.rows.extend(layout.rows.iter().map(whole));
     let mut names = 0;
     for found in layout.found.iter().filter(|found| !found.misfit) {
         let text = &body.as_bytes()[found.value.clone()];

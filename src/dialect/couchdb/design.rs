@@ -9,6 +9,8 @@
 
 mod script;
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use self::script::{Sort, Token, tokens};
@@ -36,6 +38,8 @@ pub(super) enum Emits {
     Documents,
 }
 
+/// Longest function: the judgement goes through it once for each of its declarations.
+const MAX_FUNCTION_BYTES: usize = 16 << 10;
 /// Members with code that makes or changes documents, answers requests with what it likes, or fills indexes for text searches.
 const RUNNING: &[&str] = &["updates", "shows", "lists", "rewrites", "indexes", "nouveau", "fulltext", "st_indexes"];
 /// Reductions that say nothing of the values.
@@ -152,8 +156,11 @@ impl Guarded {
     fn function(&self, function: &Value, documents: usize, part: &str) -> Result<Emits, Unsafe> {
         let in_part = |why: &str| format!("{part}: {why}");
         let text = function.as_str().ok_or_else(|| in_part("must be the text of a function"))?;
+        if text.len() > MAX_FUNCTION_BYTES {
+            return Err(in_part("is longer than 16 KiB"));
+        }
         let tokens = tokens(text).map_err(in_part)?;
-        let code = Code { guarded: self, tokens: &tokens, documents, emits: Emits::Plain };
+        let code = Code { guarded: self, tokens: &tokens, documents, counting: HashSet::new(), emits: Emits::Plain };
         code.judge().map_err(|why| in_part(&why))
     }
 }
@@ -228,6 +235,8 @@ struct Code<'a> {
     guarded: &'a Guarded,
     tokens: &'a [Token<'a>],
     documents: usize,
+    /// Variables that are known to count only.
+    counting: HashSet<&'a str>,
     emits: Emits,
 }
 
@@ -248,7 +257,7 @@ impl<'a> Code<'a> {
     fn judge(mut self) -> Judged<Emits> {
         let parameters = self.parameters()?;
         let documents: Vec<&str> = parameters.iter().take(self.documents).copied().collect();
-        let declared = self.declared(&parameters)?;
+        let declared: HashSet<&str> = self.declared(&parameters)?.into_iter().collect();
         let mut open: Vec<Open> = Vec::new();
         for (at, token) in self.tokens.iter().enumerate() {
             match token.sort {
@@ -401,7 +410,7 @@ impl<'a> Code<'a> {
         Ok(names)
     }
 
-    fn name(&mut self, at: usize, name: &str, documents: &[&str], declared: &[&str], open: &[Open]) -> Judged {
+    fn name(&mut self, at: usize, name: &str, documents: &[&str], declared: &HashSet<&str>, open: &[Open]) -> Judged {
         if let Some(word) = FORBIDDEN.iter().find(|word| **word == name) {
             return Err(format!("it uses {word}, by which a function may reach what is not passed to it by name"));
         }
@@ -492,7 +501,7 @@ impl<'a> Code<'a> {
         self.list(list).is_some_and(|(_, end)| at < end && self.word(list) == "(")
     }
 
-    fn sign(&self, at: usize, sign: &str, declared: &[&str], open: &mut Vec<Open>) -> Judged {
+    fn sign(&mut self, at: usize, sign: &str, declared: &HashSet<&str>, open: &mut Vec<Open>) -> Judged {
         let (before, next) = (self.before(at, 1), self.word(at + 1));
         match sign {
             "(" => open.push(Open { sign: "(", at, emit: before == "emit", commas: 0 }),
@@ -546,11 +555,15 @@ impl<'a> Code<'a> {
     }
 
     /// `x[0]`, or `x[i]` where `i` only ever counts.
-    fn index(&self, at: usize, declared: &[&str]) -> Judged {
+    fn index(&mut self, at: usize, declared: &HashSet<&str>) -> Judged {
         let alone = self.word(at + 2) == "]";
         let name = self.word(at + 1);
-        let counts = || self.is_name(at + 1) && declared.contains(&name) && self.only_counts(name);
-        if alone && (self.sort(at + 1) == Some(Sort::Number) || counts()) {
+        if alone && self.sort(at + 1) == Some(Sort::Number) {
+            return Ok(());
+        }
+        let known = self.counting.contains(name);
+        if alone && (known || (self.is_name(at + 1) && declared.contains(name) && self.only_counts(name))) {
+            self.counting.insert(name);
             return Ok(());
         }
         Err("it takes a member named at run time (x[...]); a number, or a variable that only counts, may stand there".to_owned())

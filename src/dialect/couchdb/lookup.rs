@@ -180,13 +180,7 @@ impl CouchDb {
 
     /// A design document among the documents of a write; `None` if the row is none. It holds nothing protected, so nothing of what it
     /// replaces is missed.
-    pub(super) fn judge_design_row(
-        &self,
-        documents: &Documents,
-        body: &[u8],
-        number: usize,
-        row: &RowFacts<'_>,
-    ) -> Option<Result<RowIntent, Refused>> {
+    pub(super) fn judge_design_row(&self, documents: &Documents, row: &RowFacts<'_>) -> Option<Result<RowIntent, Refused>> {
         if documents.url_id.is_some() {
             return None;
         }
@@ -195,15 +189,8 @@ impl CouchDb {
         if deletes {
             return Some(Ok(RowIntent { intent: Intent::Delete, assign_id: false, made_elsewhere: false }));
         }
-        let rows = object(body).map(|mut body| match body.remove("docs") {
-            Some(Value::Array(rows)) => rows,
-            _ => vec![Value::Object(body)],
-        });
-        let judged = rows.and_then(|rows| match rows.get(number) {
-            Some(Value::Object(design)) => {
-                self.database(documents).map_err(|refused| (refused.code, refused.detail))?.judge_design(design, Some(&id))
-            }
-            _ => Err((RefusedCode::Malformed, "a design document must be an object".to_owned())),
+        let judged = object(row.whole).and_then(|design| {
+            self.database(documents).map_err(|refused| (refused.code, refused.detail))?.judge_design(&design, Some(&id))
         });
         let intent = judged.map(|()| RowIntent { intent: Intent::Create, assign_id: false, made_elsewhere: false });
         Some(intent.map_err(|(code, detail)| refused(Some(documents.collection), code, detail)))

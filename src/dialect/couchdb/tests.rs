@@ -602,6 +602,8 @@ fn t5_whole_bodies_are_judged_by_what_the_walker_finds() {
         ("POST /customers", r#"{"name":"x"}"#, Ok("Create+id")),
         ("POST /customers", r#"{"_id":"_design/x","views":{}}"#, Ok("Create")),
         ("POST /customers", r#"{"_id":"_design/x","lists":{}}"#, Err(RefusedCode::ViewUnsafe)),
+        // The document is the body itself, whatever it has in a member `docs`.
+        ("POST /customers", r#"{"_id":"_design/x","docs":[{}],"lists":{}}"#, Err(RefusedCode::ViewUnsafe)),
         ("PUT /customers/c-1", r#"{"_id":"_design/x","views":{}}"#, Err(RefusedCode::Route)),
         (
             "POST /customers/_bulk_docs",

@@ -257,3 +257,18 @@ fn reviewed_functions_pass_but_none_that_answers_or_writes() {
     }
     assert!(reviewed(json!({"language": "query", "views": {"v": {"map": {"fields": {"name": "asc"}}}}})).is_err());
 }
+
+#[test]
+fn a_function_that_would_keep_the_proxy_busy_is_refused() {
+    let started = std::time::Instant::now();
+    let names = |many: usize| (0..many).map(|n| format!("a{n}")).collect::<Vec<_>>();
+    let declared = format!("function (doc) {{ var {};\n {};\n }}", names(30_000).join(","), vec!["a29999"; 30_000].join(";"));
+    assert!(map(&declared).unwrap_err().contains("longer than"));
+    let counting = format!("function (doc) {{ var i=0;\n {}; {} }}", "x[i];".repeat(800), "f((i,".repeat(5));
+    assert!(map(&counting).is_err());
+    let fits = format!("function (doc) {{ var {};\n {};\n }}", names(1_000).join(","), vec!["a999"; 1_000].join(";"));
+    assert_eq!(map(&fits), Ok(Emits::Plain));
+    let indexes = format!("function (doc) {{ var i=0, x=[];\n {} [i{}]; emit(i) }}", "x[i];".repeat(900), ",i".repeat(1_500));
+    assert_eq!(map(&indexes), Ok(Emits::Plain));
+    assert!(started.elapsed().as_secs() < 3, "{:?}", started.elapsed());
+}

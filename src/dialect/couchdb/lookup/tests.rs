@@ -152,3 +152,22 @@ fn t13_refusals_of_functions_say_nothing_of_them() {
     assert!(refused.detail.contains("reviewed"), "{}", refused.detail);
     assert_eq!(refusal(Shape::Refused(refused)).collection, Some(0));
 }
+
+#[test]
+fn many_design_documents_in_one_request_take_no_longer_than_their_sum() {
+    let couch = couch(Views::Checked);
+    let write = documents(ask(&couch, "POST /customers/_bulk_docs", JSON));
+    let text = |n: usize| format!(r#"{{"_id":"_design/{n}","note":"{}"}}"#, "x".repeat(900));
+    let rows: Vec<String> = (0..3_000).map(text).collect();
+    let body = format!(r#"{{"docs":[{}]}}"#, rows.join(","));
+    let ids: Vec<String> = (0..rows.len()).map(|n| format!("\"_design/{n}\"")).collect();
+    let row = |(row, id)| RowFacts { whole: str::as_bytes(row), id: Some(str::as_bytes(id)), ..RowFacts::default() };
+    let facts = BodyFacts {
+        whole: body.as_bytes(),
+        rows: rows.iter().zip(&ids).map(|(row, id)| (row.as_str(), id.as_str())).map(row).collect(),
+        ..BodyFacts::default()
+    };
+    let started = std::time::Instant::now();
+    assert_eq!(couch.judge(&write, &facts).unwrap().len(), rows.len());
+    assert!(started.elapsed().as_secs() < 3, "{:?}", started.elapsed());
+}

@@ -161,7 +161,7 @@ fn t5_a_pointer_that_leaves_the_wrapping_out_is_no_way_around() {
         let layout = walk(&plan.map, Rules::request(), &bytes).unwrap();
         let of = Patched { id: &id("c-1"), subject: None };
         let protected = protect_patch(&customers(), &plan, &ring, &all(), PatchFormat::Json, &bytes, &layout, of);
-        protected.map(|protected| blank(&String::from_utf8(protected.body.into_bytes().to_vec()).unwrap()))
+        protected.map(|protected| blank(std::str::from_utf8(&protected.body.into_bytes()).unwrap()))
     };
     let wrapped = operate(r#"[{"op":"add","path":"/data/name","value":"Mei"}]"#);
     assert_eq!(wrapped.unwrap(), r#"[{"op":"add","path":"/data/name","value":E}]"#);
