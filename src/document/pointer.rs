@@ -128,6 +128,7 @@ pub struct Scaffold {
 }
 
 /// What a merge patch does to the places of a selector.
+#[expect(clippy::struct_excessive_bools, reason = "each may hold beside each of the others")]
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Touched {
     /// A new value is given.

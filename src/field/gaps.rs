@@ -1,12 +1,17 @@
 //! Members that a write leaves out and that are put back into its objects. `carry` fills, `protect` splices.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::document::{members, write_string};
 
 /// Members to put into objects of the write: (offset span of the object, what goes into it).
 #[derive(Default)]
-pub(super) struct Gaps(Vec<(Range<usize>, Filling)>);
+pub(super) struct Gaps {
+    list: Vec<(Range<usize>, Filling)>,
+    /// Where in the list an object stands, by its offset.
+    places: HashMap<usize, usize>,
+}
 
 type Filling = Vec<(String, Fill)>;
 
@@ -18,19 +23,18 @@ enum Fill {
 impl Gaps {
     /// Puts `text` into an object below these names; objects on the way are made.
     pub(super) fn fill(&mut self, object: Range<usize>, names: Vec<String>, text: Vec<u8>) {
-        let known = self.0.iter().position(|(other, _)| *other == object);
-        let at = known.unwrap_or_else(|| {
-            self.0.push((object, Vec::new()));
-            self.0.len() - 1
+        let at = *self.places.entry(object.start).or_insert_with(|| {
+            self.list.push((object, Vec::new()));
+            self.list.len() - 1
         });
-        if let Some((_, filling)) = self.0.get_mut(at) {
+        if let Some((_, filling)) = self.list.get_mut(at) {
             put(filling, names.into_iter(), text);
         }
     }
 
     /// As inserts behind the opening brace of each object.
     pub(super) fn render(self, bytes: &[u8], inserts: &mut Vec<(usize, Vec<u8>)>) {
-        for (object, filling) in self.0 {
+        for (object, filling) in self.list {
             let mut text = Vec::new();
             write_members(&filling, &mut text);
             if members(bytes, object.clone()).next().is_some() {
@@ -72,5 +76,25 @@ fn write_members(filling: &Filling, out: &mut Vec<u8>) {
                 out.push(b'}');
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many as a body may hold; each looked for among all others, they took minutes.
+    #[test]
+    fn very_many_objects_are_filled_in_time() {
+        let count = crate::base::limits::MAX_VALUES;
+        let body = "{}".repeat(count);
+        let (mut gaps, mut inserts) = (Gaps::default(), Vec::new());
+        let started = std::time::Instant::now();
+        for name in ["a", "b"] {
+            (0..count).for_each(|at| gaps.fill(2 * at..2 * at + 2, vec![name.to_owned()], b"1".to_vec()));
+        }
+        gaps.render(body.as_bytes(), &mut inserts);
+        assert_eq!((inserts.len(), inserts.last()), (count, Some(&(2 * count - 1, br#""a":1,"b":1"#.to_vec()))));
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "{:?}", started.elapsed());
     }
 }

@@ -225,6 +225,10 @@ impl Worker {
                 };
             let ids = self.sweep.ids(&page).ok_or(SweepError::NotUnderstood(doing))?;
             let (count, last) = (ids.len(), ids.last().cloned());
+            if after.is_some() && last == after {
+                // It begins every page anew, and would do so for ever.
+                return Err(SweepError::NotUnderstood(doing));
+            }
             let layout = document::walk(&self.plan.map, Rules::reply(), &page);
             if limit > 1 && layout.is_err() {
                 // One document is at fault; it is found alone, and the others go on.
@@ -400,11 +404,16 @@ impl Worker {
         };
         let layout = document::walk(&plan.map, Rules::reply(), &body).map_err(|_no_document| SweepError::NotUnderstood(doing))?;
         let rows = field::seal_clear(&self.collection, plan, &self.keys, &body, &layout, StandIns::Seal)?;
-        let Some(UpkeepRow { clear, sealed: Ok(Some(sealed)), .. }) = rows.into_iter().next() else {
+        let Some(UpkeepRow { id, clear, sealed: Ok(Some(sealed)), .. }) = rows.into_iter().next() else {
             // It changed since it was listed; the next pass looks at it.
             report.pass.conflicts += 1;
             return Ok(());
         };
+        if id != Some(Ok(row.id.clone())) {
+            let sentence = "at the path of its id stands a document with another id; it is left as it is";
+            report.refuse(Some(text(&row.id)), "id-mismatch", sentence.to_owned());
+            return Ok(());
+        }
         let body = ProtectedBody::of_rows("", &[sealed], "");
         let outcome = match self.database.write(http::Method::PUT, &target, Some(etag), body).await {
             Ok(Answer::Whole { status: 200..=299, .. }) => Outcome::Written,

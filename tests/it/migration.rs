@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 use sudare::config;
 use sudare::keys::KeyRing;
-use sudare::sweep::{Migrated, Migration, Pass, Watch, migrate};
+use sudare::sweep::{Migrated, Migration, Pass, SweepError, Watch, migrate};
 use sudare::upstream::Upstream;
 
 use crate::support::{Proxy, Setup, Stub, StubReply};
@@ -176,6 +176,16 @@ async fn sweep(proxy: &Proxy, dry_run: bool, rate: Option<u32>, seen: &mut Seen)
 }
 
 async fn sweep_at(upstream: Upstream, proxy: &Proxy, dry_run: bool, rate: Option<u32>, seen: &mut Seen) -> Migrated {
+    try_sweep_at(upstream, proxy, dry_run, rate, seen).await.unwrap()
+}
+
+async fn try_sweep_at(
+    upstream: Upstream,
+    proxy: &Proxy,
+    dry_run: bool,
+    rate: Option<u32>,
+    seen: &mut Seen,
+) -> Result<Migrated, SweepError> {
     let mut settings = config::load(&proxy.file).unwrap();
     let migration = Migration {
         upstream,
@@ -186,7 +196,7 @@ async fn sweep_at(upstream: Upstream, proxy: &Proxy, dry_run: bool, rate: Option
         parallel: 3,
         dry_run,
     };
-    migrate(migration, seen).await.unwrap()
+    migrate(migration, seen).await
 }
 
 /// Adds one to a document's two counters through the proxy, the protected one and the other, until the database takes it.
@@ -317,4 +327,33 @@ async fn the_embedded_store_is_swept_with_its_own_validators() {
         let text = String::from_utf8(stored.to_vec()).unwrap();
         assert!(text.contains("sdr1.x.") && text.contains(&format!("\"tier\":{number}")) && !text.contains("Canary"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_database_that_lists_otherwise_is_neither_swept_for_ever_nor_under_false_ids() {
+    let collections = include_str!("support/lenient.toml").replace("STRICT", "false");
+    let swept = async |list: Value, one: Value| {
+        let stub = Stub::start(move |seen| {
+            let listed = seen.target.starts_with("/customers?");
+            let mut reply = StubReply::json(200, if listed { &list } else { &one }.to_string());
+            reply.headers.push(("etag", "\"1\"".to_owned()));
+            reply
+        })
+        .await;
+        let proxy = Setup::rest(stub.address).collections(&collections).start().await;
+        let upstream = Upstream::new(&config::load(&proxy.file).unwrap().upstream).unwrap();
+        let mut seen = Seen::default();
+        let sweep = try_sweep_at(upstream, &proxy, false, None, &mut seen);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), sweep).await.expect("it ends");
+        (ended, seen, stub)
+    };
+    // The document that is listed as `a` is not the one at its path.
+    let (ended, seen, stub) = swept(json!([{"id": "a", "name": "Canary"}]), json!({"id": "b", "name": "Canary"})).await;
+    assert!(!ended.unwrap().is_complete());
+    assert_eq!(seen.refused, [(Some("a".to_owned()), "id-mismatch")]);
+    assert!(stub.seen().iter().all(|seen| seen.method == Method::GET), "nothing is sealed for another");
+    // It knows of no pages.
+    let all: Vec<Value> = (0..300).map(|number| json!({"id": number})).collect();
+    let (ended, _, _) = swept(json!(all), json!({})).await;
+    assert!(matches!(ended, Err(SweepError::NotUnderstood(_))));
 }
