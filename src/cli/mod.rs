@@ -60,7 +60,7 @@ enum Command {
     /// Seal a file of documents as the proxy would: JSON Lines in, JSON Lines out
     ///
     /// Sealed values are kept, so a file may be sealed twice. A line that cannot be sealed is reported and left out, and without --skip-bad
-    /// no output is made. Progress stands on standard error, on a terminal only.
+    /// no file is made (on standard output good lines leave as they come; the exit code is 1). Progress stands on standard error, on a terminal only.
     Seal(seal::Options),
     /// Open a file of sealed documents, recorded in the audit log with your reason
     ///
