@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{CLEAR, PERSON, Proxy, Setup};
+use crate::support::{CLEAR, PERSON, Proxy, Setup, Stub, StubReply};
 
 const TWO: &str = r#"
 [collection.customers]
@@ -187,4 +187,33 @@ async fn t2_and_t3_what_looks_encrypted_is_opened_in_its_place_or_refused() {
     let answer = proxy.ask("shop", "account", Method::PUT, "/customers/c-1", whole.to_string()).await;
     assert!(answer.status.is_success(), "{}", answer.text());
     assert_eq!(stored(&proxy, "/customers/c-1").await["name"], envelope.as_str());
+}
+
+/// A limit that the documentation states (T39): nothing in a document tells the newest value of a place from an older one.
+#[tokio::test]
+async fn t39_an_old_value_replayed_into_its_own_place_is_not_detected() {
+    let proxy = Setup::embedded().collections(TWO).start().await;
+    let shown =
+        async |proxy: &Proxy| proxy.ask("shipping", "delivery", Method::GET, "/customers/c-1", "").await.json()["name"].clone();
+    proxy.ask("shop", "registration", Method::POST, "/customers", PERSON).await;
+    let old = stored(&proxy, "/customers/c-1").await;
+    let newer = PERSON.replace("Mei Tanaka", "Mei Sato");
+    assert_eq!(proxy.ask("shop", "account", Method::PUT, "/customers/c-1", newer).await.status, 200);
+    assert_eq!(shown(&proxy).await, "Mei Sato");
+    put_raw(&proxy, "/customers/c-1", &old).await;
+    assert_eq!(shown(&proxy).await, "Mei Tanaka");
+    let model = include_str!("../../docs/threat-model.md");
+    assert!(model.contains("own place"), "the threat model says so");
+}
+
+/// What was stored before protection stays clear in old revisions (T37): once `strict` holds it is never served.
+#[tokio::test]
+async fn t37_an_old_revision_that_is_still_clear_is_refused() {
+    let stub = Stub::start(|seen| {
+        let name = if seen.target.contains("rev=1-a") { "Mei Tanaka" } else { "sdr1.x.absent" };
+        StubReply::json(200, json!({"_id": "c-1", "_rev": "1-a", "name": name}).to_string())
+    })
+    .await;
+    let proxy = Setup::couchdb(stub.address).start().await;
+    not_authentic(&proxy, "/customers/c-1?rev=1-a", "an old revision").await;
 }
