@@ -15,30 +15,30 @@ mod attachment;
 mod before;
 mod design;
 mod feed;
+mod inside;
 mod lookup;
 mod query;
 mod replicate;
 mod sweep;
 mod tables;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::Method;
 use serde_json::Value;
 
 use self::design::Guarded;
+use self::inside::Inside;
 use self::query::Searches;
 use self::tables::{
-    ABOUT_ATTACHMENTS, ALL_DOCS, ATTACHMENTS, BULK, BULK_GET, CHECKPOINT, DELETED, DOCUMENT, DOCUMENT_DELETE, DOCUMENT_POST,
-    DOCUMENT_READ, DOCUMENT_WRITE, FETCHED, FILTER, LIMITED, LIST, NEUTRAL, NODE, NOTHING, ONE, OPTIONS, REFUSED, REV,
-    REVISION_LISTS, REVISIONS, ROW_SETS, SYSTEM, error_name,
+    ALL_DOCS, ATTACHMENTS, BULK, CHECKPOINT, DELETED, FILTER, NODE, NOTHING, REV, REVISION_LISTS, REVISIONS, ROW_SETS, SYSTEM,
+    error_name,
 };
-use super::head::{self, Parameter, Untyped, refused};
+use super::head::{self, refused};
 use super::names::Names;
 use super::rest::about_the_server;
 use super::sweep::Sweep;
 use super::target::{decode_segment, fold_case, loose_segments};
 use super::{
-    Attachments, Dialect, Documents, Flow, Head, Query, Reading, Refused, RefusedCode, RequestBody, Route, RowIntent, Search,
-    Shape, Views,
+    Attachments, Dialect, Documents, Head, Query, Reading, Refused, RefusedCode, RequestBody, Route, RowIntent, Shape, Views,
 };
 use crate::base::{Intent, RecordId};
 use crate::document::{BodyFacts, RowFacts, RowSet, Selector, unescape};
@@ -245,227 +245,6 @@ impl CouchDb {
 
     fn passes_attachments(&self, documents: &Documents) -> bool {
         self.databases.get(documents.collection).is_some_and(|database| database.attachments == Attachments::Pass)
-    }
-}
-
-/// A request inside a protected database.
-struct Inside<'a> {
-    at: usize,
-    database: &'a Database,
-    head: Head<'a>,
-    parameters: Vec<Parameter>,
-}
-
-impl Inside<'_> {
-    fn refuse(&self, code: RefusedCode, detail: String) -> Refused {
-        refused(Some(self.at), code, detail)
-    }
-
-    fn not_mapped(&self, what: &str, methods: &str) -> Refused {
-        self.refuse(
-            RefusedCode::Route,
-            format!("this method is not mapped on {what} of a protected database; {methods} and OPTIONS are"),
-        )
-    }
-
-    /// `/{db}`
-    fn database(&self) -> Result<Shape, Refused> {
-        match *self.head.method {
-            Method::GET | Method::HEAD | Method::PUT => Ok(Shape::Neutral { collection: self.at }),
-            Method::DELETE => self.documents("DELETE /{db}", Intent::Delete, None, RequestBody::None, NOTHING),
-            Method::POST => {
-                self.check_parameters(DOCUMENT_POST)?;
-                self.documents("POST /{db}", Intent::Create, None, RequestBody::Documents { row_set: DOCUMENT }, NOTHING)
-            }
-            _ => Err(self.not_mapped("the root", "GET, HEAD, PUT, POST, DELETE")),
-        }
-    }
-
-    /// `/{db}/{docid}`
-    fn document(&self, id: &str) -> Result<Shape, Refused> {
-        if self.head.path.split('/').nth(2).unwrap_or_default().contains('+') {
-            let detail =
-                "the id in the path holds a plus sign, which CouchDB reads as a space and others do not; write %2B or %20";
-            return Err(self.refuse(RefusedCode::Malformed, detail.into()));
-        }
-        RecordId::from_text(id).map_err(|error| self.refuse(RefusedCode::Malformed, format!("the id in the path: {error}")))?;
-        let id = Some(id.to_string());
-        match *self.head.method {
-            Method::GET if self.parameter("open_revs").is_some() => self.open_revisions(id),
-            Method::GET => {
-                self.check_parameters(DOCUMENT_READ)?;
-                self.documents("GET /{db}/{docid}", Intent::Read, id, RequestBody::None, ONE)
-            }
-            Method::HEAD => {
-                self.check_parameters(DOCUMENT_READ)?;
-                self.documents("HEAD /{db}/{docid}", Intent::Read, id, RequestBody::None, ONE)
-            }
-            Method::PUT => {
-                self.check_parameters(DOCUMENT_WRITE)?;
-                let made_elsewhere = self.is_true_or_false("new_edits")? == Some(false);
-                let rev = self.parameter("rev").is_some() || self.head.headers.contains_key(http::header::IF_MATCH);
-                let intent = if rev || made_elsewhere { Intent::Replace } else { Intent::Create };
-                let request = RequestBody::Documents { row_set: DOCUMENT };
-                let documents = self.carrying("PUT /{db}/{docid}", intent, id, request, NOTHING)?;
-                Ok(Shape::Documents(Documents { needs_whole_view: made_elsewhere, ..documents }))
-            }
-            Method::DELETE => {
-                self.check_parameters(DOCUMENT_DELETE)?;
-                self.documents("DELETE /{db}/{docid}", Intent::Delete, id, RequestBody::None, NOTHING)
-            }
-            _ if self.head.method.as_str() == "COPY" => {
-                let detail = "COPY is not mapped: a copy's values would be bound to the document they came from; read the document and PUT it under the new id";
-                Err(self.refuse(RefusedCode::Route, detail.into()))
-            }
-            _ => Err(self.not_mapped("a document", "GET, HEAD, PUT, DELETE")),
-        }
-    }
-
-    fn all_docs(&self) -> Result<Shape, Refused> {
-        let (route, request) = match *self.head.method {
-            Method::GET => ("GET /{db}/_all_docs", RequestBody::None),
-            Method::HEAD => ("HEAD /{db}/_all_docs", RequestBody::None),
-            Method::POST => ("POST /{db}/_all_docs", RequestBody::Plain { row_set: OPTIONS }),
-            _ => return Err(self.not_mapped("_all_docs", "GET, HEAD, POST")),
-        };
-        self.check_parameters(ALL_DOCS)?;
-        self.documents(route, Intent::Read, None, request, LIST)
-    }
-
-    fn bulk_docs(&self) -> Result<Shape, Refused> {
-        if self.head.method != Method::POST {
-            return Err(self.not_mapped("_bulk_docs", "POST"));
-        }
-        self.check_parameters(&["new_edits"])?;
-        if self.is_true_or_false("new_edits")? == Some(false) {
-            let detail =
-                "new_edits=false in the query of _bulk_docs is read by some servers and not by others; write it in the body";
-            return Err(self.refuse(RefusedCode::Route, detail.into()));
-        }
-        self.documents("POST /{db}/_bulk_docs", Intent::PerRow, None, RequestBody::Documents { row_set: BULK }, NOTHING)
-    }
-
-    fn bulk_get(&self) -> Result<Shape, Refused> {
-        if self.head.method != Method::POST {
-            return Err(self.not_mapped("_bulk_get", "POST"));
-        }
-        self.check_parameters(BULK_GET)?;
-        let request = RequestBody::Plain { row_set: OPTIONS };
-        let documents = self.carrying("POST /{db}/_bulk_get", Intent::Read, None, request, FETCHED)?;
-        // With their history the documents are read to be stored elsewhere.
-        let needs_whole_view = self.is_true_or_false("revs")? == Some(true);
-        Ok(Shape::Documents(Documents { needs_whole_view, ..documents }))
-    }
-
-    /// Routes of the database that start with an underscore and carry no documents we know.
-    fn special(&self, name: &str, rest: &[&str]) -> Result<Shape, Refused> {
-        let methods = NEUTRAL.iter().find(|(neutral, _)| *neutral == name).map(|(_, methods)| *methods);
-        // `_compact/{design}` and `_shards/{docid}` go one deeper.
-        let deep_enough = rest.is_empty() || (rest.len() == 1 && matches!(name, "_compact" | "_shards"));
-        if deep_enough && methods.is_some_and(|methods| methods.contains(self.head.method)) {
-            return Ok(Shape::Neutral { collection: self.at });
-        }
-        // `_design%2Fx` is `_design/x`.
-        let first = name.split('/').next().unwrap_or_default();
-        let detail = match (REFUSED.iter().find(|(refused, _)| *refused == first), methods) {
-            (Some((known, why)), _) => format!("/{{db}}/{known}: {why}"),
-            (None, Some(_)) => format!("/{{db}}/{first}: this method is not mapped on a protected database"),
-            (None, None) => {
-                "this route is not known on a protected database; use documents, _all_docs, _bulk_docs, _bulk_get or _changes"
-                    .into()
-            }
-        };
-        Err(self.refuse(RefusedCode::Route, detail))
-    }
-
-    fn documents(
-        &self,
-        route: &'static str,
-        intent: Intent,
-        url_id: Option<String>,
-        request: RequestBody,
-        reply: usize,
-    ) -> Result<Shape, Refused> {
-        self.carrying(route, intent, url_id, request, reply).map(Shape::Documents)
-    }
-
-    fn carrying(
-        &self,
-        route: &'static str,
-        intent: Intent,
-        url_id: Option<String>,
-        request: RequestBody,
-        reply: usize,
-    ) -> Result<Documents, Refused> {
-        let headers = self.head.headers;
-        if intent == Intent::Read {
-            head::check_range(headers).map_err(|detail| self.refuse(RefusedCode::Route, detail))?;
-        }
-        // Asked for anything else, CouchDB answers as text/plain or in MIME parts.
-        let mut set_headers: Vec<(HeaderName, HeaderValue)> = vec![head::json_accept()];
-        if request != RequestBody::None {
-            // CouchDB reads a body without a type as JSON; PouchDB Server drops it.
-            let typed =
-                head::check_json_body(headers, Untyped::IsJson).map_err(|detail| self.refuse(RefusedCode::NotJson, detail))?;
-            if !typed {
-                set_headers.push(head::json_content_type());
-            }
-        }
-        let (flow, needs_whole_view) = (Flow::Whole, false);
-        Ok(Documents {
-            collection: self.at,
-            route,
-            intent,
-            url_id,
-            request,
-            reply,
-            set_headers,
-            flow,
-            needs_whole_view,
-            view: None,
-            search: Search::default(),
-        })
-    }
-
-    /// The value of a parameter, the first if it stands twice.
-    fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|parameter| parameter.name == name).map(|parameter| parameter.value.as_str())
-    }
-
-    fn is_true_or_false(&self, name: &'static str) -> Result<Option<bool>, Refused> {
-        match self.parameter(name) {
-            None => Ok(None),
-            Some("true") => Ok(Some(true)),
-            Some("false") => Ok(Some(false)),
-            Some(_) => Err(self.refuse(RefusedCode::Malformed, format!("the query parameter {name} must be true or false"))),
-        }
-    }
-
-    /// Only parameters of the list, each once; those of [`LIMITED`] with their harmless value only.
-    fn check_parameters(&self, allowed: &[&str]) -> Result<(), Refused> {
-        let attachments_pass = self.database.attachments == Attachments::Pass;
-        for (number, parameter) in (1..).zip(&self.parameters) {
-            let name = parameter.name.as_str();
-            let again = self.parameters.iter().filter(|other| other.name == name).count() > 1;
-            if let Some((known, harmless, why)) = LIMITED.iter().find(|(limited, ..)| *limited == name)
-                && !(attachments_pass && ABOUT_ATTACHMENTS.contains(&name))
-                && (*harmless != Some(parameter.value.as_str()) || !allowed.contains(&name))
-            {
-                return Err(self.refuse(RefusedCode::Route, format!("the query parameter {known}: {why}")));
-            }
-            if !allowed.contains(&name) {
-                let detail = format!(
-                    "the query parameter number {number} is not mapped on this route of a protected database; mapped are: {}",
-                    allowed.join(", ")
-                );
-                return Err(self.refuse(RefusedCode::Route, detail));
-            }
-            if again {
-                return Err(self
-                    .refuse(RefusedCode::Malformed, format!("the query parameter number {number} stands twice; send it once")));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::super::fixtures::{ask, brief, classified, disguised, documents, refusal, route, walked};
 use super::*;
+use crate::dialect::Flow;
 use crate::document::Framing;
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
