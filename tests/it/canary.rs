@@ -106,7 +106,7 @@ impl Searched {
 
     fn holding(&self, value: &str) -> Vec<&str> {
         let forms = spellings(value);
-        let holds = |bytes: &[u8]| forms.iter().any(|form| bytes.windows(form.len()).any(|window| window == form));
+        let holds = |bytes: &[u8]| forms.iter().any(|form| memchr::memmem::find(bytes, form).is_some());
         self.places.iter().filter(|(_, bytes)| holds(bytes)).map(|(place, _)| place.as_str()).collect()
     }
 }
@@ -165,6 +165,9 @@ async fn t13_no_value_in_anything_that_is_stored_logged_counted_or_refused() {
             [seen.target.as_bytes(), &seen.body, format!("{:?}", seen.headers).as_bytes()].concat(),
         );
     }
+
+    let rewritten = |target: &str, body: &[u8]| target.ends_with("_find") && memchr::memmem::find(body, b"sdr1.d.").is_some();
+    assert!(stub.seen().iter().any(|seen| rewritten(&seen.target, &seen.body)), "a search came to the database, rewritten");
 
     for proxy in [&mut embedded, &mut couch] {
         let running = proxy.running.as_ref().unwrap();
@@ -250,6 +253,22 @@ async fn drive_rest(proxy: &Proxy, canaries: &mut Canaries, searched: &mut Searc
     ] {
         sent(proxy, s, SHOP, Method::POST, "/customers", &[], body).await;
     }
+    // Patches: sealed, refused for what they do, refused for what they are.
+    for (format, body) in [
+        ("merge-patch", r#"{"name":"V","phone":null}"#),
+        ("merge-patch", r#"{"name":{"V":1},"id_card":["V"]}"#),
+        ("merge-patch", r#"{"id":"V"}"#),
+        ("json-patch", r#"[{"op":"replace","path":"/name","value":"V"},{"op":"add","path":"/address","value":["V"]}]"#),
+        ("json-patch", r#"[{"op":"test","path":"/name","value":"V"}]"#),
+        ("json-patch", r#"[{"op":"add","path":"/name/V","value":1}]"#),
+        ("json-patch", r#"[{"op":"V","path":"/name","V":1}]"#),
+    ] {
+        let kind = format!("application/{format}+json");
+        for who in [SHOP, SUPPORT] {
+            let body = body.replace('V', &canaries.value());
+            sent(proxy, s, who, Method::PATCH, "/customers/r-1", &[("content-type", &kind)], body).await;
+        }
+    }
     for more in [("content-type", "text/plain"), ("content-encoding", "br"), ("x-http-method-override", "PATCH")] {
         sent(proxy, s, SHOP, Method::POST, "/customers", &[more], canaries.document("r-8").to_string()).await;
     }
@@ -287,6 +306,25 @@ async fn drive_couchdb(proxy: &Proxy, canaries: &mut Canaries, searched: &mut Se
         for who in [SHOP, SUPPORT] {
             let document = canaries.document("d-1").to_string();
             sent(proxy, s, who, method.clone(), path, &[], document).await;
+        }
+    }
+    // Searches: rewritten where equal values are stored equal, else refused; never with the value in them.
+    for (route, body) in [
+        ("_find", r#"{"selector":{"id_card":"V"}}"#),
+        ("_find", r#"{"selector":{"id_card":{"$in":["V","V"]}},"fields":["tier"]}"#),
+        ("_find", r#"{"selector":{"$not":{"id_card":"V"}}}"#),
+        ("_find", r#"{"selector":{"name":"V"}}"#),
+        ("_find", r#"{"selector":{"name":{"$regex":"V"}}}"#),
+        ("_find", r#"{"selector":{"tier":"gold"},"V":1}"#),
+        ("_find", r#"{"selector":{"name.V":1}}"#),
+        ("_explain", r#"{"selector":{"id_card":"V"}}"#),
+        ("_index", r#"{"index":{"fields":["tier"],"partial_filter_selector":{"name":"V"}}}"#),
+        ("_changes?filter=_selector", r#"{"selector":{"name":"V"}}"#),
+        ("_all_docs/queries", r#"{"queries":[{"V":1}]}"#),
+    ] {
+        for who in [ACCOUNT, SUPPORT] {
+            let (path, body) = (format!("/customers/{route}"), body.replace('V', &canaries.value()));
+            sent(proxy, s, who, Method::POST, &path, &[], body).await;
         }
     }
     let bulk = format!("{{\"docs\":[{},{}]}}", canaries.document("d-2"), canaries.document("d-3"));
