@@ -43,6 +43,9 @@ use super::{
 use crate::base::{Intent, RecordId};
 use crate::document::{BodyFacts, RowFacts, RowSet, Selector, unescape};
 
+/// A design document or an index that stands alone in its request.
+const DEFINITION: RowIntent = RowIntent { intent: Intent::Create, assign_id: false, made_elsewhere: false, defines: true };
+
 /// The dialect `couchdb`.
 #[derive(Debug)]
 pub struct CouchDb {
@@ -240,7 +243,7 @@ impl CouchDb {
             (false, true) => Intent::Replace,
             (false, false) => Intent::Create,
         };
-        Ok(RowIntent { intent, assign_id: !has_id, made_elsewhere })
+        Ok(RowIntent { intent, assign_id: !has_id, made_elsewhere, defines: false })
     }
 
     fn passes_attachments(&self, documents: &Documents) -> bool {
@@ -293,7 +296,8 @@ impl Dialect for CouchDb {
         match documents.request {
             RequestBody::None | RequestBody::Patch { .. } | RequestBody::Query { .. } => return Ok(Vec::new()),
             RequestBody::Plain { row_set } if row_set >= ROW_SETS.len() => {
-                return self.judge_lookup(documents, row_set, facts.whole).map(|()| Vec::new());
+                let defines = (documents.intent == Intent::Create).then_some(DEFINITION);
+                return self.judge_lookup(documents, row_set, facts.whole).map(|()| defines.into_iter().collect());
             }
             RequestBody::Plain { row_set } => {
                 let checked = match row_set {

@@ -366,6 +366,8 @@ pub struct RowIntent {
     /// It is a copy with the revision it has elsewhere, which the database stores beside whatever is there: nothing may be carried
     /// over into it, and its writer must have seen the document whole ([`Documents::needs_whole_view`]).
     pub made_elsewhere: bool,
+    /// It stores what acts on the documents of others: a design document, an index.
+    pub defines: bool,
 }
 
 /// One database API.

@@ -274,7 +274,11 @@ impl Dialect for Rest {
     }
 
     fn judge(&self, documents: &Documents, facts: &BodyFacts<'_>) -> Result<Vec<RowIntent>, Refused> {
-        Ok(facts.rows.iter().map(|_| RowIntent { intent: documents.intent, assign_id: false, made_elsewhere: false }).collect())
+        Ok(facts
+            .rows
+            .iter()
+            .map(|_| RowIntent { intent: documents.intent, assign_id: false, made_elsewhere: false, defines: false })
+            .collect())
     }
 
     fn reading(&self, documents: &Documents, head: Head<'_>, facts: &BodyFacts<'_>, rows: &[usize]) -> Result<Reading, Refused> {

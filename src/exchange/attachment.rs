@@ -3,7 +3,7 @@
 use http::{Method, Response};
 use http_body::Body as _;
 
-use super::{Context, Error, Exchange, Peer, State, headers};
+use super::{Context, Error, Exchange, Peer, State, headers, view};
 use crate::audit::Kind;
 use crate::base::{Intent, RecordId};
 use crate::dialect::Attachment;
@@ -28,8 +28,8 @@ impl Exchange {
         let grant = self.grant(state, context, &parts.headers, peer)?.grant;
         let collection = state.collections.get(attachment.collection).ok_or(Error::Internal("no such collection"))?;
         let reads = attachment.intent == Intent::Read;
-        if !reads && !collection.field_map.fields.iter().any(|field| grant.may_write(field.category)) {
-            return Err(Error::AttachmentRefused { purpose: grant.purpose().clone() });
+        if !reads {
+            view::check_writer(collection, &grant, "attachments")?;
         }
         let outgoing = match parts.method {
             Method::PUT => Outgoing::Attachment(body),

@@ -71,10 +71,12 @@ pub enum Error {
     )]
     CopyNotWhole,
     /// The purpose may write nothing of the collection.
-    #[error("{purpose} may write no protected category of this collection, so it may not write its attachments either")]
-    AttachmentRefused {
+    #[error("{purpose} may write no protected category of this collection, so it may not store {what} in it either")]
+    NothingWritable {
         /// The purpose granted.
         purpose: PurposeName,
+        /// `attachments`, `design documents or indexes`.
+        what: &'static str,
     },
     /// A feed ends because the configuration it began with is no longer in force, or the proxy stops.
     #[error("the feed ends because the proxy was reloaded or stops; ask again from where it ended")]

@@ -42,6 +42,8 @@ pub(super) struct Draft<'s> {
     pub(super) rows: Vec<RowWrite>,
     /// Some row is a revision that was made in another database.
     pub(super) made_elsewhere: bool,
+    /// It stores what acts on the documents of others.
+    pub(super) defines: bool,
 }
 
 impl<'s> Draft<'s> {
@@ -53,8 +55,9 @@ impl<'s> Draft<'s> {
         let facts = field::facts(plan, &bytes, &layout);
         let intents = state.dialect.judge(documents, &facts).map_err(Error::Dialect)?;
         let made_elsewhere = intents.iter().any(|row| row.made_elsewhere);
+        let defines = intents.iter().any(|row| row.defines);
         let rows = intents.into_iter().map(|row| row_write(row.intent, row.assign_id)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { collection, plan, bytes, layout, rows, made_elsewhere })
+        Ok(Self { collection, plan, bytes, layout, rows, made_elsewhere, defines })
     }
 
     /// What the dialect reads of it.
@@ -161,6 +164,9 @@ impl Exchange {
         let grant = self.fresh_grant(state, session)?;
         if draft.rows.iter().any(|row| row.intent == Intent::Delete) && !grant.may_delete() {
             return Err(Error::DeleteRefused { purpose: grant.purpose().clone() });
+        }
+        if draft.defines {
+            view::check_writer(draft.collection, &grant, "design documents or indexes")?;
         }
         if matches!(documents.request, RequestBody::Plain { .. }) {
             let removed = state.dialect.removed(documents, &draft.bytes);

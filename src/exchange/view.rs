@@ -1,4 +1,4 @@
-//! Whole views: what replication may copy.
+//! What a grant must allow of a collection as a whole: to copy its documents, to store what acts on them.
 
 use super::{Collection, Error, State};
 use crate::purpose::{Grant, Level};
@@ -19,4 +19,17 @@ pub(super) fn check_whole(state: &State, collection: usize, grant: &Grant) -> Re
         }
     }
     Ok(view.unwrap_or(Level::Clear))
+}
+
+/// What acts on the documents of others, or stands beside their protected members unprotected, is for who may write some of these.
+///
+/// # Errors
+///
+/// [`Error::NothingWritable`].
+pub(super) fn check_writer(collection: &Collection, grant: &Grant, what: &'static str) -> Result<(), Error> {
+    if collection.field_map.fields.iter().any(|field| grant.may_write(field.category)) {
+        Ok(())
+    } else {
+        Err(Error::NothingWritable { purpose: grant.purpose().clone(), what })
+    }
 }

@@ -370,3 +370,23 @@ async fn reviewed_views_are_trusted_but_their_documents_are_still_revealed_by_pu
     let refused = proxy.ask("shop", "account", Method::PUT, "/customers/_design/d", lists).await;
     assert_eq!(refused.outcome(), (403, "view-unsafe".to_owned()));
 }
+
+/// A validate function that throws would keep everybody from writing: what acts on others' documents is for who may write some.
+#[tokio::test]
+async fn design_documents_and_indexes_are_for_who_may_write_something() {
+    let stub = Stub::start(|_| StubReply::json(201, r#"{"ok":true}"#)).await;
+    let proxy = Setup::couchdb(stub.address).start().await;
+    let design = r#"{"language":"javascript","validate_doc_update":"function (doc) { throw({forbidden: 'x'}) }"}"#;
+    let bulk = format!(r#"{{"docs":[{}]}}"#, design.replacen('{', r#"{"_id":"_design/x","#, 1));
+    let index = r#"{"index":{"fields":["tier"]}}"#;
+    for (method, path, body) in [
+        (Method::PUT, "/customers/_design/x", design),
+        (Method::POST, "/customers/_bulk_docs", bulk.as_str()),
+        (Method::POST, "/customers/_index", index),
+    ] {
+        let ask = async |caller: &str, purpose: &str| proxy.ask(caller, purpose, method.clone(), path, body.to_owned()).await;
+        assert_eq!(ask("shipping", "delivery").await.outcome(), (403, "not-writable".to_owned()), "{method} {path}");
+        assert_eq!(ask("shop", "registration").await.status, 201, "{method} {path}");
+    }
+    assert_eq!(stub.seen().len(), 3);
+}

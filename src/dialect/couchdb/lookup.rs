@@ -187,12 +187,13 @@ impl CouchDb {
         let id = row.id.and_then(unescape).filter(|id| id.starts_with("_design/"))?;
         let deletes = row.peeks.iter().any(|(peek, text)| *peek == DELETED && *text == b"true");
         if deletes {
-            return Some(Ok(RowIntent { intent: Intent::Delete, assign_id: false, made_elsewhere: false }));
+            return Some(Ok(RowIntent { intent: Intent::Delete, assign_id: false, made_elsewhere: false, defines: true }));
         }
         let judged = object(row.whole).and_then(|design| {
             self.database(documents).map_err(|refused| (refused.code, refused.detail))?.judge_design(&design, Some(&id))
         });
-        let intent = judged.map(|()| RowIntent { intent: Intent::Create, assign_id: false, made_elsewhere: false });
+        let intent =
+            judged.map(|()| RowIntent { intent: Intent::Create, assign_id: false, made_elsewhere: false, defines: true });
         Some(intent.map_err(|(code, detail)| refused(Some(documents.collection), code, detail)))
     }
 

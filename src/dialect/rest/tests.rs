@@ -340,7 +340,7 @@ fn a_replacement_is_one_document() {
     let facts = BodyFacts { rows: vec![RowFacts::default(), RowFacts::default()], ..BodyFacts::default() };
     assert_eq!(
         rest.judge(&documents, &facts).unwrap(),
-        [RowIntent { intent: Intent::Replace, assign_id: false, made_elsewhere: false }; 2]
+        [RowIntent { intent: Intent::Replace, assign_id: false, made_elsewhere: false, defines: false }; 2]
     );
     assert_eq!(
         rest.judge(&documents, &BodyFacts::default()).unwrap(),

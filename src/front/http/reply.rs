@@ -41,7 +41,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
         Error::ViewNotWhole { .. } | Error::CopyNotWhole => (S::FORBIDDEN, "view-not-whole"),
-        Error::AttachmentRefused { .. } => (S::FORBIDDEN, "not-writable"),
+        Error::NothingWritable { .. } => (S::FORBIDDEN, "not-writable"),
         Error::FeedEnded => (S::SERVICE_UNAVAILABLE, "feed-ended"),
         Error::SearchRefused { .. } => (S::FORBIDDEN, "search-refused"),
         Error::Term(error) => (term_status(error), error.code()),
@@ -142,7 +142,7 @@ fn sentence(error: &Error) -> String {
         | Error::DeleteRefused { .. }
         | Error::ViewNotWhole { .. }
         | Error::CopyNotWhole
-        | Error::AttachmentRefused { .. }
+        | Error::NothingWritable { .. }
         | Error::FeedEnded
         | Error::SearchRefused { .. }
         | Error::Term(_)
