@@ -2,15 +2,13 @@
 
 /// Everything but unreserved characters percent-encoded (RFC 3986 section 2.3).
 pub fn encode_segment(text: &str) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default().to_ascii_uppercase();
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             out.push(char::from(byte));
         } else {
-            for digit in [byte >> 4, byte & 15] {
-                out.push(char::from_digit(u32::from(digit), 16).unwrap_or_default().to_ascii_uppercase());
-            }
-            out.insert(out.len() - 2, '%');
+            out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
     out

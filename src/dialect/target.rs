@@ -202,20 +202,6 @@ pub(super) fn decode_segment(segment: &str) -> Option<String> {
     String::from_utf8(percent_decode(segment)).ok()
 }
 
-/// A text as one segment of a path: everything but unreserved characters escaped (RFC 3986 section 2.3).
-pub(super) fn encode_segment(text: &str) -> String {
-    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default().to_ascii_uppercase();
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
-    out
-}
-
 /// The path as the most liberal server could read it: decoded until nothing changes, backslashes as slashes, no path
 /// parameters, no empty or dot segments, one letter case. Two paths with the same loose segments may be the same resource.
 ///

@@ -108,8 +108,7 @@ pub fn reveal(
 }
 
 /// Rewrites one window of a reply under the grant. `url_id` is the id of a document that stands alone
-/// (`$`, `$.data`), also against the body; `now_ms` is the time in
-/// milliseconds since 1970, for levels that depend on the day.
+/// (`$`, `$.data`), also against the body; `now_ms` is the time in milliseconds since 1970, for levels that depend on the day.
 ///
 /// # Errors
 ///

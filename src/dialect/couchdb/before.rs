@@ -9,9 +9,9 @@ use http::{Method, header};
 use serde_json::{Value, json};
 
 use super::super::head::{self, refused};
-use super::super::target::encode_segment;
 use super::super::{Ask, Documents, Guard, Head, Reading, Refused, RefusedCode, RequestBody, Wanted};
 use super::tables::{BULK, FETCHED, NOTHING, ONE};
+use crate::base::encode_segment;
 use crate::document::{BodyFacts, RowFacts, member, unescape};
 
 /// CouchDB's own words.
