@@ -7,8 +7,12 @@
 //! takes the same time whatever the secret, and a name that is not known costs what a wrong secret costs (T23). Errors hold
 //! neither the name nor the secret that was sent. `front` calls [`Callers::identify`] once per request; `cli` makes credentials.
 
+mod certificate;
+
 use std::collections::HashMap;
 use std::fmt;
+
+pub use certificate::Certificate;
 
 use crate::base::CallerName;
 use crate::crypto::{RandomError, base64url, constant_time_eq, random, sha256};
@@ -34,6 +38,17 @@ pub enum How {
     Credential,
     /// The uid of the peer of a Unix socket, told by the kernel.
     PeerUid,
+}
+
+/// What a request, and the connection it came over, tell of who asks. Forwarded-identity headers are no part of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Presented<'r> {
+    /// Every value of `Sudare-Credential`.
+    pub credentials: &'r [&'r [u8]],
+    /// The uid of the peer of a Unix socket, told by the kernel.
+    pub uid: Option<u32>,
+    /// The client's certificate, after its chain has been verified.
+    pub certificate: Option<&'r Certificate>,
 }
 
 /// One entry as configured.
@@ -106,16 +121,15 @@ impl Callers {
         Ok(callers)
     }
 
-    /// Finds out who asks. `credentials` holds every value of the header `Sudare-Credential`; `peer_uid` comes from the kernel
-    /// and only for Unix sockets.
+    /// Finds out who asks.
     ///
     /// # Errors
     ///
     /// [`Unknown`], without a trace of what was sent.
-    pub fn identify(&self, credentials: &[&[u8]], peer_uid: Option<u32>) -> Result<Caller, Unknown> {
-        match credentials {
+    pub fn identify(&self, presented: &Presented<'_>) -> Result<Caller, Unknown> {
+        match presented.credentials {
             [] => {
-                let name = peer_uid.and_then(|uid| self.by_uid.get(&uid)).ok_or(Unknown::None)?;
+                let name = presented.uid.and_then(|uid| self.by_uid.get(&uid)).ok_or(Unknown::None)?;
                 Ok(Caller { name: name.clone(), how: How::PeerUid })
             }
             [one] => self.by_credential(one),
@@ -186,6 +200,10 @@ mod tests {
         CallerName::new(text)
     }
 
+    fn asks<'r>(credentials: &'r [&'r [u8]], uid: Option<u32>) -> Presented<'r> {
+        Presented { credentials, uid, ..Presented::default() }
+    }
+
     fn callers() -> Callers {
         Callers::new(vec![
             (name("helpdesk"), Means::CredentialSha256(sha256(SECRET.as_bytes()))),
@@ -197,12 +215,12 @@ mod tests {
     #[test]
     fn a_credential_or_a_uid_names_its_caller() {
         let sent = format!("helpdesk.{SECRET}");
-        let caller = callers().identify(&[sent.as_bytes()], None).unwrap();
+        let caller = callers().identify(&asks(&[sent.as_bytes()], None)).unwrap();
         assert_eq!((caller.name.as_str(), caller.how), ("helpdesk", How::Credential));
-        let caller = callers().identify(&[], Some(1001)).unwrap();
+        let caller = callers().identify(&asks(&[], Some(1001))).unwrap();
         assert_eq!((caller.name.as_str(), caller.how), ("shipping", How::PeerUid));
-        assert_eq!(callers().identify(&[], None), Err(Unknown::None));
-        assert_eq!(callers().identify(&[], Some(1002)), Err(Unknown::None));
+        assert_eq!(callers().identify(&asks(&[], None)), Err(Unknown::None));
+        assert_eq!(callers().identify(&asks(&[], Some(1002))), Err(Unknown::None));
         assert_eq!(callers().names(), [&name("helpdesk"), &name("shipping")]);
     }
 
@@ -213,7 +231,7 @@ mod tests {
         assert_eq!(secret.len(), 43);
         assert_eq!(crate::crypto::from_base64url(secret.as_bytes()).unwrap().len(), SECRET_BYTES);
         let callers = Callers::new(vec![(name("mailer"), Means::CredentialSha256(hash))]).unwrap();
-        assert_eq!(callers.identify(&[sent.as_bytes()], None).unwrap().name, name("mailer"));
+        assert_eq!(callers.identify(&asks(&[sent.as_bytes()], None)).unwrap().name, name("mailer"));
         assert_ne!(new_credential(&name("mailer")).unwrap().0, sent);
     }
 
@@ -237,7 +255,7 @@ mod tests {
             wrong.push(String::from_utf8(bytes).unwrap());
         }
         for sent in wrong {
-            assert_eq!(callers.identify(&[sent.as_bytes()], None), Err(Unknown::Refused), "{sent}");
+            assert_eq!(callers.identify(&asks(&[sent.as_bytes()], None)), Err(Unknown::Refused), "{sent}");
         }
     }
 
@@ -248,16 +266,16 @@ mod tests {
         for secret in [SECRET, "", "\0"] {
             assert_ne!(sha256(secret.as_bytes()), [0; 32]);
         }
-        assert_eq!(none.identify(&[format!("helpdesk.{SECRET}").as_bytes()], None), Err(Unknown::Refused));
-        assert_eq!(callers().identify(&[b"helpdesk.wrong"], None), Err(Unknown::Refused));
+        assert_eq!(none.identify(&asks(&[format!("helpdesk.{SECRET}").as_bytes()], None)), Err(Unknown::Refused));
+        assert_eq!(callers().identify(&asks(&[b"helpdesk.wrong"], None)), Err(Unknown::Refused));
     }
 
     #[test]
     fn a_wrong_credential_is_not_made_good_by_the_uid() {
-        assert_eq!(callers().identify(&[b"helpdesk.wrong"], Some(1001)), Err(Unknown::Refused));
-        assert_eq!(callers().identify(&[b""], Some(1001)), Err(Unknown::Malformed));
+        assert_eq!(callers().identify(&asks(&[b"helpdesk.wrong"], Some(1001))), Err(Unknown::Refused));
+        assert_eq!(callers().identify(&asks(&[b""], Some(1001))), Err(Unknown::Malformed));
         let sent = format!("helpdesk.{SECRET}");
-        assert_eq!(callers().identify(&[sent.as_bytes(), sent.as_bytes()], Some(1001)), Err(Unknown::Malformed));
+        assert_eq!(callers().identify(&asks(&[sent.as_bytes(), sent.as_bytes()], Some(1001))), Err(Unknown::Malformed));
     }
 
     #[test]
@@ -266,7 +284,7 @@ mod tests {
         for sent in
             ["helpdesk", ".secret", "helpdesk.", "help desk.secret", "helpdesk.sec\tret", "helpdesk.se\u{e9}", long.as_str()]
         {
-            assert_eq!(callers().identify(&[sent.as_bytes()], None), Err(Unknown::Malformed), "{sent}");
+            assert_eq!(callers().identify(&asks(&[sent.as_bytes()], None)), Err(Unknown::Malformed), "{sent}");
         }
     }
 
@@ -285,7 +303,7 @@ mod tests {
         let hash = sha256(SECRET.as_bytes());
         let shown = format!("{:?} {:?}", callers(), Means::CredentialSha256(hash));
         assert_eq!(shown, r#"Callers([CallerName("helpdesk"), CallerName("shipping")]) CredentialSha256(..)"#);
-        let error = callers().identify(&[b"canary-name.canary-secret"], None).unwrap_err();
+        let error = callers().identify(&asks(&[b"canary-name.canary-secret"], None)).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("canary"));
     }
 }

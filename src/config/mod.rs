@@ -6,7 +6,8 @@
 //!
 //! | file | reads |
 //! |---|---|
-//! | `service` | `[listen]`, `[upstream]`, `[keys]`, `[store]`, `[audit]`, `[limits]` |
+//! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
+//! | `listen`, `upstream`, `limits` | the table of that name |
 //! | `callers` | `[caller.*]` |
 //! | `collections` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
@@ -17,6 +18,8 @@ mod build;
 mod callers;
 mod collections;
 mod findings;
+mod limits;
+mod listen;
 mod methods;
 mod names;
 mod nearest;
@@ -26,19 +29,18 @@ mod service;
 mod source;
 pub mod templates;
 mod tree;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 pub use findings::{Finding, Findings, Severity};
-
-use crate::base::limits::MAX_REQUEST_BODY_BYTES;
+pub use limits::Limits;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -107,45 +109,6 @@ impl std::fmt::Display for Endpoint {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// `[limits]`, all optional in the file.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections accepted at once.
-    pub connections: usize,
-    /// Largest head of a request.
-    pub header_bytes: usize,
-    /// Most headers of a request.
-    pub headers: usize,
-    /// Largest request body on a protected collection.
-    pub body_bytes: usize,
-    /// Longest wait for a whole head.
-    pub header_timeout: Duration,
-    /// Longest wait for the next piece of a request body.
-    pub body_timeout: Duration,
-    /// How long an idle connection is kept.
-    pub idle_timeout: Duration,
-    /// Longest exchange, from the head to the end of the reply.
-    pub total_timeout: Duration,
-    /// How long a shutdown waits for running exchanges.
-    pub drain_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 4_096,
-            header_bytes: 32 << 10,
-            headers: 100,
-            body_bytes: MAX_REQUEST_BODY_BYTES,
-            header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_mins(1),
-            total_timeout: Duration::from_mins(5),
-            drain_timeout: Duration::from_secs(30),
         }
     }
 }

@@ -19,7 +19,7 @@ impl Exchange {
         attachment: &Attachment,
         mut parts: http::request::Parts,
         body: PassBody,
-        peer: Peer,
+        peer: &Peer,
     ) -> Result<Response<PassBody>, Error> {
         context.collection = state.collection_name(attachment.collection);
         context.route = Some(attachment.route);

@@ -20,6 +20,7 @@ mod state;
 mod view;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -40,7 +41,7 @@ use crate::upstream::Outgoing;
 use request::Checked;
 
 pub use crate::audit::AuditError;
-pub use crate::caller::Unknown as CallerUnknown;
+pub use crate::caller::{Certificate, Unknown as CallerUnknown};
 pub use crate::dialect::RefusedCode;
 pub use crate::document::WalkError;
 pub use crate::field::{RevealError, TermError, WriteError};
@@ -50,11 +51,16 @@ pub use context::Context;
 pub use error::{Conflict, Error, Failure};
 pub use state::{Collection, Limits, State};
 
-/// Who is on the other end of the connection, as the operating system tells it.
-#[derive(Debug, Clone, Copy, Default)]
+/// Who is on the other end of the connection: as the operating system, a trusted load balancer or a verified certificate
+/// tells it, never the request. Cheap to clone: one for each request.
+#[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// User id of the process on the other end of a Unix socket.
     pub uid: Option<u32>,
+    /// Its IP address; for logs, never for decisions.
+    pub address: Option<IpAddr>,
+    /// Its certificate, after the chain has been verified.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// Carries requests from the front to the database and back.
@@ -100,7 +106,7 @@ impl Exchange {
         let state = self.state.load_full();
         let mut context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
         let _counted = self.metrics.begun();
-        match self.steps(state, &mut context, request, peer, ends).await {
+        match self.steps(state, &mut context, request, &peer, ends).await {
             Ok(response) => {
                 self.metrics.request(
                     context.class.unwrap_or(RouteClass::Unclassified),
@@ -119,7 +125,7 @@ impl Exchange {
         state: Arc<State>,
         context: &mut Context,
         request: Request<PassBody>,
-        peer: Peer,
+        peer: &Peer,
         ends: CancellationToken,
     ) -> Result<Response<PassBody>, Error> {
         let (mut parts, body) = request.into_parts();
@@ -198,7 +204,7 @@ impl Exchange {
         context: &mut Context,
         mut parts: http::request::Parts,
         body: PassBody,
-        peer: Peer,
+        peer: &Peer,
     ) -> Result<Response<PassBody>, Error> {
         // With `[upstream] auth` the proxy lends the database's own credential: to callers it knows, for looking at what a
         // protected collection is (counts, schema). Whatever else passes brings its own, or it would have the rights of an
@@ -282,7 +288,7 @@ impl Exchange {
         context: &mut Context,
         documents: &Documents,
         headers: &http::HeaderMap,
-        peer: Peer,
+        peer: &Peer,
     ) -> Result<request::Session, Error> {
         let session = self.grant(state, context, headers, peer)?;
         let grant = &session.grant;
@@ -301,7 +307,7 @@ impl Exchange {
         state: &State,
         context: &mut Context,
         headers: &http::HeaderMap,
-        peer: Peer,
+        peer: &Peer,
     ) -> Result<request::Session, Error> {
         let caller = state.identify(headers, peer)?;
         context.caller = Some(caller.name.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{CategoryName, CollectionName};
-use crate::caller::{Caller, Callers, Unknown};
+use crate::caller::{Caller, Callers, Presented, Unknown};
 use crate::dialect::Dialect;
 use crate::field;
 use crate::keys::KeyRing;
@@ -69,9 +69,9 @@ impl State {
         self.policy.categories().get(usize::from(id.0)).map(|category| category.name.clone())
     }
 
-    /// Who asks. Only the credential header and the socket's peer count; forwarded-identity headers are never read.
-    pub(super) fn identify(&self, headers: &http::HeaderMap, peer: Peer) -> Result<Caller, Unknown> {
+    /// Who asks. Only the credential header and what is known of the connection's other end count; forwarded-identity headers are never read.
+    pub(super) fn identify(&self, headers: &http::HeaderMap, peer: &Peer) -> Result<Caller, Unknown> {
         let credentials: Vec<&[u8]> = headers.get_all(headers::CREDENTIAL).iter().map(http::HeaderValue::as_bytes).collect();
-        self.callers.identify(&credentials, peer.uid)
+        self.callers.identify(&Presented { credentials: &credentials, uid: peer.uid, certificate: peer.certificate.as_deref() })
     }
 }

@@ -6,6 +6,8 @@
 //!
 //! Called by `upstream`; later by the key providers, then also over TLS.
 
+pub mod tls;
+
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::collections::BTreeMap;
+use sudare::caller::Presented;
 
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -33,7 +34,8 @@ fn makes_what_check_finds_good_and_shows_credentials_once() {
     assert!(settings.warnings.is_empty(), "{}", settings.warnings);
     let made = files(&dir);
     for credential in whole {
-        let caller = settings.callers.identify(&[credential.as_bytes()], None).unwrap();
+        let caller =
+            settings.callers.identify(&Presented { credentials: &[credential.as_bytes()], ..Presented::default() }).unwrap();
         let (name, secret) = credential.split_once('.').unwrap();
         assert_eq!(caller.name.as_str(), name);
         assert!(made.values().all(|bytes| !bytes.windows(secret.len()).any(|window| window == secret.as_bytes())), "{name}");

@@ -1,30 +1,17 @@
-//! Takes connections and serves HTTP/1.1 on them until told to drain.
+//! Takes connections until told to drain: the loop, the bounds, the listening sockets.
 //!
-//! Always holds: at most `connections` at a time; a head, a body and an unread reply each have a time limit; a panic
-//! ends one exchange, not the process; nothing of one request stays on the connection for the next.
+//! Always holds: at most `connections` at a time. What happens on a connection is [`super::connection`]'s.
 
-use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{reply, wire};
-use crate::exchange::{Error, Exchange, Failure, PassBody, Peer};
+use super::connection;
+use crate::exchange::{Exchange, Peer};
 use crate::metrics::Metrics;
 
 /// Bounds on connections and heads.
@@ -78,8 +65,8 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
         let (exchange, config, drain) = (Arc::clone(&exchange), config.clone(), drain.clone());
         tasks.spawn(async move {
             match stream {
-                Stream::Tcp(stream) => connection(stream, peer, exchange, config, drain).await,
-                Stream::Unix(stream) => connection(stream, peer, exchange, config, drain).await,
+                Stream::Tcp(stream) => connection::serve(stream, peer, exchange, config, drain).await,
+                Stream::Unix(stream) => connection::serve(stream, peer, exchange, config, drain).await,
             }
             drop(slot);
         });
@@ -95,77 +82,15 @@ impl Listener {
     async fn accept(&self) -> std::io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _address) = listener.accept().await?;
+                let (stream, address) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Peer::default()))
+                Ok((Stream::Tcp(stream), Peer { address: Some(address.ip()), ..Peer::default() }))
             }
             Self::Unix(listener) => {
                 let (stream, _address) = listener.accept().await?;
                 let uid = stream.peer_cred()?.uid();
-                Ok((Stream::Unix(stream), Peer { uid: Some(uid) }))
+                Ok((Stream::Unix(stream), Peer { uid: Some(uid), ..Peer::default() }))
             }
         }
     }
-}
-
-async fn connection<S>(stream: S, peer: Peer, exchange: Arc<Exchange>, config: Config, drain: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let metrics = Arc::clone(&config.metrics);
-    let _counted = metrics.connected();
-    let limits = wire::Limits { head_bytes: config.header_bytes, headers: config.headers };
-    let guard = wire::Guard::new(stream, limits)
-        .head_within(config.header_timeout)
-        .observed_by(Arc::new(move |reason| metrics.wire_refused(reason.code())));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let exchange = Arc::clone(&exchange);
-        async move { Ok::<_, Infallible>(answer(exchange, request, peer).await) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The guard hands over whole heads, so for hyper the wait for a head is the time between requests.
-        .header_read_timeout(config.idle_timeout.max(config.header_timeout))
-        .max_headers(config.headers)
-        .max_buf_size(config.header_bytes.max(8192))
-        .serve_connection(TokioIo::new(guard), service);
-    let mut served = pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = drain.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = ended {
-        // Peers break off all the time; the reason never holds payload.
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-type Outcome = Result<Response<PassBody>, Box<Failure>>;
-
-/// One request, one answer; also after a panic.
-async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, peer: Peer) -> Response<PassBody> {
-    let request = request.map(|body| body.map_err(|error| Box::new(error).into()).boxed_unsync());
-    let mut handled: Pin<Box<dyn Future<Output = Outcome> + Send>> = Box::pin(Arc::clone(&exchange).handle(request, peer));
-    let outcome = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),
-        Err(_panic) => Poll::Ready(Err(Box::new(Failure::panicked()))),
-    })
-    .await;
-    let failure = match outcome {
-        Ok(response) => return response,
-        Err(failure) => failure,
-    };
-    let problem = reply::problem(&failure.error);
-    let (exchange_number, code) = (failure.context.exchange, problem.code);
-    if problem.status.is_server_error() || matches!(failure.error, Error::Internal(_)) {
-        tracing::error!(exchange = exchange_number, code, error = %failure.error, "an exchange failed");
-    } else {
-        tracing::info!(exchange = exchange_number, code, "an exchange was refused");
-    }
-    exchange.refused(&failure.context, problem.status.as_u16(), problem.code, problem.alarm).await;
-    reply::response(&exchange.state(), &problem)
 }

@@ -1,6 +1,8 @@
-//! HTTP/1.1 in: [`accept`] takes connections, [`wire`] refuses ambiguous framing before hyper sees it, `reply` alone
-//! turns an error into a status and a body.
+//! HTTP in: [`accept`] takes connections, `connection` serves one, [`wire`] refuses ambiguous framing before hyper sees it,
+//! `answer` brings one request to the exchange, `reply` alone turns an error into a status and a body.
 
 pub mod accept;
+mod answer;
+mod connection;
 mod reply;
 pub mod wire;

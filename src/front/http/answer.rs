@@ -1,0 +1,43 @@
+//! One request, one answer: of the database, or of ours where the exchange failed.
+//!
+//! Always holds: a panic ends one exchange, not the process; what was refused is recorded. Called by [`super::connection`].
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use super::reply;
+use crate::exchange::{Error, Exchange, Failure, PassBody, Peer};
+
+type Outcome = Result<Response<PassBody>, Box<Failure>>;
+
+/// One request, one answer; also after a panic.
+pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, peer: Peer) -> Response<PassBody> {
+    let request = request.map(|body| body.map_err(|error| Box::new(error).into()).boxed_unsync());
+    let mut handled: Pin<Box<dyn Future<Output = Outcome> + Send>> = Box::pin(Arc::clone(&exchange).handle(request, peer));
+    let outcome = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),
+        Err(_panic) => Poll::Ready(Err(Box::new(Failure::panicked()))),
+    })
+    .await;
+    let failure = match outcome {
+        Ok(response) => return response,
+        Err(failure) => failure,
+    };
+    let problem = reply::problem(&failure.error);
+    let (exchange_number, code) = (failure.context.exchange, problem.code);
+    if problem.status.is_server_error() || matches!(failure.error, Error::Internal(_)) {
+        tracing::error!(exchange = exchange_number, code, error = %failure.error, "an exchange failed");
+    } else {
+        tracing::info!(exchange = exchange_number, code, "an exchange was refused");
+    }
+    exchange.refused(&failure.context, problem.status.as_u16(), problem.code, problem.alarm).await;
+    reply::response(&exchange.state(), &problem)
+}
