@@ -1,4 +1,4 @@
-//! HTTP/1.1 to the database over hyper's pooled client.
+//! HTTP/1.1 to the database over hyper's pooled client: TCP, TLS or a Unix socket.
 //!
 //! Always holds: the reply handed on has one unambiguous length and no hop-by-hop field; a body that stops early ends in an
 //! error; connections know nothing of callers (T28); no request is sent twice but a GET or HEAD without body whose pooled
@@ -9,6 +9,7 @@
 mod body;
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::uri::{Authority, PathAndQuery, Scheme};
@@ -17,8 +18,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::circuit::Circuit;
 use super::{Config, Endpoint, Outgoing, PassBody, Patience, UpstreamError};
+use crate::net::tls::client::Refused;
 use crate::net::{Address, Connector, Traffic};
 use body::{Progress, ReplyBody, SendBody, overdue};
 
@@ -31,17 +35,36 @@ pub(super) struct HttpDatabase {
     place: String,
     authority: Authority,
     base_path: String,
+    scheme: Scheme,
     authorization: Option<HeaderValue>,
+    circuit: Option<Circuit>,
+    slots: Option<Slots>,
+}
+
+/// Room for requests under way.
+#[derive(Debug)]
+struct Slots {
+    free: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl HttpDatabase {
     /// See [`super::Upstream::new`].
     pub(super) fn new(config: &Config) -> Result<Self, UpstreamError> {
+        let mut scheme = Scheme::HTTP;
         let (address, authority, base_path, place) = match &config.endpoint {
-            Endpoint::Http { authority, base_path } => {
-                let (authority, host_and_port) = parse_authority(authority)?;
+            Endpoint::Http { authority, base_path, tls } => {
+                let (authority, host_and_port) = parse_authority(authority, if tls.is_some() { 443 } else { 80 })?;
                 check_base_path(base_path)?;
-                (Address::Tcp(host_and_port.clone()), authority, base_path.clone(), host_and_port)
+                let place = host_and_port.clone();
+                let address = match tls {
+                    None => Address::Tcp(host_and_port),
+                    Some(tls) => {
+                        scheme = Scheme::HTTPS;
+                        Address::Tls(host_and_port, tls.clone())
+                    }
+                };
+                (address, authority, base_path.clone(), place)
             }
             // The authority of a Unix socket only fills a Host field that the caller did not send.
             Endpoint::Unix(path) => {
@@ -58,7 +81,19 @@ impl HttpDatabase {
             .pool_max_idle_per_host(config.max_idle)
             .retry_canceled_requests(false)
             .build(connector.clone());
-        Ok(Self { client, connector, place, authority, base_path, authorization: config.authorization.clone() })
+        Ok(Self {
+            client,
+            connector,
+            place,
+            authority,
+            base_path,
+            scheme,
+            authorization: config.authorization.clone(),
+            circuit: config.circuit.map(Circuit::new),
+            slots: config
+                .max_connections
+                .map(|most| Slots { free: Arc::new(Semaphore::new(most)), patience: config.connect_timeout }),
+        })
     }
 
     /// See [`super::Upstream::send`].
@@ -67,6 +102,46 @@ impl HttpDatabase {
         parts: request::Parts,
         body: Outgoing,
         patience: Patience,
+    ) -> Result<Response<PassBody>, UpstreamError> {
+        let slot = match &self.slots {
+            Some(slots) => Some(self.slot(slots).await?),
+            None => None,
+        };
+        let Some(circuit) = &self.circuit else { return self.exchange(parts, body, patience, slot).await };
+        let pass = circuit.pass().map_err(UpstreamError::CircuitOpen)?;
+        let outcome = self.exchange(parts, body, patience, slot).await;
+        match &outcome {
+            Ok(_) => pass.answered(),
+            Err(UpstreamError::Connect(..) | UpstreamError::Tls(..)) => pass.failed(),
+            Err(UpstreamError::Timeout(_)) if patience.telling => pass.failed(),
+            // Reached, so nobody waits for it; but no sign yet that it has recovered.
+            Err(UpstreamError::Broken(_)) if pass.is_probe() => pass.failed(),
+            Err(_) => drop(pass),
+        }
+        outcome
+    }
+
+    /// Waits for room.
+    async fn slot(&self, slots: &Slots) -> Result<OwnedSemaphorePermit, UpstreamError> {
+        if let Ok(slot) = Arc::clone(&slots.free).try_acquire_owned() {
+            return Ok(slot);
+        }
+        if let Some(again) = self.circuit.as_ref().and_then(Circuit::refuses) {
+            return Err(UpstreamError::CircuitOpen(again));
+        }
+        match tokio::time::timeout(slots.patience, Arc::clone(&slots.free).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(UpstreamError::Busy(slots.patience)),
+        }
+    }
+
+    /// One exchange. Its slot is free again when the body of the reply has ended or is dropped.
+    async fn exchange(
+        &self,
+        parts: request::Parts,
+        body: Outgoing,
+        patience: Patience,
+        slot: Option<OwnedSemaphorePermit>,
     ) -> Result<Response<PassBody>, UpstreamError> {
         // The database's own credential is lent to requests that were decided on, never to what passes untouched.
         let lent = self.authorization.as_ref().filter(|_| !matches!(body, Outgoing::Passed(_)));
@@ -87,15 +162,32 @@ impl HttpDatabase {
             (outcome, _) => outcome,
         };
         match (reply, progress.and_then(|progress| progress.fault())) {
-            (Ok(reply), _) => accept(reply, patience.piece),
+            (Ok(reply), _) => accept(reply, patience.piece, slot),
             (Err(_consequence), Some(fault)) => Err(UpstreamError::RequestBody(fault)),
             (Err(failure), None) => Err(failure.into_error()),
         }
     }
 
     /// See [`super::Upstream::reachable`].
-    pub(super) async fn reachable(&self) -> bool {
-        self.connector.connect().await.is_ok()
+    pub(super) async fn reachable(&self) -> Result<(), UpstreamError> {
+        self.connector.probe().await.map_err(|error| self.not_connected(&error))?;
+        // A connection says that it is there, not that it answers.
+        match self.circuit.as_ref().and_then(Circuit::refuses) {
+            Some(again) => Err(UpstreamError::CircuitOpen(again)),
+            None => Ok(()),
+        }
+    }
+
+    /// See [`super::Upstream::circuit_open`].
+    pub(super) fn circuit_open(&self) -> bool {
+        self.circuit.as_ref().is_some_and(Circuit::is_open)
+    }
+
+    fn not_connected(&self, error: &(dyn Error + 'static)) -> UpstreamError {
+        match Refused::of(error) {
+            Some(refused) => UpstreamError::Tls(self.place.clone(), refused.to_string()),
+            None => UpstreamError::Connect(self.place.clone(), causes(error)),
+        }
     }
 
     /// The request as it leaves: our authority, the credential that is lent, a body length that is exactly one of told, known or chunked.
@@ -142,7 +234,7 @@ impl HttpDatabase {
                 .map_err(|_too_long| UpstreamError::Endpoint("with this path before it, the target is too long".into()))?
         };
         let mut parts = ::http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(path);
         Uri::from_parts(parts).map_err(|error| UpstreamError::Endpoint(error.to_string()))
@@ -163,8 +255,9 @@ impl HttpDatabase {
     }
 
     fn failure(&self, error: &legacy::Error) -> Failure {
-        if error.is_connect() {
-            return Failure::Other(UpstreamError::Connect(self.place.clone(), causes(error)));
+        // A peer may refuse our certificate after the handshake, when the first request is under way.
+        if error.is_connect() || Refused::of(error).is_some() {
+            return Failure::Other(self.not_connected(error));
         }
         let from_hyper = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
         let broken = UpstreamError::Broken(causes(error));
@@ -183,7 +276,11 @@ impl HttpDatabase {
 }
 
 /// Checks the head of a reply and takes from it what belongs to the connection.
-fn accept(reply: Response<Incoming>, idle_timeout: Duration) -> Result<Response<PassBody>, UpstreamError> {
+fn accept(
+    reply: Response<Incoming>,
+    idle_timeout: Duration,
+    slot: Option<OwnedSemaphorePermit>,
+) -> Result<Response<PassBody>, UpstreamError> {
     let (mut parts, body) = reply.into_parts();
     let traffic = parts.extensions.remove::<Traffic>();
     if let Err(why) = check_framing(parts.status, &parts.headers) {
@@ -195,7 +292,7 @@ fn accept(reply: Response<Incoming>, idle_timeout: Duration) -> Result<Response<
     }
     remove_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let body = ReplyBody::new(body, idle_timeout);
+    let body = ReplyBody::new(body, idle_timeout, slot);
     Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
 
@@ -233,7 +330,7 @@ fn causes(error: &dyn Error) -> String {
 }
 
 /// `host[:port]` as an authority, and as `host:port` for the resolver.
-fn parse_authority(text: &str) -> Result<(Authority, String), UpstreamError> {
+fn parse_authority(text: &str, default_port: u16) -> Result<(Authority, String), UpstreamError> {
     let wrong = || UpstreamError::Endpoint(format!("{text:?} is not a host with an optional port"));
     let authority: Authority = text.parse().map_err(|_syntax| wrong())?;
     if text.contains('@') || authority.host().is_empty() {
@@ -241,7 +338,7 @@ fn parse_authority(text: &str) -> Result<(Authority, String), UpstreamError> {
     }
     // A port that is no u16 is one that `port_u16` does not see.
     let host_and_port = match (text.strip_prefix(authority.host()), authority.port_u16()) {
-        (Some(""), None) => format!("{text}:80"),
+        (Some(""), None) => format!("{text}:{default_port}"),
         (Some(_), Some(_)) => text.to_string(),
         (Some(_) | None, _) => return Err(wrong()),
     };

@@ -26,5 +26,6 @@ mod roundtrips;
 mod searches;
 mod support;
 mod upkeep;
+mod upstream_tls;
 mod views;
 mod writes;

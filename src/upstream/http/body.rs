@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::super::{BodyError, PassBody, UpstreamError};
@@ -130,18 +131,19 @@ impl Body for SendBody {
     }
 }
 
-/// The body of a reply, without trailers. The alarm is set only while a frame is awaited.
+/// The body of a reply, without trailers. The alarm is set only while a frame is awaited; the slot is held until it is dropped.
 #[derive(Debug)]
 pub(super) struct ReplyBody {
     body: Incoming,
     idle_timeout: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl ReplyBody {
-    pub(super) fn new(body: Incoming, idle_timeout: Duration) -> Self {
-        Self { body, idle_timeout, alarm: None, waiting: false }
+    pub(super) fn new(body: Incoming, idle_timeout: Duration, slot: Option<OwnedSemaphorePermit>) -> Self {
+        Self { body, idle_timeout, alarm: None, waiting: false, _slot: slot }
     }
 }
 
