@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ::http::uri::{Authority, PathAndQuery, Scheme};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
@@ -145,9 +146,11 @@ impl HttpDatabase {
     ) -> Result<Response<PassBody>, UpstreamError> {
         // The database's own credential is lent to requests that were decided on, never to what passes untouched.
         let lent = self.authorization.as_ref().filter(|_| !matches!(body, Outgoing::Passed(_)));
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
         let (body, progress) = match body {
             Outgoing::Empty => (SendBody::Empty, None),
             Outgoing::Protected(body) => (SendBody::Whole(Some(body.into_bytes())), None),
+            Outgoing::Passed(body) | Outgoing::Attachment(body) if reads && body.is_end_stream() => (SendBody::Empty, None),
             Outgoing::Passed(body) | Outgoing::Attachment(body) => {
                 let progress = Progress::start();
                 (SendBody::Passed { body, progress: progress.clone() }, Some(progress))
@@ -155,8 +158,7 @@ impl HttpDatabase {
         };
         let request = self.request(parts, body, lent)?;
         // Only these may be sent again, so only these pay for a copy of their headers.
-        let spare = (matches!(request.body(), SendBody::Empty) && matches!(*request.method(), Method::GET | Method::HEAD))
-            .then(|| copy_of(&request));
+        let spare = (reads && matches!(request.body(), SendBody::Empty)).then(|| copy_of(&request));
         let reply = match (self.attempt(request, patience.head, progress.as_ref()).await, spare) {
             (Err(Failure::ClosedBeforeReply(_)), Some(spare)) => self.attempt(spare, patience.head, None).await,
             (outcome, _) => outcome,
