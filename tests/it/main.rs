@@ -26,6 +26,7 @@ mod roundtrips;
 mod searches;
 mod support;
 mod upkeep;
+mod upstream_faults;
 mod upstream_tls;
 mod views;
 mod writes;
