@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +24,7 @@ use crate::exchange::Exchange;
 use crate::front::http::accept;
 use crate::keys::KeyError;
 use crate::metrics::Metrics;
+use crate::net::tls::server::Server;
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
 
@@ -68,6 +70,8 @@ pub struct Running {
     audit: audit::Log,
     metrics: Arc<Metrics>,
     store: Arc<crate::store::Store>,
+    /// What new connections are accepted with.
+    tls: Option<Arc<ArcSwap<Server>>>,
     fixed: Fixed,
     at_start: AtStart,
     address: Endpoint,
@@ -82,6 +86,7 @@ pub struct Running {
 struct Fixed {
     listen: Endpoint,
     admin: Option<Endpoint>,
+    tls: bool,
     audit_dir: PathBuf,
     store: PathBuf,
     controller: crate::base::Controller,
@@ -92,6 +97,7 @@ impl Fixed {
         Self {
             listen: settings.listen.address.clone(),
             admin: settings.listen.admin.clone(),
+            tls: settings.listen.tls.is_some(),
             audit_dir: settings.audit.dir.clone(),
             store: settings.store.clone(),
             controller: settings.controller.clone(),
@@ -102,6 +108,7 @@ impl Fixed {
         [
             (self.listen != other.listen, "[listen] address"),
             (self.admin != other.admin, "[listen] admin"),
+            (self.tls != other.tls, "[listen] tls, between with and without,"),
             (self.audit_dir != other.audit_dir, "[audit] dir"),
             (self.store != other.store, "[store] url"),
             (self.controller != other.controller, "controller"),
@@ -137,6 +144,7 @@ impl AtStart {
             (ours.header_bytes != theirs.header_bytes, "[limits] header_bytes"),
             (ours.headers != theirs.headers, "[limits] headers"),
             (ours.header_timeout != theirs.header_timeout, "[limits] header_timeout_ms"),
+            (ours.handshake_timeout != theirs.handshake_timeout, "[limits] handshake_timeout_ms"),
             (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
@@ -189,7 +197,10 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let metrics = Arc::new(Metrics::new());
     let drain = CancellationToken::new();
     let tasks = TaskTracker::new();
+    let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
     let front_config = accept::Config {
+        tls: tls.clone(),
+        handshake_timeout: settings.limits.handshake_timeout,
         connections: settings.limits.connections,
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,
@@ -215,7 +226,20 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         tasks.spawn(serving);
         admin_address = Some(address);
     }
-    Ok(Running { exchange, audit, metrics, store, fixed, at_start, address, admin: admin_address, drain, tasks, drain_timeout })
+    Ok(Running {
+        exchange,
+        audit,
+        metrics,
+        store,
+        tls,
+        fixed,
+        at_start,
+        address,
+        admin: admin_address,
+        drain,
+        tasks,
+        drain_timeout,
+    })
 }
 
 /// Ready means: events can be made durable, the database accepts connections, and we are not draining.
@@ -269,8 +293,14 @@ impl Running {
         let waiting = self.at_start.differences(&AtStart::of(&settings));
         let keys = build::keys(&settings, &self.store)?;
         let versions: Vec<_> = build::key_versions(&keys).collect();
+        let tls = settings.listen.tls.clone();
         let state = build::state(settings, keys, Some(&self.exchange.state().upstream))?;
+        // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
+        if let (Some(current), Some(tls)) = (&self.tls, tls) {
+            let server = Arc::new(tls.server.following(&current.load()));
+            current.swap(Arc::clone(&server)).retire_for(&server);
+        }
         self.metrics.key_versions(versions);
         Ok(waiting)
     }

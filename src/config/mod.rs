@@ -41,6 +41,7 @@ use zeroize::Zeroizing;
 
 pub use findings::{Finding, Findings, Severity};
 pub use limits::Limits;
+pub use listen::tls::Tls;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -93,6 +94,15 @@ pub struct Listen {
     pub address: Endpoint,
     /// For health and metrics.
     pub admin: Option<Endpoint>,
+    /// What applications connect over; in clear without.
+    pub tls: Option<Tls>,
+}
+
+impl Listen {
+    /// The files that stand behind it beside the two of the configuration, for those who watch for changes.
+    pub fn files(&self) -> &[PathBuf] {
+        self.tls.as_ref().map_or(&[], |tls| &tls.files)
+    }
 }
 
 /// Where a listener binds.

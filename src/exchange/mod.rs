@@ -247,6 +247,11 @@ impl Exchange {
         outcome.map_err(Error::Upstream)
     }
 
+    /// The time by the proxy's clock.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     /// Makes an event durable.
     async fn record(&self, event: audit::Event) -> Result<audit::Recorded, Error> {
         let started = Instant::now();

@@ -56,6 +56,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<Labels<4>, Counter>,
     wire_refusals: Family<Labels<1>, Counter>,
+    tls_refusals: Family<Labels<1>, Counter>,
     shown: Family<Labels<2>, Counter>,
     protected: Family<Labels<1>, Counter>,
     kept: Counter,
@@ -96,6 +97,11 @@ impl Metrics {
                 &mut registry,
                 "wire_refusals",
                 "Connections ended for a request with more than one reading, by reason",
+            ),
+            tls_refusals: registered(
+                &mut registry,
+                "tls_refusals",
+                "Connections that ended before their TLS handshake did, by reason",
             ),
             shown: registered(&mut registry, "values_shown", "Values in replies, by data category and level"),
             protected: registered(&mut registry, "values_protected", "Values sealed, by data category"),
@@ -147,6 +153,11 @@ impl Metrics {
     /// The guard on the wire refused a connection. `code` is one of its fixed codes.
     pub fn wire_refused(&self, code: &'static str) {
         self.wire_refusals.get_or_create(&[("reason", Word::Fixed(code))]).inc();
+    }
+
+    /// A TLS handshake failed. `word` is one of a fixed few.
+    pub fn tls_refused(&self, word: &'static str) {
+        self.tls_refusals.get_or_create(&[("reason", Word::Fixed(word))]).inc();
     }
 
     /// Values of a category went out at a level, given by its fixed word.
@@ -373,6 +384,7 @@ mod tests {
         metrics.request(RouteClass::Unclassified, None, 403, "purpose-missing");
         metrics.request(RouteClass::Outside, None, 999, "");
         metrics.wire_refused("host-missing");
+        metrics.tls_refused("expired");
         metrics.values_shown(&CategoryName::new("phone"), "masked", 3);
         metrics.values_protected(&CategoryName::new("name"), 2);
         metrics.values_kept(4);
@@ -393,6 +405,7 @@ mod tests {
             r#"sudare_requests_total{class="unclassified",intent="",status="403",code="purpose-missing"} 1"#,
             r#"sudare_requests_total{class="outside",intent="",status="other",code=""} 1"#,
             r#"sudare_wire_refusals_total{reason="host-missing"} 1"#,
+            r#"sudare_tls_refusals_total{reason="expired"} 1"#,
             r#"sudare_values_shown_total{category="phone",level="masked"} 3"#,
             r#"sudare_values_protected_total{category="name"} 2"#,
             "sudare_values_kept_total 4",

@@ -25,6 +25,7 @@ mod replication;
 mod roundtrips;
 mod searches;
 mod support;
+mod tls;
 mod upkeep;
 mod views;
 mod writes;

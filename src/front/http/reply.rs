@@ -36,7 +36,9 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
 
         Error::Dialect(refused) => (dialect_status(refused.code), refused.code.as_str()),
         Error::Caller(CallerUnknown::Malformed) => (S::BAD_REQUEST, "malformed-credential"),
-        Error::Caller(CallerUnknown::None | CallerUnknown::Refused) => (S::UNAUTHORIZED, "caller-unknown"),
+        Error::Caller(CallerUnknown::None | CallerUnknown::Refused | CallerUnknown::Certificate) => {
+            (S::UNAUTHORIZED, "caller-unknown")
+        }
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
         Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),

@@ -4,3 +4,4 @@
 //! the configuration is, so that a reload takes new ones and a connection that stands keeps its own.
 
 pub mod pem;
+pub mod server;
