@@ -212,7 +212,6 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let drain_timeout = settings.limits.drain_timeout;
     let listen = settings.listen.clone();
     let state = build::state(settings, keys, None)?;
-    let upstream = state.upstream.clone();
     let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), clock, tasks.clone()));
 
     let (listener, address) = listen::front(&listen.address)?;
@@ -221,7 +220,10 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
         let (listener, address) = listen::admin(endpoint)?;
-        let pages = admin::Pages { metrics: Arc::clone(&metrics), readiness: readiness(audit.clone(), upstream, drain.clone()) };
+        let pages = admin::Pages {
+            metrics: Arc::clone(&metrics),
+            readiness: readiness(audit.clone(), Arc::clone(&exchange), drain.clone()),
+        };
         let serving = admin::serve(listener, pages, drain.clone(), tasks.clone());
         tasks.spawn(serving);
         admin_address = Some(address);
@@ -243,9 +245,9 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
 }
 
 /// Ready means: events can be made durable, the database accepts connections, and we are not draining.
-fn readiness(audit: audit::Log, upstream: crate::upstream::Upstream, drain: CancellationToken) -> admin::Readiness {
+fn readiness(audit: audit::Log, exchange: Arc<Exchange>, drain: CancellationToken) -> admin::Readiness {
     Arc::new(move || {
-        let (audit, upstream, drain) = (audit.clone(), upstream.clone(), drain.clone());
+        let (audit, exchange, drain) = (audit.clone(), Arc::clone(&exchange), drain.clone());
         Box::pin(async move {
             let mut missing = Vec::new();
             if drain.is_cancelled() {
@@ -254,8 +256,8 @@ fn readiness(audit: audit::Log, upstream: crate::upstream::Upstream, drain: Canc
             if !audit.healthy() {
                 missing.push("audit: events cannot be made durable".to_owned());
             }
-            if !upstream.reachable().await {
-                missing.push("database: does not accept connections".to_owned());
+            if let Err(why) = exchange.state().upstream.reachable().await {
+                missing.push(format!("database: {why}"));
             }
             missing
         })

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
 //! | `listen`, `upstream`, `limits` | the table of that name |
+//! | `upstream_tls` | `[upstream] tls` |
 //! | `callers` | `[caller.*]` |
 //! | `collections` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
@@ -30,6 +31,7 @@ mod source;
 pub mod templates;
 mod tree;
 mod upstream;
+mod upstream_tls;
 
 #[cfg(test)]
 mod tests;

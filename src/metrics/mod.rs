@@ -64,6 +64,7 @@ pub struct Metrics {
     bad_values: Family<Labels<1>, Counter>,
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
+    upstream_circuit: Gauge,
     phases: Phases,
     audit_commit: Histogram,
     audit_failures: Counter,
@@ -121,6 +122,11 @@ impl Metrics {
                 &mut registry,
                 "upstream_failures",
                 "Requests the database did not answer, by kind of failure",
+            ),
+            upstream_circuit: registered(
+                &mut registry,
+                "upstream_circuit_open",
+                "1 while requests are refused because the database failed too often in a row",
             ),
             audit_commit,
             audit_failures: registered(
@@ -193,9 +199,17 @@ impl Metrics {
         self.phases.forward.observe(after.as_secs_f64());
     }
 
-    /// The database did not answer. `kind` is a fixed word: `connect`, `timeout`, `broken`, `store`.
+    /// The database did not answer. `kind` is a fixed word: `connect`, `tls`, `timeout`, `broken`, `circuit-open`, `busy`,
+    /// `store`.
     pub fn upstream_failed(&self, kind: &'static str) {
         self.upstream_failures.get_or_create(&[("kind", Word::Fixed(kind))]).inc();
+    }
+
+    /// Are requests refused because the database failed too often in a row? Told with every request, so it writes changes only.
+    pub fn upstream_circuit(&self, open: bool) {
+        if self.upstream_circuit.get() != i64::from(open) {
+            self.upstream_circuit.set(i64::from(open));
+        }
     }
 
     /// A phase took so long. [`Phase::Forward`] is told by [`Self::upstream_answered`], [`Phase::Record`] by
@@ -392,6 +406,7 @@ mod tests {
         metrics.bad_values(&CollectionName::new("customers"), 5);
         metrics.upstream_answered(Duration::from_millis(2));
         metrics.upstream_failed("timeout");
+        metrics.upstream_circuit(true);
         metrics.phase(Phase::Reveal, Duration::from_micros(3));
         metrics.audit_committed(Duration::from_millis(1));
         metrics.audit_failed();
@@ -413,6 +428,7 @@ mod tests {
             r#"sudare_bad_values_total{collection="customers"} 5"#,
             "sudare_upstream_seconds_sum 0.002",
             r#"sudare_upstream_failures_total{kind="timeout"} 1"#,
+            "sudare_upstream_circuit_open 1",
             r#"sudare_phase_seconds_count{phase="forward"} 1"#,
             r#"sudare_phase_seconds_count{phase="reveal"} 1"#,
             r#"sudare_phase_seconds_bucket{le="0.000004",phase="reveal"} 1"#,

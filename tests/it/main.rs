@@ -27,5 +27,6 @@ mod searches;
 mod support;
 mod tls;
 mod upkeep;
+mod upstream_tls;
 mod views;
 mod writes;
