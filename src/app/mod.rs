@@ -82,6 +82,7 @@ pub struct Running {
 struct Fixed {
     listen: Endpoint,
     admin: Option<Endpoint>,
+    socket_mode: u32,
     audit_dir: PathBuf,
     store: PathBuf,
     controller: crate::base::Controller,
@@ -92,6 +93,7 @@ impl Fixed {
         Self {
             listen: settings.listen.address.clone(),
             admin: settings.listen.admin.clone(),
+            socket_mode: settings.listen.socket_mode,
             audit_dir: settings.audit.dir.clone(),
             store: settings.store.clone(),
             controller: settings.controller.clone(),
@@ -102,6 +104,7 @@ impl Fixed {
         [
             (self.listen != other.listen, "[listen] address"),
             (self.admin != other.admin, "[listen] admin"),
+            (self.socket_mode != other.socket_mode, "[listen] socket_mode"),
             (self.audit_dir != other.audit_dir, "[audit] dir"),
             (self.store != other.store, "[store] url"),
             (self.controller != other.controller, "controller"),
@@ -115,6 +118,7 @@ impl Fixed {
 #[derive(Debug)]
 struct AtStart {
     limits: config::Limits,
+    proxy_protocol: Vec<ipnet::IpNet>,
     durable_timeout: Duration,
     segment_bytes: u64,
     checkpoint_every: Duration,
@@ -124,6 +128,7 @@ impl AtStart {
     fn of(settings: &Settings) -> Self {
         Self {
             limits: settings.limits.clone(),
+            proxy_protocol: settings.listen.proxy_protocol.clone(),
             durable_timeout: settings.audit.durable_timeout,
             segment_bytes: settings.audit.segment_bytes,
             checkpoint_every: settings.audit.checkpoint_every,
@@ -139,6 +144,7 @@ impl AtStart {
             (ours.header_timeout != theirs.header_timeout, "[limits] header_timeout_ms"),
             (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
+            (self.proxy_protocol != other.proxy_protocol, "[listen] proxy_protocol"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
             (self.segment_bytes != other.segment_bytes, "[audit] segment_bytes"),
             (self.checkpoint_every != other.checkpoint_every, "[audit] checkpoint_minutes"),
@@ -195,6 +201,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
         idle_timeout: settings.limits.idle_timeout,
+        proxy_from: settings.listen.proxy_protocol.as_slice().into(),
         metrics: Arc::clone(&metrics),
     };
     metrics.key_versions(build::key_versions(&keys));
@@ -204,12 +211,12 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let upstream = state.upstream.clone();
     let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), clock, tasks.clone()));
 
-    let (listener, address) = listen::front(&listen.address)?;
+    let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
-        let (listener, address) = listen::admin(endpoint)?;
+        let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
         let pages = admin::Pages { metrics: Arc::clone(&metrics), readiness: readiness(audit.clone(), upstream, drain.clone()) };
         let serving = admin::serve(listener, pages, drain.clone(), tasks.clone());
         tasks.spawn(serving);

@@ -93,6 +93,10 @@ pub struct Listen {
     pub address: Endpoint,
     /// For health and metrics.
     pub admin: Option<Endpoint>,
+    /// Permissions of both, where they are Unix sockets.
+    pub socket_mode: u32,
+    /// Senders that must begin with a PROXY header of version 2; empty: nobody may.
+    pub proxy_protocol: Vec<ipnet::IpNet>,
 }
 
 /// Where a listener binds.
