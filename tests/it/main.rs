@@ -24,6 +24,7 @@ mod patches;
 mod replication;
 mod roundtrips;
 mod searches;
+mod smuggling;
 mod support;
 mod upkeep;
 mod views;
