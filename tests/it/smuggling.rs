@@ -35,6 +35,11 @@ fn numbered(bytes: &[u8], number: usize) -> Vec<u8> {
     bytes
 }
 
+/// The case that a target of [`numbered`] belongs to.
+fn number_of(target: &str) -> Option<usize> {
+    target.strip_prefix("/smug").or_else(|| target.strip_prefix("/o"))?.parse().ok()
+}
+
 /// The same request to a protected collection by somebody who may write there; `None` where the head is too odd to tell.
 fn protected(case: &Case) -> Option<Vec<u8>> {
     let (line, rest) = (b" /orders HTTP/1.1\r\n", memchr::memmem::find(&case.bytes, b" /orders HTTP/1.1\r\n")?);
@@ -146,11 +151,7 @@ async fn t10_no_published_variant_gets_a_second_request_to_the_database() {
         }
         // What is incomplete was cut off by the proxy, and no database takes it for a request.
         for request in requests {
-            let number = request
-                .target
-                .get(2..)
-                .and_then(|rest| rest.trim_start_matches("mug").get(..).and_then(|digits| digits.parse::<usize>().ok()));
-            match number.filter(|_| request.target.starts_with("/o") || request.target.starts_with("/smug")) {
+            match number_of(&request.target) {
                 Some(number) => arrived[number].push(request.shown()),
                 None => assert!(["/customers", "*"].contains(&request.target.as_str()), "{request:?}"),
             }

@@ -34,7 +34,10 @@ where
             () = drain.cancelled() => return,
         };
         match introduced {
-            Ok(Some(address)) => peer.address = address.or(peer.address),
+            Ok(Some(address)) => {
+                peer.address = address.or(peer.address);
+                tracing::debug!(%sender, client = ?address, "a load balancer's connection");
+            }
             Ok(None) => return,
             Err(fault) => {
                 metrics.wire_refused(fault.code());
