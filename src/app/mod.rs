@@ -87,6 +87,7 @@ struct Fixed {
     listen: Endpoint,
     admin: Option<Endpoint>,
     tls: bool,
+    socket_mode: u32,
     audit_dir: PathBuf,
     store: PathBuf,
     controller: crate::base::Controller,
@@ -98,6 +99,7 @@ impl Fixed {
             listen: settings.listen.address.clone(),
             admin: settings.listen.admin.clone(),
             tls: settings.listen.tls.is_some(),
+            socket_mode: settings.listen.socket_mode,
             audit_dir: settings.audit.dir.clone(),
             store: settings.store.clone(),
             controller: settings.controller.clone(),
@@ -109,6 +111,7 @@ impl Fixed {
             (self.listen != other.listen, "[listen] address"),
             (self.admin != other.admin, "[listen] admin"),
             (self.tls != other.tls, "[listen] tls, between with and without,"),
+            (self.socket_mode != other.socket_mode, "[listen] socket_mode"),
             (self.audit_dir != other.audit_dir, "[audit] dir"),
             (self.store != other.store, "[store] url"),
             (self.controller != other.controller, "controller"),
@@ -122,6 +125,7 @@ impl Fixed {
 #[derive(Debug)]
 struct AtStart {
     limits: config::Limits,
+    proxy_protocol: Vec<ipnet::IpNet>,
     durable_timeout: Duration,
     segment_bytes: u64,
     checkpoint_every: Duration,
@@ -131,6 +135,7 @@ impl AtStart {
     fn of(settings: &Settings) -> Self {
         Self {
             limits: settings.limits.clone(),
+            proxy_protocol: settings.listen.proxy_protocol.clone(),
             durable_timeout: settings.audit.durable_timeout,
             segment_bytes: settings.audit.segment_bytes,
             checkpoint_every: settings.audit.checkpoint_every,
@@ -147,6 +152,7 @@ impl AtStart {
             (ours.handshake_timeout != theirs.handshake_timeout, "[limits] handshake_timeout_ms"),
             (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
+            (self.proxy_protocol != other.proxy_protocol, "[listen] proxy_protocol"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
             (self.segment_bytes != other.segment_bytes, "[audit] segment_bytes"),
             (self.checkpoint_every != other.checkpoint_every, "[audit] checkpoint_minutes"),
@@ -206,6 +212,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
         idle_timeout: settings.limits.idle_timeout,
+        proxy_from: settings.listen.proxy_protocol.as_slice().into(),
         metrics: Arc::clone(&metrics),
     };
     metrics.key_versions(build::key_versions(&keys));
@@ -214,12 +221,12 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let state = build::state(settings, keys, None)?;
     let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), clock, tasks.clone()));
 
-    let (listener, address) = listen::front(&listen.address)?;
+    let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
-        let (listener, address) = listen::admin(endpoint)?;
+        let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
         let pages = admin::Pages {
             metrics: Arc::clone(&metrics),
             readiness: readiness(audit.clone(), Arc::clone(&exchange), drain.clone()),

@@ -96,6 +96,10 @@ pub struct Listen {
     pub address: Endpoint,
     /// For health and metrics.
     pub admin: Option<Endpoint>,
+    /// Permissions of both, where they are Unix sockets.
+    pub socket_mode: u32,
+    /// Senders that must begin with a PROXY header of version 2; empty: nobody may.
+    pub proxy_protocol: Vec<ipnet::IpNet>,
     /// What applications connect over; in clear without.
     pub tls: Option<Tls>,
 }
