@@ -7,26 +7,25 @@
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::request::{Session, read_whole};
+use super::request::Session;
 use super::{Collection, Error, Exchange, State};
 use crate::base::limits::MAX_ROW_BYTES;
 use crate::dialect::{Documents, Piece, Terms};
 use crate::document::{self, Rules};
 use crate::field::{self, ProtectedBody, Protection};
 use crate::purpose::{Grant, Level, Permit};
-use crate::upstream::{Outgoing, PassBody};
+use crate::upstream::Outgoing;
 
 impl Exchange {
-    /// Reads, judges and rewrites a search. What it means for the reply is noted in `documents`.
+    /// Judges and rewrites a search. What it means for the reply is noted in `documents`.
     pub(super) async fn search(
         &self,
         state: &State,
         session: &Session,
         documents: &mut Documents,
         row_set: usize,
-        body: PassBody,
+        bytes: Bytes,
     ) -> Result<Outgoing, Error> {
-        let bytes = read_whole(body, state.limits).await?;
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(row_set).ok_or(Error::Internal("no such row set"))?;
         document::walk(&plan.map, Rules::request(), &bytes).map_err(Error::RequestJson)?;
