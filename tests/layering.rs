@@ -26,7 +26,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("upstream", &["base", "net", "store", "field"]),
     (
         "exchange",
-        &["base", "metrics", "crypto", "document", "encoding", "store", "dialect", "caller", "purpose", "keys", "field", "audit", "upstream"],
+        &[
+            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "caller", "purpose", "keys", "field",
+            "audit", "upstream",
+        ],
     ),
     ("batch", &["base", "crypto", "document", "purpose", "keys", "field", "audit"]),
     ("sweep", &["base", "document", "dialect", "keys", "field", "upstream"]),

@@ -213,13 +213,16 @@ fn what_was_given_is_decoded_before_more_is_asked_for() {
 #[test]
 fn names_of_codings() {
     let of = |values: &[&str]| coding(values.iter().map(|value| value.as_bytes()));
-    for (names, expected) in [("gzip", Coding::Gzip), ("X-GZip", Coding::Gzip), (" br ", Coding::Brotli), ("zstd", Coding::Zstd)] {
+    for (names, expected) in [("gzip", Coding::Gzip), ("X-GZip", Coding::Gzip), (" br ", Coding::Brotli), ("zstd", Coding::Zstd)]
+    {
         assert_eq!(of(&[names]), Ok(Some(expected)), "{names}");
     }
     assert_eq!(of(&[]), Ok(None));
     assert_eq!(of(&["Identity"]), Ok(None));
     assert_eq!(of(&["identity, gzip", "identity"]), Ok(Some(Coding::Gzip)));
-    for wrong in ["deflate", "compress", "gzip, gzip", "gzip, br", "", "gzip,", "gzip;q=1", "aws-chunked", "dcb", "dcz", "*", "g zip"] {
+    for wrong in
+        ["deflate", "compress", "gzip, gzip", "gzip, br", "", "gzip,", "gzip;q=1", "aws-chunked", "dcb", "dcz", "*", "g zip"]
+    {
         assert_eq!(of(&[wrong]), Err(Unknown), "{wrong}");
     }
     assert_eq!(of(&["gzip", "br"]), Err(Unknown));

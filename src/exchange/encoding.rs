@@ -86,8 +86,8 @@ pub(super) fn plain_reply(state: &State, response: Response<PassBody>) -> Result
     // A reply may have any length: it is revealed as it comes.
     let limits = Limits { bytes: usize::MAX, ratio: state.limits.decompress_ratio };
     let decoder = Decoder::new(coding, limits)?;
-    let decoded = Decoded { body, decoder, piece: Bytes::new(), more: false, ended: false };
-    Ok(Response::from_parts(parts, decoded.boxed_unsync()))
+    let body = Decoded { body, decoder, piece: Bytes::new(), more: false, ended: false };
+    Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
 
 /// What an error of a reply's body means: the database fell silent, broke off, or sent what does not decode.

@@ -110,7 +110,7 @@ pub enum Error {
     CodingUnknown,
     /// The request body cannot be decoded.
     #[error("the body cannot be decoded: {0}")]
-    Coding(#[from] DecodeError),
+    Coding(DecodeError),
     /// The request body did not arrive in time.
     #[error("nothing more of the body arrived within {ms} ms")]
     BodyTimeout {
@@ -164,6 +164,12 @@ pub enum Error {
     /// A defect of ours, found by a check.
     #[error("internal error: {0}")]
     Internal(&'static str),
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Self {
+        if error == DecodeError::Memory { Self::Internal("there is no memory for a decoder") } else { Self::Coding(error) }
+    }
 }
 
 /// Why a write conflicts with what is stored.

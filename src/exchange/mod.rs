@@ -46,7 +46,7 @@ pub use crate::audit::AuditError;
 pub use crate::caller::{Certificate, Unknown as CallerUnknown};
 pub use crate::dialect::RefusedCode;
 pub use crate::document::WalkError;
-pub use crate::encoding::{CODINGS, DecodeError};
+pub use crate::encoding::CODINGS;
 pub use crate::field::{RevealError, TermError, WriteError};
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
@@ -184,7 +184,7 @@ impl Exchange {
                 let body = self.read_body(&state, body, coding).await?;
                 let checked = match documents.request {
                     RequestBody::Query { row_set } => {
-                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, body).await?)
+                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, &body)?)
                     }
                     RequestBody::None | RequestBody::Plain { .. } | RequestBody::Patch { .. } | RequestBody::Documents { .. } => {
                         self.protect(&state, context, &session, &documents, body).await?

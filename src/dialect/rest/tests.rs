@@ -119,11 +119,7 @@ fn t6_a_client_cannot_change_what_a_request_means() {
     ] {
         assert_eq!(brief(&ask(&rest(), request, JSON)), "refused route-refused", "{request}");
     }
-    for types in [
-        &[][..],
-        &[("content-type", "text/plain")],
-        &[("content-type", "application/merge-patch+json")],
-    ] {
+    for types in [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/merge-patch+json")]] {
         for request in ["POST /customers", "PUT /customers/c-1"] {
             assert_eq!(brief(&ask(&rest(), request, types)), "refused not-json", "{request} {types:?}");
         }

@@ -7,7 +7,7 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CODINGS, CallerUnknown, Conflict, DecodeError, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError,
+    AuditError, CODINGS, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError,
     UpstreamError, WalkError, WriteError,
 };
 
@@ -47,7 +47,6 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Term(error) => (term_status(error), error.code()),
         Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
         Error::CodingUnknown => (S::UNSUPPORTED_MEDIA_TYPE, "encoding-unknown"),
-        Error::Coding(DecodeError::Memory) => (S::INTERNAL_SERVER_ERROR, "internal-error"),
         Error::Coding(error) if error.is_size() => (S::PAYLOAD_TOO_LARGE, "too-large"),
         Error::Coding(_) => (S::BAD_REQUEST, "malformed-encoding"),
         Error::BodyTooLarge { .. } | Error::RequestJson(WalkError::RowTooLarge { .. } | WalkError::TooMany) => {
