@@ -188,6 +188,7 @@ fn mistakes_in_the_tables_of_places() {
         ("a wait that is too long", In::Service, "dir = \"data/audit\"", "dir = \"data/audit\"\ndurable_timeout_ms = 60_000", 1),
         ("a limit with a decimal point", In::Service, "[audit]", "[limits]\nconnections = 1.5\n[audit]", 1),
         ("a limit below zero", In::Service, "[audit]", "[limits]\nconnections = -1\n[audit]", 1),
+        ("a ratio that lets nothing through", In::Service, "[audit]", "[limits]\ndecompress_ratio = 0\n[audit]", 1),
         ("the purpose in a taken header", In::Service, "controller =", "purpose_header = \"Authorization\"\ncontroller =", 1),
     ];
     snapshot("places", &outputs(cases));

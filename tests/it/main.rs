@@ -11,6 +11,7 @@
 
 mod canary;
 mod deterministic;
+mod encodings;
 mod envelopes;
 mod feeds;
 mod hostile;
