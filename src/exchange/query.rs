@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::request::{Session, read_whole};
-use super::{Collection, Error, Exchange, State};
+use super::request::Session;
+use super::{Collection, Context, Error, Exchange, State};
 use crate::base::limits::MAX_ROW_BYTES;
 use crate::dialect::{Documents, Piece, Terms};
 use crate::document::{self, Rules};
@@ -21,12 +21,13 @@ impl Exchange {
     pub(super) async fn search(
         &self,
         state: &State,
+        context: &Context,
         session: &Session,
         documents: &mut Documents,
         row_set: usize,
         body: PassBody,
     ) -> Result<Outgoing, Error> {
-        let bytes = read_whole(body, state.limits).await?;
+        let bytes = self.read_whole(state, context, body).await?;
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(row_set).ok_or(Error::Internal("no such row set"))?;
         document::walk(&plan.map, Rules::request(), &bytes).map_err(Error::RequestJson)?;

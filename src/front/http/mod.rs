@@ -4,5 +4,7 @@
 pub mod accept;
 mod answer;
 mod connection;
+mod crowd;
 mod reply;
+mod unread;
 pub mod wire;
