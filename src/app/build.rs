@@ -71,6 +71,7 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Upst
             total_timeout: settings.limits.total_timeout,
             idle_timeout: settings.limits.idle_timeout,
         },
+        log: settings.log.requests,
     })
 }
 

@@ -10,9 +10,14 @@ use crate::{admin, front};
 /// Opens the applications' listener; the second value has the real port.
 pub(super) fn front(endpoint: &Endpoint) -> Result<(front::http::accept::Listener, Endpoint), StartError> {
     match endpoint {
-        Endpoint::Tcp(_) => tcp(endpoint).map(|(listener, real)| (front::http::accept::Listener::Tcp(listener), real)),
+        Endpoint::Tcp(_) => {
+            let (listener, real) = tcp(endpoint)?;
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(failed(endpoint))?;
+            Ok((front::http::accept::Listener::Tcp(listener), real))
+        }
         Endpoint::Unix(path) => {
-            unix(path, endpoint).map(|listener| (front::http::accept::Listener::Unix(listener), endpoint.clone()))
+            let listener = tokio::net::UnixListener::from_std(unix(path, endpoint)?).map_err(failed(endpoint))?;
+            Ok((front::http::accept::Listener::Unix(listener), endpoint.clone()))
         }
     }
 }
@@ -25,18 +30,22 @@ pub(super) fn admin(endpoint: &Endpoint) -> Result<(admin::Listener, Endpoint), 
     }
 }
 
-fn tcp(endpoint: &Endpoint) -> Result<(tokio::net::TcpListener, Endpoint), StartError> {
+fn failed(endpoint: &Endpoint) -> impl Fn(std::io::Error) -> StartError {
+    move |error| StartError::Listen(endpoint.to_string(), error)
+}
+
+fn tcp(endpoint: &Endpoint) -> Result<(std::net::TcpListener, Endpoint), StartError> {
     let open = || {
         let Endpoint::Tcp(address) = endpoint else { return Err(std::io::ErrorKind::InvalidInput.into()) };
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let real = listener.local_addr()?;
-        Ok((tokio::net::TcpListener::from_std(listener)?, Endpoint::Tcp(real)))
+        Ok((listener, Endpoint::Tcp(real)))
     };
-    open().map_err(|error| StartError::Listen(endpoint.to_string(), error))
+    open().map_err(failed(endpoint))
 }
 
-fn unix(path: &Path, endpoint: &Endpoint) -> Result<tokio::net::UnixListener, StartError> {
+fn unix(path: &Path, endpoint: &Endpoint) -> Result<std::os::unix::net::UnixListener, StartError> {
     let open = || {
         if let Ok(there) = path.symlink_metadata() {
             // Only a socket that nobody serves any more is ours to remove; any other file of that name is somebody's.
@@ -51,12 +60,13 @@ fn unix(path: &Path, endpoint: &Endpoint) -> Result<tokio::net::UnixListener, St
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let listener = tokio::net::UnixListener::bind(path)?;
+        let listener = std::os::unix::net::UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
         // Peers are told apart by their user id, so who may connect is a matter of the callers listed, not of this mode.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
         Ok(listener)
     };
-    open().map_err(|error: std::io::Error| StartError::Listen(endpoint.to_string(), error))
+    open().map_err(failed(endpoint))
 }
 
 /// Removes our socket file at the end; a file that is already gone is fine.

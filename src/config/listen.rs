@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::report::{Draft, Report};
-use super::service::path_behind;
+use super::service::{millis, path_behind};
 use super::tree::{Section, Text, shorten};
 use super::{Endpoint, Listen};
 
@@ -16,6 +16,7 @@ pub(super) fn listen(root: &Section<'_>, folder: &Path) -> Option<Listen> {
     let report = section.report();
     let address = section.required("address", "address = \"127.0.0.1:8080\"").and_then(|node| node.text());
     let admin = section.optional("admin").map(|node| node.text());
+    let drain_delay = millis(&section, "drain_delay_ms", 0..=600_000, 0);
     section.finish();
     let endpoint = |text: &Text| endpoint(report, text, folder);
     let address_end = address.as_ref().and_then(endpoint);
@@ -39,8 +40,11 @@ pub(super) fn listen(root: &Section<'_>, folder: &Path) -> Option<Listen> {
         "credentials and revealed values travel unencrypted: TLS is not built in yet",
     );
     let admin_text = admin.as_ref().and_then(Option::as_ref);
-    warn_of_open_listener(report, admin_text, admin_end.as_ref().and_then(Option::as_ref), "health and metrics have no login");
-    Some(Listen { address: address_end?, admin: admin_end? })
+    if !root.has("admin") {
+        let end = admin_end.as_ref().and_then(Option::as_ref);
+        warn_of_open_listener(report, admin_text, end, "the metrics ask for no credential: [admin] is not there");
+    }
+    Some(Listen { address: address_end?, admin: admin_end?, drain_delay: drain_delay? })
 }
 
 fn warn_of_open_listener(report: &Report<'_>, text: Option<&Text>, end: Option<&Endpoint>, why: &str) {

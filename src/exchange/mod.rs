@@ -12,6 +12,7 @@ mod context;
 mod error;
 mod feed;
 mod headers;
+mod log;
 mod query;
 mod replace;
 mod reply;
@@ -22,7 +23,7 @@ mod view;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -49,6 +50,7 @@ pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;
 pub use error::{Conflict, Error, Failure};
+pub use log::{RequestLog, Requests};
 pub use state::{Collection, Limits, State};
 
 /// Who is on the other end of the connection: as the operating system, a trusted load balancer or a verified certificate
@@ -72,14 +74,23 @@ pub struct Exchange {
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
     number: AtomicU64,
+    ids: log::RequestIds,
     feeds: feed::Feeds,
+    /// Set before a drain: every reply asks its client to come back on another connection.
+    leaving: AtomicBool,
 }
 
 impl Exchange {
     /// An exchange that starts with `state`. Tasks that stream replies run on `tasks`, so that a drain waits for them.
     pub fn new(state: State, audit: audit::Log, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, tasks: TaskTracker) -> Self {
         let (number, feeds) = (AtomicU64::new(1), feed::Feeds::default());
-        Self { state: ArcSwap::from_pointee(state), audit, metrics, clock, tasks, number, feeds }
+        // Ids only have to differ from those of other processes; without randomness the time does.
+        let ids = log::RequestIds::new(crate::crypto::random().unwrap_or_else(|_| {
+            let [.., a, b, c, d] = clock.now_ms().to_be_bytes();
+            [a, b, c, d]
+        }));
+        let state = ArcSwap::from_pointee(state);
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving: AtomicBool::new(false) }
     }
 
     /// The configuration in force.
@@ -99,24 +110,57 @@ impl Exchange {
         self.feeds.end_all();
     }
 
+    /// From now on replies over HTTP/1.1 end their connections, so that clients that keep theirs move to another instance
+    /// before this one closes them: a request that meets a closing connection could not always be sent again (T29).
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// True once [`Self::leave`] was called.
+    pub fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
     /// Handles one request whose framing `front` has checked.
-    pub async fn handle(self: Arc<Self>, request: Request<PassBody>, peer: Peer) -> Result<Response<PassBody>, Box<Failure>> {
+    pub async fn handle(self: Arc<Self>, mut request: Request<PassBody>, peer: Peer) -> Result<Response<PassBody>, Box<Failure>> {
         // In this order, so that a feed cannot begin with a configuration whose feeds have been ended.
         let ends = self.feeds.ends();
         let state = self.state.load_full();
         let mut context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
+        self.receive(&mut context, &mut request, &peer);
         let _counted = self.metrics.begun();
+        let requests = state.log;
         match self.steps(state, &mut context, request, &peer, ends).await {
-            Ok(response) => {
-                self.metrics.request(
-                    context.class.unwrap_or(RouteClass::Unclassified),
-                    context.intent,
-                    response.status().as_u16(),
-                    "",
-                );
-                Ok(response)
+            Ok(mut response) => {
+                let status = response.status().as_u16();
+                self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, "");
+                self.stamp(&context, &mut response);
+                Ok(log::answered(context, response, requests))
             }
             Err(error) => Err(Box::new(Failure { error, context })),
+        }
+    }
+
+    /// Notes what the head says of itself, gives the request an id, and takes trace context out that is none.
+    fn receive(&self, context: &mut Context, request: &mut Request<PassBody>, peer: &Peer) {
+        context.started = Some(Instant::now());
+        let mut about = log::About::of(request.method(), request.version(), peer);
+        about.bytes_in = request.body().size_hint().exact();
+        self.metrics.protocol(request.version());
+        let headers = request.headers_mut();
+        let id = self.ids.of(headers, context.exchange);
+        headers.insert(log::REQUEST_ID, id.clone());
+        (about.request_id, about.trace) = (Some(id), log::trace(headers));
+        context.about = about;
+    }
+
+    /// Tells the client the request's id; while leaving, also that the connection ends with this reply.
+    pub fn stamp(&self, context: &Context, response: &mut Response<PassBody>) {
+        if let Some(id) = &context.about.request_id {
+            response.headers_mut().insert(log::REQUEST_ID, id.clone());
+        }
+        if self.leaving() && context.about.version.is_none_or(|version| version <= http::Version::HTTP_11) {
+            response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
     }
 
@@ -130,7 +174,6 @@ impl Exchange {
     ) -> Result<Response<PassBody>, Error> {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
-        let started = Instant::now();
         let shape = {
             let target = dialect::canonical_target(&parts.method, &parts.uri)?;
             state.dialect.classify(Head {
@@ -140,7 +183,7 @@ impl Exchange {
                 headers: &parts.headers,
             })
         };
-        self.metrics.phase(Phase::Classify, started.elapsed());
+        self.metrics.phase(Phase::Classify, context.took());
         match shape {
             Shape::Refused(refused) => {
                 context.class = Some(RouteClass::Refused);
@@ -320,6 +363,7 @@ impl Exchange {
     /// Records what a request was refused for, with the status `front` chose. Waits for alarms only: a refusal shows nothing.
     pub async fn refused(&self, context: &Context, status: u16, code: &'static str, alarm: bool) {
         self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
+        log::refused(context, status, code, self.state.load().log);
         let kind = if alarm { Kind::Alarm } else { Kind::Refused };
         let event = audit::Event { status: Some(status), code: Some(code.to_owned()), ..context.event(kind) };
         if alarm {

@@ -11,7 +11,7 @@ use crate::keys::KeyRing;
 use crate::purpose::{CategoryId, Policy};
 use crate::upstream::Upstream;
 
-use super::{Peer, headers};
+use super::{Peer, RequestLog, headers};
 
 /// Everything one exchange needs to know.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct State {
     pub purpose_header: http::HeaderName,
     /// Bounds on bodies and time.
     pub limits: Limits,
+    /// Which requests are written down.
+    pub log: RequestLog,
 }
 
 /// A protected collection with the plan of each of the dialect's row sets.

@@ -35,9 +35,9 @@ pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, 
     let (exchange_number, code) = (failure.context.exchange, problem.code);
     if problem.status.is_server_error() || matches!(failure.error, Error::Internal(_)) {
         tracing::error!(exchange = exchange_number, code, error = %failure.error, "an exchange failed");
-    } else {
-        tracing::info!(exchange = exchange_number, code, "an exchange was refused");
     }
     exchange.refused(&failure.context, problem.status.as_u16(), problem.code, problem.alarm).await;
-    reply::response(&exchange.state(), &problem)
+    let mut response = reply::response(&exchange.state(), &problem);
+    exchange.stamp(&failure.context, &mut response);
+    response
 }
