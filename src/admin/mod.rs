@@ -61,6 +61,14 @@ pub struct Part {
     pub condition: Condition,
 }
 
+impl Part {
+    fn keep_to_itself(&mut self) {
+        if let Condition::Warning(why) | Condition::NotReady(why) = &mut self.condition {
+            why.clear();
+        }
+    }
+}
+
 /// Says how each part is.
 pub type Readiness = Arc<dyn Fn() -> futures_core::future::BoxFuture<'static, Vec<Part>> + Send + Sync>;
 
@@ -194,7 +202,11 @@ async fn page<B>(pages: &Pages, request: &Request<B>, uid: Option<u32>) -> Respo
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" => {
-            let parts = (pages.readiness)().await;
+            let mut parts = (pages.readiness)().await;
+            if !pages.access.load().allows(request.headers(), uid) {
+                // A load balancer needs the status only; why is for operators.
+                parts.iter_mut().for_each(Part::keep_to_itself);
+            }
             let ready = !parts.iter().any(|part| matches!(part.condition, Condition::NotReady(_)));
             let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             if wants_json(request.headers()) {
@@ -227,6 +239,7 @@ fn as_lines(ready: bool, parts: &[Part]) -> String {
         Condition::Ready => None,
         Condition::NotReady(why) if why.is_empty() => Some(part.name.to_owned()),
         Condition::NotReady(why) => Some(format!("{}: {why}", part.name)),
+        Condition::Warning(why) if why.is_empty() => Some(format!("warning: {}", part.name)),
         Condition::Warning(why) => Some(format!("warning: {}: {why}", part.name)),
     }));
     lines.join("\n") + "\n"

@@ -13,6 +13,7 @@ mod vitals;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::exchange::Exchange;
 use crate::front::http::accept;
 use crate::keys::KeyError;
 use crate::metrics::Metrics;
+use crate::net::tls::server::Server;
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
 use reload::{AtStart, Fixed, Watch};
@@ -77,6 +79,10 @@ pub struct Running {
     metrics: Arc<Metrics>,
     store: Arc<crate::store::Store>,
     clock: Arc<dyn Clock>,
+    /// What new connections are accepted with.
+    tls: Option<Arc<ArcSwap<Server>>>,
+    /// Until when our certificate holds, in seconds since 1970; 0 without one.
+    certificate_until: Arc<AtomicU64>,
     fixed: Fixed,
     at_start: AtStart,
     /// Held while a reload is under way.
@@ -150,7 +156,12 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
     let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
+    let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
+    let until = settings.listen.tls.as_ref().map_or(0, |tls| tls.until);
+    let certificate_until = Arc::new(AtomicU64::new(until));
     let front_config = accept::Config {
+        tls: tls.clone(),
+        handshake_timeout: settings.limits.handshake_timeout,
         connections: settings.limits.connections,
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,
@@ -179,6 +190,8 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
             audit_dir,
             metrics: Arc::clone(&metrics),
             leaving: leaving.clone(),
+            clock: Arc::clone(&clock),
+            certificate_until: Arc::clone(&certificate_until),
         };
         let pages = admin::Pages {
             metrics: vitals::metrics(watched.clone()),
@@ -193,6 +206,8 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         audit,
         metrics,
         store,
+        tls,
+        certificate_until,
         clock,
         fixed,
         at_start,

@@ -5,7 +5,8 @@
 //! again until it changes. Called by [`super::Running`].
 
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{Running, StartError, build};
@@ -22,6 +23,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub(super) struct Fixed {
     listen: Endpoint,
     admin: Option<Endpoint>,
+    tls: bool,
     audit_dir: PathBuf,
     store: PathBuf,
     controller: crate::base::Controller,
@@ -32,6 +34,7 @@ impl Fixed {
         Self {
             listen: settings.listen.address.clone(),
             admin: settings.listen.admin.clone(),
+            tls: settings.listen.tls.is_some(),
             audit_dir: settings.audit.dir.clone(),
             store: settings.store.clone(),
             controller: settings.controller.clone(),
@@ -42,6 +45,7 @@ impl Fixed {
         [
             (self.listen != other.listen, "[listen] address"),
             (self.admin != other.admin, "[listen] admin"),
+            (self.tls != other.tls, "[listen] tls, between with and without,"),
             (self.audit_dir != other.audit_dir, "[audit] dir"),
             (self.store != other.store, "[store] url"),
             (self.controller != other.controller, "controller"),
@@ -81,6 +85,7 @@ impl AtStart {
             (ours.header_bytes != theirs.header_bytes, "[limits] header_bytes"),
             (ours.headers != theirs.headers, "[limits] headers"),
             (ours.header_timeout != theirs.header_timeout, "[limits] header_timeout_ms"),
+            (ours.handshake_timeout != theirs.handshake_timeout, "[limits] handshake_timeout_ms"),
             (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
@@ -152,9 +157,15 @@ impl Running {
         let versions: Vec<_> = build::key_versions(&keys).collect();
         let (next, loaded) = (Watch::of(&settings), loaded(&settings, keys.revision(), self.clock.now_ms()));
         let access = access(&settings);
+        let tls = settings.listen.tls.clone();
         let state = build::state(settings, keys, Some(&self.exchange.state().upstream))?;
-        // From here on nothing can fail.
+        // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
+        if let (Some(current), Some(tls)) = (&self.tls, tls) {
+            self.certificate_until.store(tls.until, Ordering::Relaxed);
+            let server = Arc::new(tls.server.following(&current.load()));
+            current.swap(Arc::clone(&server)).retire_for(&server);
+        }
         self.access.store(access.into());
         self.metrics.key_versions(versions);
         let event = Event { configuration: Some(loaded.to_string()), ..Event::new(Kind::Configuration, 0) };

@@ -4,6 +4,7 @@
 //! in [`FRESH`].
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::log;
 use crate::admin::{Condition, Part, Readiness};
 use crate::audit;
+use crate::base::Clock;
 use crate::exchange::Exchange;
 use crate::keys::LineName;
 use crate::metrics::{Metrics, Vitals};
@@ -24,6 +26,9 @@ const PROBE: Duration = Duration::from_secs(2);
 /// With less room than this the operator is warned, in bytes.
 const LITTLE_ROOM: u64 = 256 << 20;
 
+/// Before a certificate expires the operator is warned for so long, in seconds.
+const SOON: u64 = 72 * 3600;
+
 /// Where the parts are that are looked at.
 #[derive(Clone)]
 pub(super) struct Watched {
@@ -33,6 +38,9 @@ pub(super) struct Watched {
     pub(super) audit_dir: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) leaving: CancellationToken,
+    pub(super) clock: Arc<dyn Clock>,
+    /// In seconds since 1970; 0 without a certificate.
+    pub(super) certificate_until: Arc<AtomicU64>,
 }
 
 /// Says how each part is.
@@ -50,6 +58,9 @@ pub(super) fn readiness(watched: Watched) -> Readiness {
             }
             parts.push(Part { name: "audit", condition: audit_condition(&watched) });
             parts.push(Part { name: "keys", condition: keys_condition(&exchange) });
+            if let Some(condition) = certificate_condition(&watched) {
+                parts.push(Part { name: "certificate", condition });
+            }
             parts.push(Part { name: "database", condition: database_condition(&exchange, &database).await });
             parts
         })
@@ -80,19 +91,34 @@ fn keys_condition(exchange: &Exchange) -> Condition {
     }
 }
 
+/// None where there is no certificate: the listener is in clear.
+fn certificate_condition(watched: &Watched) -> Option<Condition> {
+    let until = watched.certificate_until.load(Ordering::Relaxed);
+    let now = watched.clock.now_ms() / 1000;
+    match until {
+        0 => None,
+        _ if now > until => Some(Condition::NotReady("has expired".to_owned())),
+        _ if until - now < SOON => Some(Condition::Warning(format!("expires in {} hours", (until - now) / 3600))),
+        _ => Some(Condition::Ready),
+    }
+}
+
 /// Those who ask at the same time wait for one answer.
-async fn database_condition(exchange: &Exchange, last: &Mutex<Option<(Instant, bool)>>) -> Condition {
+async fn database_condition(exchange: &Exchange, last: &Mutex<Option<(Instant, Condition)>>) -> Condition {
     let mut last = last.lock().await;
-    let reachable = match *last {
-        Some((at, reachable)) if at.elapsed() < FRESH => reachable,
-        _ => {
-            let upstream = exchange.state().upstream.clone();
-            let reachable = tokio::time::timeout(PROBE, upstream.reachable()).await.unwrap_or(false);
-            *last = Some((Instant::now(), reachable));
-            reachable
-        }
+    if let Some((at, condition)) = &*last
+        && at.elapsed() < FRESH
+    {
+        return condition.clone();
+    }
+    let upstream = exchange.state().upstream.clone();
+    let condition = match tokio::time::timeout(PROBE, upstream.reachable()).await {
+        Ok(Ok(())) => Condition::Ready,
+        Ok(Err(why)) => Condition::NotReady(why.to_string()),
+        Err(_elapsed) => Condition::NotReady(format!("does not answer within {PROBE:?}")),
     };
-    if reachable { Condition::Ready } else { Condition::NotReady("does not accept connections".to_owned()) }
+    *last = Some((Instant::now(), condition.clone()));
+    condition
 }
 
 /// Bytes that an account without privileges may still write on the file's disk.
@@ -116,6 +142,7 @@ pub(super) fn metrics(watched: Watched) -> Arc<dyn Fn() -> String + Send + Sync>
             field_key_hits: cache.hits,
             field_key_misses: cache.misses,
             log_dropped: log::dropped(),
+            certificate_until: Some(watched.certificate_until.load(Ordering::Relaxed)).filter(|until| *until > 0),
         });
         watched.metrics.encode()
     })

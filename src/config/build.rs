@@ -15,7 +15,7 @@ use super::report::{Draft, Report};
 use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
-use super::{Admin, Collection, Endpoint, Environment, Fingerprint, Limits, Listen, Log, Settings};
+use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Settings};
 use super::{callers, collections, files, limits, listen, operator, policy, service, upstream};
 use crate::base::{CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::Callers;
@@ -103,7 +103,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     // Goes on with a stand-in, so that the rest is checked too; with a finding nothing is built.
     let controller = controller.unwrap_or_else(|| Controller::new("controller"));
     let policy = root.required("policy", "policy = \"policy.toml\": who may see what").and_then(|node| node.text());
-    let listen = listen::listen(root, folder);
+    let (listen, sees) = listen::listen(root, folder, environment);
     let upstream = upstream::upstream(root, folder, environment);
     let keys = service::keys(root, folder, &controller);
     let store = service::store(root, folder);
@@ -111,13 +111,12 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let limits = limits::limits(root);
     let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
     let purpose_header = service::purpose_header(root);
-    let over_unix = !matches!(listen, Some(Listen { address: Endpoint::Tcp(_), .. }));
-    let callers = callers::read(root, over_unix);
+    let callers = callers::read(root, sees);
     let dialect = upstream.as_ref().and_then(|upstream| upstream.dialect);
     let collections = collections::read(root, dialect);
     root.refuse_later(&[
         ("jwt", "callers with a signed JWT are not built in yet"),
-        ("tls", "TLS listeners are not built in yet"),
+        ("tls", "TLS stands in [listen] and in [upstream]"),
     ]);
     root.finish();
     Service {

@@ -54,6 +54,8 @@ pub(super) fn of(settings: &super::Settings) -> Vec<PathBuf> {
         crate::keys::Kek::File(path) => files.push(path.clone()),
         crate::keys::Kek::Passphrase { .. } => {}
     }
+    files.extend_from_slice(settings.listen.files());
+    files.extend_from_slice(settings.upstream.files());
     files
 }
 

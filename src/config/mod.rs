@@ -9,6 +9,7 @@
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
 //! | `listen`, `upstream`, `limits` | the table of that name |
 //! | `operator` | `[admin]`, `[reload]`, `[log]` |
+//! | `upstream_tls` | `[upstream] tls` |
 //! | `callers` | `[caller.*]` |
 //! | `collections` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
@@ -33,6 +34,7 @@ mod source;
 pub mod templates;
 mod tree;
 mod upstream;
+mod upstream_tls;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,7 @@ use zeroize::Zeroizing;
 pub use files::Fingerprint;
 pub use findings::{Finding, Findings, Severity};
 pub use limits::Limits;
+pub use listen::tls::Tls;
 pub use operator::{Admin, Log, LogFormat, LogLevel};
 
 /// Everything, checked.
@@ -113,12 +116,21 @@ pub struct Listen {
     pub admin: Option<Endpoint>,
     /// How long connections are still accepted after `/readyz` has begun to say no.
     pub drain_delay: Duration,
+    /// What applications connect over; in clear without.
+    pub tls: Option<Tls>,
 }
 
 impl Settings {
     /// Every file that this was read from, and that a change of is worth a reload.
     pub fn files(&self) -> Vec<PathBuf> {
         files::of(self)
+    }
+}
+
+impl Listen {
+    /// The files that stand behind it beside the two of the configuration, for those who watch for changes.
+    pub fn files(&self) -> &[PathBuf] {
+        self.tls.as_ref().map_or(&[], |tls| &tls.files)
     }
 }
 

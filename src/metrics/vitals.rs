@@ -30,6 +30,8 @@ pub struct Vitals {
     pub field_key_misses: u64,
     /// Log lines that nobody read in time.
     pub log_dropped: u64,
+    /// Until when the listener's certificate holds, in seconds since 1970.
+    pub certificate_until: Option<u64>,
 }
 
 /// By what operators tell configurations apart.
@@ -87,6 +89,10 @@ impl Collector for Board {
         counter(&mut out, "field_key_misses", help, None, vitals.field_key_misses)?;
         let help = "Log lines that nobody read in time";
         counter(&mut out, "log_lines_dropped", help, None, vitals.log_dropped)?;
+        if let Some(until) = vitals.certificate_until {
+            let help = "Until when the listener's certificate holds, since 1970";
+            gauge(&mut out, "tls_certificate_expiry_timestamp", help, Some(&Unit::Seconds), whole(until))?;
+        }
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(loaded) = loaded else { return Ok(()) };
         let info = Info::new(vec![("policy", loaded.policy), ("version", loaded.version.to_string()), ("sha256", loaded.sha256)]);

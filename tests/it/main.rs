@@ -25,6 +25,8 @@ mod replication;
 mod roundtrips;
 mod searches;
 mod support;
+mod tls;
 mod upkeep;
+mod upstream_tls;
 mod views;
 mod writes;
