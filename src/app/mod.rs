@@ -167,6 +167,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
         idle_timeout: settings.limits.idle_timeout,
+        proxy_from: settings.listen.proxy_protocol.as_slice().into(),
         metrics: Arc::clone(&metrics),
     };
     metrics.key_versions(build::key_versions(&keys));
@@ -178,12 +179,12 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone());
     let exchange = Arc::new(exchange);
 
-    let (listener, address) = listen::front(&listen.address)?;
+    let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
-        let (listener, address) = listen::admin(endpoint)?;
+        let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
         let watched = Watched {
             exchange: Arc::downgrade(&exchange),
             audit: audit.clone(),

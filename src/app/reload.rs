@@ -24,6 +24,7 @@ pub(super) struct Fixed {
     listen: Endpoint,
     admin: Option<Endpoint>,
     tls: bool,
+    socket_mode: u32,
     audit_dir: PathBuf,
     store: PathBuf,
     controller: crate::base::Controller,
@@ -35,6 +36,7 @@ impl Fixed {
             listen: settings.listen.address.clone(),
             admin: settings.listen.admin.clone(),
             tls: settings.listen.tls.is_some(),
+            socket_mode: settings.listen.socket_mode,
             audit_dir: settings.audit.dir.clone(),
             store: settings.store.clone(),
             controller: settings.controller.clone(),
@@ -46,6 +48,7 @@ impl Fixed {
             (self.listen != other.listen, "[listen] address"),
             (self.admin != other.admin, "[listen] admin"),
             (self.tls != other.tls, "[listen] tls, between with and without,"),
+            (self.socket_mode != other.socket_mode, "[listen] socket_mode"),
             (self.audit_dir != other.audit_dir, "[audit] dir"),
             (self.store != other.store, "[store] url"),
             (self.controller != other.controller, "controller"),
@@ -59,6 +62,7 @@ impl Fixed {
 #[derive(Debug)]
 pub(super) struct AtStart {
     limits: config::Limits,
+    proxy_protocol: Vec<ipnet::IpNet>,
     durable_timeout: Duration,
     segment_bytes: u64,
     checkpoint_every: Duration,
@@ -70,6 +74,7 @@ impl AtStart {
     pub(super) fn of(settings: &Settings) -> Self {
         Self {
             limits: settings.limits.clone(),
+            proxy_protocol: settings.listen.proxy_protocol.clone(),
             durable_timeout: settings.audit.durable_timeout,
             segment_bytes: settings.audit.segment_bytes,
             checkpoint_every: settings.audit.checkpoint_every,
@@ -88,6 +93,7 @@ impl AtStart {
             (ours.handshake_timeout != theirs.handshake_timeout, "[limits] handshake_timeout_ms"),
             (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
+            (self.proxy_protocol != other.proxy_protocol, "[listen] proxy_protocol"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
             (self.segment_bytes != other.segment_bytes, "[audit] segment_bytes"),
             (self.checkpoint_every != other.checkpoint_every, "[audit] checkpoint_minutes"),

@@ -19,6 +19,8 @@ pub struct Limits {
     pub headers: usize,
     /// Largest request body on a protected collection.
     pub body_bytes: usize,
+    /// Most bytes that a compressed body may come to for each one that came.
+    pub decompress_ratio: usize,
     /// Longest wait for a whole head.
     pub header_timeout: Duration,
     /// Longest TLS handshake.
@@ -40,6 +42,7 @@ impl Default for Limits {
             header_bytes: 32 << 10,
             headers: 100,
             body_bytes: MAX_REQUEST_BODY_BYTES,
+            decompress_ratio: 100,
             header_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
@@ -65,6 +68,7 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
         default.body_bytes,
         "bytes",
     );
+    let decompress_ratio = count(&section, "decompress_ratio", 1..=10_000, default.decompress_ratio, "times");
     let timeout = |key: &'static str, default: Duration| {
         millis(&section, key, 10..=3_600_000, u64::try_from(default.as_millis()).unwrap_or(u64::MAX))
     };
@@ -80,6 +84,7 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
         header_bytes: header_bytes?,
         headers: headers?,
         body_bytes: body_bytes?,
+        decompress_ratio: decompress_ratio?,
         header_timeout: header_timeout?,
         handshake_timeout: handshake_timeout?,
         body_timeout: body_timeout?,

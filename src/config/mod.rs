@@ -116,6 +116,10 @@ pub struct Listen {
     pub admin: Option<Endpoint>,
     /// How long connections are still accepted after `/readyz` has begun to say no.
     pub drain_delay: Duration,
+    /// Permissions of both, where they are Unix sockets.
+    pub socket_mode: u32,
+    /// Senders that must begin with a PROXY header of version 2; empty: nobody may.
+    pub proxy_protocol: Vec<ipnet::IpNet>,
     /// What applications connect over; in clear without.
     pub tls: Option<Tls>,
 }

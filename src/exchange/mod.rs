@@ -9,6 +9,7 @@
 mod ask;
 mod attachment;
 mod context;
+mod encoding;
 mod error;
 mod feed;
 mod headers;
@@ -29,6 +30,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use http::{Method, Request, Response};
 use http_body::Body as _;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,6 +47,7 @@ pub use crate::audit::AuditError;
 pub use crate::caller::{Certificate, Unknown as CallerUnknown};
 pub use crate::dialect::RefusedCode;
 pub use crate::document::WalkError;
+pub use crate::encoding::CODINGS;
 pub use crate::field::{RevealError, TermError, WriteError};
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
@@ -78,19 +81,21 @@ pub struct Exchange {
     feeds: feed::Feeds,
     /// Set before a drain: every reply asks its client to come back on another connection.
     leaving: AtomicBool,
+    /// Who may decode a long body now.
+    decoding: Arc<Semaphore>,
 }
 
 impl Exchange {
     /// An exchange that starts with `state`. Tasks that stream replies run on `tasks`, so that a drain waits for them.
     pub fn new(state: State, audit: audit::Log, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, tasks: TaskTracker) -> Self {
-        let (number, feeds) = (AtomicU64::new(1), feed::Feeds::default());
+        let (number, feeds, decoding) = (AtomicU64::new(1), feed::Feeds::default(), encoding::turns());
         // Ids only have to differ from those of other processes; without randomness the time does.
         let ids = log::RequestIds::new(crate::crypto::random().unwrap_or_else(|_| {
             let [.., a, b, c, d] = clock.now_ms().to_be_bytes();
             [a, b, c, d]
         }));
         let state = ArcSwap::from_pointee(state);
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving: AtomicBool::new(false) }
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving: AtomicBool::new(false) }
     }
 
     /// The configuration in force.
@@ -215,12 +220,14 @@ impl Exchange {
                 let started = Instant::now();
                 let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
+                let coding = if documents.request == RequestBody::None { None } else { encoding::of_request(&parts.headers)? };
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
                 self.judge_view(&state, &parts.headers, &mut documents).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
+                let body = self.read_body(&state, body, coding).await?;
                 let checked = match documents.request {
                     RequestBody::Query { row_set } => {
-                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, body).await?)
+                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, &body)?)
                     }
                     RequestBody::None | RequestBody::Plain { .. } | RequestBody::Patch { .. } | RequestBody::Documents { .. } => {
                         self.protect(&state, context, &session, &documents, body).await?

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ pub struct Config {
     pub header_timeout: Duration,
     /// Longest time a connection may wait for its next request.
     pub idle_timeout: Duration,
+    /// Senders that must begin with a PROXY header (version 2), and are believed for whom they connect.
+    pub proxy_from: Arc<[IpNet]>,
     /// Counts connections and refusals on the wire.
     pub metrics: Arc<Metrics>,
 }

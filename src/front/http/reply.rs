@@ -7,7 +7,7 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError,
+    AuditError, CODINGS, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError,
     UpstreamError, WalkError, WriteError,
 };
 
@@ -55,6 +55,9 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::SearchRefused { .. } => (S::FORBIDDEN, "search-refused"),
         Error::Term(error) => (term_status(error), error.code()),
         Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
+        Error::CodingUnknown => (S::UNSUPPORTED_MEDIA_TYPE, "encoding-unknown"),
+        Error::Coding(error) if error.is_size() => (S::PAYLOAD_TOO_LARGE, "too-large"),
+        Error::Coding(_) => (S::BAD_REQUEST, "malformed-encoding"),
         Error::BodyTooLarge { .. } | Error::RequestJson(WalkError::RowTooLarge { .. } | WalkError::TooMany) => {
             (S::PAYLOAD_TOO_LARGE, "too-large")
         }
@@ -159,6 +162,8 @@ fn sentence(error: &Error) -> String {
         | Error::SearchRefused { .. }
         | Error::Term(_)
         | Error::BodyTooLarge { .. }
+        | Error::CodingUnknown
+        | Error::Coding(_)
         | Error::BodyTimeout { .. }
         | Error::BodyBroken
         | Error::BodyUnexpected
@@ -198,6 +203,9 @@ pub(super) fn response(state: &State, problem: &Problem) -> Response<PassBody> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    if problem.code == "encoding-unknown" {
+        headers.insert(header::ACCEPT_ENCODING, http::HeaderValue::from_static(CODINGS));
+    }
     if problem.status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Sudare-Credential"));
     }
