@@ -30,16 +30,16 @@ pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, 
         Err(failure) => failure,
     };
     let problem = reply::problem(&failure.error);
-    let (exchange_number, code) = (failure.context.exchange, problem.code);
+    let (exchange_number, status, code) = (failure.context.exchange, problem.status.as_u16(), problem.code);
     if failure.error.is_shed() {
-        exchange.shed(&failure.error, &failure.context, problem.status.as_u16(), code);
-        return reply::response(&exchange.state(), &problem);
-    }
-    if problem.status.is_server_error() || matches!(failure.error, Error::Internal(_)) {
-        tracing::error!(exchange = exchange_number, code, error = %failure.error, "an exchange failed");
+        exchange.shed(&failure.error, &failure.context, status, code);
     } else {
-        tracing::info!(exchange = exchange_number, code, "an exchange was refused");
+        if problem.status.is_server_error() || matches!(failure.error, Error::Internal(_)) {
+            tracing::error!(exchange = exchange_number, code, error = %failure.error, "an exchange failed");
+        }
+        exchange.refused(&failure.context, status, code, problem.alarm).await;
     }
-    exchange.refused(&failure.context, problem.status.as_u16(), problem.code, problem.alarm).await;
-    reply::response(&exchange.state(), &problem)
+    let mut response = reply::response(&exchange.state(), &problem);
+    exchange.stamp(&failure.context, &mut response);
+    response
 }
