@@ -210,7 +210,13 @@ impl HttpDatabase {
             headers.remove(name);
         }
         match &body {
-            SendBody::Passed { .. } => {}
+            SendBody::Passed { body, .. } => {
+                // Of a GET or HEAD hyper sends a body only if the head announces it; else it would be dropped.
+                let bodiless_elsewhere = matches!(parts.method, Method::GET | Method::HEAD);
+                if bodiless_elsewhere && !body.is_end_stream() && !headers.contains_key(header::CONTENT_LENGTH) {
+                    headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
+            }
             SendBody::Whole(_) => {
                 headers.remove(header::CONTENT_LENGTH);
             }

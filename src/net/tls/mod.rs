@@ -6,3 +6,4 @@
 pub mod client;
 pub mod dates;
 pub mod pem;
+pub mod server;
