@@ -14,6 +14,7 @@ mod context;
 mod error;
 mod feed;
 mod headers;
+mod heavy;
 mod query;
 mod replace;
 mod reply;
@@ -44,6 +45,7 @@ use crate::upstream::{BodyError, Outgoing};
 
 use admission::{Failures, Seldom};
 use body::{Arriving, Late, Pace};
+use heavy::Heavy;
 use request::Checked;
 
 pub use admission::{Budget, CallerLimits, Gates, network};
@@ -85,6 +87,7 @@ pub struct Exchange {
     budget: Budget,
     failures: Failures,
     told: Seldom,
+    heavy: Heavy,
 }
 
 impl Exchange {
@@ -109,6 +112,7 @@ impl Exchange {
             budget,
             failures: Failures::new(),
             told: Seldom::default(),
+            heavy: Heavy::new(),
         }
     }
 

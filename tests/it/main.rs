@@ -19,6 +19,7 @@ mod kill;
 mod liar;
 mod life;
 mod limits;
+mod load;
 mod migration;
 mod patches;
 mod replication;
