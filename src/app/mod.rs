@@ -195,7 +195,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let tasks = TaskTracker::new();
     let memory = settings.limits.memory_bytes;
     let front_config = accept::Config {
-        connections: descriptors::suffice_for(settings.limits.connections),
+        connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
         per_address: settings.limits.connections_per_address,
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,
