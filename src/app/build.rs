@@ -67,6 +67,7 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Stat
         purpose_header: settings.purpose_header,
         limits: Limits {
             body_bytes: settings.limits.body_bytes,
+            decompress_ratio: settings.limits.decompress_ratio,
             body_timeout: settings.limits.body_timeout,
             body_rate: settings.limits.body_rate,
             total_timeout: settings.limits.total_timeout,
@@ -76,6 +77,7 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Stat
             failures_per_minute: settings.limits.failures_per_minute,
         },
         gates: Gates::new(settings.caller_limits, before.map(|before| &before.gates)),
+        log: settings.log.requests,
     })
 }
 

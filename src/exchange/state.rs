@@ -12,7 +12,7 @@ use crate::keys::KeyRing;
 use crate::purpose::{CategoryId, Policy};
 use crate::upstream::Upstream;
 
-use super::{Gates, Peer, headers};
+use super::{Gates, Peer, RequestLog, headers};
 
 /// Everything one exchange needs to know.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct State {
     pub limits: Limits,
     /// Bounds on single callers.
     pub gates: Gates,
+    /// Which requests are written down.
+    pub log: RequestLog,
 }
 
 /// A protected collection with the plan of each of the dialect's row sets.
@@ -53,6 +55,8 @@ pub struct Collection {
 pub struct Limits {
     /// Largest request body on a protected collection, in bytes.
     pub body_bytes: usize,
+    /// Most bytes that a compressed body may come to for each one that came.
+    pub decompress_ratio: usize,
     /// Longest wait for the next piece of a request body.
     pub body_timeout: Duration,
     /// Beyond that, a body has a second for so many bytes of it that came; 0 for as long as it likes.

@@ -7,6 +7,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -18,6 +20,7 @@ use super::crowd::Crowd;
 use super::unread::Unread;
 use crate::exchange::{Exchange, Peer};
 use crate::metrics::Metrics;
+use crate::net::tls::server::Server;
 
 /// Connections that wait to be accepted; the system has its own bound (`net.core.somaxconn`).
 const QUEUE: i32 = 4096;
@@ -29,6 +32,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Bounds on connections and heads.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// TLS: a connection takes what stands here when it begins, so that a reload is for new ones. In clear without.
+    pub tls: Option<Arc<ArcSwap<Server>>>,
+    /// Longest time a TLS handshake may take.
+    pub handshake_timeout: Duration,
     /// Connections open at a time; more wait in the system's queue.
     pub connections: usize,
     /// Connections open at a time from one address; more are closed.
@@ -41,6 +48,8 @@ pub struct Config {
     pub header_timeout: Duration,
     /// Longest time a connection may wait for its next request.
     pub idle_timeout: Duration,
+    /// Senders that must begin with a PROXY header (version 2), and are believed for whom they connect.
+    pub proxy_from: Arc<[IpNet]>,
     /// Longest time a peer may leave unread what was written to it.
     pub write_timeout: Duration,
     /// Counts connections and refusals on the wire.
