@@ -15,6 +15,7 @@ mod encoding;
 mod error;
 mod feed;
 mod headers;
+mod heavy;
 mod log;
 mod query;
 mod replace;
@@ -47,6 +48,7 @@ use crate::upstream::{BodyError, Outgoing};
 
 use admission::{Failures, Seldom};
 use body::{Arriving, Late, Pace};
+use heavy::Heavy;
 use request::Checked;
 
 pub use admission::{Budget, CallerLimits, Gates, network};
@@ -95,6 +97,7 @@ pub struct Exchange {
     budget: Budget,
     failures: Failures,
     told: Seldom,
+    heavy: Heavy,
 }
 
 impl Exchange {
@@ -116,7 +119,8 @@ impl Exchange {
         }));
         let state = ArcSwap::from_pointee(state);
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told }
+        let heavy = Heavy::new();
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told, heavy }
     }
 
     /// The configuration in force.
