@@ -114,6 +114,7 @@ impl Fixed {
 /// What is read at start only: with a difference here the rest is reloaded, and the operator is told.
 #[derive(Debug)]
 struct AtStart {
+    http2: bool,
     limits: config::Limits,
     durable_timeout: Duration,
     segment_bytes: u64,
@@ -123,6 +124,7 @@ struct AtStart {
 impl AtStart {
     fn of(settings: &Settings) -> Self {
         Self {
+            http2: settings.listen.http2,
             limits: settings.limits.clone(),
             durable_timeout: settings.audit.durable_timeout,
             segment_bytes: settings.audit.segment_bytes,
@@ -139,6 +141,8 @@ impl AtStart {
             (ours.header_timeout != theirs.header_timeout, "[limits] header_timeout_ms"),
             (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
+            (self.http2 != other.http2, "[listen] http2"),
+            (ours.http2 != theirs.http2, "[limits.http2]"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
             (self.segment_bytes != other.segment_bytes, "[audit] segment_bytes"),
             (self.checkpoint_every != other.checkpoint_every, "[audit] checkpoint_minutes"),
@@ -195,6 +199,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
         idle_timeout: settings.limits.idle_timeout,
+        http2: settings.listen.http2.then(|| settings.limits.http2.clone()),
         metrics: Arc::clone(&metrics),
     };
     metrics.key_versions(build::key_versions(&keys));

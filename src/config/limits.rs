@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::http2;
 use super::service::{count, millis};
 use super::tree::Section;
 use crate::base::limits::MAX_REQUEST_BODY_BYTES;
@@ -29,6 +30,8 @@ pub struct Limits {
     pub total_timeout: Duration,
     /// How long a shutdown waits for running exchanges.
     pub drain_timeout: Duration,
+    /// Bounds on connections that speak HTTP/2.
+    pub http2: crate::front::http::http2::Config,
 }
 
 impl Default for Limits {
@@ -43,6 +46,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_mins(1),
             total_timeout: Duration::from_mins(5),
             drain_timeout: Duration::from_secs(30),
+            http2: crate::front::http::http2::Config::default(),
         }
     }
 }
@@ -70,6 +74,7 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
     let idle_timeout = timeout("idle_timeout_ms", default.idle_timeout);
     let total_timeout = timeout("total_timeout_ms", default.total_timeout);
     let drain_timeout = timeout("drain_timeout_ms", default.drain_timeout);
+    let http2 = http2::http2(&section);
     section.finish();
     Some(Limits {
         connections: connections?,
@@ -81,5 +86,6 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
         idle_timeout: idle_timeout?,
         total_timeout: total_timeout?,
         drain_timeout: drain_timeout?,
+        http2: http2?,
     })
 }

@@ -16,6 +16,7 @@ pub(super) fn listen(root: &Section<'_>, folder: &Path) -> Option<Listen> {
     let report = section.report();
     let address = section.required("address", "address = \"127.0.0.1:8080\"").and_then(|node| node.text());
     let admin = section.optional("admin").map(|node| node.text());
+    let http2 = section.optional("http2").map_or(Some(true), |node| node.boolean());
     section.finish();
     let endpoint = |text: &Text| endpoint(report, text, folder);
     let address_end = address.as_ref().and_then(endpoint);
@@ -40,7 +41,7 @@ pub(super) fn listen(root: &Section<'_>, folder: &Path) -> Option<Listen> {
     );
     let admin_text = admin.as_ref().and_then(Option::as_ref);
     warn_of_open_listener(report, admin_text, admin_end.as_ref().and_then(Option::as_ref), "health and metrics have no login");
-    Some(Listen { address: address_end?, admin: admin_end? })
+    Some(Listen { address: address_end?, admin: admin_end?, http2: http2? })
 }
 
 fn warn_of_open_listener(report: &Report<'_>, text: Option<&Text>, end: Option<&Endpoint>, why: &str) {

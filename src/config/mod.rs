@@ -18,6 +18,7 @@ mod build;
 mod callers;
 mod collections;
 mod findings;
+mod http2;
 mod limits;
 mod listen;
 mod methods;
@@ -93,6 +94,8 @@ pub struct Listen {
     pub address: Endpoint,
     /// For health and metrics.
     pub admin: Option<Endpoint>,
+    /// HTTP/2 is spoken beside HTTP/1.1.
+    pub http2: bool,
 }
 
 /// Where a listener binds.

@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection;
+use super::connection::{self, Protocol};
+use super::http2;
 use crate::exchange::{Exchange, Peer};
 use crate::metrics::Metrics;
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub header_timeout: Duration,
     /// Longest time a connection may wait for its next request.
     pub idle_timeout: Duration,
+    /// Bounds on HTTP/2; `None`: it is not spoken.
+    pub http2: Option<http2::Config>,
     /// Counts connections and refusals on the wire.
     pub metrics: Arc<Metrics>,
 }
@@ -62,11 +65,11 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
                 continue;
             }
         };
-        let (exchange, config, drain) = (Arc::clone(&exchange), config.clone(), drain.clone());
+        let (exchange, config, drain, streams) = (Arc::clone(&exchange), config.clone(), drain.clone(), tasks.clone());
         tasks.spawn(async move {
             match stream {
-                Stream::Tcp(stream) => connection::serve(stream, peer, exchange, config, drain).await,
-                Stream::Unix(stream) => connection::serve(stream, peer, exchange, config, drain).await,
+                Stream::Tcp(stream) => connection::serve(stream, Protocol::Open, peer, exchange, config, drain, streams).await,
+                Stream::Unix(stream) => connection::serve(stream, Protocol::Open, peer, exchange, config, drain, streams).await,
             }
             drop(slot);
         });

@@ -4,5 +4,6 @@
 pub mod accept;
 mod answer;
 mod connection;
+pub mod http2;
 mod reply;
 pub mod wire;
