@@ -130,6 +130,7 @@ impl Exchange {
     ) -> Result<Response<PassBody>, Error> {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
+        headers::check_expectation(&parts.headers)?;
         let started = Instant::now();
         let shape = {
             let target = dialect::canonical_target(&parts.method, &parts.uri)?;
@@ -172,7 +173,7 @@ impl Exchange {
                 let started = Instant::now();
                 let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
-                headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
+                headers::prepare_documents(&mut parts.headers, parts.version, &documents, &state.purpose_header)?;
                 self.judge_view(&state, &parts.headers, &mut documents).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
                 let checked = match documents.request {
@@ -215,7 +216,7 @@ impl Exchange {
         } else {
             None
         };
-        headers::prepare_pass(&mut parts.headers, &state.purpose_header);
+        headers::prepare_pass(&mut parts.headers, parts.version, &state.purpose_header);
         let outgoing = if lent.is_some() { Outgoing::Empty } else { Outgoing::Passed(body) };
         context.caller = lent.map(|caller| caller.name);
         let mut response = self.forward(state, parts, outgoing).await?;

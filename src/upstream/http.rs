@@ -121,6 +121,10 @@ impl HttpDatabase {
             headers.remove(name);
         }
         match &body {
+            // hyper sends no body with GET and HEAD unless it is told to.
+            SendBody::Passed { body, .. } if !headers.contains_key(header::CONTENT_LENGTH) && !body.is_end_stream() => {
+                headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
             SendBody::Passed { .. } => {}
             SendBody::Whole(_) => {
                 headers.remove(header::CONTENT_LENGTH);

@@ -28,7 +28,8 @@ pub(super) fn settle(parts: &mut Parts, most_headers: usize) -> Result<(), Reaso
         return Err(Reason::Scheme);
     }
     // What is classified and forwarded is the path; where it is for stands in Host.
-    parts.uri = path_and_query.map(Uri::from).ok_or(Reason::RequestLine)?;
+    let target = path_and_query.filter(|target| target.as_str().starts_with('/') || target == "*");
+    parts.uri = target.map(Uri::from).ok_or(Reason::RequestLine)?;
     settle_host(&mut parts.headers, authority.as_ref().map(uri::Authority::as_str))?;
     parts.headers.remove(HTTP2_SETTINGS);
     join_cookies(&mut parts.headers)
