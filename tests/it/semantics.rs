@@ -145,7 +145,8 @@ async fn pipelined_requests_are_answered_in_order_and_close_is_close() {
     let requests: String = (0..50).map(|n| format!("GET /orders/{n} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
     client.write(&format!("{requests}GET /orders/last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n{requests}")).await;
     let replies = client.read_to_end().await;
-    let bodies: Vec<_> = replies.split("HTTP/1.1 200 OK\r\n").skip(1).map(|reply| reply.split("\r\n\r\n").nth(1).unwrap()).collect();
+    let bodies: Vec<_> =
+        replies.split("HTTP/1.1 200 OK\r\n").skip(1).map(|reply| reply.split("\r\n\r\n").nth(1).unwrap()).collect();
     let wanted: Vec<_> = (0..50).map(|n| format!("/orders/{n}")).chain(["/orders/last".to_owned()]).collect();
     assert_eq!(bodies, wanted);
     assert_eq!(stub.seen().len(), 51, "what comes behind close is not read");
@@ -193,7 +194,10 @@ async fn t11_conditions_and_ranges_are_the_databases_outside_and_ours_within() {
         if seen.headers.contains_key("if-none-match") {
             return StubReply { status: 304, headers: vec![("etag", "\"7\"".to_owned())], body: Vec::new() };
         }
-        StubReply { headers: vec![("etag", "\"7\"".to_owned()), ("content-type", "application/json".to_owned())], ..StubReply::json(200, "[]") }
+        StubReply {
+            headers: vec![("etag", "\"7\"".to_owned()), ("content-type", "application/json".to_owned())],
+            ..StubReply::json(200, "[]")
+        }
     })
     .await;
     let proxy = Setup::rest(stub.address).start().await;
@@ -221,7 +225,8 @@ async fn t11_conditions_and_ranges_are_the_databases_outside_and_ours_within() {
 
 #[tokio::test]
 async fn options_and_trace() {
-    let stub = Stub::start(|_| StubReply { headers: vec![("allow", "GET, OPTIONS".to_owned())], ..StubReply::json(200, "") }).await;
+    let stub =
+        Stub::start(|_| StubReply { headers: vec![("allow", "GET, OPTIONS".to_owned())], ..StubReply::json(200, "") }).await;
     let proxy = Setup::rest(stub.address).start().await;
     let client = Http2::connect(proxy.address).await;
     for path in ["/orders", "/customers", "/customers/c-1"] {
@@ -230,7 +235,8 @@ async fn options_and_trace() {
         for answer in [&one, &two] {
             assert_eq!((answer.status.as_u16(), answer.headers["allow"].to_str().unwrap()), (200, "GET, OPTIONS"), "{path}");
         }
-        let with_body = send(proxy.address, Method::OPTIONS, path, &[("content-type", "application/json")], PERSON).await.unwrap();
+        let with_body =
+            send(proxy.address, Method::OPTIONS, path, &[("content-type", "application/json")], PERSON).await.unwrap();
         assert_eq!(with_body.status.as_u16(), if path == "/orders" { 200 } else { 400 }, "{path}");
     }
     let reply = exchange_raw(proxy.address, b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", SOON).await;

@@ -5,19 +5,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, Protocol};
+use super::connection;
 use super::http2;
 use crate::exchange::{Exchange, Peer};
 use crate::metrics::Metrics;
+use crate::net::tls::server::Server;
 
-/// Bounds on connections and heads.
+/// How connections are taken, and their bounds.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// TLS: a connection takes what stands here when it begins, so that a reload is for new ones. In clear without.
+    pub tls: Option<Arc<ArcSwap<Server>>>,
+    /// Longest time a TLS handshake may take.
+    pub handshake_timeout: Duration,
     /// Connections open at a time; more wait in the system's queue.
     pub connections: usize,
     /// Largest head, in bytes.
@@ -30,6 +37,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Bounds on HTTP/2; `None`: it is not spoken.
     pub http2: Option<http2::Config>,
+    /// Senders that must begin with a PROXY header (version 2), and are believed for whom they connect.
+    pub proxy_from: Arc<[IpNet]>,
     /// Counts connections and refusals on the wire.
     pub metrics: Arc<Metrics>,
 }
@@ -68,8 +77,8 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
         let (exchange, config, drain, streams) = (Arc::clone(&exchange), config.clone(), drain.clone(), tasks.clone());
         tasks.spawn(async move {
             match stream {
-                Stream::Tcp(stream) => connection::serve(stream, Protocol::Open, peer, exchange, config, drain, streams).await,
-                Stream::Unix(stream) => connection::serve(stream, Protocol::Open, peer, exchange, config, drain, streams).await,
+                Stream::Tcp(stream) => connection::serve(stream, peer, exchange, config, drain, streams).await,
+                Stream::Unix(stream) => connection::serve(stream, peer, exchange, config, drain, streams).await,
             }
             drop(slot);
         });

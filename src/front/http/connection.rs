@@ -1,11 +1,15 @@
-//! One connection, from the accepted socket to its last reply.
+//! One connection, from the accepted socket to its last reply: TLS where the listener has it, then HTTP.
 //!
-//! Always holds: a head, a body and an unread reply each have a time limit; nothing of one request stays on the connection
-//! for the next (T28). Called by [`super::accept`].
+//! Always holds: a handshake, a head, a body and an unread reply each have a time limit; nothing of one request stays on the connection
+//! for the next (T28); a client known by its certificate is so only as long as the certificate holds and its authority is trusted (T19).
+//! Called by [`super::accept`].
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{Request, Response};
@@ -18,22 +22,27 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::Config;
-use super::{answer, http2, wire};
+use super::proxy_protocol::{self, Fault};
+use super::{answer, http2, tls, wire};
 use crate::exchange::{Exchange, PassBody, Peer};
+use crate::net::tls::server::Server;
 
 /// What is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
+enum Protocol {
     /// HTTP/1.1, or HTTP/2 if the first bytes say so and it is configured: nothing was negotiated.
     Open,
+    /// HTTP/1.1 over TLS, for the client did not ask for anything else.
+    Http1,
+    /// HTTP/2 over TLS, as was negotiated.
+    Http2,
 }
 
 /// Serves a connection until it ends, or `drain` is cancelled and what is under way has been answered. Streams of HTTP/2 run
 /// on `tasks`.
 pub(super) async fn serve<S>(
-    stream: S,
-    protocol: Protocol,
-    peer: Peer,
+    mut stream: S,
+    mut peer: Peer,
     exchange: Arc<Exchange>,
     config: Config,
     drain: CancellationToken,
@@ -42,12 +51,79 @@ pub(super) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _counted = config.metrics.connected();
+    if let Some(sender) = proxied(&peer, &config) {
+        let introduced = tokio::select! {
+            introduced = introduced(&mut stream, &mut peer, sender, &config) => introduced,
+            () = drain.cancelled() => return,
+        };
+        if !introduced {
+            return;
+        }
+    }
+    match config.tls.as_ref().map(|tls| tls.load_full()) {
+        None => http(Protocol::Open, stream, peer, exchange, config, drain, tasks).await,
+        // In a box of its own, so that connections in clear need no room for it.
+        Some(server) => Box::pin(over_tls(&server, stream, peer, exchange, config, drain, tasks)).await,
+    }
+}
+
+/// The handshake, then HTTP; for a client with a certificate until it is no longer trusted, when what is under way is still answered.
+async fn over_tls<S>(
+    server: &Server,
+    stream: S,
+    peer: Peer,
+    exchange: Arc<Exchange>,
+    config: Config,
+    drain: CancellationToken,
+    tasks: TaskTracker,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let secured = tokio::select! {
+        secured = tls::handshake(server, stream, &config) => secured,
+        () = drain.cancelled() => return,
+    };
+    let Some((stream, client)) = secured else { return };
+    let protocol = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+    let Some(tls::Client { certificate, until }) = client else {
+        return http(protocol, stream, peer, exchange, config, drain, tasks).await;
+    };
+    // A timer has a longest time; who holds a connection for a year can make another.
+    let holds =
+        Duration::from_secs(until).saturating_sub(Duration::from_millis(exchange.now_ms())).min(Duration::from_hours(8760));
+    let peer = Peer { certificate: Some(Arc::new(certificate)), ..peer };
+    let end = drain.child_token();
+    let mut exchanges = pin!(http(protocol, stream, peer, exchange, config, end.clone(), tasks));
+    tokio::select! {
+        () = exchanges.as_mut() => return,
+        () = server.superseded() => tracing::debug!("a connection ends, for other client certificates are trusted now"),
+        () = tokio::time::sleep(holds) => tracing::debug!("a connection ends, for the client's certificate has expired"),
+    }
+    end.cancel();
+    exchanges.await;
+}
+
+/// HTTP, whatever it comes over.
+async fn http<S>(
+    protocol: Protocol,
+    stream: S,
+    peer: Peer,
+    exchange: Arc<Exchange>,
+    config: Config,
+    drain: CancellationToken,
+    tasks: TaskTracker,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let answer = move |request: Request<Incoming>| answer::answer(Arc::clone(&exchange), request, peer.clone());
     let begun = match protocol {
         Protocol::Open => serve_http1(stream, config.http2.is_some(), answer.clone(), &config, &drain).await,
+        Protocol::Http1 => serve_http1(stream, false, answer.clone(), &config, &drain).await,
+        Protocol::Http2 => Some((stream, BytesMut::new())),
     };
     if let (Some((stream, begun)), Some(http2)) = (begun, &config.http2) {
-        http2::serve(stream, begun, answer, (&config, http2), drain, tasks).await;
+        // In a box of its own, so that HTTP/1.1 needs no room for it.
+        Box::pin(http2::serve(stream, begun, answer, (&config, http2), drain, tasks)).await;
     }
 }
 
@@ -96,4 +172,29 @@ where
         tracing::debug!(%error, "a connection ended early");
     }
     http2
+}
+
+/// The address of a sender that must say for whom it connects.
+fn proxied(peer: &Peer, config: &Config) -> Option<IpAddr> {
+    let address = peer.address?.to_canonical();
+    config.proxy_from.iter().any(|network| network.contains(&address)).then_some(address)
+}
+
+/// Takes the PROXY header off a connection and notes for whom it was made. False: the connection is at its end.
+async fn introduced(stream: &mut (impl AsyncRead + Unpin), peer: &mut Peer, sender: IpAddr, config: &Config) -> bool {
+    let received = tokio::time::timeout(config.header_timeout, proxy_protocol::receive(stream)).await.unwrap_or(Err(Fault::Late));
+    match received {
+        Ok(Some(address)) => {
+            peer.address = address.or(peer.address);
+            tracing::debug!(%sender, client = ?address, "a load balancer's connection");
+            true
+        }
+        // Closed without a word, as health checks do.
+        Ok(None) => false,
+        Err(fault) => {
+            config.metrics.wire_refused(fault.code());
+            tracing::warn!(%sender, code = fault.code(), "a load balancer's connection is closed: {fault}");
+            false
+        }
+    }
 }
