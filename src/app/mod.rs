@@ -5,6 +5,7 @@
 //! stays (T30). Shutdown (SIGTERM, SIGINT): stop accepting, finish the exchanges under way, close the audit log.
 
 mod build;
+mod descriptors;
 mod listen;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::admin;
 use crate::audit::{self, AuditError};
 use crate::base::{Clock, SystemClock};
 use crate::config::{self, Endpoint, Findings, Settings};
-use crate::exchange::Exchange;
+use crate::exchange::{Budget, Exchange};
 use crate::front::http::accept;
 use crate::keys::KeyError;
 use crate::metrics::Metrics;
@@ -149,11 +150,14 @@ impl AtStart {
         let (ours, theirs) = (&self.limits, &other.limits);
         [
             (ours.connections != theirs.connections, "[limits] connections"),
+            (ours.connections_per_address != theirs.connections_per_address, "[limits] connections_per_address"),
+            (ours.memory_bytes != theirs.memory_bytes, "[limits] memory_bytes"),
             (ours.header_bytes != theirs.header_bytes, "[limits] header_bytes"),
             (ours.headers != theirs.headers, "[limits] headers"),
             (ours.header_timeout != theirs.header_timeout, "[limits] header_timeout_ms"),
             (ours.handshake_timeout != theirs.handshake_timeout, "[limits] handshake_timeout_ms"),
-            (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
+            (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms"),
+            (ours.write_timeout != theirs.write_timeout, "[limits] write_timeout_ms (of connections)"),
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
             (ours.http2 != theirs.http2, "[limits.http2]"),
             (self.proxy_protocol != other.proxy_protocol, "[listen] proxy_protocol"),
@@ -207,24 +211,28 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let metrics = Arc::new(Metrics::new());
     let drain = CancellationToken::new();
     let tasks = TaskTracker::new();
+    let memory = settings.limits.memory_bytes;
     let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
     let front_config = accept::Config {
         tls: tls.clone(),
         handshake_timeout: settings.limits.handshake_timeout,
-        connections: settings.limits.connections,
+        connections: descriptors::suffice_for(settings.limits.connections),
+        per_address: settings.limits.connections_per_address,
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
         idle_timeout: settings.limits.idle_timeout,
         http2: settings.listen.http2.then(|| settings.limits.http2.clone()),
         proxy_from: settings.listen.proxy_protocol.as_slice().into(),
+        write_timeout: settings.limits.write_timeout,
         metrics: Arc::clone(&metrics),
     };
     metrics.key_versions(build::key_versions(&keys));
     let drain_timeout = settings.limits.drain_timeout;
     let listen = settings.listen.clone();
     let state = build::state(settings, keys, None)?;
-    let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), clock, tasks.clone()));
+    let budget = Budget::new(memory, Arc::clone(&metrics));
+    let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), clock, tasks.clone(), budget));
 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
@@ -308,7 +316,7 @@ impl Running {
         let keys = build::keys(&settings, &self.store)?;
         let versions: Vec<_> = build::key_versions(&keys).collect();
         let tls = settings.listen.tls.clone();
-        let state = build::state(settings, keys, Some(&self.exchange.state().upstream))?;
+        let state = build::state(settings, keys, Some(&self.exchange.state()))?;
         // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
         if let (Some(current), Some(tls)) = (&self.tls, tls) {

@@ -75,6 +75,8 @@ pub struct Settings {
     pub collections: Vec<Collection>,
     /// Bounds on connections, sizes and times.
     pub limits: Limits,
+    /// What each caller may ask at most.
+    pub caller_limits: Vec<(crate::base::CallerName, crate::exchange::CallerLimits)>,
     /// Name of the purpose header, default `data-purpose`.
     pub purpose_header: http::HeaderName,
     /// What is allowed but probably not what is wanted.

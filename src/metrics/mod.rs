@@ -5,6 +5,8 @@
 //!
 //! Called by `exchange` and `front` with what pure modules counted; `admin` prints [`Metrics::encode`].
 
+mod admission;
+
 use std::fmt::{self, Write as _};
 use std::hash::Hash;
 use std::time::Duration;
@@ -17,6 +19,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::base::{CategoryName, CollectionName, Intent, Kid};
+
+use admission::Admission;
+pub use admission::Reserved;
 
 /// What the dialect took a request for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,6 +76,7 @@ pub struct Metrics {
     key_versions: Family<Labels<3>, Gauge>,
     connections: Gauge,
     under_way: Gauge,
+    admission: Admission,
 }
 
 impl Metrics {
@@ -141,6 +147,7 @@ impl Metrics {
             ),
             connections: registered(&mut registry, "connections", "Connections of clients that are open"),
             under_way: registered(&mut registry, "requests_under_way", "Requests that are being served"),
+            admission: Admission::registered(&mut registry),
             registry,
         }
     }
@@ -244,12 +251,6 @@ impl Metrics {
     #[must_use]
     pub fn connected(&self) -> Counted {
         Counted::on(&self.connections)
-    }
-
-    /// A request began; it is counted until the returned value is dropped.
-    #[must_use]
-    pub fn begun(&self) -> Counted {
-        Counted::on(&self.under_way)
     }
 
     /// Everything in OpenMetrics text, for `application/openmetrics-text; version=1.0.0; charset=utf-8`.
@@ -413,7 +414,7 @@ mod tests {
         metrics.key_versions([("seal", Kid::from_random([0; 5]), "deactivated")]);
         metrics.key_versions([("seal", Kid::from_random([1; 5]), "active")]);
         let open = metrics.connected();
-        drop(metrics.begun());
+        drop(metrics.begun(1));
         let text = metrics.encode();
         for line in [
             r#"sudare_requests_total{class="documents",intent="read",status="200",code=""} 2"#,

@@ -570,7 +570,7 @@ async fn t24_a_client_that_opens_no_window_loses_its_stream_and_what_it_held_is_
             });
         }
     });
-    let proxy = Setup::rest(address).more("[limits]\nidle_timeout_ms = 300\n").start().await;
+    let proxy = Setup::rest(address).more("[limits]\nwrite_timeout_ms = 300\n").start().await;
     let credential = Proxy::credential("shop");
     let ours = [("sudare-credential", credential.as_str()), ("data-purpose", "account")];
     for (path, window) in [("/orders", 0), ("/orders", 1), ("/orders", 70_000), ("/customers", 0), ("/customers", 100)] {

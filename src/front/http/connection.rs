@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::accept::Config;
 use super::proxy_protocol::{self, Fault};
 use super::{answer, http2, tls, wire};
-use crate::exchange::{Exchange, PassBody, Peer};
+use crate::exchange::{Exchange, Peer, ReplyBody};
 use crate::net::tls::server::Server;
 
 /// What is spoken on a connection.
@@ -88,9 +88,10 @@ async fn over_tls<S>(
     let Some(tls::Client { certificate, until }) = client else {
         return http(protocol, stream, peer, exchange, config, drain, tasks).await;
     };
-    // A timer has a longest time; who holds a connection for a year can make another.
-    let holds =
-        Duration::from_secs(until).saturating_sub(Duration::from_millis(exchange.now_ms())).min(Duration::from_hours(8760));
+    // All of the last second. A timer has a longest time; who holds a connection for a year can make another.
+    let holds = Duration::from_secs(until.saturating_add(1))
+        .saturating_sub(Duration::from_millis(exchange.now_ms()))
+        .min(Duration::from_hours(8760));
     let peer = Peer { certificate: Some(Arc::new(certificate)), ..peer };
     let end = drain.child_token();
     let mut exchanges = pin!(http(protocol, stream, peer, exchange, config, end.clone(), tasks));
@@ -138,7 +139,7 @@ async fn serve_http1<S, A, F>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<PassBody>> + Send + 'static,
+    F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
     let metrics = Arc::clone(&config.metrics);
     let limits = wire::Limits { head_bytes: config.header_bytes, headers: config.headers };

@@ -27,7 +27,7 @@ use self::meter::Meter;
 use self::streams::{Paced, Streams};
 use super::accept;
 use super::wire::{Observer, Reason, Refused};
-use crate::exchange::PassBody;
+use crate::exchange::ReplyBody;
 
 mod head;
 mod meter;
@@ -78,12 +78,12 @@ pub(super) async fn serve<S, A, F>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<PassBody>> + Send + 'static,
+    F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
     let metrics = Arc::clone(&front.metrics);
     let observer: Observer = Arc::new(move |reason| metrics.wire_refused(reason.code()));
     let meter = Meter::new(stream, begun, config.resets, front.header_timeout, Arc::clone(&observer));
-    let streams = Streams::new(tasks, front.idle_timeout);
+    let streams = Streams::new(tasks, front.longest_unread(), Arc::clone(&front.metrics));
     let (headers, refused) = (front.headers, Arc::clone(&observer));
     let service = service_fn(move |request: Request<Incoming>| {
         let (answer, refused) = (answer.clone(), Arc::clone(&refused));
@@ -147,9 +147,10 @@ fn is_refusal(error: &hyper::Error) -> bool {
         .is_some_and(|error| error.is_go_away() && error.is_library())
 }
 
-fn refusal(reason: Reason) -> Response<PassBody> {
+fn refusal(reason: Reason) -> Response<ReplyBody> {
     let text = bytes::Bytes::from(format!("{}\n", Refused(reason)));
-    let mut response = Response::new(Full::new(text).map_err(|never| match never {}).boxed_unsync());
+    let body = Full::new(text).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(ReplyBody::from(body));
     *response.status_mut() = reason.status();
     let headers = response.headers_mut();
     headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));

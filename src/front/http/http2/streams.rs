@@ -22,7 +22,8 @@ use hyper::rt::Executor;
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::TaskTracker;
 
-use crate::exchange::PassBody;
+use crate::exchange::ReplyBody;
+use crate::metrics::Metrics;
 
 /// A piece of a reply has at most so many bytes. h2 takes pieces whole as soon as there is room for their first byte, and
 /// keeps the rest for as long as the client likes; so this bounds what a stream can make it keep.
@@ -38,6 +39,7 @@ tokio::task_local! {
 pub(super) struct Streams {
     tasks: TaskTracker,
     patience: Duration,
+    metrics: Arc<Metrics>,
     shared: Arc<Shared>,
 }
 
@@ -59,8 +61,9 @@ impl Drop for Open {
 
 impl Streams {
     /// A client may leave a piece of a reply unread for `patience`.
-    pub(super) fn new(tasks: TaskTracker, patience: Duration) -> Self {
-        Self { tasks, patience, shared: Arc::new(Shared { open: AtomicUsize::new(0), ended: Mutex::new(Instant::now()) }) }
+    pub(super) fn new(tasks: TaskTracker, patience: Duration, metrics: Arc<Metrics>) -> Self {
+        let shared = Shared { open: AtomicUsize::new(0), ended: Mutex::new(Instant::now()) };
+        Self { tasks, patience, metrics, shared: Arc::new(shared) }
     }
 
     /// Ends once no stream has been open for `time`, counted from now.
@@ -87,21 +90,26 @@ where
 {
     fn execute(&self, stream: F) {
         self.shared.open.fetch_add(1, Ordering::AcqRel);
-        let (open, patience) = (Open(Arc::clone(&self.shared)), self.patience);
+        let (open, patience, metrics) = (Open(Arc::clone(&self.shared)), self.patience, Arc::clone(&self.metrics));
         self.tasks.spawn(async move {
-            WAITS.scope(Cell::new(None), while_read(stream, patience)).await;
+            if WAITS.scope(Cell::new(None), while_read(stream, patience)).await.is_err() {
+                metrics.peer_given_up("reply");
+            }
             drop(open);
         });
     }
 }
 
+/// The client did not take a piece in time.
+struct Unread;
+
 /// Runs a stream to its end, or until a piece of its reply has waited for `patience`.
-async fn while_read(stream: impl Future<Output = ()>, patience: Duration) {
+async fn while_read(stream: impl Future<Output = ()>, patience: Duration) -> Result<(), Unread> {
     let mut stream = pin!(stream);
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if stream.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         }
         let Some(since) = WAITS.with(Cell::get) else {
             alarm = None;
@@ -112,20 +120,20 @@ async fn while_read(stream: impl Future<Output = ()>, patience: Duration) {
         if alarm.deadline() != due {
             alarm.as_mut().reset(due);
         }
-        alarm.as_mut().poll(cx)
+        alarm.as_mut().poll(cx).map(|()| Err(Unread))
     })
-    .await;
+    .await
 }
 
 /// A reply in pieces of at most [`PIECE_BYTES`] that tells its task when it gives one away. Bodies of HEAD are `None`.
 pub(super) struct Paced {
-    body: Option<PassBody>,
+    body: Option<ReplyBody>,
     /// Of a larger piece.
     rest: Bytes,
 }
 
 impl Paced {
-    pub(super) fn new(body: PassBody) -> Self {
+    pub(super) fn new(body: ReplyBody) -> Self {
         Self { body: Some(body), rest: Bytes::new() }
     }
 
@@ -144,7 +152,7 @@ impl Paced {
 
 impl Body for Paced {
     type Data = Bytes;
-    type Error = <PassBody as Body>::Error;
+    type Error = <ReplyBody as Body>::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let waits = |since| {
