@@ -251,14 +251,8 @@ impl Wire {
                 break;
             }
         }
-        if sent >= times && !reading.is_finished() {
-            // It may have had enough and still be about to say so.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            if !reading.is_finished() {
-                return None;
-            }
-        }
-        let mut bytes = tokio::time::timeout(PATIENCE, reading).await.expect("an end").unwrap();
+        // It may have had enough and still be about to say so.
+        let mut bytes = tokio::time::timeout(PATIENCE, reading).await.ok()?.unwrap();
         let mut end = End::Closed;
         while bytes.len() >= 9 {
             let length = usize::try_from(u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]])).unwrap();
