@@ -38,6 +38,9 @@ pub enum Error {
     /// The head of the request is ambiguous.
     #[error("{0}")]
     Head(&'static str),
+    /// The client expects what we do not know.
+    #[error("the header Expect may say 100-continue only; leave anything else out")]
+    Expectation,
     /// The target is not canonical (T31).
     #[error(transparent)]
     Target(#[from] TargetError),
