@@ -2,15 +2,20 @@
 //!
 //! Always holds: paths are resolved against the folder of the file, and the two listeners are not one. Called by [`super::build`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use super::report::{Draft, Report};
-use super::service::path_behind;
-use super::tree::{Section, Text, shorten};
+use super::service::{millis, path_behind};
+use super::tree::{Node, Section, Text, shorten};
 use super::{Endpoint, Environment, Listen};
 
 pub(super) mod tls;
+
+/// Owner and group may connect. Peers are told apart by their user id, so who is served is a matter of the callers listed.
+const DEFAULT_SOCKET_MODE: u32 = 0o660;
 
 /// What a listener tells of the other end of a connection, so that callers can be known by it.
 #[derive(Debug, Clone, Copy)]
@@ -36,16 +41,25 @@ pub(super) fn listen(root: &Section<'_>, folder: &Path, environment: Environment
         None => false,
         Some(table) => table.as_ref().is_none_or(|table| table.has("client_ca")),
     };
-    let listen = read(&section, tls, folder, environment);
+    let listen = read(root, &section, tls, folder, environment);
     let uids = listen.as_ref().is_none_or(|listen| matches!(listen.address, Endpoint::Unix(_)));
     (listen, Sees { uids, certificates })
 }
 
 #[expect(clippy::option_option, reason = "a table that is wrong, one that is absent and one that is there are three things")]
-fn read(section: &Section<'_>, tls: Option<Option<Section<'_>>>, folder: &Path, environment: Environment<'_>) -> Option<Listen> {
+fn read(
+    root: &Section<'_>,
+    section: &Section<'_>,
+    tls: Option<Option<Section<'_>>>,
+    folder: &Path,
+    environment: Environment<'_>,
+) -> Option<Listen> {
     let report = section.report();
     let address = section.required("address", "address = \"127.0.0.1:8080\"").and_then(|node| node.text());
     let admin = section.optional("admin").map(|node| node.text());
+    let drain_delay = millis(&section, "drain_delay_ms", 0..=600_000, 0);
+    let socket_mode_node = section.optional("socket_mode");
+    let proxy_node = section.optional("proxy_protocol");
     section.finish();
     let endpoint = |text: &Text| endpoint(report, text, folder);
     let address_end = address.as_ref().and_then(endpoint);
@@ -82,14 +96,106 @@ fn read(section: &Section<'_>, tls: Option<Option<Section<'_>>>, folder: &Path, 
         Some(table) => table.and_then(|table| tls::read(&table, folder, environment)),
     };
     let admin_text = admin.as_ref().and_then(Option::as_ref);
-    warn_of_open_listener(
-        report,
-        admin_text,
-        admin_end.as_ref().and_then(Option::as_ref),
-        "health and metrics have no login",
-        "use 127.0.0.1 or unix:…, unless something in front of it (a sidecar mesh, a TLS proxy) protects the way",
-    );
-    Some(Listen { address: address_end?, admin: admin_end?, tls: tls? })
+    if !root.has("admin") {
+        warn_of_open_listener(
+            report,
+            admin_text,
+            admin_end.as_ref().and_then(Option::as_ref),
+            "the metrics ask for no credential: [admin] is not there",
+            "use 127.0.0.1 or unix:…, or add [admin] with credential_sha256 = [\"…\"]",
+        );
+    }
+    if let (Some(node), Some(Endpoint::Tcp(_)), Some(None | Some(Endpoint::Tcp(_)))) =
+        (&socket_mode_node, &address_end, &admin_end)
+    {
+        report.push(
+            Draft::error(&node.span, "`socket_mode` in [listen] says nothing: no listener is a Unix socket")
+                .remedy("remove the line"),
+        );
+    }
+    if let (Some(node), Some(Endpoint::Unix(_))) = (&proxy_node, &address_end) {
+        report.push(
+            Draft::error(&node.span, "`proxy_protocol` in [listen] is for TCP, and `address` is a Unix socket")
+                .remedy("remove the line: on a Unix socket the system itself tells who connects"),
+        );
+    }
+    let socket_mode = socket_mode_node.map_or(Some(DEFAULT_SOCKET_MODE), |node| socket_mode(&node));
+    let proxy_protocol = proxy_node.map_or(Some(Vec::new()), |node| senders(&node));
+    Some(Listen {
+        address: address_end?,
+        admin: admin_end?,
+        socket_mode: socket_mode?,
+        proxy_protocol: proxy_protocol?,
+        tls: tls?,
+        drain_delay: drain_delay?,
+    })
+}
+
+/// `socket_mode`: permissions in the notation of chmod. Without `rw` for the owner a restart could not tell a dead socket from a live one.
+fn socket_mode(node: &Node<'_>) -> Option<u32> {
+    let text = node.text()?;
+    let is_octal = matches!(text.value.len(), 3 | 4) && text.value.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let mode = u32::from_str_radix(&text.value, 8).ok().filter(|mode| is_octal && mode & !0o666 == 0 && mode & 0o600 == 0o600);
+    let Some(mode) = mode else {
+        node.report().push(
+            Draft::error(&text.span, format!("{} is \"{}\"", node.title, shorten(&text.value)))
+                .expected("three or four octal digits, with 6 for the owner and none of the x bits")
+                .remedy("write \"0660\" (owner and group may connect) or \"0600\" (the owner only)"),
+        );
+        return None;
+    };
+    if mode & 0o002 != 0 {
+        node.report().push(
+            Draft::warning(&text.span, "every account of this machine may connect to the socket")
+                .remedy("write \"0660\" and put the applications' accounts into the group of the socket"),
+        );
+    }
+    Some(mode)
+}
+
+/// `proxy_protocol`: the networks whose senders are believed.
+fn senders(node: &Node<'_>) -> Option<Vec<IpNet>> {
+    let report = node.report();
+    if node.is_empty_list() {
+        report.push(
+            Draft::error(&node.span, format!("{} is empty", node.title)).remedy("list the load balancers, or remove the line"),
+        );
+        return None;
+    }
+    let texts = node.texts()?;
+    let networks: Vec<IpNet> = texts.iter().filter_map(|text| network(report, text)).collect();
+    (networks.len() == texts.len()).then_some(networks)
+}
+
+fn network(report: &Report<'_>, text: &Text) -> Option<IpNet> {
+    let (read, alone) = (text.value.parse::<IpNet>(), text.value.parse::<IpAddr>());
+    let remedy = match (&read, &alone) {
+        (Ok(network), _) if *network == network.trunc() => None,
+        (Ok(network), _) => {
+            Some(format!("write \"{}\", or \"{}\" for that address alone", network.trunc(), IpNet::from(network.addr())))
+        }
+        (Err(_), Ok(address)) => Some(format!("write \"{}\"", IpNet::from(*address))),
+        (Err(_), Err(_)) => Some("write \"10.0.0.0/8\" or \"192.0.2.10/32\"".to_owned()),
+    };
+    if let Some(remedy) = remedy {
+        report.push(
+            Draft::error(&text.span, format!("\"{}\" is not a network", shorten(&text.value)))
+                .expected("IP address, /, and how many of its bits count; the other bits are zero")
+                .remedy(remedy),
+        );
+        return None;
+    }
+    let network = read.ok()?;
+    if network.prefix_len() == 0 {
+        report.push(
+            Draft::warning(
+                &text.span,
+                "anybody who connects may say that they connect for somebody else, and nobody without a load balancer is served",
+            )
+            .remedy("list the addresses of the load balancers"),
+        );
+    }
+    Some(network)
 }
 
 fn warn_of_open_listener(report: &Report<'_>, text: Option<&Text>, end: Option<&Endpoint>, why: &str, remedy: &str) {

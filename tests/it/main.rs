@@ -11,6 +11,7 @@
 
 mod canary;
 mod deterministic;
+mod encodings;
 mod envelopes;
 mod feeds;
 mod hostile;
@@ -21,11 +22,16 @@ mod life;
 mod limits;
 mod migration;
 mod patches;
+mod proxy_protocol;
 mod replication;
 mod roundtrips;
 mod searches;
+mod smuggling;
 mod support;
 mod tls;
+mod unix;
 mod upkeep;
+mod upstream_faults;
+mod upstream_tls;
 mod views;
 mod writes;

@@ -5,6 +5,7 @@
 //! Called by [`super::accept`].
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +19,26 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::Config;
+use super::proxy_protocol::{self, Fault};
 use super::{answer, tls, wire};
 use crate::exchange::{Exchange, Peer};
 use crate::net::tls::server::Server;
 
 /// Serves a connection until it ends, or `drain` is cancelled and what is under way has been answered.
-pub(super) async fn serve<S>(stream: S, peer: Peer, exchange: Arc<Exchange>, config: Config, drain: CancellationToken)
+pub(super) async fn serve<S>(mut stream: S, mut peer: Peer, exchange: Arc<Exchange>, config: Config, drain: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _counted = config.metrics.connected();
+    if let Some(sender) = proxied(&peer, &config) {
+        let introduced = tokio::select! {
+            introduced = introduced(&mut stream, &mut peer, sender, &config) => introduced,
+            () = drain.cancelled() => return,
+        };
+        if !introduced {
+            return;
+        }
+    }
     match config.tls.as_ref().map(|tls| tls.load_full()) {
         None => http(stream, peer, exchange, config, drain).await,
         // In a box of its own, so that connections in clear need no room for it.
@@ -64,7 +75,7 @@ where
     exchanges.await;
 }
 
-/// Serves HTTP/1.1 on a connection until it ends, or `drain` is cancelled and what is under way has been answered.
+/// HTTP/1.1, whatever it comes over.
 async fn http<S>(stream: S, peer: Peer, exchange: Arc<Exchange>, config: Config, drain: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -96,5 +107,30 @@ where
     if let Err(error) = ended {
         // Peers break off all the time; the reason never holds payload.
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The address of a sender that must say for whom it connects.
+fn proxied(peer: &Peer, config: &Config) -> Option<IpAddr> {
+    let address = peer.address?.to_canonical();
+    config.proxy_from.iter().any(|network| network.contains(&address)).then_some(address)
+}
+
+/// Takes the PROXY header off a connection and notes for whom it was made. False: the connection is at its end.
+async fn introduced(stream: &mut (impl AsyncRead + Unpin), peer: &mut Peer, sender: IpAddr, config: &Config) -> bool {
+    let received = tokio::time::timeout(config.header_timeout, proxy_protocol::receive(stream)).await.unwrap_or(Err(Fault::Late));
+    match received {
+        Ok(Some(address)) => {
+            peer.address = address.or(peer.address);
+            tracing::debug!(%sender, client = ?address, "a load balancer's connection");
+            true
+        }
+        // Closed without a word, as health checks do.
+        Ok(None) => false,
+        Err(fault) => {
+            config.metrics.wire_refused(fault.code());
+            tracing::warn!(%sender, code = fault.code(), "a load balancer's connection is closed: {fault}");
+            false
+        }
     }
 }
