@@ -622,6 +622,9 @@ fn t13_nothing_secret_is_printed() {
 #[path = "check/init.rs"]
 mod init_command;
 
+#[path = "check/tls.rs"]
+mod tls;
+
 #[path = "check/mutations.rs"]
 mod mutations;
 
