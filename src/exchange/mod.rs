@@ -18,6 +18,7 @@ mod query;
 mod replace;
 mod reply;
 mod request;
+mod span;
 mod state;
 mod view;
 
@@ -54,6 +55,7 @@ pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;
 pub use error::{Conflict, Error, Failure};
 pub use log::{RequestLog, Requests};
+pub use span::{Ids as SpanIds, Span, Spans};
 pub use state::{Collection, Limits, State};
 
 /// Who is on the other end of the connection: as the operating system, a trusted load balancer or a verified certificate
@@ -83,6 +85,8 @@ pub struct Exchange {
     leaving: AtomicBool,
     /// Who may decode a long body now.
     decoding: Arc<Semaphore>,
+    /// Who is told of requests that are over.
+    spans: Option<Arc<dyn Spans>>,
 }
 
 impl Exchange {
@@ -95,7 +99,14 @@ impl Exchange {
             [a, b, c, d]
         }));
         let state = ArcSwap::from_pointee(state);
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving: AtomicBool::new(false) }
+        let leaving = AtomicBool::new(false);
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, spans: None }
+    }
+
+    /// The same, telling somebody of requests that are over.
+    #[must_use]
+    pub fn followed_by(self, spans: Option<Arc<dyn Spans>>) -> Self {
+        Self { spans, ..self }
     }
 
     /// The configuration in force.
@@ -140,7 +151,7 @@ impl Exchange {
                 let status = response.status().as_u16();
                 self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, "");
                 self.stamp(&context, &mut response);
-                Ok(log::answered(context, response, requests))
+                Ok(log::answered(context, response, requests, self.spans.as_ref()))
             }
             Err(error) => Err(Box::new(Failure { error, context })),
         }
@@ -156,6 +167,9 @@ impl Exchange {
         let id = self.ids.of(headers, context.exchange);
         headers.insert(log::REQUEST_ID, id.clone());
         (about.request_id, about.trace) = (Some(id), log::trace(headers));
+        if let Some(spans) = &self.spans {
+            context.span = span::begin(&**spans, headers, about.trace.as_ref());
+        }
         context.about = about;
     }
 
@@ -380,7 +394,7 @@ impl Exchange {
     /// Records what a request was refused for, with the status `front` chose. Waits for alarms only: a refusal shows nothing.
     pub async fn refused(&self, context: &Context, status: u16, code: &'static str, alarm: bool) {
         self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
-        log::refused(context, status, code, self.state.load().log);
+        log::refused(context, status, code, self.state.load().log, self.spans.as_deref());
         let kind = if alarm { Kind::Alarm } else { Kind::Refused };
         let event = audit::Event { status: Some(status), code: Some(code.to_owned()), ..context.event(kind) };
         if alarm {

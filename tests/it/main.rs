@@ -21,6 +21,8 @@ mod liar;
 mod life;
 mod limits;
 mod migration;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod patches;
 mod proxy_protocol;
 mod replication;
