@@ -5,6 +5,7 @@
 //! accepting, finish the exchanges under way, close the audit log.
 
 mod build;
+mod descriptors;
 mod listen;
 pub mod log;
 #[cfg(feature = "otlp")]
@@ -28,7 +29,7 @@ use crate::admin;
 use crate::audit::{self, AuditError};
 use crate::base::{Clock, SystemClock};
 use crate::config::{Endpoint, Findings, Settings};
-use crate::exchange::Exchange;
+use crate::exchange::{Budget, Exchange};
 use crate::front::http::accept;
 use crate::keys::KeyError;
 use crate::metrics::Metrics;
@@ -163,18 +164,21 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
     let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
+    let memory = settings.limits.memory_bytes;
     let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
     let until = settings.listen.tls.as_ref().map_or(0, |tls| tls.until);
     let certificate_until = Arc::new(AtomicU64::new(until));
     let front_config = accept::Config {
         tls: tls.clone(),
         handshake_timeout: settings.limits.handshake_timeout,
-        connections: settings.limits.connections,
+        connections: descriptors::suffice_for(settings.limits.connections),
+        per_address: settings.limits.connections_per_address,
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
         idle_timeout: settings.limits.idle_timeout,
         proxy_from: settings.listen.proxy_protocol.as_slice().into(),
+        write_timeout: settings.limits.write_timeout,
         metrics: Arc::clone(&metrics),
     };
     metrics.key_versions(build::key_versions(&keys));
@@ -194,7 +198,8 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     #[cfg(not(feature = "otlp"))]
     let spans = None;
     let state = build::state(settings, keys, None)?;
-    let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone());
+    let budget = Budget::new(memory, Arc::clone(&metrics));
+    let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
     let exchange = Arc::new(exchange.followed_by(spans));
 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;

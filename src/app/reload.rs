@@ -89,11 +89,14 @@ impl AtStart {
         let (ours, theirs) = (&self.limits, &other.limits);
         [
             (ours.connections != theirs.connections, "[limits] connections"),
+            (ours.connections_per_address != theirs.connections_per_address, "[limits] connections_per_address"),
+            (ours.memory_bytes != theirs.memory_bytes, "[limits] memory_bytes"),
             (ours.header_bytes != theirs.header_bytes, "[limits] header_bytes"),
             (ours.headers != theirs.headers, "[limits] headers"),
             (ours.header_timeout != theirs.header_timeout, "[limits] header_timeout_ms"),
             (ours.handshake_timeout != theirs.handshake_timeout, "[limits] handshake_timeout_ms"),
-            (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
+            (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms"),
+            (ours.write_timeout != theirs.write_timeout, "[limits] write_timeout_ms (of connections)"),
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
             (self.proxy_protocol != other.proxy_protocol, "[listen] proxy_protocol"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
@@ -167,7 +170,7 @@ impl Running {
         let (next, loaded) = (Watch::of(&settings), loaded(&settings, keys.revision(), self.clock.now_ms()));
         let access = access(&settings);
         let tls = settings.listen.tls.clone();
-        let state = build::state(settings, keys, Some(&self.exchange.state().upstream))?;
+        let state = build::state(settings, keys, Some(&self.exchange.state()))?;
         // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
         if let (Some(current), Some(tls)) = (&self.tls, tls) {

@@ -17,10 +17,11 @@ use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
 use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Otlp, Settings};
 use super::{callers, collections, files, limits, listen, operator, otlp, policy, service, upstream};
-use crate::base::{CategoryName, CollectionName, Controller, FieldName, FieldPlace};
+use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::Callers;
 use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
 use crate::document::RowSet;
+use crate::exchange::CallerLimits;
 use crate::field::{self, Subject};
 use crate::purpose::{CategoryId, Level, Nature, Policy, PolicyError, PolicySpec, dpv};
 
@@ -113,7 +114,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
     let otlp = otlp::otlp(root);
     let purpose_header = service::purpose_header(root);
-    let callers = callers::read(root, sees);
+    let callers = callers::read(root, sees, limits.as_ref().map_or_else(CallerLimits::default, |limits| limits.caller));
     let dialect = upstream.as_ref().and_then(|upstream| upstream.dialect);
     let collections = collections::read(root, dialect);
     root.refuse_later(&[
@@ -487,6 +488,10 @@ fn settings(
     warnings: Findings,
 ) -> Option<Settings> {
     let (dialect, collections) = parts?;
+    let limits = service.limits?;
+    let own = |name: &CallerName| service.callers.limits.iter().find(|(own, _)| own == name).map(|(_, limits)| *limits);
+    let limits_of = |name: &CallerName| (name.clone(), own(name).unwrap_or(limits.caller));
+    let caller_limits = service.callers.entries.iter().map(|(name, _)| limits_of(name)).collect();
     Some(Settings {
         // The caller fills in what was read, and from where.
         file: PathBuf::new(),
@@ -504,7 +509,8 @@ fn settings(
         policy_file: policy_file?,
         purposes: 0,
         collections,
-        limits: service.limits?,
+        limits,
+        caller_limits,
         admin: service.admin?,
         poll: service.poll?,
         log: service.log?,

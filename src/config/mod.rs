@@ -89,6 +89,8 @@ pub struct Settings {
     pub collections: Vec<Collection>,
     /// Bounds on connections, sizes and times.
     pub limits: Limits,
+    /// What each caller may ask at most.
+    pub caller_limits: Vec<(crate::base::CallerName, crate::exchange::CallerLimits)>,
     /// Who may see the metrics.
     pub admin: Admin,
     /// How often the files are looked at for changes; zero: never.

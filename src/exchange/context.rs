@@ -8,6 +8,7 @@ use crate::dialect::Documents;
 use crate::metrics::RouteClass;
 
 use super::State;
+use super::admission::Held;
 use super::log::About;
 use super::span::Ids;
 
@@ -28,6 +29,10 @@ pub struct Context {
     pub class: Option<RouteClass>,
     /// What it does to documents.
     pub intent: Option<Intent>,
+    /// What it holds until its reply has left.
+    pub(super) held: Held,
+    /// The reply is a feed, which may last for days: it gives up its seat when its head leaves.
+    pub(super) feed: bool,
     /// What its head says of itself.
     pub(super) about: About,
     /// When it began.

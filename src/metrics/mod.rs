@@ -5,6 +5,7 @@
 //!
 //! Called by `exchange` and `front` with what pure modules counted; `admin` prints [`Metrics::encode`].
 
+mod admission;
 mod vitals;
 
 use std::fmt::{self, Write as _};
@@ -21,8 +22,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::base::{CategoryName, CollectionName, Intent, Kid};
+use admission::Admission;
 use vitals::{Board, Process};
 
+pub use admission::Reserved;
 pub use vitals::{Loaded, Vitals};
 
 /// What the dialect took a request for.
@@ -79,6 +82,7 @@ pub struct Metrics {
     key_versions: Family<Labels<3>, Gauge>,
     connections: Gauge,
     under_way: Gauge,
+    admission: Admission,
     protocols: Protocols,
     reloads: Family<Labels<1>, Counter>,
     /// 1 while the files say something that was refused.
@@ -149,6 +153,7 @@ impl Metrics {
             key_versions: registered(registry, "key_version", "Key versions of the ring in use, always 1, by line, id and state"),
             connections: registered(registry, "connections", "Connections of clients that are open"),
             under_way: registered(registry, "requests_under_way", "Requests that are being served"),
+            admission: Admission::registered(registry),
             reloads: registered(
                 registry,
                 "config_reloads",
@@ -278,12 +283,6 @@ impl Metrics {
     #[must_use]
     pub fn connected(&self) -> Counted {
         Counted::on(&self.connections)
-    }
-
-    /// A request began; it is counted until the returned value is dropped.
-    #[must_use]
-    pub fn begun(&self) -> Counted {
-        Counted::on(&self.under_way)
     }
 
     /// This configuration is in force.
@@ -479,7 +478,7 @@ mod tests {
         metrics.key_versions([("seal", Kid::from_random([0; 5]), "deactivated")]);
         metrics.key_versions([("seal", Kid::from_random([1; 5]), "active")]);
         let open = metrics.connected();
-        drop(metrics.begun());
+        drop(metrics.begun(1));
         let text = metrics.encode();
         for line in [
             r#"sudare_requests_total{class="documents",intent="read",status="200",code=""} 2"#,
