@@ -21,6 +21,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Longest wait for a whole head.
     pub header_timeout: Duration,
+    /// Longest TLS handshake.
+    pub handshake_timeout: Duration,
     /// Longest wait for the next piece of a request body.
     pub body_timeout: Duration,
     /// How long an idle connection is kept.
@@ -39,6 +41,7 @@ impl Default for Limits {
             headers: 100,
             body_bytes: MAX_REQUEST_BODY_BYTES,
             header_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(1),
             total_timeout: Duration::from_mins(5),
@@ -66,6 +69,7 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
         millis(&section, key, 10..=3_600_000, u64::try_from(default.as_millis()).unwrap_or(u64::MAX))
     };
     let header_timeout = timeout("header_timeout_ms", default.header_timeout);
+    let handshake_timeout = timeout("handshake_timeout_ms", default.handshake_timeout);
     let body_timeout = timeout("body_timeout_ms", default.body_timeout);
     let idle_timeout = timeout("idle_timeout_ms", default.idle_timeout);
     let total_timeout = timeout("total_timeout_ms", default.total_timeout);
@@ -77,6 +81,7 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
         headers: headers?,
         body_bytes: body_bytes?,
         header_timeout: header_timeout?,
+        handshake_timeout: handshake_timeout?,
         body_timeout: body_timeout?,
         idle_timeout: idle_timeout?,
         total_timeout: total_timeout?,

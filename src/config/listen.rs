@@ -1,4 +1,4 @@
-//! Reads `[listen]`: where applications and operators connect.
+//! Reads `[listen]`: where applications and operators connect, and over what.
 //!
 //! Always holds: paths are resolved against the folder of the file, and the two listeners are not one. Called by [`super::build`].
 
@@ -10,14 +10,44 @@ use ipnet::IpNet;
 use super::report::{Draft, Report};
 use super::service::path_behind;
 use super::tree::{Node, Section, Text, shorten};
-use super::{Endpoint, Listen};
+use super::{Endpoint, Environment, Listen};
+
+pub(super) mod tls;
 
 /// Owner and group may connect. Peers are told apart by their user id, so who is served is a matter of the callers listed.
 const DEFAULT_SOCKET_MODE: u32 = 0o660;
 
-/// `[listen]`.
-pub(super) fn listen(root: &Section<'_>, folder: &Path) -> Option<Listen> {
-    let section = root.required_table("listen", "[listen] with address = \"127.0.0.1:8080\"")?;
+/// What a listener tells of the other end of a connection, so that callers can be known by it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sees {
+    /// User ids: it is a Unix socket.
+    pub(super) uids: bool,
+    /// Client certificates.
+    pub(super) certificates: bool,
+}
+
+impl Sees {
+    /// Nothing is known of the listener, for it could not be read.
+    const ANYTHING: Self = Self { uids: true, certificates: true };
+}
+
+/// `[listen]`, and what it sees of its clients as far as it could be read.
+pub(super) fn listen(root: &Section<'_>, folder: &Path, environment: Environment<'_>) -> (Option<Listen>, Sees) {
+    let Some(section) = root.required_table("listen", "[listen] with address = \"127.0.0.1:8080\"") else {
+        return (None, Sees::ANYTHING);
+    };
+    let tls = section.optional("tls").map(|node| node.table());
+    let certificates = match &tls {
+        None => false,
+        Some(table) => table.as_ref().is_none_or(|table| table.has("client_ca")),
+    };
+    let listen = read(&section, tls, folder, environment);
+    let uids = listen.as_ref().is_none_or(|listen| matches!(listen.address, Endpoint::Unix(_)));
+    (listen, Sees { uids, certificates })
+}
+
+#[expect(clippy::option_option, reason = "a table that is wrong, one that is absent and one that is there are three things")]
+fn read(section: &Section<'_>, tls: Option<Option<Section<'_>>>, folder: &Path, environment: Environment<'_>) -> Option<Listen> {
     let report = section.report();
     let address = section.required("address", "address = \"127.0.0.1:8080\"").and_then(|node| node.text());
     let admin = section.optional("admin").map(|node| node.text());
@@ -39,14 +69,33 @@ pub(super) fn listen(root: &Section<'_>, folder: &Path) -> Option<Listen> {
                 .remedy("give `admin` a port of its own, or remove the line"),
         );
     }
+    if let (Some(Endpoint::Unix(_)), Some(Some(tls))) = (&address_end, &tls) {
+        report.push(
+            Draft::error(&tls.span, "`tls` on a Unix socket: what goes over it does not leave this machine")
+                .remedy("remove it, and know callers by uid or credential; or listen on an IP address and a port"),
+        );
+    }
+    if tls.is_none() {
+        warn_of_open_listener(
+            report,
+            address.as_ref(),
+            address_end.as_ref(),
+            "credentials and revealed values travel unencrypted",
+            "add tls = { certificate = \"…\", key = \"…\" }, or use 127.0.0.1 or unix:…, unless a sidecar mesh or a TLS proxy protects the way",
+        );
+    }
+    let tls = match tls {
+        None => Some(None),
+        Some(table) => table.and_then(|table| tls::read(&table, folder, environment)),
+    };
+    let admin_text = admin.as_ref().and_then(Option::as_ref);
     warn_of_open_listener(
         report,
-        address.as_ref(),
-        address_end.as_ref(),
-        "credentials and revealed values travel unencrypted: TLS is not built in yet",
+        admin_text,
+        admin_end.as_ref().and_then(Option::as_ref),
+        "health and metrics have no login",
+        "use 127.0.0.1 or unix:…, unless something in front of it (a sidecar mesh, a TLS proxy) protects the way",
     );
-    let admin_text = admin.as_ref().and_then(Option::as_ref);
-    warn_of_open_listener(report, admin_text, admin_end.as_ref().and_then(Option::as_ref), "health and metrics have no login");
     if let (Some(node), Some(Endpoint::Tcp(_)), Some(None | Some(Endpoint::Tcp(_)))) =
         (&socket_mode_node, &address_end, &admin_end)
     {
@@ -63,7 +112,13 @@ pub(super) fn listen(root: &Section<'_>, folder: &Path) -> Option<Listen> {
     }
     let socket_mode = socket_mode_node.map_or(Some(DEFAULT_SOCKET_MODE), |node| socket_mode(&node));
     let proxy_protocol = proxy_node.map_or(Some(Vec::new()), |node| senders(&node));
-    Some(Listen { address: address_end?, admin: admin_end?, socket_mode: socket_mode?, proxy_protocol: proxy_protocol? })
+    Some(Listen {
+        address: address_end?,
+        admin: admin_end?,
+        tls: tls?,
+        socket_mode: socket_mode?,
+        proxy_protocol: proxy_protocol?,
+    })
 }
 
 /// `socket_mode`: permissions in the notation of chmod. Without `rw` for the owner a restart could not tell a dead socket from a live one.
@@ -133,15 +188,11 @@ fn network(report: &Report<'_>, text: &Text) -> Option<IpNet> {
     Some(network)
 }
 
-fn warn_of_open_listener(report: &Report<'_>, text: Option<&Text>, end: Option<&Endpoint>, why: &str) {
+fn warn_of_open_listener(report: &Report<'_>, text: Option<&Text>, end: Option<&Endpoint>, why: &str, remedy: &str) {
     if let (Some(text), Some(Endpoint::Tcp(socket))) = (text, end)
         && !socket.ip().is_loopback()
     {
-        report.push(
-            Draft::warning(&text.span, format!("other machines can reach {socket}, and {why}")).remedy(
-                "use 127.0.0.1 or unix:…, unless something in front of it (a sidecar mesh, a TLS proxy) protects the way",
-            ),
-        );
+        report.push(Draft::warning(&text.span, format!("other machines can reach {socket}, and {why}")).remedy(remedy));
     }
 }
 

@@ -36,7 +36,7 @@ use crate::base::{Clock, CollectionName};
 use crate::dialect::{self, Documents, Flow, Head, RequestBody, Shape};
 use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
-use crate::upstream::Outgoing;
+use crate::upstream::{Outgoing, Upstream};
 
 use request::Checked;
 
@@ -225,19 +225,24 @@ impl Exchange {
 
     /// Asks the database.
     async fn forward(&self, state: &State, parts: http::request::Parts, body: Outgoing) -> Result<Response<PassBody>, Error> {
-        self.answered(state.upstream.send(parts, body)).await
+        self.answered(&state.upstream, state.upstream.send(parts, body)).await
     }
 
     /// Waits for the head of a reply, and counts how it went.
     async fn answered(
         &self,
+        upstream: &Upstream,
         reply: impl Future<Output = Result<Response<PassBody>, UpstreamError>>,
     ) -> Result<Response<PassBody>, Error> {
         let started = Instant::now();
         let outcome = reply.await;
+        self.metrics.upstream_circuit(upstream.circuit_open());
         match &outcome {
             Ok(_) => self.metrics.upstream_answered(started.elapsed()),
             Err(UpstreamError::Connect(..)) => self.metrics.upstream_failed("connect"),
+            Err(UpstreamError::Tls(..)) => self.metrics.upstream_failed("tls"),
+            Err(UpstreamError::CircuitOpen(_)) => self.metrics.upstream_failed("circuit-open"),
+            Err(UpstreamError::Busy(_)) => self.metrics.upstream_failed("busy"),
             Err(UpstreamError::Timeout(_)) => self.metrics.upstream_failed("timeout"),
             Err(UpstreamError::Broken(_)) => self.metrics.upstream_failed("broken"),
             // The client broke off, not the database.
@@ -245,6 +250,11 @@ impl Exchange {
             Err(_) => self.metrics.upstream_failed("store"),
         }
         outcome.map_err(Error::Upstream)
+    }
+
+    /// The time by the proxy's clock.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
     }
 
     /// Makes an event durable.

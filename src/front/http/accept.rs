@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -14,10 +15,15 @@ use tokio_util::task::TaskTracker;
 use super::connection;
 use crate::exchange::{Exchange, Peer};
 use crate::metrics::Metrics;
+use crate::net::tls::server::Server;
 
-/// Bounds on connections and heads.
+/// How connections are taken, and their bounds.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// TLS: a connection takes what stands here when it begins, so that a reload is for new ones. In clear without.
+    pub tls: Option<Arc<ArcSwap<Server>>>,
+    /// Longest time a TLS handshake may take.
+    pub handshake_timeout: Duration,
     /// Connections open at a time; more wait in the system's queue.
     pub connections: usize,
     /// Largest head, in bytes.

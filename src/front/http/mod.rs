@@ -1,4 +1,5 @@
-//! HTTP in: [`accept`] takes connections, `connection` serves one, `proxy_protocol` reads what a load balancer says first, [`wire`] refuses ambiguous framing before hyper sees it,
+//! HTTP in: [`accept`] takes connections, `connection` serves one (over `tls`, behind `proxy_protocol`), [`wire`] refuses ambiguous
+//! framing before hyper sees it,
 //! `answer` brings one request to the exchange, `reply` alone turns an error into a status and a body.
 
 pub mod accept;
@@ -6,4 +7,8 @@ mod answer;
 mod connection;
 mod proxy_protocol;
 mod reply;
+mod tls;
 pub mod wire;
+
+/// What is spoken over TLS, offered by ALPN, the preferred one first.
+pub const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];

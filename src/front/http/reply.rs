@@ -20,12 +20,19 @@ pub(super) struct Problem {
     pub(super) sentence: String,
     /// A stored value is not what was stored: recorded before the answer leaves.
     pub(super) alarm: bool,
+    /// Seconds after which to ask again, of an answer that says so.
+    pub(super) retry_after: u64,
 }
 
 /// The answer to an error.
 pub(super) fn problem(error: &Error) -> Problem {
     let (status, code) = status_and_code(error);
-    Problem { status, code, sentence: sentence(error), alarm: code == "value-not-authentic" }
+    Problem { status, code, sentence: sentence(error), alarm: code == "value-not-authentic", retry_after: retry_after(error) }
+}
+
+fn retry_after(error: &Error) -> u64 {
+    // Rounded up, so that who heeds it is not refused again.
+    if let Error::Upstream(UpstreamError::CircuitOpen(left)) = error { left.as_secs() + 1 } else { 1 }
 }
 
 fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
@@ -36,7 +43,9 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
 
         Error::Dialect(refused) => (dialect_status(refused.code), refused.code.as_str()),
         Error::Caller(CallerUnknown::Malformed) => (S::BAD_REQUEST, "malformed-credential"),
-        Error::Caller(CallerUnknown::None | CallerUnknown::Refused) => (S::UNAUTHORIZED, "caller-unknown"),
+        Error::Caller(CallerUnknown::None | CallerUnknown::Refused | CallerUnknown::Certificate) => {
+            (S::UNAUTHORIZED, "caller-unknown")
+        }
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
         Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
@@ -58,6 +67,8 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::NotRead { status: status @ 400..500 } => (S::from_u16(*status).unwrap_or(S::BAD_GATEWAY), "not-read"),
         Error::NotRead { .. } => (S::BAD_GATEWAY, "not-read"),
         Error::Upstream(UpstreamError::Timeout(_)) => (S::GATEWAY_TIMEOUT, "database-timeout"),
+        Error::Upstream(UpstreamError::CircuitOpen(_)) => (S::SERVICE_UNAVAILABLE, "database-unavailable"),
+        Error::Upstream(UpstreamError::Busy(_)) => (S::SERVICE_UNAVAILABLE, "database-busy"),
         Error::Upstream(_) => (S::BAD_GATEWAY, "database-unavailable"),
         // An error of the database stays one, without its text.
         Error::ReplyUnreadable { status, .. } if *status >= 400 => {
@@ -125,6 +136,7 @@ fn sentence(error: &Error) -> String {
     match error {
         Error::Upstream(UpstreamError::Timeout(_)) => "the database did not answer in time".to_owned(),
         Error::Upstream(UpstreamError::Broken(_)) => "the database broke off its reply".to_owned(),
+        Error::Upstream(UpstreamError::Busy(_)) => "the database has as much to do as it may be asked at once".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
         Error::Reveal(error) | Error::Write(WriteError::Stored(error)) => stored_sentence(error),
         Error::Keys(_) | Error::Term(TermError::Keys(_)) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
@@ -190,7 +202,7 @@ pub(super) fn response(state: &State, problem: &Problem) -> Response<PassBody> {
         headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Sudare-Credential"));
     }
     if problem.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+        headers.insert(header::RETRY_AFTER, http::HeaderValue::from(problem.retry_after));
     }
     response
 }
