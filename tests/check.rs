@@ -156,7 +156,6 @@ fn mistakes_in_the_tables_of_places() {
         ("two listeners on one port", In::Service, "\"127.0.0.1:8081\"", "\"127.0.0.1:8080\"", 1),
         ("open to other machines", In::Service, "\"127.0.0.1:8080\"", "\"0.0.0.0:8080\"", 1),
         ("metrics open to other machines", In::Service, "\"127.0.0.1:8081\"", "\"[::]:8081\"", 1),
-        ("a database over TLS", In::Service, "\"embedded:data/documents.redb\"", "\"https://db.example.com\"", 1),
         ("a database on another machine", In::Service, "\"embedded:data/documents.redb\"", "\"http://db.example.com:5984\"", 1),
         ("a database of another kind", In::Service, "\"embedded:data/documents.redb\"", "\"mongodb://127.0.0.1\"", 1),
         ("a password in the URL", In::Service, "\"embedded:data/documents.redb\"", "\"http://admin:hunter2@127.0.0.1:5984\"", 1),
@@ -188,6 +187,7 @@ fn mistakes_in_the_tables_of_places() {
         ("a wait that is too long", In::Service, "dir = \"data/audit\"", "dir = \"data/audit\"\ndurable_timeout_ms = 60_000", 1),
         ("a limit with a decimal point", In::Service, "[audit]", "[limits]\nconnections = 1.5\n[audit]", 1),
         ("a limit below zero", In::Service, "[audit]", "[limits]\nconnections = -1\n[audit]", 1),
+        ("a ratio that lets nothing through", In::Service, "[audit]", "[limits]\ndecompress_ratio = 0\n[audit]", 1),
         ("the purpose in a taken header", In::Service, "controller =", "purpose_header = \"Authorization\"\ncontroller =", 1),
     ];
     snapshot("places", &outputs(cases));
@@ -598,6 +598,9 @@ mod init_command;
 
 #[path = "check/mutations.rs"]
 mod mutations;
+
+#[path = "check/upstream_tls.rs"]
+mod upstream_tls;
 
 /// Files of ours that people copy from.
 #[test]

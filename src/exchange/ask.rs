@@ -8,11 +8,15 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
-use super::{Error, Exchange, State};
+use super::admission::Growing;
+use super::{Error, Exchange, State, encoding};
 use crate::dialect::Ask;
 use crate::document::{self, Rules};
 use crate::field::{Plan, ProtectedBody};
 use crate::upstream::{Outgoing, UpstreamError};
+
+/// An answer of n bytes takes up to so many times n, with what was found in it.
+const ANSWER_COPIES: usize = 2;
 
 /// What the database said.
 pub(super) struct Answer {
@@ -20,6 +24,8 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     /// As stored: sealed values, and whatever is not protected.
     pub(super) body: Bytes,
+    /// For the body.
+    pub(super) room: Growing,
 }
 
 /// Headers that speak of the client's own request only.
@@ -63,26 +69,25 @@ impl Exchange {
             let layout = document::walk(&nothing.map, Rules::request(), &bytes).map_err(Error::RequestJson)?;
             Outgoing::Protected(ProtectedBody::without_documents(nothing, &bytes, &layout)?)
         };
-        let (parts, mut body) = self.forward(state, parts, outgoing).await?.into_parts();
+        let response = self.forward(state, parts, outgoing).await?;
+        let (parts, mut body) = encoding::plain_reply(state, response)?.into_parts();
         let unreadable = |why: &str| Error::ReplyUnreadable { status: parts.status.as_u16(), why: why.to_owned() };
-        if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-        {
-            return Err(unreadable("it is compressed, though identity was asked for"));
-        }
         let deadline = tokio::time::Instant::now() + state.limits.total_timeout;
         let mut whole = BytesMut::new();
+        let mut room = Growing::new(ANSWER_COPIES);
         loop {
             let Ok(frame) = tokio::time::timeout_at(deadline, body.frame()).await else {
                 return Err(Error::Upstream(UpstreamError::Timeout(state.limits.total_timeout)));
             };
             match frame {
                 None => break,
-                Some(Err(error)) => return Err(Error::Upstream(UpstreamError::of_body(error))),
+                Some(Err(error)) => return Err(encoding::reply_error(parts.status.as_u16(), error)),
                 Some(Ok(frame)) => {
                     let piece = frame.into_data().unwrap_or_default();
                     if whole.len() + piece.len() > max {
                         return Err(unreadable("it is larger than what may be read at once"));
                     }
+                    room.grow(whole.len() + piece.len(), &self.budget).await?;
                     whole.extend_from_slice(&piece);
                     if body.is_end_stream() {
                         break;
@@ -90,6 +95,6 @@ impl Exchange {
                 }
             }
         }
-        Ok(Answer { status: parts.status, headers: parts.headers, body: whole.freeze() })
+        Ok(Answer { status: parts.status, headers: parts.headers, body: whole.freeze(), room })
     }
 }

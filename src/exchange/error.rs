@@ -1,10 +1,13 @@
 //! Why an exchange ends without the database's answer. `front/http/reply.rs` alone turns this into a status.
 
+use std::time::Duration;
+
 use crate::audit::AuditError;
 use crate::base::{CategoryName, PurposeName};
 use crate::caller::Unknown;
 use crate::dialect::{Refused, TargetError};
 use crate::document::WalkError;
+use crate::encoding::{CODINGS, DecodeError};
 use crate::field::{RevealError, TermError, WriteError};
 use crate::keys::KeyError;
 use crate::purpose::{Level, Refusal};
@@ -102,11 +105,30 @@ pub enum Error {
         /// The limit in bytes.
         max: usize,
     },
+    /// The request body comes in a coding that is not decoded, or in several.
+    #[error(
+        "a body on a protected collection comes as it is or in one Content-Encoding of {CODINGS}; what cannot be read cannot be protected"
+    )]
+    CodingUnknown,
+    /// The request body cannot be decoded.
+    #[error("the body cannot be decoded: {0}")]
+    Coding(DecodeError),
     /// The request body did not arrive in time.
-    #[error("nothing more of the body arrived within {ms} ms")]
+    #[error("the body arrived too slowly: nothing more within {ms} ms, or too little of it in all")]
     BodyTimeout {
-        /// The limit in milliseconds.
+        /// Longest wait for a piece, in milliseconds.
         ms: u128,
+    },
+    /// The proxy is full: seats or memory are used up.
+    #[error("the proxy is at its limit of {0}; come again")]
+    Overloaded(&'static str),
+    /// Who asks, asks too much.
+    #[error("this caller is at its limit ({limit}); come again later")]
+    RateLimited {
+        /// `rate`, `concurrency`, `failures`.
+        limit: &'static str,
+        /// After this it may be let in again.
+        wait: Duration,
     },
     /// The client broke off its body.
     #[error("the body broke off")]
@@ -155,6 +177,20 @@ pub enum Error {
     /// A defect of ours, found by a check.
     #[error("internal error: {0}")]
     Internal(&'static str),
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Self {
+        if error == DecodeError::Memory { Self::Internal("there is no memory for a decoder") } else { Self::Coding(error) }
+    }
+}
+
+impl Error {
+    /// Turned away for there being too much, whatever it was: counted, but neither recorded nor logged one by one, or a flood
+    /// would fill the disk.
+    pub fn is_shed(&self) -> bool {
+        matches!(self, Self::Overloaded(_) | Self::RateLimited { .. })
+    }
 }
 
 /// Why a write conflicts with what is stored.

@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::value::RawValue;
 
+use super::admission::Growing;
 use super::ask::Answer;
 use super::request::{Draft, Session, url_id};
-use super::{Conflict, Context, Error, Exchange, State};
+use super::{Conflict, Context, Error, Exchange, State, encoding};
 use crate::crypto;
 use crate::dialect::{Documents, Guard, Head, RefusedCode, RequestBody};
 use crate::field::{Before, Stored, WriteError};
@@ -31,7 +32,7 @@ const ANSWER_TIMES: usize = 4;
 /// What a write builds on.
 enum Past<'s> {
     /// Documents: of each row of the write, the row of the answer. `etag` is set where the proxy guards them.
-    Stored { stored: Box<Stored<'s>>, rows: Vec<(usize, usize)>, etag: Option<HeaderValue> },
+    Stored { stored: Box<Stored<'s>>, rows: Vec<(usize, usize)>, etag: Option<HeaderValue>, room: Growing },
     /// Nothing is there: the write creates.
     Nothing,
     /// Nothing that it needs to know.
@@ -72,7 +73,7 @@ impl Exchange {
                     send.headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
                     bulk.draft.creating().seal(state, documents, &grant, &Before::default())?
                 }
-                Past::Stored { stored, rows, etag } => {
+                Past::Stored { stored, rows, etag, room: _until_sealed } => {
                     if let Some(etag) = etag {
                         send.headers.insert(header::IF_MATCH, etag);
                     }
@@ -91,7 +92,7 @@ impl Exchange {
             // The condition was ours alone, and it failed: the database did nothing, and what is stored now decides.
             let overtaken = guarded && !named && response.status() == StatusCode::PRECONDITION_FAILED;
             if !overtaken {
-                return bulk.answer(state, response).await;
+                return bulk.answer(state, encoding::plain_reply(state, response)?).await;
             }
             if attempt == ATTEMPTS {
                 return Err(Error::Conflict(Conflict::Contended));
@@ -124,7 +125,7 @@ impl Exchange {
             Err(refused) => return Err(Error::Dialect(refused)),
         };
         let max = state.limits.body_bytes.saturating_mul(ANSWER_TIMES);
-        let Answer { status, headers, body } =
+        let Answer { status, headers, body, room } =
             self.ask(state, &parts.headers, plan(reading.no_rows)?, reading.ask.clone(), max).await?;
         let gone = |row: &(usize, &str)| {
             let text = state.dialect.conflict(documents, row.1).ok_or(Error::Conflict(Conflict::Revision))?;
@@ -159,7 +160,7 @@ impl Exchange {
                 };
                 let stored = Box::new(stored);
                 let rows = wanted().zip(answers).filter_map(|((row, _), answer)| Some((row, answer?))).collect();
-                Ok(Past::Stored { stored, rows, etag })
+                Ok(Past::Stored { stored, rows, etag, room })
             }
             (StatusCode::NOT_FOUND, Guard::Revision) => {
                 Ok(Past::Gone(wanted().collect::<Vec<_>>().iter().map(gone).collect::<Result<_, _>>()?))
@@ -231,7 +232,7 @@ impl<'s> Bulk<'s> {
             match tokio::time::timeout_at(deadline, body.frame()).await {
                 Err(_elapsed) => return Err(Error::Upstream(UpstreamError::Timeout(state.limits.total_timeout))),
                 Ok(None) => break,
-                Ok(Some(Err(error))) => return Err(Error::Upstream(UpstreamError::Broken(error.to_string()))),
+                Ok(Some(Err(error))) => return Err(encoding::reply_error(parts.status.as_u16(), error)),
                 Ok(Some(Ok(frame))) => whole.extend_from_slice(&frame.into_data().unwrap_or_default()),
             }
             if whole.len() > state.limits.body_bytes {

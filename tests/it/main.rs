@@ -11,6 +11,7 @@
 
 mod canary;
 mod deterministic;
+mod encodings;
 mod envelopes;
 mod feeds;
 mod hostile;
@@ -30,6 +31,7 @@ mod support;
 mod tls;
 mod unix;
 mod upkeep;
+mod upstream_faults;
 mod upstream_tls;
 mod views;
 mod writes;

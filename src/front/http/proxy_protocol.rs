@@ -1,6 +1,6 @@
 //! The PROXY protocol, version 2: a load balancer in front says, before anything else, for whom it opened the connection.
 //!
-//! Always holds: `read` is pure and takes the header only, never a byte behind it; the address is for logs, never for
+//! Always holds: [`read`] is pure and takes the header only, never a byte behind it; the address is for logs, never for
 //! decisions; what else a header may say of the client (names, certificates) is not used, for nobody has verified it.
 //! From a listed sender the header is required, from any other it is no HTTP and [`super::wire`] refuses it.
 //!
@@ -10,13 +10,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio_util::sync::CancellationToken;
-
-use super::accept::Config;
-use crate::exchange::Peer;
 
 /// Largest header, extensions included. Senders in use stay far below it.
-const MOST_BYTES: usize = 4096;
+pub(super) const MOST_BYTES: usize = 4096;
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// What version 1 begins with.
@@ -28,7 +24,7 @@ const CRC32C: u8 = 0x03;
 
 /// Why a header is refused. Nothing is answered, for the sender reads no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Fault {
+pub(super) enum Fault {
     #[error("no PROXY header: the sender is listed in [listen] proxy_protocol, so it must send one (version 2)")]
     Missing,
     #[error("a PROXY header of version 1: set the sender to version 2 (haproxy: send-proxy-v2)")]
@@ -53,7 +49,7 @@ enum Fault {
 
 impl Fault {
     /// For metrics.
-    fn code(self) -> &'static str {
+    pub(super) fn code(self) -> &'static str {
         match self {
             Self::Missing => "proxy-header-missing",
             Self::Text => "proxy-header-version-1",
@@ -71,7 +67,7 @@ impl Fault {
 
 /// What a header that has come this far says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Header {
+pub(super) enum Header {
     /// It is not whole; it has at least this many bytes.
     Wants(usize),
     /// Whole. The client's address; `None` where the sender speaks for itself (a health check) or names no IP address.
@@ -79,7 +75,7 @@ enum Header {
 }
 
 /// Reads the bytes that have come. To be asked again with as many as it wants, and no more.
-fn read(bytes: &[u8]) -> Result<Header, Fault> {
+pub(super) fn read(bytes: &[u8]) -> Result<Header, Fault> {
     let begins = SIGNATURE.starts_with(bytes) || bytes.starts_with(SIGNATURE);
     if !begins {
         return match bytes.starts_with(TEXT) {
@@ -164,55 +160,22 @@ fn crc32c(bytes: &[u8], zeroed: std::ops::Range<usize>) -> u32 {
     !bytes.iter().enumerate().map(byte).fold(!0, step)
 }
 
-/// Takes the header off a connection whose sender is listed, and gives the peer with the address that it names. `None`: the connection
-/// is over, which has been counted and logged unless it was a health check.
-pub(super) async fn introduced(
-    stream: &mut (impl AsyncRead + Unpin),
-    peer: Peer,
-    config: &Config,
-    drain: &CancellationToken,
-) -> Option<Peer> {
-    let listed = |address: &IpAddr| config.proxy_from.iter().any(|network| network.contains(address));
-    let Some(sender) = peer.address.map(|address| address.to_canonical()).filter(listed) else { return Some(peer) };
-    let received = tokio::select! {
-        received = tokio::time::timeout(config.header_timeout, receive(stream)) => received.unwrap_or(Err(Fault::Late)),
-        () = drain.cancelled() => return None,
-    };
-    match received {
-        Ok(Received::Nothing) => None,
-        Ok(Received::Client(address)) => {
-            tracing::debug!(%sender, client = ?address, "a load balancer's connection");
-            Some(Peer { address: address.or(peer.address), ..peer })
-        }
-        Err(fault) => {
-            config.metrics.wire_refused(fault.code());
-            tracing::warn!(%sender, code = fault.code(), "a load balancer's connection is closed: {fault}");
-            None
-        }
-    }
-}
-
-/// What came first on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Received {
-    /// It was closed without a word, as health checks do.
-    Nothing,
-    /// A header, with the address in it.
-    Client(Option<IpAddr>),
-}
-
-/// Takes the header off a connection. One that fails is one that is cut.
-async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Received, Fault> {
+/// Takes the header off a connection. The outer `None`: the sender closed without a word, as health checks do.
+///
+/// # Errors
+///
+/// The fault of the header; a connection that fails is one that is cut.
+pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Option<IpAddr>>, Fault> {
     let mut bytes = Vec::new();
     loop {
         match read(&bytes)? {
-            Header::Whole(address) => return Ok(Received::Client(address)),
+            Header::Whole(address) => return Ok(Some(address)),
             Header::Wants(wanted) => {
                 let before = bytes.len();
                 bytes.resize(wanted, 0);
                 let came: io::Result<usize> = stream.read(bytes.get_mut(before..).unwrap_or_default()).await;
                 match came {
-                    Ok(0) | Err(_) if before == 0 => return Ok(Received::Nothing),
+                    Ok(0) | Err(_) if before == 0 => return Ok(None),
                     Ok(0) | Err(_) => return Err(Fault::Cut),
                     Ok(came) => bytes.truncate(before + came),
                 }

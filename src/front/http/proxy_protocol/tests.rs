@@ -177,7 +177,7 @@ async fn a_connection_is_left_where_the_request_begins() {
             drop(ours);
         };
         let (received, ()) = tokio::join!(receive(&mut theirs), client);
-        assert_eq!(received, Ok(Received::Client(address)), "{name}");
+        assert_eq!(received, Ok(Some(address)), "{name}");
         let mut rest = String::new();
         theirs.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, "GET / HTTP/1.1", "{name}");
@@ -187,7 +187,7 @@ async fn a_connection_is_left_where_the_request_begins() {
 #[tokio::test]
 async fn a_connection_that_ends_is_a_health_check_or_cut() {
     let mut nothing: &[u8] = b"";
-    assert_eq!(receive(&mut nothing).await, Ok(Received::Nothing));
+    assert_eq!(receive(&mut nothing).await, Ok(None));
     let whole = tcp4(&[]);
     for end in 1..whole.len() {
         assert_eq!(receive(&mut &whole[..end]).await, Err(Fault::Cut), "at {end}");
