@@ -36,7 +36,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -94,8 +93,6 @@ pub struct Exchange {
     feeds: feed::Feeds,
     /// Set before a drain: every reply asks its client to come back on another connection.
     leaving: AtomicBool,
-    /// Who may decode a long body now.
-    decoding: Arc<Semaphore>,
     /// Who is told of requests that are over.
     spans: Option<Arc<dyn Spans>>,
     budget: Budget,
@@ -115,7 +112,7 @@ impl Exchange {
         tasks: TaskTracker,
         budget: Budget,
     ) -> Self {
-        let (number, feeds, decoding) = (AtomicU64::new(1), feed::Feeds::default(), encoding::turns());
+        let (number, feeds) = (AtomicU64::new(1), feed::Feeds::default());
         // Ids only have to differ from those of other processes; without randomness the time does.
         let ids = log::RequestIds::new(crate::crypto::random().unwrap_or_else(|_| {
             let [.., a, b, c, d] = clock.now_ms().to_be_bytes();
@@ -124,7 +121,7 @@ impl Exchange {
         let state = ArcSwap::from_pointee(state);
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
         let (heavy, spans) = (Heavy::new(), None);
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told, heavy, spans }
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, budget, failures, told, heavy, spans }
     }
 
     /// The same, telling somebody of requests that are over.
