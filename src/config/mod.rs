@@ -21,6 +21,7 @@ mod callers;
 mod collections;
 mod files;
 mod findings;
+mod http2;
 mod limits;
 mod listen;
 mod methods;
@@ -118,6 +119,8 @@ pub struct Listen {
     pub admin: Option<Endpoint>,
     /// How long connections are still accepted after `/readyz` has begun to say no.
     pub drain_delay: Duration,
+    /// HTTP/2 is spoken beside HTTP/1.1.
+    pub http2: bool,
     /// Permissions of both, where they are Unix sockets.
     pub socket_mode: u32,
     /// Senders that must begin with a PROXY header of version 2; empty: nobody may.

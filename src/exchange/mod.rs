@@ -15,6 +15,7 @@ mod encoding;
 mod error;
 mod feed;
 mod headers;
+mod heavy;
 mod log;
 mod query;
 mod replace;
@@ -47,6 +48,7 @@ use crate::upstream::{BodyError, Outgoing};
 
 use admission::{Failures, Seldom};
 use body::{Arriving, Late, Pace};
+use heavy::Heavy;
 use request::Checked;
 
 pub use admission::{Budget, CallerLimits, Gates, network};
@@ -95,6 +97,7 @@ pub struct Exchange {
     budget: Budget,
     failures: Failures,
     told: Seldom,
+    heavy: Heavy,
 }
 
 impl Exchange {
@@ -116,7 +119,8 @@ impl Exchange {
         }));
         let state = ArcSwap::from_pointee(state);
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told }
+        let heavy = Heavy::new();
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told, heavy }
     }
 
     /// The configuration in force.
@@ -211,6 +215,7 @@ impl Exchange {
     ) -> Result<Response<PassBody>, Error> {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
+        headers::check_expectation(&parts.headers)?;
         let shape = {
             let target = dialect::canonical_target(&parts.method, &parts.uri)?;
             state.dialect.classify(Head {
@@ -253,7 +258,7 @@ impl Exchange {
                 let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 let coding = if documents.request == RequestBody::None { None } else { encoding::of_request(&parts.headers)? };
-                headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
+                headers::prepare_documents(&mut parts.headers, parts.version, &documents, &state.purpose_header)?;
                 self.judge_view(&state, &parts.headers, &mut documents).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
                 let body = self.read_body(&state, context, body, coding).await?;
@@ -301,7 +306,7 @@ impl Exchange {
         } else {
             false
         };
-        headers::prepare_pass(&mut parts.headers, &state.purpose_header);
+        headers::prepare_pass(&mut parts.headers, parts.version, &state.purpose_header);
         let outgoing = if lent { Outgoing::Empty } else { Outgoing::Passed(body) };
         let mut response = self.forward(state, parts, outgoing).await?;
         headers::strip_hop_by_hop(response.headers_mut());
