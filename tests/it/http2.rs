@@ -1,9 +1,16 @@
 //! HTTP/2: what passes as over HTTP/1.1, what is refused, and what hostile clients get (T38). Each attack is written frame by
 //! frame, and beside each a client that keeps the rules is served.
 
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use sudare::app::{self, Running};
+use sudare::config::{self, Endpoint};
+use sudare::net::tls::pem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -12,7 +19,12 @@ use crate::support::http2::{
     INTERNAL_ERROR, NO_ERROR, PING, PRIORITY, PROTOCOL_ERROR, PUSH_PROMISE, REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     Wire, frame, get, hpack,
 };
-use crate::support::{PERSON, Proxy, Setup, SlowDatabase, Stub, StubReply, exchange_raw};
+use crate::support::{PERSON, Pki, Proxy, Setup, SlowDatabase, Stub, StubReply, exchange_raw};
+
+/// Name and value, whatever bytes they are.
+type Field<'a> = (&'a [u8], &'a [u8]);
+/// A frame that is wrong, for a stream.
+type Mistake = Box<dyn Fn(u32) -> Vec<u8>>;
 
 async fn proxy(more: &str) -> (Proxy, Stub) {
     let stub = Stub::start(|_| StubReply::json(200, "[]")).await;
@@ -150,7 +162,7 @@ async fn t31_the_path_has_one_spelling_over_http_2_too() {
 #[tokio::test]
 async fn t38_heads_that_http_1_1_could_not_carry_are_refused_and_the_database_sees_nothing() {
     let (proxy, stub) = proxy("").await;
-    let bad: &[(&str, &[(&[u8], &[u8])])] = &[
+    let bad: &[(&str, &[Field])] = &[
         ("CR LF in a value", &[(b"x", b"a\r\nsmuggled: 1")]),
         ("LF in a value", &[(b"x", b"a\nsmuggled: 1")]),
         ("CR in a value", &[(b"x", b"a\rb")]),
@@ -182,7 +194,7 @@ async fn t38_heads_that_http_1_1_could_not_carry_are_refused_and_the_database_se
         ("two lengths", &[(b"content-length", b"0"), (b"content-length", b"1")]),
         ("a length without a body", &[(b"content-length", b"5")]),
     ];
-    let start: [(&[u8], &[u8]); 4] =
+    let start: [Field; 4] =
         [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/orders"), (b":authority", b"customers.example")];
     for (what, fields) in bad {
         let mut wire = Wire::open(proxy.address).await;
@@ -455,7 +467,7 @@ async fn t38_a_client_that_makes_us_reset_is_ended_too() {
     // CVE-2025-8671: mistakes within a stream, for which the server resets it.
     let (proxy, _stub) = proxy("").await;
     let block = hpack(&[(":method", "POST"), (":scheme", "http"), (":path", "/orders"), (":authority", "a")]);
-    let mistakes: [(&str, Box<dyn Fn(u32) -> Vec<u8>>); 4] = [
+    let mistakes: [(&str, Mistake); 4] = [
         ("a window opened by nothing", Box::new(|stream| frame(WINDOW_UPDATE, 0, stream, &[0; 4]))),
         ("a window opened too far", Box::new(|stream| frame(WINDOW_UPDATE, 0, stream, &[0x7f, 0xff, 0xff, 0xff]))),
         (
@@ -553,11 +565,11 @@ async fn t24_a_client_that_opens_no_window_loses_its_stream_and_what_it_held_is_
     // A database that sends without end until its connection is closed.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (closed, mut closes) = tokio::sync::mpsc::unbounded_channel();
+    let (gone, mut closed) = tokio::sync::mpsc::unbounded_channel();
     tokio::task::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let closed = closed.clone();
+            let gone = gone.clone();
             tokio::task::spawn(async move {
                 let mut head = [0; 1024];
                 let _read = stream.read(&mut head).await;
@@ -566,7 +578,7 @@ async fn t24_a_client_that_opens_no_window_loses_its_stream_and_what_it_held_is_
                 while result.is_ok() {
                     result = stream.write_all(b",{\"id\":\"c-1\",\"tier\":\"gold\"}".repeat(300).as_slice()).await;
                 }
-                closed.send(()).unwrap();
+                gone.send(()).unwrap();
             });
         }
     });
@@ -579,7 +591,7 @@ async fn t24_a_client_that_opens_no_window_loses_its_stream_and_what_it_held_is_
         wire.request(1, &get(path, &ours)).await;
         let end = wire.end_of(1).await;
         assert_eq!(end, End::Reset(CANCEL), "{path} {window}");
-        tokio::time::timeout(Duration::from_secs(30), closes.recv()).await.expect("the database is let go").unwrap();
+        tokio::time::timeout(Duration::from_secs(30), closed.recv()).await.expect("the database is let go").unwrap();
     }
 }
 
@@ -682,14 +694,71 @@ async fn a_client_that_says_goaway_still_gets_its_replies() {
     assert_eq!(wire.end().await, End::GoneAway(NO_ERROR));
 }
 
+/// Starts a proxy of the same files with a change of them.
+fn restarted(file: &Path, from: &str, to: &str) -> (Running, SocketAddr) {
+    let text = fs::read_to_string(file).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(file, text.replacen(from, to, 1)).unwrap();
+    let settings = config::load(file).unwrap_or_else(|findings| panic!("{findings}"));
+    let running = app::start(settings).unwrap_or_else(|error| panic!("{error}"));
+    let Endpoint::Tcp(address) = *running.address() else { panic!("TCP expected") };
+    (running, address)
+}
+
 #[tokio::test]
 async fn http_2_can_be_switched_off() {
     let (mut proxy, _stub) = proxy("").await;
     proxy.stop().await;
-    let text = std::fs::read_to_string(&proxy.file).unwrap();
-    std::fs::write(&proxy.file, text.replace("[listen]\n", "[listen]\nhttp2 = false\n")).unwrap();
-    let running = sudare::app::start(sudare::config::load(&proxy.file).unwrap()).unwrap();
-    let sudare::config::Endpoint::Tcp(address) = *running.address() else { panic!("TCP expected") };
+    let (_running, address) = restarted(&proxy.file, "[listen]\n", "[listen]\nhttp2 = false\n");
     let reply = exchange_raw(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Duration::from_secs(5)).await;
     assert!(reply.starts_with("HTTP/1.1 400") && reply.contains("http-version"), "{reply}");
+}
+
+#[tokio::test]
+async fn over_tls_the_client_chooses_by_alpn() {
+    for (switch, offered, agreed) in [
+        ("", &["h2", "http/1.1"][..], Some("h2")),
+        ("", &["http/1.1", "h2"], Some("h2")),
+        ("", &["http/1.1"], Some("http/1.1")),
+        ("", &[], None),
+        ("http2 = false\n", &["h2", "http/1.1"], Some("http/1.1")),
+    ] {
+        let (folder, file) = Setup::embedded().files();
+        let pki = Pki::new(folder.path(), "server");
+        pki.server("server", &["localhost"]);
+        let tls = format!("[listen]\n{switch}tls = {{ certificate = \"server.pem\", key = \"server.key\" }}\n");
+        let (_running, address) = restarted(&file, "[listen]\n", &tls);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let authorities = pem::authorities(&folder.path().join("server-ca.pem")).unwrap();
+        let mut client = client.with_root_certificates(authorities).with_no_client_auth();
+        client.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), agreed.map(str::as_bytes), "{offered:?}");
+        if agreed == Some("h2") {
+            let client = Http2::over(stream).await;
+            assert_eq!(client.ask("shop", "registration", Method::POST, "/customers", PERSON).await.status, 201);
+            let read = client.ask("shop", "account", Method::GET, "/customers/c-1", "").await;
+            assert_eq!(read.json()["name"], "Mei Tanaka");
+        } else {
+            // What was not agreed on is not spoken: the preface is no request of HTTP/1.1.
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).await.unwrap();
+            assert!(reply.starts_with("HTTP/1.1 400") && reply.contains("http-version"), "{reply}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_choice_of_versions_takes_a_restart() {
+    let (proxy, _stub) = proxy("").await;
+    let running = proxy.running.as_ref().unwrap();
+    let text = fs::read_to_string(&proxy.file).unwrap();
+    fs::write(&proxy.file, text.replacen("[listen]\n", "[listen]\nhttp2 = false\n", 1)).unwrap();
+    assert!(running.reload(&proxy.file).unwrap_err().to_string().contains("[listen] http2"));
+    fs::write(&proxy.file, format!("{text}\n[limits.http2]\nstreams = 5\n")).unwrap();
+    assert_eq!(running.reload(&proxy.file).unwrap(), ["[limits.http2]"]);
 }
