@@ -77,6 +77,7 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Stat
             failures_per_minute: settings.limits.failures_per_minute,
         },
         gates: Gates::new(settings.caller_limits, before.map(|before| &before.gates)),
+        log: settings.log.requests,
     })
 }
 

@@ -10,11 +10,13 @@
 //! neither the name nor the secret that was sent. `front` calls [`Callers::identify`] once per request; `cli` makes credentials.
 
 mod certificate;
+mod secrets;
 
 use std::collections::HashMap;
 use std::fmt;
 
 pub use certificate::{Certificate, SpiffeError, canonical_subject, check_spiffe};
+pub use secrets::Secrets;
 
 use crate::base::CallerName;
 use crate::crypto::{RandomError, base64url, constant_time_eq, random, sha256};

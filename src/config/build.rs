@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::collections::WrittenField;
 use super::findings::{Finding, Findings, Severity};
@@ -14,8 +15,8 @@ use super::report::{Draft, Report};
 use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
-use super::{Collection, Environment, Limits, Listen, Settings};
-use super::{callers, collections, limits, listen, policy, service, upstream};
+use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Settings};
+use super::{callers, collections, files, limits, listen, operator, policy, service, upstream};
 use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::Callers;
 use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
@@ -33,6 +34,9 @@ struct Service {
     store: Option<(PathBuf, Range<usize>)>,
     audit: Option<crate::audit::Config>,
     limits: Option<Limits>,
+    admin: Option<Admin>,
+    poll: Option<Duration>,
+    log: Option<Log>,
     purpose_header: Option<http::HeaderName>,
     callers: callers::Written,
     collections: Vec<collections::Written>,
@@ -83,8 +87,14 @@ pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Setting
         return Err(findings);
     }
     let purposes = written.as_ref().map_or(0, |written| written.spec.purposes.len());
-    let settings =
-        settings(service, policy, policy_file, parts, findings.clone()).map(|settings| Settings { purposes, ..settings });
+    let short_hash = files::short_hash([source.text(), policy_source.as_ref().map_or("", Source::text)]);
+    let settings = settings(service, policy, policy_file, parts, findings.clone()).map(|settings| {
+        let mut settings = Settings { file: path.to_owned(), short_hash, purposes, ..settings };
+        let policy_text = policy_source.as_ref().map_or("", Source::text);
+        let read = [(path, source.text()), (settings.policy_file.as_path(), policy_text)];
+        settings.fingerprint = Fingerprint::with(&settings.files(), &read);
+        settings
+    });
     let settings = settings.zip(written.map(|written| written.spec));
     settings.ok_or_else(|| Findings::new(findings.iter().cloned().chain([unexplained(path)]).collect()))
 }
@@ -100,6 +110,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let store = service::store(root, folder);
     let audit = service::audit(root, folder, &controller);
     let limits = limits::limits(root);
+    let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
     let purpose_header = service::purpose_header(root);
     let callers = callers::read(root, sees, limits.as_ref().map_or_else(CallerLimits::default, |limits| limits.caller));
     let dialect = upstream.as_ref().and_then(|upstream| upstream.dialect);
@@ -109,7 +120,22 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
         ("tls", "TLS stands in [listen] and in [upstream]"),
     ]);
     root.finish();
-    Service { controller, listen, upstream, keys, store, audit, limits, purpose_header, callers, collections, policy }
+    Service {
+        controller,
+        listen,
+        upstream,
+        keys,
+        store,
+        audit,
+        limits,
+        admin,
+        poll,
+        log,
+        purpose_header,
+        callers,
+        collections,
+        policy,
+    }
 }
 
 /// Every caller the policy names stands in `sudare.toml`. False if one does not.
@@ -464,6 +490,10 @@ fn settings(
     let limits_of = |name: &CallerName| (name.clone(), own(name).unwrap_or(limits.caller));
     let caller_limits = service.callers.entries.iter().map(|(name, _)| limits_of(name)).collect();
     Some(Settings {
+        // The caller fills in what was read, and from where.
+        file: PathBuf::new(),
+        fingerprint: Fingerprint::of(&[]),
+        short_hash: String::new(),
         controller: service.controller,
         listen: service.listen?,
         upstream: service.upstream?.config?,
@@ -478,6 +508,9 @@ fn settings(
         collections,
         limits,
         caller_limits,
+        admin: service.admin?,
+        poll: service.poll?,
+        log: service.log?,
         purpose_header: service.purpose_header?,
         warnings,
     })

@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     fn budget(bytes: usize) -> (Budget, Arc<Metrics>) {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(std::time::Duration::ZERO));
         (Budget::new(bytes, Arc::clone(&metrics)), metrics)
     }
 

@@ -15,6 +15,8 @@ mod encoding;
 mod error;
 mod feed;
 mod headers;
+mod heavy;
+mod log;
 mod query;
 mod replace;
 mod reply;
@@ -25,7 +27,7 @@ mod view;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -46,6 +48,7 @@ use crate::upstream::{BodyError, Outgoing};
 
 use admission::{Failures, Seldom};
 use body::{Arriving, Late, Pace};
+use heavy::Heavy;
 use request::Checked;
 
 pub use admission::{Budget, CallerLimits, Gates, network};
@@ -61,6 +64,7 @@ pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;
 pub use error::{Conflict, Error, Failure};
+pub use log::{RequestLog, Requests};
 pub use state::{Collection, Limits, State};
 
 /// Who is on the other end of the connection: as the operating system, a trusted load balancer or a verified certificate
@@ -84,12 +88,16 @@ pub struct Exchange {
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
     number: AtomicU64,
+    ids: log::RequestIds,
     feeds: feed::Feeds,
+    /// Set before a drain: every reply asks its client to come back on another connection.
+    leaving: AtomicBool,
     /// Who may decode a long body now.
     decoding: Arc<Semaphore>,
     budget: Budget,
     failures: Failures,
     told: Seldom,
+    heavy: Heavy,
 }
 
 impl Exchange {
@@ -103,19 +111,16 @@ impl Exchange {
         tasks: TaskTracker,
         budget: Budget,
     ) -> Self {
-        Self {
-            state: ArcSwap::from_pointee(state),
-            audit,
-            metrics,
-            clock,
-            tasks,
-            number: AtomicU64::new(1),
-            feeds: feed::Feeds::default(),
-            budget,
-            failures: Failures::new(),
-            told: Seldom::default(),
-            decoding: encoding::turns(),
-        }
+        let (number, feeds, decoding) = (AtomicU64::new(1), feed::Feeds::default(), encoding::turns());
+        // Ids only have to differ from those of other processes; without randomness the time does.
+        let ids = log::RequestIds::new(crate::crypto::random().unwrap_or_else(|_| {
+            let [.., a, b, c, d] = clock.now_ms().to_be_bytes();
+            [a, b, c, d]
+        }));
+        let state = ArcSwap::from_pointee(state);
+        let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
+        let heavy = Heavy::new();
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told, heavy }
     }
 
     /// The configuration in force.
@@ -135,6 +140,17 @@ impl Exchange {
         self.feeds.end_all();
     }
 
+    /// From now on replies over HTTP/1.1 end their connections, so that clients that keep theirs move to another instance
+    /// before this one closes them: a request that meets a closing connection could not always be sent again (T29).
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// True once [`Self::leave`] was called.
+    pub fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
     /// Handles one request whose framing `front` has checked. The reply's body holds what the request held.
     pub async fn handle<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> Result<Response<ReplyBody>, Box<Failure>>
     where
@@ -145,24 +161,47 @@ impl Exchange {
         let ends = self.feeds.ends();
         let state = self.state.load_full();
         let mut context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
-        let Some(seat) = self.metrics.begun(state.limits.requests) else {
-            return Err(Box::new(Failure { error: Error::Overloaded("requests"), context }));
-        };
         let limits = state.limits;
         let pace = Pace { piece: limits.body_timeout, bytes_per_second: limits.body_rate, total: limits.outside_timeout };
-        let request = request.map(|body| Arriving::new(body, pace).boxed_unsync());
+        let mut request = request.map(|body| Arriving::new(body, pace).boxed_unsync());
+        self.receive(&mut context, &mut request, &peer);
+        let Some(seat) = self.metrics.begun(limits.requests) else {
+            return Err(Box::new(Failure { error: Error::Overloaded("requests"), context }));
+        };
+        let requests = state.log;
         match self.steps(state, &mut context, request, &peer, ends).await {
-            Ok(response) => {
-                self.metrics.request(
-                    context.class.unwrap_or(RouteClass::Unclassified),
-                    context.intent,
-                    response.status().as_u16(),
-                    "",
-                );
-                let bounds = (!context.feed).then_some((seat, limits.outside_timeout));
-                Ok(response.map(|body| ReplyBody::new(body, context.held, bounds)))
+            Ok(mut response) => {
+                let status = response.status().as_u16();
+                self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, "");
+                self.stamp(&context, &mut response);
+                let (held, feed) = (std::mem::take(&mut context.held), context.feed);
+                let bounds = (!feed).then_some((seat, limits.outside_timeout));
+                Ok(log::answered(context, response, requests).map(|body| ReplyBody::new(body, held, bounds)))
             }
             Err(error) => Err(Box::new(Failure { error, context })),
+        }
+    }
+
+    /// Notes what the head says of itself, gives the request an id, and takes trace context out that is none.
+    fn receive(&self, context: &mut Context, request: &mut Request<PassBody>, peer: &Peer) {
+        context.started = Some(Instant::now());
+        let mut about = log::About::of(request.method(), request.version(), peer);
+        about.bytes_in = request.body().size_hint().exact();
+        self.metrics.protocol(request.version());
+        let headers = request.headers_mut();
+        let id = self.ids.of(headers, context.exchange);
+        headers.insert(log::REQUEST_ID, id.clone());
+        (about.request_id, about.trace) = (Some(id), log::trace(headers));
+        context.about = about;
+    }
+
+    /// Tells the client the request's id; while leaving, also that the connection ends with this reply.
+    pub fn stamp<B>(&self, context: &Context, response: &mut Response<B>) {
+        if let Some(id) = &context.about.request_id {
+            response.headers_mut().insert(log::REQUEST_ID, id.clone());
+        }
+        if self.leaving() && context.about.version.is_none_or(|version| version <= http::Version::HTTP_11) {
+            response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
     }
 
@@ -177,7 +216,6 @@ impl Exchange {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
         headers::check_expectation(&parts.headers)?;
-        let started = Instant::now();
         let shape = {
             let target = dialect::canonical_target(&parts.method, &parts.uri)?;
             state.dialect.classify(Head {
@@ -187,7 +225,7 @@ impl Exchange {
                 headers: &parts.headers,
             })
         };
-        self.metrics.phase(Phase::Classify, started.elapsed());
+        self.metrics.phase(Phase::Classify, context.took());
         match shape {
             Shape::Refused(refused) => {
                 context.class = Some(RouteClass::Refused);
@@ -428,6 +466,7 @@ impl Exchange {
     /// Records what a request was refused for, with the status `front` chose. Waits for alarms only: a refusal shows nothing.
     pub async fn refused(&self, context: &Context, status: u16, code: &'static str, alarm: bool) {
         self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
+        log::refused(context, status, code, self.state.load().log);
         let kind = if alarm { Kind::Alarm } else { Kind::Refused };
         let event = audit::Event { status: Some(status), code: Some(code.to_owned()), ..context.event(kind) };
         if alarm {

@@ -12,7 +12,7 @@ use crate::keys::KeyRing;
 use crate::purpose::{CategoryId, Policy};
 use crate::upstream::Upstream;
 
-use super::{Gates, Peer, headers};
+use super::{Gates, Peer, RequestLog, headers};
 
 /// Everything one exchange needs to know.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct State {
     pub limits: Limits,
     /// Bounds on single callers.
     pub gates: Gates,
+    /// Which requests are written down.
+    pub log: RequestLog,
 }
 
 /// A protected collection with the plan of each of the dialect's row sets.

@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_turned_away_is_told() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(std::time::Duration::ZERO);
         metrics.shed("memory");
         metrics.limited("rate");
         metrics.limited("rate");

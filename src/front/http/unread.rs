@@ -81,7 +81,7 @@ mod tests {
 
     #[tokio::test]
     async fn t24_a_peer_that_does_not_read_is_given_up_and_one_that_is_slow_is_not() {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(std::time::Duration::ZERO));
         let (ours, mut theirs) = tokio::io::duplex(16);
         let mut ours = Unread::new(ours, Duration::from_millis(400), Arc::clone(&metrics));
         let reader = async {
