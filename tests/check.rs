@@ -188,6 +188,10 @@ fn mistakes_in_the_tables_of_places() {
         ("a limit with a decimal point", In::Service, "[audit]", "[limits]\nconnections = 1.5\n[audit]", 1),
         ("a limit below zero", In::Service, "[audit]", "[limits]\nconnections = -1\n[audit]", 1),
         ("a ratio that lets nothing through", In::Service, "[audit]", "[limits]\ndecompress_ratio = 0\n[audit]", 1),
+        ("a window that HTTP/2 does not allow", In::Service, "[audit]", "[limits.http2]\nstream_window_bytes = 1024\n[audit]", 1),
+        ("no streams", In::Service, "[audit]", "[limits.http2]\nstreams = 0\n[audit]", 1),
+        ("an unknown limit of HTTP/2", In::Service, "[audit]", "[limits.http2]\nstream = 5\n[audit]", 1),
+        ("HTTP/2 by a word", In::Service, "[listen]", "[listen]\nhttp2 = \"on\"", 1),
         ("the purpose in a taken header", In::Service, "controller =", "purpose_header = \"Authorization\"\ncontroller =", 1),
     ];
     snapshot("places", &outputs(cases));
