@@ -5,12 +5,14 @@
 //! stays (T30). Shutdown (SIGTERM, SIGINT): stop accepting, finish the exchanges under way, close the audit log.
 
 mod build;
+mod jwks;
 mod listen;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,6 +77,8 @@ pub struct Running {
     drain: CancellationToken,
     tasks: TaskTracker,
     drain_timeout: Duration,
+    clock: Arc<dyn Clock>,
+    fetching: Arc<ArcSwap<jwks::Fetching>>,
 }
 
 /// What a reload may not change: with a difference here nothing is reloaded.
@@ -180,7 +184,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
 }
 
 /// As [`start`], with a clock of the caller's.
-pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     let fixed = Fixed::of(&settings);
     let at_start = AtStart::of(&settings);
     let store = Arc::new(crate::store::Store::open(&settings.store)?);
@@ -200,28 +204,56 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     metrics.key_versions(build::key_versions(&keys));
     let drain_timeout = settings.limits.drain_timeout;
     let listen = settings.listen.clone();
+    let fetching =
+        jwks::Fetching::prepare(std::mem::take(&mut settings.fetched_keys), &jwks::Fetching::default(), &metrics, &clock);
     let state = build::state(settings, keys, None)?;
     let upstream = state.upstream.clone();
-    let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), clock, tasks.clone()));
+    let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone()));
 
     let (listener, address) = listen::front(&listen.address)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
+    fetching.begin(&tasks);
+    let fetching = Arc::new(ArcSwap::from_pointee(fetching));
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
         let (listener, address) = listen::admin(endpoint)?;
-        let pages = admin::Pages { metrics: Arc::clone(&metrics), readiness: readiness(audit.clone(), upstream, drain.clone()) };
+        let pages = admin::Pages {
+            metrics: Arc::clone(&metrics),
+            readiness: readiness(audit.clone(), upstream, Arc::clone(&fetching), drain.clone()),
+        };
         let serving = admin::serve(listener, pages, drain.clone(), tasks.clone());
         tasks.spawn(serving);
         admin_address = Some(address);
     }
-    Ok(Running { exchange, audit, metrics, store, fixed, at_start, address, admin: admin_address, drain, tasks, drain_timeout })
+    Ok(Running {
+        exchange,
+        audit,
+        metrics,
+        store,
+        fixed,
+        at_start,
+        address,
+        admin: admin_address,
+        drain,
+        tasks,
+        drain_timeout,
+        clock,
+        fetching,
+    })
 }
 
-/// Ready means: events can be made durable, the database accepts connections, and we are not draining.
-fn readiness(audit: audit::Log, upstream: crate::upstream::Upstream, drain: CancellationToken) -> admin::Readiness {
+/// Ready means: events can be made durable, the database accepts connections, there have been keys of every issuer of tokens,
+/// and we are not draining.
+fn readiness(
+    audit: audit::Log,
+    upstream: crate::upstream::Upstream,
+    fetching: Arc<ArcSwap<jwks::Fetching>>,
+    drain: CancellationToken,
+) -> admin::Readiness {
     Arc::new(move || {
         let (audit, upstream, drain) = (audit.clone(), upstream.clone(), drain.clone());
+        let never_fetched = fetching.load().never_fetched();
         Box::pin(async move {
             let mut missing = Vec::new();
             if drain.is_cancelled() {
@@ -230,6 +262,7 @@ fn readiness(audit: audit::Log, upstream: crate::upstream::Upstream, drain: Canc
             if !audit.healthy() {
                 missing.push("audit: events cannot be made durable".to_owned());
             }
+            missing.extend(never_fetched.iter().map(|issuer| format!("issuer {issuer}: its keys could not be fetched")));
             if !upstream.reachable().await {
                 missing.push("database: does not accept connections".to_owned());
             }
@@ -262,15 +295,19 @@ impl Running {
     /// Puts the files' present content in force, all of it or nothing. What comes back changed too, but is read at start only
     /// (`docs/configuration.md`, "restart"): it waits for the next one.
     pub fn reload(&self, path: &Path) -> Result<Vec<&'static str>, StartError> {
-        let settings = config::load(path).map_err(StartError::Config)?;
+        let mut settings = config::load(path).map_err(StartError::Config)?;
         if let Some(name) = self.fixed.difference(&Fixed::of(&settings)) {
             return Err(StartError::NeedsRestart(name));
         }
         let waiting = self.at_start.differences(&AtStart::of(&settings));
         let keys = build::keys(&settings, &self.store)?;
         let versions: Vec<_> = build::key_versions(&keys).collect();
+        let sources = std::mem::take(&mut settings.fetched_keys);
         let state = build::state(settings, keys, Some(&self.exchange.state().upstream))?;
+        let fetching = jwks::Fetching::prepare(sources, &self.fetching.load(), &self.metrics, &self.clock);
         self.exchange.replace_state(state);
+        fetching.begin(&self.tasks);
+        self.fetching.store(Arc::new(fetching));
         self.metrics.key_versions(versions);
         Ok(waiting)
     }
@@ -296,6 +333,7 @@ impl Running {
     pub async fn stop(self) {
         self.drain.cancel();
         self.exchange.end_feeds();
+        self.fetching.store(Arc::default());
         self.tasks.close();
         if tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await.is_err() {
             tracing::warn!("exchanges were still under way after {:?} and are broken off", self.drain_timeout);

@@ -15,7 +15,7 @@ use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
 use super::{Collection, Endpoint, Environment, Limits, Listen, Settings};
-use super::{callers, collections, limits, listen, policy, service, upstream};
+use super::{callers, collections, jwt, limits, listen, policy, service, upstream};
 use crate::base::{CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::Callers;
 use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
@@ -33,6 +33,7 @@ struct Service {
     audit: Option<crate::audit::Config>,
     limits: Option<Limits>,
     purpose_header: Option<http::HeaderName>,
+    issuers: jwt::Written,
     callers: callers::Written,
     collections: Vec<collections::Written>,
     policy: Option<Text>,
@@ -101,15 +102,13 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let limits = limits::limits(root);
     let purpose_header = service::purpose_header(root);
     let over_unix = !matches!(listen, Some(Listen { address: Endpoint::Tcp(_), .. }));
-    let callers = callers::read(root, over_unix);
+    let issuers = jwt::read(root, folder);
+    let callers = callers::read(root, over_unix, &issuers.names);
     let dialect = upstream.as_ref().and_then(|upstream| upstream.dialect);
     let collections = collections::read(root, dialect);
-    root.refuse_later(&[
-        ("jwt", "callers with a signed JWT are not built in yet"),
-        ("tls", "TLS listeners are not built in yet"),
-    ]);
+    root.refuse_later(&[("tls", "TLS listeners are not built in yet")]);
     root.finish();
-    Service { controller, listen, upstream, keys, store, audit, limits, purpose_header, callers, collections, policy }
+    Service { controller, listen, upstream, keys, store, audit, limits, purpose_header, issuers, callers, collections, policy }
 }
 
 /// Every caller the policy names stands in `sudare.toml`. False if one does not.
@@ -467,7 +466,9 @@ fn settings(
         keys: service.keys?,
         store: service.store?.0,
         audit: service.audit?,
-        callers: Callers::new(service.callers.entries).ok()?,
+        callers: Callers::with_issuers(service.callers.entries, service.issuers.issuers).ok()?,
+        fetched_keys: service.issuers.fetched,
+        issuer_files: service.issuers.files,
         policy: policy?,
         policy_file: policy_file?,
         purposes: 0,

@@ -5,8 +5,8 @@
 
 use super::names::check_name;
 use super::report::Draft;
-use super::tree::{Section, Text, shorten};
-use crate::base::CallerName;
+use super::tree::{Node, Section, Text, shorten};
+use crate::base::{CallerName, IssuerName};
 use crate::caller::Means;
 
 /// The callers of the file.
@@ -20,10 +20,10 @@ pub(super) struct Written {
     pub(super) known: bool,
 }
 
-const LATER: &str = "this way to know a caller is not built in yet; use credential_sha256 or uid";
+const LATER: &str = "this way to know a caller is not built in yet; use credential_sha256, jwt or uid";
 
-/// Reads every `[caller.NAME]`. `over_unix`: the listener is a Unix socket, or could not be read.
-pub(super) fn read(root: &Section<'_>, over_unix: bool) -> Written {
+/// Reads every `[caller.NAME]`. `over_unix`: the listener is a Unix socket, or could not be read. `issuers`: every `[jwt.NAME]`.
+pub(super) fn read(root: &Section<'_>, over_unix: bool, issuers: &[Text]) -> Written {
     let mut written = Written::default();
     let Some(table) = root.required_table("caller", "[caller.NAME] with credential_sha256: run `sudare caller add NAME`") else {
         return written;
@@ -48,19 +48,25 @@ pub(super) fn read(root: &Section<'_>, over_unix: bool) -> Written {
                 report.hide(&value.span);
             }
         }
-        let Some(means) = means(&entry, over_unix) else { continue };
+        let Some(means) = means(&entry, over_unix, issuers) else { continue };
         let twin = written.entries.iter().find(|(_, other)| same(other, &means));
         if let Some((other, _)) = twin {
             let what = match means {
                 Means::CredentialSha256(_) => "the same credential_sha256",
                 Means::Uid(_) => "the same uid",
+                Means::Token { .. } => "tokens of the same issuer with the same claim, or with another claim,",
             };
             report.push(
                 Draft::error(
                     &name.span,
                     format!("caller \"{}\" has {what} as caller \"{other}\", so they cannot be told apart", name.value),
                 )
-                .remedy("give each caller a credential of its own: `sudare caller add NAME`"),
+                .remedy(match means {
+                    Means::Token { .. } => "let all callers of an issuer be known by one claim, each by a value of its own",
+                    Means::CredentialSha256(_) | Means::Uid(_) => {
+                        "give each caller a credential of its own: `sudare caller add NAME`"
+                    }
+                }),
             );
         } else if named {
             written.entries.push((CallerName::new(&name.value), means));
@@ -73,18 +79,33 @@ fn same(a: &Means, b: &Means) -> bool {
     match (a, b) {
         (Means::CredentialSha256(a), Means::CredentialSha256(b)) => a == b,
         (Means::Uid(a), Means::Uid(b)) => a == b,
-        (Means::CredentialSha256(_), Means::Uid(_)) | (Means::Uid(_), Means::CredentialSha256(_)) => false,
+        // A token with two claims could be that of two callers.
+        (Means::Token { issuer, claim, equals }, Means::Token { issuer: other, claim: its, equals: value }) => {
+            issuer == other && (claim != its || equals == value)
+        }
+        (Means::CredentialSha256(_) | Means::Uid(_) | Means::Token { .. }, _) => false,
     }
 }
 
-fn means(entry: &Section<'_>, over_unix: bool) -> Option<Means> {
+fn means(entry: &Section<'_>, over_unix: bool, issuers: &[Text]) -> Option<Means> {
     let report = entry.report();
     let hash = entry.optional("credential_sha256");
     let uid = entry.optional("uid");
-    let later = ["spiffe", "jwt", "certificate", "subject"];
+    let token = entry.optional("jwt");
+    let later = ["spiffe", "certificate", "subject"];
     let has_later = later.iter().any(|key| entry.has(key));
     entry.refuse_later(&later.map(|key| (key, LATER)));
     entry.finish();
+    if let Some(node) = &token {
+        if hash.is_some() || uid.is_some() {
+            report.push(
+                Draft::error(&node.span, format!("{} has `jwt` and another way to be known", entry.title))
+                    .remedy("keep exactly one way to know this caller"),
+            );
+            return None;
+        }
+        return by_token(node, &entry.title, issuers);
+    }
     match (hash, uid) {
         (Some(_), Some(uid)) => {
             report.push(
@@ -133,4 +154,45 @@ fn means(entry: &Section<'_>, over_unix: bool) -> Option<Means> {
             None
         }
     }
+}
+
+/// `jwt = { issuer = "idp", subject = "helpdesk" }`, or `{ issuer = "idp", claim = "client_id", equals = "helpdesk" }`.
+fn by_token(node: &Node<'_>, title: &str, issuers: &[Text]) -> Option<Means> {
+    const EXAMPLE: &str =
+        "write jwt = { issuer = \"idp\", subject = \"…\" } or { issuer = \"idp\", claim = \"client_id\", equals = \"…\" }";
+    let report = node.report();
+    if !node.is_table() {
+        // It might be a token.
+        report.hide(&node.span);
+    }
+    let section = node.table_named(format!("`jwt` in {title}"))?;
+    let issuer = section.required("issuer", "issuer = \"idp\": the name of a table [jwt.idp]").and_then(|node| node.text());
+    let text = |key: &'static str| section.optional(key).map(|node| node.text());
+    let (subject, claim, equals) = (text("subject"), text("claim"), text("equals"));
+    section.finish();
+    let issuer = issuer?;
+    if !issuers.iter().any(|known| known.value == issuer.value) && !report.source.has_lost(&issuer.value) {
+        let remedy = format!("add [jwt.{}], or name one that is there", shorten(&issuer.value));
+        let names = issuers.iter().map(|known| known.value.as_str());
+        report.push(
+            Draft::error(&issuer.span, format!("there is no issuer \"{}\"", shorten(&issuer.value)))
+                .near(&issuer.value, names)
+                .remedy(remedy),
+        );
+        return None;
+    }
+    let (claim, equals) = match (subject, claim, equals) {
+        (Some(subject), None, None) => ("sub".to_owned(), subject?.value),
+        (None, Some(claim), Some(equals)) => (claim?.value, equals?.value),
+        _ => {
+            if !section.has_unknown() {
+                report.push(
+                    Draft::error(&section.span, format!("{} does not name one claim and its value", section.title))
+                        .remedy(EXAMPLE),
+                );
+            }
+            return None;
+        }
+    };
+    Some(Means::Token { issuer: IssuerName::new(&issuer.value), claim: claim.into(), equals: equals.into() })
 }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
 //! | `listen`, `upstream`, `limits` | the table of that name |
-//! | `callers` | `[caller.*]` |
+//! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
 //! | `collections` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
 //! | `build` | both together: categories of fields, callers of purposes, routes and plans |
@@ -18,6 +18,7 @@ mod build;
 mod callers;
 mod collections;
 mod findings;
+mod jwt;
 mod limits;
 mod listen;
 mod methods;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub use findings::{Finding, Findings, Severity};
+pub use jwt::FetchedKeys;
 pub use limits::Limits;
 
 /// Everything, checked.
@@ -61,6 +63,10 @@ pub struct Settings {
     pub audit: crate::audit::Config,
     /// Who may ask.
     pub callers: crate::caller::Callers,
+    /// Keys of token issuers that are to be fetched; those in files are read already.
+    pub fetched_keys: Vec<FetchedKeys>,
+    /// The files that keys and authorities of token issuers were read from.
+    pub issuer_files: Vec<PathBuf>,
     /// Who may see what.
     pub policy: Arc<crate::purpose::Policy>,
     /// The policy file, as shown in findings and explanations.

@@ -41,7 +41,7 @@ use crate::upstream::Outgoing;
 use request::Checked;
 
 pub use crate::audit::AuditError;
-pub use crate::caller::{Certificate, Unknown as CallerUnknown};
+pub use crate::caller::{Certificate, Fault as TokenFault, Unknown as CallerUnknown};
 pub use crate::dialect::RefusedCode;
 pub use crate::document::WalkError;
 pub use crate::field::{RevealError, TermError, WriteError};
@@ -61,6 +61,14 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     /// Its certificate, after the chain has been verified.
     pub certificate: Option<Arc<Certificate>>,
+}
+
+/// What is known of who asks, beside the credential in the head of the request.
+#[derive(Debug)]
+struct Asker {
+    peer: Peer,
+    /// `Authorization`, where it holds a token for us; it is no longer among the headers.
+    token: Option<http::HeaderValue>,
 }
 
 /// Carries requests from the front to the database and back.
@@ -106,7 +114,7 @@ impl Exchange {
         let state = self.state.load_full();
         let mut context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
         let _counted = self.metrics.begun();
-        match self.steps(state, &mut context, request, &peer, ends).await {
+        match self.steps(state, &mut context, request, peer, ends).await {
             Ok(response) => {
                 self.metrics.request(
                     context.class.unwrap_or(RouteClass::Unclassified),
@@ -125,11 +133,12 @@ impl Exchange {
         state: Arc<State>,
         context: &mut Context,
         request: Request<PassBody>,
-        peer: &Peer,
+        peer: Peer,
         ends: CancellationToken,
     ) -> Result<Response<PassBody>, Error> {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
+        let asker = Asker { peer, token: state.take_token(&mut parts.headers)? };
         let started = Instant::now();
         let shape = {
             let target = dialect::canonical_target(&parts.method, &parts.uri)?;
@@ -150,7 +159,7 @@ impl Exchange {
             Shape::Outside => {
                 context.route = Some("outside");
                 context.class = Some(RouteClass::Outside);
-                self.pass(&state, context, parts, body, peer).await
+                self.pass(&state, context, parts, body, &asker).await
             }
             Shape::Neutral { collection } => {
                 context.route = Some("neutral");
@@ -160,7 +169,7 @@ impl Exchange {
                 if bodiless && !body.is_end_stream() {
                     return Err(Error::BodyUnexpected);
                 }
-                let mut response = self.pass(&state, context, parts, body, peer).await?;
+                let mut response = self.pass(&state, context, parts, body, &asker).await?;
                 if bodiless {
                     // What methods there are stands in the head; a body could be a document all the same (T5).
                     reply::empty(&mut response);
@@ -170,7 +179,7 @@ impl Exchange {
             Shape::Documents(mut documents) => {
                 context.enter(&state, &documents);
                 let started = Instant::now();
-                let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
+                let session = self.decide(&state, context, &documents, &parts.headers, &asker)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
                 self.judge_view(&state, &parts.headers, &mut documents).await?;
@@ -193,7 +202,7 @@ impl Exchange {
                 headers::check_redirect(response.status(), response.headers(), host.as_ref())?;
                 self.reveal(state, context, session, documents, response, ends).await
             }
-            Shape::Attachment(attachment) => self.attachment(&state, context, &attachment, parts, body, peer).await,
+            Shape::Attachment(attachment) => self.attachment(&state, context, &attachment, parts, body, &asker).await,
         }
     }
 
@@ -204,14 +213,14 @@ impl Exchange {
         context: &mut Context,
         mut parts: http::request::Parts,
         body: PassBody,
-        peer: &Peer,
+        asker: &Asker,
     ) -> Result<Response<PassBody>, Error> {
         // With `[upstream] auth` the proxy lends the database's own credential: to callers it knows, for looking at what a
         // protected collection is (counts, schema). Whatever else passes brings its own, or it would have the rights of an
         // administrator of the database (its configuration, its users, other databases).
         let looks = parts.method == Method::GET || parts.method == Method::HEAD;
         let lent = if state.lends_credential && looks && context.class == Some(RouteClass::Neutral) && body.is_end_stream() {
-            state.identify(&parts.headers, peer).ok()
+            state.identify(&parts.headers, asker, self.clock.now_ms()).ok()
         } else {
             None
         };
@@ -288,9 +297,9 @@ impl Exchange {
         context: &mut Context,
         documents: &Documents,
         headers: &http::HeaderMap,
-        peer: &Peer,
+        asker: &Asker,
     ) -> Result<request::Session, Error> {
-        let session = self.grant(state, context, headers, peer)?;
+        let session = self.grant(state, context, headers, asker)?;
         let grant = &session.grant;
         if documents.needs_whole_view {
             view::check_whole(state, documents.collection, grant)?;
@@ -307,14 +316,21 @@ impl Exchange {
         state: &State,
         context: &mut Context,
         headers: &http::HeaderMap,
-        peer: &Peer,
+        asker: &Asker,
     ) -> Result<request::Session, Error> {
-        let caller = state.identify(headers, peer)?;
+        let now_ms = self.clock.now_ms();
+        let caller = state.identify(headers, asker, now_ms).inspect_err(|unknown| {
+            if let CallerUnknown::Token { issuer, fault } = unknown {
+                let reason = fault.as_str();
+                self.metrics.token_refused(issuer, reason);
+                tracing::info!(exchange = context.exchange, %issuer, reason, "a token was refused");
+            }
+        })?;
         context.caller = Some(caller.name.clone());
         let declared = headers::purpose(headers, &state.purpose_header)?;
-        let grant = state.policy.decide(&caller.name, declared, self.clock.now_ms())?;
+        let grant = request::decide(&state.policy, &caller, declared, now_ms)?;
         context.purpose = Some(grant.purpose().clone());
-        Ok(request::Session { caller: caller.name, declared: declared.map(str::to_owned), grant })
+        Ok(request::Session { caller, declared: declared.map(str::to_owned), grant })
     }
 
     /// Records what a request was refused for, with the status `front` chose. Waits for alarms only: a refusal shows nothing.

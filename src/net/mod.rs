@@ -6,6 +6,7 @@
 //!
 //! Called by `upstream`; later by the key providers, then also over TLS.
 
+pub mod fetch;
 pub mod tls;
 
 use std::future::Future;

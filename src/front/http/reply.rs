@@ -7,7 +7,7 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError,
+    AuditError, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError, TokenFault,
     UpstreamError, WalkError, WriteError,
 };
 
@@ -35,8 +35,10 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Target(_) => (S::BAD_REQUEST, "target-not-canonical"),
 
         Error::Dialect(refused) => (dialect_status(refused.code), refused.code.as_str()),
-        Error::Caller(CallerUnknown::Malformed) => (S::BAD_REQUEST, "malformed-credential"),
+        Error::Caller(CallerUnknown::Malformed | CallerUnknown::Both) => (S::BAD_REQUEST, "malformed-credential"),
         Error::Caller(CallerUnknown::None | CallerUnknown::Refused) => (S::UNAUTHORIZED, "caller-unknown"),
+        Error::Caller(CallerUnknown::Token { fault: TokenFault::NoKeys, .. }) => (S::SERVICE_UNAVAILABLE, "issuer-unavailable"),
+        Error::Caller(CallerUnknown::Token { .. }) => (S::UNAUTHORIZED, "token-refused"),
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
         Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
@@ -128,6 +130,9 @@ fn sentence(error: &Error) -> String {
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
         Error::Reveal(error) | Error::Write(WriteError::Stored(error)) => stored_sentence(error),
         Error::Keys(_) | Error::Term(TermError::Keys(_)) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
+        Error::Caller(CallerUnknown::Token { fault: TokenFault::NoKeys, .. }) => {
+            "the keys of the token's issuer are not at hand, so it cannot be verified".to_owned()
+        }
         Error::Audit(AuditError::Timeout(_)) => {
             "the audit log did not become durable in time, so nothing is revealed or stored".to_owned()
         }
@@ -187,7 +192,15 @@ pub(super) fn response(state: &State, problem: &Problem) -> Response<PassBody> {
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     if problem.status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Sudare-Credential"));
+        if problem.code == "token-refused" {
+            // RFC 6750, section 3.1.
+            headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer error=\"invalid_token\""));
+        } else {
+            headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Sudare-Credential"));
+            if state.callers.take_tokens() {
+                headers.append(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+            }
+        }
     }
     if problem.status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
