@@ -17,7 +17,7 @@ use super::upstream::{DialectName, Upstream};
 use super::{Collection, Endpoint, Environment, Limits, Listen, Settings};
 use super::{callers, collections, jwt, limits, listen, policy, service, upstream};
 use crate::base::{CategoryName, CollectionName, Controller, FieldName, FieldPlace};
-use crate::caller::Callers;
+use crate::caller::{Callers, Means};
 use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
 use crate::document::RowSet;
 use crate::field::{self, Subject};
@@ -430,6 +430,18 @@ fn warn_of_loose_ends(report: &Report<'_>, service: &Service, written: Option<&p
                     format!("caller \"{}\" may use no purpose, so all its requests for documents are refused", caller.value),
                 )
                 .remedy("add it to the callers of a purpose in the policy, or remove it"),
+            );
+        }
+    }
+    for issuer in &service.issuers.names {
+        let names_it = |means: &Means| matches!(means, Means::Token { issuer: name, .. } if name.as_str() == issuer.value);
+        if !service.callers.entries.iter().any(|(_, means)| names_it(means)) {
+            report.push(
+                Draft::warning(
+                    &issuer.span,
+                    format!("nobody is known by the tokens of \"{}\", so they are all refused", issuer.value),
+                )
+                .remedy("add jwt = { issuer = …, subject = … } to a caller, or remove the table"),
             );
         }
     }
