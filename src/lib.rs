@@ -19,6 +19,7 @@ pub mod config;
 pub mod crypto;
 pub mod dialect;
 pub mod document;
+pub mod encoding;
 pub mod exchange;
 pub mod field;
 pub mod front;

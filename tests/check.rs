@@ -188,9 +188,61 @@ fn mistakes_in_the_tables_of_places() {
         ("a wait that is too long", In::Service, "dir = \"data/audit\"", "dir = \"data/audit\"\ndurable_timeout_ms = 60_000", 1),
         ("a limit with a decimal point", In::Service, "[audit]", "[limits]\nconnections = 1.5\n[audit]", 1),
         ("a limit below zero", In::Service, "[audit]", "[limits]\nconnections = -1\n[audit]", 1),
+        ("a ratio that lets nothing through", In::Service, "[audit]", "[limits]\ndecompress_ratio = 0\n[audit]", 1),
         ("the purpose in a taken header", In::Service, "controller =", "purpose_header = \"Authorization\"\ncontroller =", 1),
     ];
     snapshot("places", &outputs(cases));
+}
+
+#[test]
+fn mistakes_in_how_listeners_are_opened() {
+    const ADDRESS: &str = "\"127.0.0.1:8080\"";
+    let with = |line: &str| format!("{ADDRESS}\n{line}");
+    let unix = |line: &str| format!("\"unix:run/sudare.sock\"\n{line}");
+    let (prefix, alone, host, many, none) = (
+        with("proxy_protocol = [\"10.0.0.0\"]"),
+        with("proxy_protocol = [\"10.0.0.7/8\", \"192.0.2.0/24\"]"),
+        with("proxy_protocol = [\"balancer.example\", \"::1/129\", 7]"),
+        with("proxy_protocol = [\"0.0.0.0/0\"]"),
+        with("proxy_protocol = []"),
+    );
+    let (not_list, good) = (with("proxy_protocol = true"), with("proxy_protocol = [\"10.0.0.0/8\", \"2001:db8::/32\"]"));
+    let over_unix = unix("proxy_protocol = [\"10.0.0.0/8\"]");
+    let (no_socket, word, execute, deaf, open, number) = (
+        with("socket_mode = \"0660\""),
+        unix("socket_mode = \"rw-rw----\""),
+        unix("socket_mode = \"0770\""),
+        unix("socket_mode = \"0060\""),
+        unix("socket_mode = \"0666\""),
+        unix("socket_mode = 660"),
+    );
+    #[rustfmt::skip]
+    let cases: &[Case<'_>] = &[
+        ("a load balancer without its prefix", In::Service, ADDRESS, &prefix, 1),
+        ("a network with bits of a host", In::Service, ADDRESS, &alone, 1),
+        ("networks that are none", In::Service, ADDRESS, &host, 3),
+        ("anybody is a load balancer", In::Service, ADDRESS, &many, 1),
+        ("no load balancer", In::Service, ADDRESS, &none, 1),
+        ("load balancers are no list", In::Service, ADDRESS, &not_list, 1),
+        ("load balancers as they should be", In::Service, ADDRESS, &good, 0),
+        ("a load balancer on a Unix socket", In::Service, ADDRESS, &over_unix, 1),
+        ("a mode without a socket", In::Service, ADDRESS, &no_socket, 1),
+        ("a mode in words", In::Service, ADDRESS, &word, 1),
+        ("a mode with x bits", In::Service, ADDRESS, &execute, 1),
+        ("a mode without the owner", In::Service, ADDRESS, &deaf, 1),
+        ("a mode for everybody", In::Service, ADDRESS, &open, 1),
+        ("a mode as a number", In::Service, ADDRESS, &number, 1),
+    ];
+    snapshot("listeners", &outputs(cases));
+    let folder = Folder::with(&service().replacen(ADDRESS, &good, 1), templates::POLICY);
+    let settings = folder.load().unwrap();
+    assert_eq!(
+        settings.listen.proxy_protocol.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.0/8", "2001:db8::/32"]
+    );
+    assert_eq!(settings.listen.socket_mode, 0o660);
+    let folder = Folder::with(&service().replacen(ADDRESS, &unix("socket_mode = \"600\""), 1), templates::POLICY);
+    assert_eq!(folder.load().unwrap().listen.socket_mode, 0o600);
 }
 
 #[test]

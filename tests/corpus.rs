@@ -62,4 +62,4 @@ macro_rules! replays {
     };
 }
 
-replays! { configuration couchdb document envelope lines protect rest reveal target }
+replays! { configuration couchdb document encoding envelope lines protect rest reveal target }

@@ -14,6 +14,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("metrics", &["base"]),
     ("crypto", &["base"]),
     ("document", &["base"]),
+    ("encoding", &[]),
     ("store", &["base"]),
     ("net", &["base"]),
     ("dialect", &["base", "document"]),
@@ -25,7 +26,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("upstream", &["base", "net", "store", "field"]),
     (
         "exchange",
-        &["base", "metrics", "crypto", "document", "store", "dialect", "caller", "purpose", "keys", "field", "audit", "upstream"],
+        &[
+            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "caller", "purpose", "keys", "field",
+            "audit", "upstream",
+        ],
     ),
     ("batch", &["base", "crypto", "document", "purpose", "keys", "field", "audit"]),
     ("sweep", &["base", "document", "dialect", "keys", "field", "upstream"]),
@@ -37,7 +41,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that are fuzzed as they stand: no runtime, no sockets, no files.
-const PURE: &[&str] = &["base", "document", "dialect", "caller", "purpose", "crypto"];
+const PURE: &[&str] = &["base", "document", "encoding", "dialect", "caller", "purpose", "crypto"];
 const IMPURE_WORDS: &[&str] = &["tokio", "hyper::", "hyper_util", "std::fs", "std::net::Tcp", "redb"];
 
 fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {

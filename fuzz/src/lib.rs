@@ -4,12 +4,13 @@
 //! through the same function with the ordinary tests. To add a target: a function here and in [`TARGETS`], five lines in
 //! `fuzz_targets`, a `[[bin]]` in `Cargo.toml`, and some first inputs in `corpus`.
 //!
-//! Inputs are texts that can be read and written by hand; each function says how. What a check compares with is kept apart from the
+//! Inputs are texts that can be read and written by hand, but for compressed bodies; each function says how. What a check compares with is kept apart from the
 //! code it checks: `oracle` reads JSON with serde_json, `liberal` reads paths as the most careless server would.
 
 mod configuration;
 mod dialect;
 mod document;
+mod encoding;
 mod envelope;
 mod field;
 mod liberal;
@@ -20,6 +21,7 @@ mod target;
 pub use configuration::configuration;
 pub use dialect::{couchdb, rest};
 pub use document::{document, lines};
+pub use encoding::encoding;
 pub use envelope::envelope;
 pub use field::{protect, reveal};
 pub use target::target;
@@ -32,6 +34,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("configuration", configuration),
     ("couchdb", couchdb),
     ("document", document),
+    ("encoding", encoding),
     ("envelope", envelope),
     ("lines", lines),
     ("protect", protect),

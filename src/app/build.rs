@@ -67,6 +67,7 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Upst
         purpose_header: settings.purpose_header,
         limits: Limits {
             body_bytes: settings.limits.body_bytes,
+            decompress_ratio: settings.limits.decompress_ratio,
             body_timeout: settings.limits.body_timeout,
             total_timeout: settings.limits.total_timeout,
             idle_timeout: settings.limits.idle_timeout,

@@ -3,25 +3,32 @@
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use rustix::net;
+
 use super::StartError;
 use crate::config::Endpoint;
 use crate::{admin, front};
 
+/// Connections that wait to be accepted, as for TCP; the system may have a lower bound.
+const BACKLOG: i32 = 1024;
+
 /// Opens the applications' listener; the second value has the real port.
-pub(super) fn front(endpoint: &Endpoint) -> Result<(front::http::accept::Listener, Endpoint), StartError> {
+pub(super) fn front(endpoint: &Endpoint, socket_mode: u32) -> Result<(front::http::accept::Listener, Endpoint), StartError> {
     match endpoint {
         Endpoint::Tcp(_) => tcp(endpoint).map(|(listener, real)| (front::http::accept::Listener::Tcp(listener), real)),
         Endpoint::Unix(path) => {
-            unix(path, endpoint).map(|listener| (front::http::accept::Listener::Unix(listener), endpoint.clone()))
+            unix(path, endpoint, socket_mode).map(|listener| (front::http::accept::Listener::Unix(listener), endpoint.clone()))
         }
     }
 }
 
 /// Opens the operator's listener.
-pub(super) fn admin(endpoint: &Endpoint) -> Result<(admin::Listener, Endpoint), StartError> {
+pub(super) fn admin(endpoint: &Endpoint, socket_mode: u32) -> Result<(admin::Listener, Endpoint), StartError> {
     match endpoint {
         Endpoint::Tcp(_) => tcp(endpoint).map(|(listener, real)| (admin::Listener::Tcp(listener), real)),
-        Endpoint::Unix(path) => unix(path, endpoint).map(|listener| (admin::Listener::Unix(listener), endpoint.clone())),
+        Endpoint::Unix(path) => {
+            unix(path, endpoint, socket_mode).map(|listener| (admin::Listener::Unix(listener), endpoint.clone()))
+        }
     }
 }
 
@@ -36,7 +43,8 @@ fn tcp(endpoint: &Endpoint) -> Result<(tokio::net::TcpListener, Endpoint), Start
     open().map_err(|error| StartError::Listen(endpoint.to_string(), error))
 }
 
-fn unix(path: &Path, endpoint: &Endpoint) -> Result<tokio::net::UnixListener, StartError> {
+/// Opens a Unix socket that at no time may be used by more accounts than `mode` lets in, whatever the process's umask.
+fn unix(path: &Path, endpoint: &Endpoint, mode: u32) -> Result<tokio::net::UnixListener, StartError> {
     let open = || {
         if let Ok(there) = path.symlink_metadata() {
             // Only a socket that nobody serves any more is ours to remove; any other file of that name is somebody's.
@@ -51,10 +59,15 @@ fn unix(path: &Path, endpoint: &Endpoint) -> Result<tokio::net::UnixListener, St
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let listener = tokio::net::UnixListener::bind(path)?;
-        // Peers are told apart by their user id, so who may connect is a matter of the callers listed, not of this mode.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-        Ok(listener)
+        let socket = net::socket_with(net::AddressFamily::UNIX, net::SocketType::STREAM, net::SocketFlags::CLOEXEC, None)?;
+        // The file is made with the mode of the socket less the umask, and nobody connects before the socket listens.
+        rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(mode))?;
+        net::bind(&socket, &net::SocketAddrUnix::new(path)?)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        net::listen(&socket, BACKLOG)?;
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true)?;
+        tokio::net::UnixListener::from_std(listener)
     };
     open().map_err(|error: std::io::Error| StartError::Listen(endpoint.to_string(), error))
 }

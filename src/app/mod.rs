@@ -25,6 +25,7 @@ use crate::exchange::Exchange;
 use crate::front::http::accept;
 use crate::keys::KeyError;
 use crate::metrics::Metrics;
+use crate::net::tls::server::Server;
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
 
@@ -70,6 +71,8 @@ pub struct Running {
     audit: audit::Log,
     metrics: Arc<Metrics>,
     store: Arc<crate::store::Store>,
+    /// What new connections are accepted with.
+    tls: Option<Arc<ArcSwap<Server>>>,
     fixed: Fixed,
     at_start: AtStart,
     address: Endpoint,
@@ -86,6 +89,8 @@ pub struct Running {
 struct Fixed {
     listen: Endpoint,
     admin: Option<Endpoint>,
+    tls: bool,
+    socket_mode: u32,
     audit_dir: PathBuf,
     store: PathBuf,
     controller: crate::base::Controller,
@@ -96,6 +101,8 @@ impl Fixed {
         Self {
             listen: settings.listen.address.clone(),
             admin: settings.listen.admin.clone(),
+            tls: settings.listen.tls.is_some(),
+            socket_mode: settings.listen.socket_mode,
             audit_dir: settings.audit.dir.clone(),
             store: settings.store.clone(),
             controller: settings.controller.clone(),
@@ -106,6 +113,8 @@ impl Fixed {
         [
             (self.listen != other.listen, "[listen] address"),
             (self.admin != other.admin, "[listen] admin"),
+            (self.tls != other.tls, "[listen] tls, between with and without,"),
+            (self.socket_mode != other.socket_mode, "[listen] socket_mode"),
             (self.audit_dir != other.audit_dir, "[audit] dir"),
             (self.store != other.store, "[store] url"),
             (self.controller != other.controller, "controller"),
@@ -119,6 +128,7 @@ impl Fixed {
 #[derive(Debug)]
 struct AtStart {
     limits: config::Limits,
+    proxy_protocol: Vec<ipnet::IpNet>,
     durable_timeout: Duration,
     segment_bytes: u64,
     checkpoint_every: Duration,
@@ -128,6 +138,7 @@ impl AtStart {
     fn of(settings: &Settings) -> Self {
         Self {
             limits: settings.limits.clone(),
+            proxy_protocol: settings.listen.proxy_protocol.clone(),
             durable_timeout: settings.audit.durable_timeout,
             segment_bytes: settings.audit.segment_bytes,
             checkpoint_every: settings.audit.checkpoint_every,
@@ -141,8 +152,10 @@ impl AtStart {
             (ours.header_bytes != theirs.header_bytes, "[limits] header_bytes"),
             (ours.headers != theirs.headers, "[limits] headers"),
             (ours.header_timeout != theirs.header_timeout, "[limits] header_timeout_ms"),
+            (ours.handshake_timeout != theirs.handshake_timeout, "[limits] handshake_timeout_ms"),
             (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
+            (self.proxy_protocol != other.proxy_protocol, "[listen] proxy_protocol"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
             (self.segment_bytes != other.segment_bytes, "[audit] segment_bytes"),
             (self.checkpoint_every != other.checkpoint_every, "[audit] checkpoint_minutes"),
@@ -193,12 +206,16 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let metrics = Arc::new(Metrics::new());
     let drain = CancellationToken::new();
     let tasks = TaskTracker::new();
+    let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
     let front_config = accept::Config {
+        tls: tls.clone(),
+        handshake_timeout: settings.limits.handshake_timeout,
         connections: settings.limits.connections,
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
         idle_timeout: settings.limits.idle_timeout,
+        proxy_from: settings.listen.proxy_protocol.as_slice().into(),
         metrics: Arc::clone(&metrics),
     };
     metrics.key_versions(build::key_versions(&keys));
@@ -207,20 +224,19 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let fetching =
         jwks::Fetching::prepare(std::mem::take(&mut settings.fetched_keys), &jwks::Fetching::default(), &metrics, &clock);
     let state = build::state(settings, keys, None)?;
-    let upstream = state.upstream.clone();
     let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone()));
 
-    let (listener, address) = listen::front(&listen.address)?;
+    let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
     fetching.begin(&tasks);
     let fetching = Arc::new(ArcSwap::from_pointee(fetching));
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
-        let (listener, address) = listen::admin(endpoint)?;
+        let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
         let pages = admin::Pages {
             metrics: Arc::clone(&metrics),
-            readiness: readiness(audit.clone(), upstream, Arc::clone(&fetching), drain.clone()),
+            readiness: readiness(audit.clone(), Arc::clone(&exchange), Arc::clone(&fetching), drain.clone()),
         };
         let serving = admin::serve(listener, pages, drain.clone(), tasks.clone());
         tasks.spawn(serving);
@@ -231,6 +247,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
         audit,
         metrics,
         store,
+        tls,
         fixed,
         at_start,
         address,
@@ -247,12 +264,12 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
 /// and we are not draining.
 fn readiness(
     audit: audit::Log,
-    upstream: crate::upstream::Upstream,
+    exchange: Arc<Exchange>,
     fetching: Arc<ArcSwap<jwks::Fetching>>,
     drain: CancellationToken,
 ) -> admin::Readiness {
     Arc::new(move || {
-        let (audit, upstream, drain) = (audit.clone(), upstream.clone(), drain.clone());
+        let (audit, exchange, drain) = (audit.clone(), Arc::clone(&exchange), drain.clone());
         let never_fetched = fetching.load().never_fetched();
         Box::pin(async move {
             let mut missing = Vec::new();
@@ -263,8 +280,8 @@ fn readiness(
                 missing.push("audit: events cannot be made durable".to_owned());
             }
             missing.extend(never_fetched.iter().map(|issuer| format!("issuer {issuer}: its keys could not be fetched")));
-            if !upstream.reachable().await {
-                missing.push("database: does not accept connections".to_owned());
+            if let Err(why) = exchange.state().upstream.reachable().await {
+                missing.push(format!("database: {why}"));
             }
             missing
         })
@@ -303,11 +320,17 @@ impl Running {
         let keys = build::keys(&settings, &self.store)?;
         let versions: Vec<_> = build::key_versions(&keys).collect();
         let sources = std::mem::take(&mut settings.fetched_keys);
+        let tls = settings.listen.tls.clone();
         let state = build::state(settings, keys, Some(&self.exchange.state().upstream))?;
         let fetching = jwks::Fetching::prepare(sources, &self.fetching.load(), &self.metrics, &self.clock);
+        // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
         fetching.begin(&self.tasks);
         self.fetching.store(Arc::new(fetching));
+        if let (Some(current), Some(tls)) = (&self.tls, tls) {
+            let server = Arc::new(tls.server.following(&current.load()));
+            current.swap(Arc::clone(&server)).retire_for(&server);
+        }
         self.metrics.key_versions(versions);
         Ok(waiting)
     }

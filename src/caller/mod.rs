@@ -1,10 +1,11 @@
 //! Who is asking. Pure.
 //!
 //! A caller is known in exactly one way: by an API credential, of which the configuration holds only the SHA-256, by a token that
-//! a configured issuer has signed, or by the uid of the process at the other end of a Unix socket. What a client says of itself
-//! in any other header is not looked at.
+//! a configured issuer has signed, by the client certificate of its connection, or by the uid of the process at the other end of
+//! a Unix socket. What a client says of itself in any other header is not looked at.
 //!
-//! Always holds: a credential or token that is sent decides alone, so a wrong one is never made good by the peer's uid; the comparison
+//! Always holds: what comes first in that order decides alone, so a wrong credential or token is never made good by a certificate,
+//! nor an unknown certificate by the peer's uid; a credential and a token together are refused; the comparison
 //! takes the same time whatever the secret, and a name that is not known costs what a wrong secret costs (T23). Errors hold
 //! neither the name nor the secret that was sent. `front` calls [`Callers::identify`] once per request; `cli` makes credentials.
 
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, SpiffeError, canonical_subject, check_spiffe};
 pub use token::{Algorithm, Bound, Fault, Issuer, IssuerKeys, KeySet, KeySetError, Unnamed, Vouched};
 
 use crate::base::{CallerName, IssuerName};
@@ -42,6 +43,8 @@ pub struct Caller {
 pub enum How {
     /// The header `Sudare-Credential`.
     Credential,
+    /// A client certificate.
+    Certificate,
     /// The uid of the peer of a Unix socket, told by the kernel.
     PeerUid,
     /// A JWT that an issuer of the configuration has signed.
@@ -68,6 +71,10 @@ pub struct Presented<'r> {
 pub enum Means {
     /// SHA-256 of the secret's text, as it stands behind the dot of the header.
     CredentialSha256([u8; 32]),
+    /// The SPIFFE id of the client's certificate, as [`check_spiffe`] takes it.
+    Spiffe(Box<str>),
+    /// The subject of the client's certificate, as [`canonical_subject`] writes it.
+    Subject(Box<str>),
     /// The uid of the peer.
     Uid(u32),
     /// A claim of the tokens of an issuer.
@@ -87,6 +94,8 @@ pub struct Callers {
     /// In the order of the configuration.
     names: Vec<CallerName>,
     by_name: HashMap<Box<str>, (CallerName, [u8; 32])>,
+    by_spiffe: HashMap<Box<str>, CallerName>,
+    by_subject: HashMap<Box<str>, CallerName>,
     by_uid: HashMap<u32, CallerName>,
     by_token: token::Desks,
 }
@@ -95,8 +104,8 @@ pub struct Callers {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallerConfigError {
-    /// One uid or one credential for two names.
-    #[error("callers {0} and {1} cannot be told apart: give each a credential, uid or claim of its own")]
+    /// One uid, one credential, one SPIFFE id, one subject or one claim for two names.
+    #[error("callers {0} and {1} cannot be told apart: give each its own credential, certificate, claim or uid")]
     Same(CallerName, CallerName),
     /// One name with two entries.
     #[error("caller {0} stands twice: exactly one way to be known is allowed")]
@@ -109,12 +118,15 @@ pub enum CallerConfigError {
 /// 401. One sentence for every reason but a malformed header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
-    /// Neither a credential nor a known uid.
-    #[error("no caller known: send Sudare-Credential: name.secret")]
+    /// Neither a credential nor a certificate nor a known uid.
+    #[error("no caller known: send Sudare-Credential: name.secret, or connect with the certificate of a caller")]
     None,
     /// Unknown name or wrong secret; which of the two is not said.
     #[error("the credential is not known")]
     Refused,
+    /// A certificate of a trusted authority that no caller is known by.
+    #[error("the client certificate is that of no caller: connect with another, or send Sudare-Credential: name.secret")]
+    Certificate,
     /// More than one header, or not of the form `name.secret`.
     #[error("send one Sudare-Credential header, as name.secret")]
     Malformed,
@@ -156,6 +168,8 @@ impl Callers {
                     callers.by_name.insert(Box::from(name.as_str()), (name.clone(), hash));
                     by_hash.insert(hash, name.clone())
                 }
+                Means::Spiffe(id) => callers.by_spiffe.insert(id, name.clone()),
+                Means::Subject(subject) => callers.by_subject.insert(subject, name.clone()),
                 Means::Uid(uid) => callers.by_uid.insert(uid, name.clone()),
                 Means::Token { issuer, claim, equals } => match callers.by_token.add(&name, &issuer, &claim, &equals) {
                     Ok(()) => None,
@@ -177,15 +191,16 @@ impl Callers {
     ///
     /// [`Unknown`], without a trace of what was sent.
     pub fn identify(&self, presented: &Presented<'_>) -> Result<Caller, Unknown> {
-        match (presented.credentials, presented.token) {
-            ([], Some(token)) => self.by_token.identify(token, presented.certificate, presented.now_ms),
-            ([], None) => {
+        match (presented.credentials, presented.token, presented.certificate) {
+            ([_, ..], Some(_), _) => Err(Unknown::Both),
+            ([one], None, _) => self.by_credential(one),
+            ([_, _, ..], None, _) => Err(Unknown::Malformed),
+            ([], Some(token), certificate) => self.by_token.identify(token, certificate, presented.now_ms),
+            ([], None, Some(certificate)) => self.by_certificate(certificate),
+            ([], None, None) => {
                 let name = presented.uid.and_then(|uid| self.by_uid.get(&uid)).ok_or(Unknown::None)?;
                 Ok(Caller { name: name.clone(), how: How::PeerUid, vouched: None })
             }
-            (_, Some(_)) => Err(Unknown::Both),
-            ([one], None) => self.by_credential(one),
-            (_, None) => Err(Unknown::Malformed),
         }
     }
 
@@ -209,6 +224,13 @@ impl Callers {
     /// All callers, in the order of the configuration.
     pub fn names(&self) -> Vec<&CallerName> {
         self.names.iter().collect()
+    }
+
+    fn by_certificate(&self, certificate: &Certificate) -> Result<Caller, Unknown> {
+        let by_spiffe = certificate.spiffe.as_deref().and_then(|id| self.by_spiffe.get(id));
+        let by_subject = || certificate.subject.as_deref().and_then(|subject| self.by_subject.get(subject));
+        let name = by_spiffe.or_else(by_subject).ok_or(Unknown::Certificate)?;
+        Ok(Caller { name: name.clone(), how: How::Certificate, vouched: None })
     }
 
     fn by_credential(&self, credential: &[u8]) -> Result<Caller, Unknown> {
@@ -254,6 +276,8 @@ impl fmt::Debug for Means {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CredentialSha256(_) => f.write_str("CredentialSha256(..)"),
+            Self::Spiffe(id) => f.debug_tuple("Spiffe").field(id).finish(),
+            Self::Subject(subject) => f.debug_tuple("Subject").field(subject).finish(),
             Self::Uid(uid) => f.debug_tuple("Uid").field(uid).finish(),
             Self::Token { issuer, claim, .. } => {
                 f.debug_struct("Token").field("issuer", issuer).field("claim", claim).finish_non_exhaustive()
@@ -350,6 +374,56 @@ mod tests {
         assert_eq!(callers().identify(&asks(&[sent.as_bytes(), sent.as_bytes()], Some(1001))), Err(Unknown::Malformed));
     }
 
+    fn certificate(spiffe: Option<&str>, subject: Option<&str>) -> Certificate {
+        Certificate { spiffe: spiffe.map(Box::from), subject: subject.map(Box::from), sha256: [0; 32] }
+    }
+
+    #[test]
+    fn a_certificate_names_its_caller_to_the_letter() {
+        let (id, subject) = ("spiffe://shop.example/shipping", "CN=helpdesk,O=Shop");
+        let callers = Callers::new(vec![
+            (name("shipping"), Means::Spiffe(id.into())),
+            (name("helpdesk"), Means::Subject(subject.into())),
+            (name("mailer"), Means::Uid(1001)),
+        ])
+        .unwrap();
+        let known = |certificate: Certificate| {
+            callers.identify(&Presented { certificate: Some(&certificate), uid: Some(1001), ..Presented::default() })
+        };
+        let caller = known(certificate(Some(id), None)).unwrap();
+        assert_eq!((caller.name.as_str(), caller.how), ("shipping", How::Certificate));
+        assert_eq!(known(certificate(None, Some(subject))).unwrap().name.as_str(), "helpdesk");
+        // Also where the uid is known: an unknown certificate is not made good by it.
+        for wrong in [
+            certificate(None, None),
+            certificate(Some("spiffe://shop.example/shipping/x"), None),
+            certificate(Some("spiffe://other.example/shipping"), None),
+            certificate(Some(subject), Some(id)),
+            certificate(None, Some("CN=helpdesk")),
+            certificate(None, Some("CN=helpdesk,O=shop")),
+        ] {
+            assert_eq!(known(wrong), Err(Unknown::Certificate));
+        }
+    }
+
+    #[test]
+    fn a_wrong_credential_is_not_made_good_by_a_certificate() {
+        let id = "spiffe://shop.example/shipping";
+        let sent = format!("helpdesk.{SECRET}");
+        let hash = Means::CredentialSha256(sha256(SECRET.as_bytes()));
+        let callers = Callers::new(vec![(name("helpdesk"), hash), (name("shipping"), Means::Spiffe(id.into()))]).unwrap();
+        let certificate = certificate(Some(id), None);
+        let asks = |credentials: &[&[u8]]| {
+            callers
+                .identify(&Presented { credentials, certificate: Some(&certificate), ..Presented::default() })
+                .map(|caller| caller.how)
+        };
+        assert_eq!(asks(&[]), Ok(How::Certificate));
+        assert_eq!(asks(&[sent.as_bytes()]), Ok(How::Credential));
+        assert_eq!(asks(&[b"helpdesk.wrong"]), Err(Unknown::Refused));
+        assert_eq!(asks(&[b""]), Err(Unknown::Malformed));
+    }
+
     #[test]
     fn malformed_headers_are_told_so() {
         let long = format!("helpdesk.{}", "a".repeat(MAX_CREDENTIAL_BYTES));
@@ -366,6 +440,9 @@ mod tests {
         let same = |a, b| Callers::new(vec![(name("a"), a), (name("b"), b)]).unwrap_err();
         assert_eq!(same(hash.clone(), hash.clone()), CallerConfigError::Same(name("a"), name("b")));
         assert_eq!(same(Means::Uid(5), Means::Uid(5)), CallerConfigError::Same(name("a"), name("b")));
+        for means in [Means::Spiffe("spiffe://a/b".into()), Means::Subject("CN=a".into())] {
+            assert_eq!(same(means.clone(), means), CallerConfigError::Same(name("a"), name("b")));
+        }
         let twice = Callers::new(vec![(name("a"), hash), (name("a"), Means::Uid(5))]).unwrap_err();
         assert_eq!(twice, CallerConfigError::Twice(name("a")));
     }

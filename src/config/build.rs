@@ -14,7 +14,7 @@ use super::report::{Draft, Report};
 use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
-use super::{Collection, Endpoint, Environment, Limits, Listen, Settings};
+use super::{Collection, Environment, Limits, Listen, Settings};
 use super::{callers, collections, jwt, limits, listen, policy, service, upstream};
 use crate::base::{CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::{Callers, Means};
@@ -94,19 +94,18 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     // Goes on with a stand-in, so that the rest is checked too; with a finding nothing is built.
     let controller = controller.unwrap_or_else(|| Controller::new("controller"));
     let policy = root.required("policy", "policy = \"policy.toml\": who may see what").and_then(|node| node.text());
-    let listen = listen::listen(root, folder);
+    let (listen, sees) = listen::listen(root, folder, environment);
     let upstream = upstream::upstream(root, folder, environment);
     let keys = service::keys(root, folder, &controller);
     let store = service::store(root, folder);
     let audit = service::audit(root, folder, &controller);
     let limits = limits::limits(root);
     let purpose_header = service::purpose_header(root);
-    let over_unix = !matches!(listen, Some(Listen { address: Endpoint::Tcp(_), .. }));
     let issuers = jwt::read(root, folder);
-    let callers = callers::read(root, over_unix, &issuers.names);
+    let callers = callers::read(root, sees, &issuers.names);
     let dialect = upstream.as_ref().and_then(|upstream| upstream.dialect);
     let collections = collections::read(root, dialect);
-    root.refuse_later(&[("tls", "TLS listeners are not built in yet")]);
+    root.refuse_later(&[("tls", "TLS stands in [listen] and in [upstream]")]);
     root.finish();
     Service { controller, listen, upstream, keys, store, audit, limits, purpose_header, issuers, callers, collections, policy }
 }

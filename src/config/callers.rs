@@ -3,11 +3,12 @@
 //! Always holds: no two callers are known by the same thing, and what may be the secret itself (instead of its hash) is
 //! never shown. Called by [`super::load`].
 
+use super::listen::Sees;
 use super::names::check_name;
 use super::report::Draft;
 use super::tree::{Node, Section, Text, shorten};
 use crate::base::{CallerName, IssuerName};
-use crate::caller::Means;
+use crate::caller::{Means, canonical_subject, check_spiffe};
 
 /// The callers of the file.
 #[derive(Debug, Default)]
@@ -20,10 +21,20 @@ pub(super) struct Written {
     pub(super) known: bool,
 }
 
-const LATER: &str = "this way to know a caller is not built in yet; use credential_sha256, jwt or uid";
+const LATER: &str = "this way to know a caller is not built in yet; use credential_sha256, jwt, spiffe, subject or uid";
 
-/// Reads every `[caller.NAME]`. `over_unix`: the listener is a Unix socket, or could not be read. `issuers`: every `[jwt.NAME]`.
-pub(super) fn read(root: &Section<'_>, over_unix: bool, issuers: &[Text]) -> Written {
+/// What callers can be known by, as other tables have it.
+#[derive(Clone, Copy)]
+struct Around<'w> {
+    /// What the listener tells of its clients.
+    sees: Sees,
+    /// Every `[jwt.NAME]`.
+    issuers: &'w [Text],
+}
+
+/// Reads every `[caller.NAME]`. `sees`: what the listener tells of its clients. `issuers`: every `[jwt.NAME]`, right or wrong.
+pub(super) fn read(root: &Section<'_>, sees: Sees, issuers: &[Text]) -> Written {
+    let around = Around { sees, issuers };
     let mut written = Written::default();
     let Some(table) = root.required_table("caller", "[caller.NAME] with credential_sha256: run `sudare caller add NAME`") else {
         return written;
@@ -44,18 +55,13 @@ pub(super) fn read(root: &Section<'_>, over_unix: bool, issuers: &[Text]) -> Wri
         }
         let Some(entry) = node.table_named(format!("[caller.{}]", shorten(&name.value))) else { continue };
         for (key, value) in entry.entries() {
-            if value.is_text() && !["uid", "spiffe"].contains(&key.value.as_str()) {
+            if value.is_text() && !["uid", "spiffe", "subject"].contains(&key.value.as_str()) {
                 report.hide(&value.span);
             }
         }
-        let Some(means) = means(&entry, over_unix, issuers) else { continue };
-        let twin = written.entries.iter().find(|(_, other)| same(other, &means));
-        if let Some((other, _)) = twin {
-            let what = match means {
-                Means::CredentialSha256(_) => "the same credential_sha256",
-                Means::Uid(_) => "the same uid",
-                Means::Token { .. } => "tokens of the same issuer with the same claim, or with another claim,",
-            };
+        let Some(means) = means(&entry, around) else { continue };
+        let twin = written.entries.iter().find_map(|(other, theirs)| Some((other, same(theirs, &means)?)));
+        if let Some((other, what)) = twin {
             report.push(
                 Draft::error(
                     &name.span,
@@ -63,7 +69,7 @@ pub(super) fn read(root: &Section<'_>, over_unix: bool, issuers: &[Text]) -> Wri
                 )
                 .remedy(match means {
                     Means::Token { .. } => "let all callers of an issuer be known by one claim, each by a value of its own",
-                    Means::CredentialSha256(_) | Means::Uid(_) => {
+                    Means::CredentialSha256(_) | Means::Spiffe(_) | Means::Subject(_) | Means::Uid(_) => {
                         "give each caller a credential of its own: `sudare caller add NAME`"
                     }
                 }),
@@ -75,80 +81,48 @@ pub(super) fn read(root: &Section<'_>, over_unix: bool, issuers: &[Text]) -> Wri
     written
 }
 
-fn same(a: &Means, b: &Means) -> bool {
+/// What two callers have in common that tells who they are.
+fn same(a: &Means, b: &Means) -> Option<&'static str> {
     match (a, b) {
-        (Means::CredentialSha256(a), Means::CredentialSha256(b)) => a == b,
-        (Means::Uid(a), Means::Uid(b)) => a == b,
-        // A token with two claims could be that of two callers.
+        (Means::CredentialSha256(a), Means::CredentialSha256(b)) => (a == b).then_some("the same credential_sha256"),
+        (Means::Spiffe(a), Means::Spiffe(b)) => (a == b).then_some("the same spiffe"),
+        (Means::Subject(a), Means::Subject(b)) => (a == b).then_some("the same subject"),
+        (Means::Uid(a), Means::Uid(b)) => (a == b).then_some("the same uid"),
         (Means::Token { issuer, claim, equals }, Means::Token { issuer: other, claim: its, equals: value }) => {
-            issuer == other && (claim != its || equals == value)
+            // A token has many claims, so it could be that of two callers.
+            let by_other_claims = (claim != its).then_some("another claim of the same issuer");
+            by_other_claims.or((equals == value).then_some("the same claim")).filter(|_| issuer == other)
         }
-        (Means::CredentialSha256(_) | Means::Uid(_) | Means::Token { .. }, _) => false,
+        (Means::CredentialSha256(_) | Means::Spiffe(_) | Means::Subject(_) | Means::Uid(_) | Means::Token { .. }, _) => None,
     }
 }
 
-fn means(entry: &Section<'_>, over_unix: bool, issuers: &[Text]) -> Option<Means> {
+type Reader = fn(&Section<'_>, &Node<'_>, Around<'_>) -> Option<Means>;
+
+/// The ways to be known, of which a caller has exactly one.
+const WAYS: [(&str, Reader); 5] =
+    [("credential_sha256", credential), ("jwt", token), ("spiffe", spiffe), ("subject", subject), ("uid", uid)];
+
+fn means(entry: &Section<'_>, around: Around<'_>) -> Option<Means> {
     let report = entry.report();
-    let hash = entry.optional("credential_sha256");
-    let uid = entry.optional("uid");
-    let token = entry.optional("jwt");
-    let later = ["spiffe", "certificate", "subject"];
+    let ways: Vec<_> = WAYS.into_iter().filter_map(|(key, read)| Some((key, read, entry.optional(key)?))).collect();
+    let later = ["certificate"];
     let has_later = later.iter().any(|key| entry.has(key));
     entry.refuse_later(&later.map(|key| (key, LATER)));
     entry.finish();
-    if let Some(node) = &token {
-        if hash.is_some() || uid.is_some() {
+    match ways.as_slice() {
+        [(_, read, node)] => read(entry, node, around),
+        [(one, ..), (other, _, node), ..] => {
             report.push(
-                Draft::error(&node.span, format!("{} has `jwt` and another way to be known", entry.title))
-                    .remedy("keep exactly one way to know this caller"),
-            );
-            return None;
-        }
-        return by_token(node, &entry.title, issuers);
-    }
-    match (hash, uid) {
-        (Some(_), Some(uid)) => {
-            report.push(
-                Draft::error(&uid.span, format!("{} has both credential_sha256 and uid", entry.title))
+                Draft::error(&node.span, format!("{} has both {one} and {other}", entry.title))
                     .remedy("keep exactly one way to know this caller"),
             );
             None
         }
-        (Some(hash), None) => {
-            let text = hash.text()?;
-            let digest = data_encoding::HEXLOWER_PERMISSIVE.decode(text.value.as_bytes()).ok();
-            let digest = digest.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
-            if digest.is_none() {
-                let length = text.value.chars().count();
-                let found = match length {
-                    64 => "holds a character that is not hexadecimal".to_owned(),
-                    _ => format!("has {length} characters"),
-                };
-                report.push(
-                    Draft::error(&text.span, format!("credential_sha256 in {} {found}", entry.title))
-                        .expected("64 hexadecimal characters")
-                        .remedy("run `sudare caller add NAME`: it shows the secret once and prints this line; the secret itself never stands in the file"),
-                );
-            }
-            digest.map(Means::CredentialSha256)
-        }
-        (None, Some(uid)) => {
-            let value = uid.integer(0..=u64::from(u32::MAX) - 1, "")?;
-            if !over_unix {
-                report.push(
-                    Draft::warning(
-                        &uid.span,
-                        format!("{} is known by uid, but Sudare listens on TCP, where no uid is seen", entry.title),
-                    )
-                    .remedy("set [listen] address = \"unix:…\", or give the caller a credential"),
-                );
-            }
-            u32::try_from(value).ok().map(Means::Uid)
-        }
-        (None, None) => {
+        [] => {
             if !has_later && !entry.has_unknown() {
                 report.push(Draft::error(&entry.span, format!("{} does not say how the caller is known", entry.title)).remedy(
-                    "add credential_sha256 = \"…\" (run `sudare caller add NAME`), or uid = 1000 for a process on this machine",
+                    "add credential_sha256 = \"…\" (run `sudare caller add NAME`), jwt for a token, spiffe or subject for a client certificate, or uid = 1000 for a process on this machine",
                 ));
             }
             None
@@ -156,8 +130,85 @@ fn means(entry: &Section<'_>, over_unix: bool, issuers: &[Text]) -> Option<Means
     }
 }
 
+fn credential(entry: &Section<'_>, node: &Node<'_>, _around: Around<'_>) -> Option<Means> {
+    let text = node.text()?;
+    let digest = data_encoding::HEXLOWER_PERMISSIVE.decode(text.value.as_bytes()).ok();
+    let digest = digest.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
+    if digest.is_none() {
+        let length = text.value.chars().count();
+        let found = match length {
+            64 => "holds a character that is not hexadecimal".to_owned(),
+            _ => format!("has {length} characters"),
+        };
+        entry.report().push(
+            Draft::error(&text.span, format!("credential_sha256 in {} {found}", entry.title))
+                .expected("64 hexadecimal characters")
+                .remedy("run `sudare caller add NAME`: it shows the secret once and prints this line; the secret itself never stands in the file"),
+        );
+    }
+    digest.map(Means::CredentialSha256)
+}
+
+fn spiffe(entry: &Section<'_>, node: &Node<'_>, around: Around<'_>) -> Option<Means> {
+    let text = node.text()?;
+    if let Err(why) = check_spiffe(&text.value) {
+        entry.report().push(
+            Draft::error(&text.span, format!("\"{}\" is not the SPIFFE id of a caller: {why}", shorten(&text.value)))
+                .expected("spiffe://trust-domain/path")
+                .remedy(
+                    "write it as the URI name of the caller's certificate has it, for example \"spiffe://shop.example/shipping\"",
+                ),
+        );
+        return None;
+    }
+    with_certificate(entry, &text, around.sees).then(|| Means::Spiffe(text.value.into()))
+}
+
+fn subject(entry: &Section<'_>, node: &Node<'_>, around: Around<'_>) -> Option<Means> {
+    let text = node.text()?;
+    let canonical = canonical_subject(&text.value);
+    if canonical.is_none() {
+        entry.report().push(
+            Draft::error(&text.span, format!("\"{}\" is not the subject of a certificate", shorten(&text.value)))
+                .expected("names and values as RFC 4514 writes them, without spaces around \"=\" and \",\"")
+                .remedy("write \"CN=shipping,O=Shop\"; `openssl x509 -in FILE -noout -subject -nameopt RFC2253` prints it"),
+        );
+    }
+    canonical.filter(|_| with_certificate(entry, &text, around.sees)).map(Means::Subject)
+}
+
+/// The listener asks for client certificates, or it is reported that it does not.
+fn with_certificate(entry: &Section<'_>, text: &Text, sees: Sees) -> bool {
+    if !sees.certificates {
+        entry.report().push(
+            Draft::error(
+                &text.span,
+                format!("{} is known by its certificate, but Sudare does not ask for client certificates", entry.title),
+            )
+            .remedy(
+                "name their authority in [listen]: tls = { certificate = \"…\", key = \"…\", client_ca = \"tls/clients.pem\" }",
+            ),
+        );
+    }
+    sees.certificates
+}
+
+fn uid(entry: &Section<'_>, node: &Node<'_>, around: Around<'_>) -> Option<Means> {
+    let value = node.integer(0..=u64::from(u32::MAX) - 1, "")?;
+    if !around.sees.uids {
+        entry.report().push(
+            Draft::warning(
+                &node.span,
+                format!("{} is known by uid, but Sudare listens on TCP, where no uid is seen", entry.title),
+            )
+            .remedy("set [listen] address = \"unix:…\", or give the caller a credential"),
+        );
+    }
+    u32::try_from(value).ok().map(Means::Uid)
+}
+
 /// `jwt = { issuer = "idp", subject = "helpdesk" }`, or `{ issuer = "idp", claim = "client_id", equals = "helpdesk" }`.
-fn by_token(node: &Node<'_>, title: &str, issuers: &[Text]) -> Option<Means> {
+fn token(entry: &Section<'_>, node: &Node<'_>, around: Around<'_>) -> Option<Means> {
     const EXAMPLE: &str =
         "write jwt = { issuer = \"idp\", subject = \"…\" } or { issuer = \"idp\", claim = \"client_id\", equals = \"…\" }";
     let report = node.report();
@@ -165,15 +216,15 @@ fn by_token(node: &Node<'_>, title: &str, issuers: &[Text]) -> Option<Means> {
         // It might be a token.
         report.hide(&node.span);
     }
-    let section = node.table_named(format!("`jwt` in {title}"))?;
+    let section = node.table_named(format!("`jwt` in {}", entry.title))?;
     let issuer = section.required("issuer", "issuer = \"idp\": the name of a table [jwt.idp]").and_then(|node| node.text());
     let text = |key: &'static str| section.optional(key).map(|node| node.text());
     let (subject, claim, equals) = (text("subject"), text("claim"), text("equals"));
     section.finish();
     let issuer = issuer?;
-    if !issuers.iter().any(|known| known.value == issuer.value) && !report.source.has_lost(&issuer.value) {
+    if !around.issuers.iter().any(|known| known.value == issuer.value) && !report.source.has_lost(&issuer.value) {
         let remedy = format!("add [jwt.{}], or name one that is there", shorten(&issuer.value));
-        let names = issuers.iter().map(|known| known.value.as_str());
+        let names = around.issuers.iter().map(|known| known.value.as_str());
         report.push(
             Draft::error(&issuer.span, format!("there is no issuer \"{}\"", shorten(&issuer.value)))
                 .near(&issuer.value, names)

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
+
 use super::names::check_name;
 use super::report::{Draft, Report};
 use super::service::millis;
@@ -14,7 +17,8 @@ use super::tree::{Node, Section, Text, shorten};
 use super::upstream::port_fits;
 use crate::base::IssuerName;
 use crate::caller::{Algorithm, Bound, Issuer, IssuerKeys, KeySet, Unnamed};
-use crate::net::fetch::{Document, system_authorities};
+use crate::net::fetch::Document;
+use crate::net::tls::client::{Client, system_authorities};
 use crate::net::tls::pem;
 
 const ALGORITHMS: [(&str, Algorithm); 9] = [
@@ -257,6 +261,7 @@ fn url(
     timeout: Duration,
     files: &mut Vec<PathBuf>,
 ) -> Option<Document> {
+    const NOT_SO: &str = "write it as the issuer's documentation does (`jwks_uri`)";
     let wrong = |message: &str, remedy: &str| {
         report.push(Draft::error(&jwks.span, message).expected("an https:// URL, or the path of a file").remedy(remedy));
         None
@@ -265,7 +270,7 @@ fn url(
     let parts = uri.as_ref().and_then(|uri| Some((uri, uri.scheme_str()?, uri.authority()?)));
     let Some((uri, scheme, authority)) = parts.filter(|(_, _, authority)| !authority.host().is_empty() && port_fits(authority))
     else {
-        return wrong("this is not a URL", "write it as the issuer's documentation does (`jwks_uri`)");
+        return wrong("this is not a URL", NOT_SO);
     };
     if authority.as_str().contains('@') {
         report.hide(&jwks.span);
@@ -276,7 +281,7 @@ fn url(
     let roots = match (scheme, ca) {
         ("https", None) => match system_authorities() {
             Ok(roots) => Some(roots),
-            Err(why) => return wrong(why, "install them (ca-certificates), or name the issuer's with `ca`"),
+            Err(why) => return wrong(&why, "install them (ca-certificates), or name the issuer's with `ca`"),
         },
         ("https", Some(node)) => {
             let path = folder.join(node.text()?.value);
@@ -307,8 +312,18 @@ fn url(
         }
         _ => return wrong("this URL is of no kind that keys can be fetched from", "write its https:// URL"),
     };
-    match Document::new(uri, roots, timeout) {
+    let tls = match roots.map(|roots| client(roots, host)) {
+        None => None,
+        Some(Ok(client)) => Some(client),
+        Some(Err(why)) => return wrong(&format!("this URL cannot be used: {why}"), NOT_SO),
+    };
+    match Document::new(uri, tls, timeout) {
         Ok(document) => Some(document),
-        Err(why) => wrong(&format!("this URL cannot be used: {why}"), "write it as the issuer's documentation does (`jwks_uri`)"),
+        Err(why) => wrong(&format!("this URL cannot be used: {why}"), NOT_SO),
     }
+}
+
+fn client(roots: RootCertStore, host: &str) -> Result<Client, String> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_invalid| "its host is no name of a server".to_owned())?;
+    Client::new(roots, name, None, Vec::new()).map_err(|error| error.to_string())
 }

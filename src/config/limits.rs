@@ -19,8 +19,12 @@ pub struct Limits {
     pub headers: usize,
     /// Largest request body on a protected collection.
     pub body_bytes: usize,
+    /// Most bytes that a compressed body may come to for each one that came.
+    pub decompress_ratio: usize,
     /// Longest wait for a whole head.
     pub header_timeout: Duration,
+    /// Longest TLS handshake.
+    pub handshake_timeout: Duration,
     /// Longest wait for the next piece of a request body.
     pub body_timeout: Duration,
     /// How long an idle connection is kept.
@@ -38,7 +42,9 @@ impl Default for Limits {
             header_bytes: 32 << 10,
             headers: 100,
             body_bytes: MAX_REQUEST_BODY_BYTES,
+            decompress_ratio: 100,
             header_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(1),
             total_timeout: Duration::from_mins(5),
@@ -62,10 +68,12 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
         default.body_bytes,
         "bytes",
     );
+    let decompress_ratio = count(&section, "decompress_ratio", 1..=10_000, default.decompress_ratio, "times");
     let timeout = |key: &'static str, default: Duration| {
         millis(&section, key, 10..=3_600_000, u64::try_from(default.as_millis()).unwrap_or(u64::MAX))
     };
     let header_timeout = timeout("header_timeout_ms", default.header_timeout);
+    let handshake_timeout = timeout("handshake_timeout_ms", default.handshake_timeout);
     let body_timeout = timeout("body_timeout_ms", default.body_timeout);
     let idle_timeout = timeout("idle_timeout_ms", default.idle_timeout);
     let total_timeout = timeout("total_timeout_ms", default.total_timeout);
@@ -76,7 +84,9 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
         header_bytes: header_bytes?,
         headers: headers?,
         body_bytes: body_bytes?,
+        decompress_ratio: decompress_ratio?,
         header_timeout: header_timeout?,
+        handshake_timeout: handshake_timeout?,
         body_timeout: body_timeout?,
         idle_timeout: idle_timeout?,
         total_timeout: total_timeout?,

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
 //! | `listen`, `upstream`, `limits` | the table of that name |
+//! | `upstream_tls` | `[upstream] tls` |
 //! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
 //! | `collections` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
@@ -31,6 +32,7 @@ mod source;
 pub mod templates;
 mod tree;
 mod upstream;
+mod upstream_tls;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,7 @@ use zeroize::Zeroizing;
 pub use findings::{Finding, Findings, Severity};
 pub use jwt::FetchedKeys;
 pub use limits::Limits;
+pub use listen::tls::Tls;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -99,6 +102,19 @@ pub struct Listen {
     pub address: Endpoint,
     /// For health and metrics.
     pub admin: Option<Endpoint>,
+    /// Permissions of both, where they are Unix sockets.
+    pub socket_mode: u32,
+    /// Senders that must begin with a PROXY header of version 2; empty: nobody may.
+    pub proxy_protocol: Vec<ipnet::IpNet>,
+    /// What applications connect over; in clear without.
+    pub tls: Option<Tls>,
+}
+
+impl Listen {
+    /// The files that stand behind it beside the two of the configuration, for those who watch for changes.
+    pub fn files(&self) -> &[PathBuf] {
+        self.tls.as_ref().map_or(&[], |tls| &tls.files)
+    }
 }
 
 /// Where a listener binds.

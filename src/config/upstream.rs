@@ -3,12 +3,14 @@
 //! Always holds: no secret has been put into a finding. Called by [`super::build`].
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::Environment;
-use super::report::{Draft, Report};
+use super::report::Draft;
 use super::service::{count, millis, path_behind, variable_fits};
-use super::tree::{Section, Text};
-use crate::upstream;
+use super::tree::{Node, Section, Text};
+use super::upstream_tls;
+use crate::upstream::{self, circuit};
 
 /// What the reader of `[upstream]` found.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub(super) fn upstream(root: &Section<'_>, folder: &Path, environment: Environme
     let section = root.required_table("upstream", "[upstream] with url and dialect: where the database is")?;
     let report = section.report();
     let url = section
-        .required("url", "url = \"http://127.0.0.1:5984\" (or \"unix:…\", \"embedded:data/documents.redb\")")
+        .required("url", "url = \"http://127.0.0.1:5984\" (or \"https://…\", \"unix:…\", \"embedded:data/documents.redb\")")
         .and_then(|node| node.text());
     let dialect_node = section.required("dialect", "dialect = \"rest\" or \"couchdb\"");
     let dialect =
@@ -52,12 +54,15 @@ pub(super) fn upstream(root: &Section<'_>, folder: &Path, environment: Environme
     let feed_timeout = millis(&section, "feed_timeout_ms", 10..=3_600_000, 120_000);
     let pool_idle = millis(&section, "pool_idle_ms", 0..=600_000, 15_000);
     let max_idle = count(&section, "max_idle", 0..=10_000, 64, "connections");
-    section.refuse_later(&[
-        ("tls", "TLS towards the database is not built in yet"),
-        ("dangerous_passthrough", "routes that pass unprotected are not built in yet"),
-    ]);
+    let max_connections = match section.optional("max_connections") {
+        None => Some(None),
+        Some(_) => count(&section, "max_connections", 1..=1_000_000, 0, "requests").map(Some),
+    };
+    let circuit = circuit(&section);
+    let tls = upstream_tls::written(&section);
+    section.refuse_later(&[("dangerous_passthrough", "routes that pass unprotected are not built in yet")]);
     section.finish();
-    let endpoint = url.as_ref().and_then(|url| database(report, url, folder));
+    let endpoint = url.as_ref().and_then(|url| database(&section, url, folder, tls.as_ref(), environment));
     if let (Some(url), Some(upstream::Endpoint::Embedded(_)), Some(DialectName::CouchDb)) = (&url, &endpoint, dialect) {
         report.push(
             Draft::error(&url.span, "the embedded store speaks the dialect rest, not couchdb")
@@ -74,29 +79,53 @@ pub(super) fn upstream(root: &Section<'_>, folder: &Path, environment: Environme
             feed_timeout: feed_timeout?,
             pool_idle: pool_idle?,
             max_idle: max_idle?,
+            max_connections: max_connections?,
+            circuit: circuit?,
         })
     };
     Some(Upstream { config: config(), dialect, outside: outside.flatten().unwrap_or(Outside::Pass) })
 }
 
-fn database(report: &Report<'_>, url: &Text, folder: &Path) -> Option<upstream::Endpoint> {
-    const EXPECTED: &str = "http://host:port, unix:path or embedded:path";
+/// `circuit = { failures = 10, open_ms = 1000 }`. Outer `None`: something is wrong. Inner: switched off.
+#[expect(clippy::option_option, reason = "wrong, off and on are three things")]
+fn circuit(section: &Section<'_>) -> Option<Option<circuit::Config>> {
+    const FAILURES: usize = 10;
+    const OPEN_MS: u64 = 1_000;
+    let longest_ms = u64::try_from(circuit::LONGEST.as_millis()).unwrap_or(u64::MAX);
+    let default = || Some((FAILURES, Duration::from_millis(OPEN_MS)));
+    let read = |node: Node<'_>| {
+        let table = node.table_named("[upstream] circuit")?;
+        let failures = count(&table, "failures", 0..=100_000, FAILURES, "failures in a row; 0 switches it off");
+        let open = millis(&table, "open_ms", 10..=longest_ms, OPEN_MS);
+        table.finish();
+        Some((failures?, open?))
+    };
+    let (failures, open) = section.optional("circuit").map_or_else(default, read)?;
+    let failures = u32::try_from(failures).ok()?;
+    Some((failures > 0).then_some(circuit::Config { failures, open }))
+}
+
+fn database(
+    section: &Section<'_>,
+    url: &Text,
+    folder: &Path,
+    tls: Option<&upstream_tls::Written<'_>>,
+    environment: Environment<'_>,
+) -> Option<upstream::Endpoint> {
+    const EXPECTED: &str = "http://host:port, https://host:port, unix:path or embedded:path";
+    let report = section.report();
     let text = url.value.as_str();
+    if let (Some(tls), false) = (tls, text.starts_with("https://")) {
+        tls.refuse();
+    }
     if let Some(path) = text.strip_prefix("unix:") {
         return path_behind(report, url, path, folder).map(upstream::Endpoint::Unix);
     }
     if let Some(path) = text.strip_prefix("embedded:") {
         return path_behind(report, url, path, folder).map(upstream::Endpoint::Embedded);
     }
-    if text.starts_with("https://") {
-        report.push(
-            Draft::error(&url.span, "TLS towards the database is not built in yet")
-                .expected(EXPECTED)
-                .remedy("use http:// on loopback, or unix:, with Sudare on the machine of the database"),
-        );
-        return None;
-    }
-    let Some(rest) = text.strip_prefix("http://") else {
+    let secure = text.starts_with("https://");
+    let Some(rest) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) else {
         report.push(
             Draft::error(&url.span, "this URL is of no kind that Sudare can forward to")
                 .expected(EXPECTED)
@@ -129,13 +158,22 @@ fn database(report: &Report<'_>, url: &Text, folder: &Path) -> Option<upstream::
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if !loopback {
+    if !loopback && !secure {
         report.push(
             Draft::warning(&url.span, format!("requests to {host} leave this machine unencrypted"))
-                .remedy("run Sudare on the machine of the database, or protect the way between them; TLS towards the database is not built in yet"),
+                .remedy("write https:// if the database speaks TLS, run Sudare on its machine, or protect the way between them"),
         );
     }
-    Some(upstream::Endpoint::Http { authority: authority.to_string(), base_path: uri.path().trim_end_matches('/').to_owned() })
+    let tls = match environment {
+        Environment::Read(_) if secure => Some(upstream_tls::client(tls, url, host, folder, section)?),
+        // Who only wants the policy needs no certificates.
+        Environment::Read(_) | Environment::Ignored => None,
+    };
+    Some(upstream::Endpoint::Http {
+        authority: authority.to_string(),
+        base_path: uri.path().trim_end_matches('/').to_owned(),
+        tls,
+    })
 }
 
 /// True if no port is given, or one that exists.

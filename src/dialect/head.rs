@@ -3,7 +3,7 @@
 //! Always holds: texts made here name headers, parameters of our own lists and members of the configuration, never
 //! anything a client sent (T13). Called by the dialects only.
 
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE};
 
 use super::target::percent_decode;
 use super::{Refused, RefusedCode};
@@ -102,7 +102,7 @@ pub(super) enum Untyped {
 }
 
 /// Accepts a body that is plain JSON: one `Content-Type` of `application/json` or `application/…+json` other than the
-/// patch formats (whose paths would be documents to us), in UTF-8, without content coding (T6).
+/// patch formats (whose paths would be documents to us), in UTF-8 (T6). Its content coding is the exchange's to judge.
 ///
 /// Returns whether the type was there.
 ///
@@ -110,7 +110,6 @@ pub(super) enum Untyped {
 ///
 /// What was found and what to send, for 415.
 pub(super) fn check_json_body(headers: &HeaderMap, untyped: Untyped) -> Result<bool, String> {
-    check_coding(headers)?;
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     match (types.next(), types.next()) {
         (None, _) if untyped == Untyped::IsJson => Ok(false),
@@ -132,26 +131,17 @@ pub(super) fn patch_format(headers: &HeaderMap) -> Option<PatchFormat> {
     }
 }
 
-/// Accepts the body of a PATCH: one of the two formats that say what they do, in UTF-8, without content coding (T6).
+/// Accepts the body of a PATCH: one of the two formats that say what they do, in UTF-8 (T6).
 ///
 /// # Errors
 ///
 /// What was found and what to send, for 415.
 pub(super) fn check_patch_body(headers: &HeaderMap) -> Result<(), String> {
-    check_coding(headers)?;
     if patch_format(headers).is_none() {
         return Err("servers differ in what PATCH does with a body of this type; send application/merge-patch+json (RFC 7396) or application/json-patch+json (RFC 6902)".into());
     }
     let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
     check_charset(text.split(';').skip(1))
-}
-
-fn check_coding(headers: &HeaderMap) -> Result<(), String> {
-    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
-    if codings.any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
-        return Err("the body has a Content-Encoding; send it uncompressed, for what cannot be read cannot be protected".into());
-    }
-    Ok(())
 }
 
 fn check_charset<'t>(parameters: impl Iterator<Item = &'t str>) -> Result<(), String> {
@@ -253,12 +243,6 @@ mod tests {
         assert_eq!(check_json_body(&HeaderMap::new(), Untyped::IsJson), Ok(false));
         let twice = headers(&[("content-type", "application/json"), ("content-type", "text/plain")]);
         assert!(check_json_body(&twice, Untyped::IsJson).is_err());
-        for coding in ["gzip", "br", "identity, gzip", "x"] {
-            let coded = headers(&[("content-type", "application/json"), ("content-encoding", coding)]);
-            assert!(check_json_body(&coded, Untyped::IsJson).is_err(), "{coding}");
-        }
-        let identity = headers(&[("content-type", "application/json"), ("content-encoding", "Identity")]);
-        assert_eq!(check_json_body(&identity, Untyped::Refuse), Ok(true));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
-use super::{Error, Exchange, State};
+use super::{Error, Exchange, State, encoding};
 use crate::dialect::Ask;
 use crate::document::{self, Rules};
 use crate::field::{Plan, ProtectedBody};
@@ -63,12 +63,9 @@ impl Exchange {
             let layout = document::walk(&nothing.map, Rules::request(), &bytes).map_err(Error::RequestJson)?;
             Outgoing::Protected(ProtectedBody::without_documents(nothing, &bytes, &layout)?)
         };
-        let (parts, mut body) = self.forward(state, parts, outgoing).await?.into_parts();
+        let response = self.forward(state, parts, outgoing).await?;
+        let (parts, mut body) = encoding::plain_reply(state, response)?.into_parts();
         let unreadable = |why: &str| Error::ReplyUnreadable { status: parts.status.as_u16(), why: why.to_owned() };
-        if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-        {
-            return Err(unreadable("it is compressed, though identity was asked for"));
-        }
         let deadline = tokio::time::Instant::now() + state.limits.total_timeout;
         let mut whole = BytesMut::new();
         loop {
@@ -77,7 +74,7 @@ impl Exchange {
             };
             match frame {
                 None => break,
-                Some(Err(error)) => return Err(Error::Upstream(UpstreamError::of_body(error))),
+                Some(Err(error)) => return Err(encoding::reply_error(parts.status.as_u16(), error)),
                 Some(Ok(frame)) => {
                     let piece = frame.into_data().unwrap_or_default();
                     if whole.len() + piece.len() > max {

@@ -5,6 +5,7 @@ use crate::base::{CategoryName, PurposeName};
 use crate::caller::Unknown;
 use crate::dialect::{Refused, TargetError};
 use crate::document::WalkError;
+use crate::encoding::{CODINGS, DecodeError};
 use crate::field::{RevealError, TermError, WriteError};
 use crate::keys::KeyError;
 use crate::purpose::{Level, Refusal};
@@ -102,6 +103,14 @@ pub enum Error {
         /// The limit in bytes.
         max: usize,
     },
+    /// The request body comes in a coding that is not decoded, or in several.
+    #[error(
+        "a body on a protected collection comes as it is or in one Content-Encoding of {CODINGS}; what cannot be read cannot be protected"
+    )]
+    CodingUnknown,
+    /// The request body cannot be decoded.
+    #[error("the body cannot be decoded: {0}")]
+    Coding(DecodeError),
     /// The request body did not arrive in time.
     #[error("nothing more of the body arrived within {ms} ms")]
     BodyTimeout {
@@ -155,6 +164,12 @@ pub enum Error {
     /// A defect of ours, found by a check.
     #[error("internal error: {0}")]
     Internal(&'static str),
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Self {
+        if error == DecodeError::Memory { Self::Internal("there is no memory for a decoder") } else { Self::Coding(error) }
+    }
 }
 
 /// Why a write conflicts with what is stored.

@@ -30,7 +30,8 @@ static HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// Say something of the body's bytes, which we change.
-static ABOUT_BYTES: [HeaderName; 10] = [
+static ABOUT_BYTES: [HeaderName; 11] = [
+    header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-digest"),

@@ -9,6 +9,7 @@
 mod ask;
 mod attachment;
 mod context;
+mod encoding;
 mod error;
 mod feed;
 mod headers;
@@ -28,6 +29,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use http::{Method, Request, Response};
 use http_body::Body as _;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,7 +38,7 @@ use crate::base::{Clock, CollectionName};
 use crate::dialect::{self, Documents, Flow, Head, RequestBody, Shape};
 use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
-use crate::upstream::Outgoing;
+use crate::upstream::{Outgoing, Upstream};
 
 use request::Checked;
 
@@ -44,6 +46,7 @@ pub use crate::audit::AuditError;
 pub use crate::caller::{Certificate, Fault as TokenFault, Unknown as CallerUnknown};
 pub use crate::dialect::RefusedCode;
 pub use crate::document::WalkError;
+pub use crate::encoding::CODINGS;
 pub use crate::field::{RevealError, TermError, WriteError};
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
@@ -81,13 +84,15 @@ pub struct Exchange {
     tasks: TaskTracker,
     number: AtomicU64,
     feeds: feed::Feeds,
+    /// Who may decode a long body now.
+    decoding: Arc<Semaphore>,
 }
 
 impl Exchange {
     /// An exchange that starts with `state`. Tasks that stream replies run on `tasks`, so that a drain waits for them.
     pub fn new(state: State, audit: audit::Log, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, tasks: TaskTracker) -> Self {
-        let (number, feeds) = (AtomicU64::new(1), feed::Feeds::default());
-        Self { state: ArcSwap::from_pointee(state), audit, metrics, clock, tasks, number, feeds }
+        let (number, feeds, decoding) = (AtomicU64::new(1), feed::Feeds::default(), encoding::turns());
+        Self { state: ArcSwap::from_pointee(state), audit, metrics, clock, tasks, number, feeds, decoding }
     }
 
     /// The configuration in force.
@@ -181,12 +186,14 @@ impl Exchange {
                 let started = Instant::now();
                 let session = self.decide(&state, context, &documents, &parts.headers, &asker)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
+                let coding = if documents.request == RequestBody::None { None } else { encoding::of_request(&parts.headers)? };
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
                 self.judge_view(&state, &parts.headers, &mut documents).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
+                let body = self.read_body(&state, body, coding).await?;
                 let checked = match documents.request {
                     RequestBody::Query { row_set } => {
-                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, body).await?)
+                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, &body)?)
                     }
                     RequestBody::None | RequestBody::Plain { .. } | RequestBody::Patch { .. } | RequestBody::Documents { .. } => {
                         self.protect(&state, context, &session, &documents, body).await?
@@ -234,19 +241,24 @@ impl Exchange {
 
     /// Asks the database.
     async fn forward(&self, state: &State, parts: http::request::Parts, body: Outgoing) -> Result<Response<PassBody>, Error> {
-        self.answered(state.upstream.send(parts, body)).await
+        self.answered(&state.upstream, state.upstream.send(parts, body)).await
     }
 
     /// Waits for the head of a reply, and counts how it went.
     async fn answered(
         &self,
+        upstream: &Upstream,
         reply: impl Future<Output = Result<Response<PassBody>, UpstreamError>>,
     ) -> Result<Response<PassBody>, Error> {
         let started = Instant::now();
         let outcome = reply.await;
+        self.metrics.upstream_circuit(upstream.circuit_open());
         match &outcome {
             Ok(_) => self.metrics.upstream_answered(started.elapsed()),
             Err(UpstreamError::Connect(..)) => self.metrics.upstream_failed("connect"),
+            Err(UpstreamError::Tls(..)) => self.metrics.upstream_failed("tls"),
+            Err(UpstreamError::CircuitOpen(_)) => self.metrics.upstream_failed("circuit-open"),
+            Err(UpstreamError::Busy(_)) => self.metrics.upstream_failed("busy"),
             Err(UpstreamError::Timeout(_)) => self.metrics.upstream_failed("timeout"),
             Err(UpstreamError::Broken(_)) => self.metrics.upstream_failed("broken"),
             // The client broke off, not the database.
@@ -254,6 +266,11 @@ impl Exchange {
             Err(_) => self.metrics.upstream_failed("store"),
         }
         outcome.map_err(Error::Upstream)
+    }
+
+    /// The time by the proxy's clock.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
     }
 
     /// Makes an event durable.

@@ -7,30 +7,29 @@
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::request::{Session, read_whole};
+use super::request::Session;
 use super::{Collection, Error, Exchange, State};
 use crate::base::limits::MAX_ROW_BYTES;
 use crate::dialect::{Documents, Piece, Terms};
 use crate::document::{self, Rules};
 use crate::field::{self, ProtectedBody, Protection};
 use crate::purpose::{Grant, Level, Permit};
-use crate::upstream::{Outgoing, PassBody};
+use crate::upstream::Outgoing;
 
 impl Exchange {
-    /// Reads, judges and rewrites a search. What it means for the reply is noted in `documents`.
-    pub(super) async fn search(
+    /// Judges and rewrites a search. What it means for the reply is noted in `documents`.
+    pub(super) fn search(
         &self,
         state: &State,
         session: &Session,
         documents: &mut Documents,
         row_set: usize,
-        body: PassBody,
+        body: &[u8],
     ) -> Result<Outgoing, Error> {
-        let bytes = read_whole(body, state.limits).await?;
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(row_set).ok_or(Error::Internal("no such row set"))?;
-        document::walk(&plan.map, Rules::request(), &bytes).map_err(Error::RequestJson)?;
-        let query = state.dialect.query(documents, &bytes).map_err(Error::Dialect)?;
+        document::walk(&plan.map, Rules::request(), body).map_err(Error::RequestJson)?;
+        let query = state.dialect.query(documents, body).map_err(Error::Dialect)?;
         let grant = self.fresh_grant(state, session)?;
         may_search(collection, &grant, &query.search.searched, "search by it", |level| level == Level::Clear)?;
         // An index has the order of the stored values, in which equal ones stand together.
@@ -39,7 +38,7 @@ impl Exchange {
         let sees_equality = |level| matches!(level, Level::Clear | Level::Sealed);
         may_search(collection, &grant, &equal, "ask whether it is there", sees_equality)?;
         may_search(collection, &grant, &other, "ask whether it is there", |level| level != Level::Absent)?;
-        let mut rewritten = Vec::with_capacity(bytes.len());
+        let mut rewritten = Vec::with_capacity(body.len());
         for piece in query.pieces {
             match piece {
                 Piece::Bytes(bytes) => rewritten.extend_from_slice(&bytes),

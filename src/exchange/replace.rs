@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::ask::Answer;
 use super::request::{Draft, Session, url_id};
-use super::{Conflict, Context, Error, Exchange, State};
+use super::{Conflict, Context, Error, Exchange, State, encoding};
 use crate::crypto;
 use crate::dialect::{Documents, Guard, Head, RefusedCode, RequestBody};
 use crate::field::{Before, Stored, WriteError};
@@ -91,7 +91,7 @@ impl Exchange {
             // The condition was ours alone, and it failed: the database did nothing, and what is stored now decides.
             let overtaken = guarded && !named && response.status() == StatusCode::PRECONDITION_FAILED;
             if !overtaken {
-                return bulk.answer(state, response).await;
+                return bulk.answer(state, encoding::plain_reply(state, response)?).await;
             }
             if attempt == ATTEMPTS {
                 return Err(Error::Conflict(Conflict::Contended));
@@ -231,7 +231,7 @@ impl<'s> Bulk<'s> {
             match tokio::time::timeout_at(deadline, body.frame()).await {
                 Err(_elapsed) => return Err(Error::Upstream(UpstreamError::Timeout(state.limits.total_timeout))),
                 Ok(None) => break,
-                Ok(Some(Err(error))) => return Err(Error::Upstream(UpstreamError::Broken(error.to_string()))),
+                Ok(Some(Err(error))) => return Err(encoding::reply_error(parts.status.as_u16(), error)),
                 Ok(Some(Ok(frame))) => whole.extend_from_slice(&frame.into_data().unwrap_or_default()),
             }
             if whole.len() > state.limits.body_bytes {

@@ -28,7 +28,7 @@ use crate::purpose::Level;
 use crate::upstream::{BodyError, PassBody, UpstreamError};
 
 use super::request::{Session, url_id};
-use super::{Context, Error, Exchange, State, headers, view};
+use super::{Context, Error, Exchange, State, encoding, headers, view};
 
 /// A feed that says nothing for so long has paused: what is whole leaves. Rows that come in a rush share a window, and an event.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -80,13 +80,8 @@ impl Exchange {
         response: Response<PassBody>,
         ends: CancellationToken,
     ) -> Result<Response<PassBody>, Error> {
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, body) = encoding::plain_reply(&state, response)?.into_parts();
         let status = parts.status.as_u16();
-        if let Some(coding) = parts.headers.get(header::CONTENT_ENCODING)
-            && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-        {
-            return Err(Error::ReplyUnreadable { status, why: "it is compressed, though identity was asked for".to_owned() });
-        }
         if parts.status == StatusCode::NOT_MODIFIED {
             // No condition of a read reaches the database (T11), so this is an answer to nothing.
             return Err(Error::ReplyUnreadable {
@@ -232,7 +227,7 @@ impl Reply {
             };
             match frame {
                 None => self.finish()?,
-                Some(Err(error)) => return Err(Error::Upstream(UpstreamError::of_body(error))),
+                Some(Err(error)) => return Err(encoding::reply_error(self.status, error)),
                 Some(Ok(frame)) => {
                     if let Ok(piece) = frame.into_data() {
                         self.begun |= !piece.is_empty();

@@ -134,16 +134,15 @@ impl<'s> Draft<'s> {
 }
 
 impl Exchange {
-    /// Reads and checks a request body; what may go to the database as it stands is protected and recorded.
+    /// Checks a request body; what may go to the database as it stands is protected and recorded.
     pub(super) async fn protect<'s>(
         &self,
         state: &'s State,
         context: &Context,
         session: &Session,
         documents: &Documents,
-        body: PassBody,
+        bytes: Bytes,
     ) -> Result<Checked<'s>, Error> {
-        let bytes = read_whole(body, state.limits).await?;
         let row_set = match documents.request {
             RequestBody::None if bytes.is_empty() => {
                 self.record_bodiless(context, documents).await?;

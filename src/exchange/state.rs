@@ -53,6 +53,8 @@ pub struct Collection {
 pub struct Limits {
     /// Largest request body on a protected collection, in bytes.
     pub body_bytes: usize,
+    /// Most bytes that a compressed body may come to for each one that came.
+    pub decompress_ratio: usize,
     /// Longest wait for the next piece of a request body.
     pub body_timeout: Duration,
     /// Longest time an exchange may take, from its head to the end of the reply.

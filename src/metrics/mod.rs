@@ -56,6 +56,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<Labels<4>, Counter>,
     wire_refusals: Family<Labels<1>, Counter>,
+    tls_refusals: Family<Labels<1>, Counter>,
     shown: Family<Labels<2>, Counter>,
     protected: Family<Labels<1>, Counter>,
     kept: Counter,
@@ -63,6 +64,7 @@ pub struct Metrics {
     bad_values: Family<Labels<1>, Counter>,
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
+    upstream_circuit: Gauge,
     phases: Phases,
     audit_commit: Histogram,
     audit_failures: Counter,
@@ -101,6 +103,11 @@ impl Metrics {
                 "wire_refusals",
                 "Connections ended for a request with more than one reading, by reason",
             ),
+            tls_refusals: registered(
+                &mut registry,
+                "tls_refusals",
+                "Connections that ended before their TLS handshake did, by reason",
+            ),
             shown: registered(&mut registry, "values_shown", "Values in replies, by data category and level"),
             protected: registered(&mut registry, "values_protected", "Values sealed, by data category"),
             kept: registered(&mut registry, "values_kept", "Values of writes that kept what is stored"),
@@ -119,6 +126,11 @@ impl Metrics {
                 &mut registry,
                 "upstream_failures",
                 "Requests the database did not answer, by kind of failure",
+            ),
+            upstream_circuit: registered(
+                &mut registry,
+                "upstream_circuit_open",
+                "1 while requests are refused because the database failed too often in a row",
             ),
             audit_commit,
             audit_failures: registered(
@@ -165,6 +177,11 @@ impl Metrics {
         self.wire_refusals.get_or_create(&[("reason", Word::Fixed(code))]).inc();
     }
 
+    /// A TLS handshake failed. `word` is one of a fixed few.
+    pub fn tls_refused(&self, word: &'static str) {
+        self.tls_refusals.get_or_create(&[("reason", Word::Fixed(word))]).inc();
+    }
+
     /// Values of a category went out at a level, given by its fixed word.
     pub fn values_shown(&self, category: &CategoryName, level: &'static str, count: u32) {
         self.shown
@@ -198,9 +215,17 @@ impl Metrics {
         self.phases.forward.observe(after.as_secs_f64());
     }
 
-    /// The database did not answer. `kind` is a fixed word: `connect`, `timeout`, `broken`, `store`.
+    /// The database did not answer. `kind` is a fixed word: `connect`, `tls`, `timeout`, `broken`, `circuit-open`, `busy`,
+    /// `store`.
     pub fn upstream_failed(&self, kind: &'static str) {
         self.upstream_failures.get_or_create(&[("kind", Word::Fixed(kind))]).inc();
+    }
+
+    /// Are requests refused because the database failed too often in a row? Told with every request, so it writes changes only.
+    pub fn upstream_circuit(&self, open: bool) {
+        if self.upstream_circuit.get() != i64::from(open) {
+            self.upstream_circuit.set(i64::from(open));
+        }
     }
 
     /// A phase took so long. [`Phase::Forward`] is told by [`Self::upstream_answered`], [`Phase::Record`] by
@@ -410,6 +435,7 @@ mod tests {
         metrics.request(RouteClass::Unclassified, None, 403, "purpose-missing");
         metrics.request(RouteClass::Outside, None, 999, "");
         metrics.wire_refused("host-missing");
+        metrics.tls_refused("expired");
         metrics.values_shown(&CategoryName::new("phone"), "masked", 3);
         metrics.values_protected(&CategoryName::new("name"), 2);
         metrics.values_kept(4);
@@ -417,6 +443,7 @@ mod tests {
         metrics.bad_values(&CollectionName::new("customers"), 5);
         metrics.upstream_answered(Duration::from_millis(2));
         metrics.upstream_failed("timeout");
+        metrics.upstream_circuit(true);
         metrics.phase(Phase::Reveal, Duration::from_micros(3));
         metrics.audit_committed(Duration::from_millis(1));
         metrics.audit_failed();
@@ -433,6 +460,7 @@ mod tests {
             r#"sudare_requests_total{class="unclassified",intent="",status="403",code="purpose-missing"} 1"#,
             r#"sudare_requests_total{class="outside",intent="",status="other",code=""} 1"#,
             r#"sudare_wire_refusals_total{reason="host-missing"} 1"#,
+            r#"sudare_tls_refusals_total{reason="expired"} 1"#,
             r#"sudare_values_shown_total{category="phone",level="masked"} 3"#,
             r#"sudare_values_protected_total{category="name"} 2"#,
             "sudare_values_kept_total 4",
@@ -440,6 +468,7 @@ mod tests {
             r#"sudare_bad_values_total{collection="customers"} 5"#,
             "sudare_upstream_seconds_sum 0.002",
             r#"sudare_upstream_failures_total{kind="timeout"} 1"#,
+            "sudare_upstream_circuit_open 1",
             r#"sudare_phase_seconds_count{phase="forward"} 1"#,
             r#"sudare_phase_seconds_count{phase="reveal"} 1"#,
             r#"sudare_phase_seconds_bucket{le="0.000004",phase="reveal"} 1"#,

@@ -5,18 +5,15 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 
+use super::tls::client::Client;
 use super::{Address, Connector};
 
 /// Why there is no document. `Display` is for the operator, and holds nothing that the server sent.
@@ -61,33 +58,21 @@ impl FetchError {
 #[derive(Clone)]
 pub struct Document {
     connector: Connector,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Client>,
     authority: String,
     path: String,
     timeout: Duration,
 }
 
 impl Document {
-    /// The document at `url`, of which scheme and host are there. `roots`: who vouches for the server of an `https://` one.
+    /// The document at `url`, of which the host is there. `tls`: how its server is verified, for `https://`.
     ///
     /// # Errors
     ///
     /// What is wrong with the URL.
-    pub fn new(url: &Uri, roots: Option<RootCertStore>, timeout: Duration) -> Result<Self, &'static str> {
+    pub fn new(url: &Uri, tls: Option<Client>, timeout: Duration) -> Result<Self, &'static str> {
         let authority = url.authority().ok_or("it has no host")?;
-        let port = match (authority.port_u16(), &roots) {
-            (Some(port), _) => port,
-            (None, Some(_)) => 443,
-            (None, None) => 80,
-        };
-        let tls = match roots {
-            None => None,
-            Some(roots) => {
-                let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-                let name = ServerName::try_from(host.to_owned()).map_err(|_invalid| "its host is no name of a server")?;
-                Some((TlsConnector::from(Arc::new(client(roots)?)), name))
-            }
-        };
+        let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
         Ok(Self {
             connector: Connector::new(Address::Tcp(format!("{}:{port}", authority.host())), timeout),
             tls,
@@ -110,7 +95,8 @@ impl Document {
         let stream = self.connector.connect().await.map_err(FetchError::Connect)?;
         match &self.tls {
             None => self.ask(stream, max).await,
-            Some((tls, name)) => self.ask(tls.connect(name.clone(), stream).await.map_err(FetchError::Tls)?, max).await,
+            // Refusals are told in rustls' words: those of `secure` speak of the table of the database.
+            Some(tls) => self.ask(tls.handshake(stream).await.map_err(FetchError::Tls)?, max).await,
         }
     }
 
@@ -152,25 +138,6 @@ impl Document {
             () = driven => Err(FetchError::Broken),
         }
     }
-}
-
-fn client(roots: RootCertStore) -> Result<ClientConfig, &'static str> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_never| "the cryptography of this build lacks TLS 1.2 or 1.3")?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// The certificate authorities of this machine.
-///
-/// # Errors
-///
-/// There are none.
-pub fn system_authorities() -> Result<RootCertStore, &'static str> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() { Err("this machine has no certificate authorities") } else { Ok(roots) }
 }
 
 impl fmt::Debug for Document {

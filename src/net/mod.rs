@@ -1,10 +1,11 @@
-//! Connections to the services behind us: TCP and Unix sockets, made for hyper's pooled client.
+//! Connections to the services behind us: TCP, TLS and Unix sockets, made for hyper's pooled client.
 //!
 //! Always holds: a connection carries nothing of the caller whose request it was made for, neither here nor in what hyper
-//! keeps beside it (T28); TCP connections have `TCP_NODELAY` set; making one takes at most the time it was given.
-//! [`Traffic`] tells what went over a connection, so that its owner can say whether a reply had begun when it broke.
+//! keeps beside it (T28); TCP connections have `TCP_NODELAY` set; making one, its TLS handshake included, takes at most the time
+//! it was given. [`Traffic`] tells what went over a connection, so that its owner can say whether a reply had begun when it
+//! broke; over TLS it counts what was sealed in it, so that a peer's handshake or tickets are not taken for a reply.
 //!
-//! Called by `upstream`; later by the key providers, then also over TLS.
+//! Called by `upstream`; later by the key providers.
 
 pub mod fetch;
 pub mod tls;
@@ -22,12 +23,18 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
+
+/// Longest wait for the last word of a service that was probed.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Where a service listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// Host (name or IP address, IPv6 in brackets) and port, as `host:port`.
     Tcp(String),
+    /// The same, over TLS.
+    Tls(String, tls::client::Client),
     /// Path of a Unix socket.
     Unix(PathBuf),
 }
@@ -52,10 +59,30 @@ impl Connector {
     ///
     /// What the operating system said of the last address tried, or [`io::ErrorKind::TimedOut`].
     pub async fn connect(&self) -> io::Result<Stream> {
-        let socket = tokio::time::timeout(self.timeout, open(&self.address))
-            .await
-            .map_err(|_elapsed| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {:?}", self.timeout)))??;
+        let socket = self.in_time(open(&self.address)).await?;
         Ok(Stream { socket, traffic: Traffic::default() })
+    }
+
+    /// Makes a connection and ends it in good order, to see whether the service would have us.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`]; also what a service says that refuses our certificate, which it may do after the handshake.
+    pub async fn probe(&self) -> io::Result<()> {
+        match self.connect().await?.socket {
+            // One that waits for a request all the same would have us.
+            Socket::Tls(stream) => match tokio::time::timeout(PARTING, tls::client::part(*stream)).await {
+                Ok(parted) => parted,
+                Err(_elapsed) => Ok(()),
+            },
+            Socket::Tcp(_) | Socket::Unix(_) => Ok(()),
+        }
+    }
+
+    async fn in_time<T>(&self, made: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        tokio::time::timeout(self.timeout, made)
+            .await
+            .map_err(|_elapsed| io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {:?}", self.timeout)))?
     }
 }
 
@@ -133,6 +160,7 @@ pub struct Stream {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -155,6 +183,7 @@ impl AsyncRead for Stream {
         let before = buf.filled().len();
         let polled = match &mut self.socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
             Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         self.traffic.received(buf.filled().len() - before);
@@ -167,6 +196,7 @@ impl AsyncWrite for Stream {
         self.traffic.allowed()?;
         let polled = match &mut self.socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
             Socket::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
         };
         self.count(polled)
@@ -176,6 +206,7 @@ impl AsyncWrite for Stream {
         self.traffic.allowed()?;
         let polled = match &mut self.socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         self.count(polled)
@@ -188,6 +219,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Socket::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -195,6 +227,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
@@ -212,13 +245,16 @@ impl Stream {
 /// Opens a socket; of a host with several addresses, the first that answers in the order the resolver gave.
 async fn open(address: &Address) -> io::Result<Socket> {
     match address {
-        Address::Tcp(authority) => {
-            let stream = TcpStream::connect(authority.as_str()).await?;
-            stream.set_nodelay(true)?;
-            Ok(Socket::Tcp(stream))
-        }
+        Address::Tcp(authority) => tcp(authority).await.map(Socket::Tcp),
+        Address::Tls(authority, client) => Ok(Socket::Tls(Box::new(client.secure(tcp(authority).await?).await?))),
         Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
     }
+}
+
+async fn tcp(authority: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(authority).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! HTTP/1.1 to the database over hyper's pooled client.
+//! HTTP/1.1 to the database over hyper's pooled client: TCP, TLS or a Unix socket.
 //!
 //! Always holds: the reply handed on has one unambiguous length and no hop-by-hop field; a body that stops early ends in an
 //! error; connections know nothing of callers (T28); no request is sent twice but a GET or HEAD without body whose pooled
@@ -6,26 +6,26 @@
 //!
 //! Called by [`super::Upstream`].
 
+mod body;
+
 use std::error::Error;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::uri::{Authority, PathAndQuery, Scheme};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request};
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, Sleep};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{BodyError, Config, Endpoint, Outgoing, PassBody, Patience, UpstreamError};
+use super::circuit::Circuit;
+use super::{Config, Endpoint, Outgoing, PassBody, Patience, UpstreamError};
+use crate::net::tls::client::Refused;
 use crate::net::{Address, Connector, Traffic};
+use body::{Progress, ReplyBody, SendBody, overdue};
 
 /// A database that speaks HTTP/1.1.
 #[derive(Debug)]
@@ -36,17 +36,36 @@ pub(super) struct HttpDatabase {
     place: String,
     authority: Authority,
     base_path: String,
+    scheme: Scheme,
     authorization: Option<HeaderValue>,
+    circuit: Option<Circuit>,
+    slots: Option<Slots>,
+}
+
+/// Room for requests under way.
+#[derive(Debug)]
+struct Slots {
+    free: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl HttpDatabase {
     /// See [`super::Upstream::new`].
     pub(super) fn new(config: &Config) -> Result<Self, UpstreamError> {
+        let mut scheme = Scheme::HTTP;
         let (address, authority, base_path, place) = match &config.endpoint {
-            Endpoint::Http { authority, base_path } => {
-                let (authority, host_and_port) = parse_authority(authority)?;
+            Endpoint::Http { authority, base_path, tls } => {
+                let (authority, host_and_port) = parse_authority(authority, if tls.is_some() { 443 } else { 80 })?;
                 check_base_path(base_path)?;
-                (Address::Tcp(host_and_port.clone()), authority, base_path.clone(), host_and_port)
+                let place = host_and_port.clone();
+                let address = match tls {
+                    None => Address::Tcp(host_and_port),
+                    Some(tls) => {
+                        scheme = Scheme::HTTPS;
+                        Address::Tls(host_and_port, tls.clone())
+                    }
+                };
+                (address, authority, base_path.clone(), place)
             }
             // The authority of a Unix socket only fills a Host field that the caller did not send.
             Endpoint::Unix(path) => {
@@ -63,7 +82,19 @@ impl HttpDatabase {
             .pool_max_idle_per_host(config.max_idle)
             .retry_canceled_requests(false)
             .build(connector.clone());
-        Ok(Self { client, connector, place, authority, base_path, authorization: config.authorization.clone() })
+        Ok(Self {
+            client,
+            connector,
+            place,
+            authority,
+            base_path,
+            scheme,
+            authorization: config.authorization.clone(),
+            circuit: config.circuit.map(Circuit::new),
+            slots: config
+                .max_connections
+                .map(|most| Slots { free: Arc::new(Semaphore::new(most)), patience: config.connect_timeout }),
+        })
     }
 
     /// See [`super::Upstream::send`].
@@ -73,11 +104,53 @@ impl HttpDatabase {
         body: Outgoing,
         patience: Patience,
     ) -> Result<Response<PassBody>, UpstreamError> {
+        let slot = match &self.slots {
+            Some(slots) => Some(self.slot(slots).await?),
+            None => None,
+        };
+        let Some(circuit) = &self.circuit else { return self.exchange(parts, body, patience, slot).await };
+        let pass = circuit.pass().map_err(UpstreamError::CircuitOpen)?;
+        let outcome = self.exchange(parts, body, patience, slot).await;
+        match &outcome {
+            Ok(_) => pass.answered(),
+            Err(UpstreamError::Connect(..) | UpstreamError::Tls(..)) => pass.failed(),
+            Err(UpstreamError::Timeout(_)) if patience.telling => pass.failed(),
+            // Reached, so nobody waits for it; but no sign yet that it has recovered.
+            Err(UpstreamError::Broken(_)) if pass.is_probe() => pass.failed(),
+            Err(_) => drop(pass),
+        }
+        outcome
+    }
+
+    /// Waits for room.
+    async fn slot(&self, slots: &Slots) -> Result<OwnedSemaphorePermit, UpstreamError> {
+        if let Ok(slot) = Arc::clone(&slots.free).try_acquire_owned() {
+            return Ok(slot);
+        }
+        if let Some(again) = self.circuit.as_ref().and_then(Circuit::refuses) {
+            return Err(UpstreamError::CircuitOpen(again));
+        }
+        match tokio::time::timeout(slots.patience, Arc::clone(&slots.free).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(UpstreamError::Busy(slots.patience)),
+        }
+    }
+
+    /// One exchange. Its slot is free again when the body of the reply has ended or is dropped.
+    async fn exchange(
+        &self,
+        parts: request::Parts,
+        body: Outgoing,
+        patience: Patience,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Result<Response<PassBody>, UpstreamError> {
         // The database's own credential is lent to requests that were decided on, never to what passes untouched.
         let lent = self.authorization.as_ref().filter(|_| !matches!(body, Outgoing::Passed(_)));
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
         let (body, progress) = match body {
             Outgoing::Empty => (SendBody::Empty, None),
             Outgoing::Protected(body) => (SendBody::Whole(Some(body.into_bytes())), None),
+            Outgoing::Passed(body) | Outgoing::Attachment(body) if reads && body.is_end_stream() => (SendBody::Empty, None),
             Outgoing::Passed(body) | Outgoing::Attachment(body) => {
                 let progress = Progress::start();
                 (SendBody::Passed { body, progress: progress.clone() }, Some(progress))
@@ -85,22 +158,38 @@ impl HttpDatabase {
         };
         let request = self.request(parts, body, lent)?;
         // Only these may be sent again, so only these pay for a copy of their headers.
-        let spare = (matches!(request.body(), SendBody::Empty) && matches!(*request.method(), Method::GET | Method::HEAD))
-            .then(|| copy_of(&request));
+        let spare = (reads && matches!(request.body(), SendBody::Empty)).then(|| copy_of(&request));
         let reply = match (self.attempt(request, patience.head, progress.as_ref()).await, spare) {
             (Err(Failure::ClosedBeforeReply(_)), Some(spare)) => self.attempt(spare, patience.head, None).await,
             (outcome, _) => outcome,
         };
         match (reply, progress.and_then(|progress| progress.fault())) {
-            (Ok(reply), _) => accept(reply, patience.piece),
+            (Ok(reply), _) => accept(reply, patience.piece, slot),
             (Err(_consequence), Some(fault)) => Err(UpstreamError::RequestBody(fault)),
             (Err(failure), None) => Err(failure.into_error()),
         }
     }
 
     /// See [`super::Upstream::reachable`].
-    pub(super) async fn reachable(&self) -> bool {
-        self.connector.connect().await.is_ok()
+    pub(super) async fn reachable(&self) -> Result<(), UpstreamError> {
+        self.connector.probe().await.map_err(|error| self.not_connected(&error))?;
+        // A connection says that it is there, not that it answers.
+        match self.circuit.as_ref().and_then(Circuit::refuses) {
+            Some(again) => Err(UpstreamError::CircuitOpen(again)),
+            None => Ok(()),
+        }
+    }
+
+    /// See [`super::Upstream::circuit_open`].
+    pub(super) fn circuit_open(&self) -> bool {
+        self.circuit.as_ref().is_some_and(Circuit::is_open)
+    }
+
+    fn not_connected(&self, error: &(dyn Error + 'static)) -> UpstreamError {
+        match Refused::of(error) {
+            Some(refused) => UpstreamError::Tls(self.place.clone(), refused.to_string()),
+            None => UpstreamError::Connect(self.place.clone(), causes(error)),
+        }
     }
 
     /// The request as it leaves: our authority, the credential that is lent, a body length that is exactly one of told, known or chunked.
@@ -121,7 +210,13 @@ impl HttpDatabase {
             headers.remove(name);
         }
         match &body {
-            SendBody::Passed { .. } => {}
+            SendBody::Passed { body, .. } => {
+                // Of a GET or HEAD hyper sends a body only if the head announces it; else it would be dropped.
+                let bodiless_elsewhere = matches!(parts.method, Method::GET | Method::HEAD);
+                if bodiless_elsewhere && !body.is_end_stream() && !headers.contains_key(header::CONTENT_LENGTH) {
+                    headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
+            }
             SendBody::Whole(_) => {
                 headers.remove(header::CONTENT_LENGTH);
             }
@@ -147,7 +242,7 @@ impl HttpDatabase {
                 .map_err(|_too_long| UpstreamError::Endpoint("with this path before it, the target is too long".into()))?
         };
         let mut parts = ::http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(path);
         Uri::from_parts(parts).map_err(|error| UpstreamError::Endpoint(error.to_string()))
@@ -168,8 +263,9 @@ impl HttpDatabase {
     }
 
     fn failure(&self, error: &legacy::Error) -> Failure {
-        if error.is_connect() {
-            return Failure::Other(UpstreamError::Connect(self.place.clone(), causes(error)));
+        // A peer may refuse our certificate after the handshake, when the first request is under way.
+        if error.is_connect() || Refused::of(error).is_some() {
+            return Failure::Other(self.not_connected(error));
         }
         let from_hyper = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
         let broken = UpstreamError::Broken(causes(error));
@@ -188,7 +284,11 @@ impl HttpDatabase {
 }
 
 /// Checks the head of a reply and takes from it what belongs to the connection.
-fn accept(reply: Response<Incoming>, idle_timeout: Duration) -> Result<Response<PassBody>, UpstreamError> {
+fn accept(
+    reply: Response<Incoming>,
+    idle_timeout: Duration,
+    slot: Option<OwnedSemaphorePermit>,
+) -> Result<Response<PassBody>, UpstreamError> {
     let (mut parts, body) = reply.into_parts();
     let traffic = parts.extensions.remove::<Traffic>();
     if let Err(why) = check_framing(parts.status, &parts.headers) {
@@ -200,7 +300,7 @@ fn accept(reply: Response<Incoming>, idle_timeout: Duration) -> Result<Response<
     }
     remove_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let body = ReplyBody { body, idle_timeout, alarm: None, waiting: false };
+    let body = ReplyBody::new(body, idle_timeout, slot);
     Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
 
@@ -238,7 +338,7 @@ fn causes(error: &dyn Error) -> String {
 }
 
 /// `host[:port]` as an authority, and as `host:port` for the resolver.
-fn parse_authority(text: &str) -> Result<(Authority, String), UpstreamError> {
+fn parse_authority(text: &str, default_port: u16) -> Result<(Authority, String), UpstreamError> {
     let wrong = || UpstreamError::Endpoint(format!("{text:?} is not a host with an optional port"));
     let authority: Authority = text.parse().map_err(|_syntax| wrong())?;
     if text.contains('@') || authority.host().is_empty() {
@@ -246,7 +346,7 @@ fn parse_authority(text: &str) -> Result<(Authority, String), UpstreamError> {
     }
     // A port that is no u16 is one that `port_u16` does not see.
     let host_and_port = match (text.strip_prefix(authority.host()), authority.port_u16()) {
-        (Some(""), None) => format!("{text}:80"),
+        (Some(""), None) => format!("{text}:{default_port}"),
         (Some(_), Some(_)) => text.to_string(),
         (Some(_) | None, _) => return Err(wrong()),
     };
@@ -313,168 +413,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
-}
-
-/// Ends once the database has kept us waiting for `limit`. Time in which we wait for the caller's body does not count:
-/// the front limits that.
-async fn overdue(limit: Duration, progress: Option<&Progress>) {
-    let mut wait = limit;
-    loop {
-        tokio::time::sleep(wait).await;
-        match progress.map(Progress::owed_for) {
-            None => return,
-            Some(None) => wait = limit,
-            Some(Some(owed)) if owed >= limit => return,
-            Some(Some(owed)) => wait = limit.saturating_sub(owed),
-        }
-    }
-}
-
-/// How a streaming body fares, shared between the body and the task that waits for the reply.
-#[derive(Debug, Clone)]
-struct Progress(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    start: Instant,
-    /// Milliseconds after `start` since which the database owes the next step, or [`Progress::CALLER`].
-    since_ms: AtomicU64,
-    /// Why the body broke off.
-    fault: Mutex<Option<BodyError>>,
-}
-
-impl Progress {
-    /// In place of a time: the caller owes the next step.
-    const CALLER: u64 = u64::MAX;
-
-    fn start() -> Self {
-        Self(Arc::new(Shared { start: Instant::now(), since_ms: AtomicU64::new(0), fault: Mutex::new(None) }))
-    }
-
-    fn caller_owes(&self) {
-        self.0.since_ms.store(Self::CALLER, Ordering::Release);
-    }
-
-    fn database_owes(&self) {
-        let now_ms = u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(Self::CALLER - 1);
-        self.0.since_ms.store(now_ms, Ordering::Release);
-    }
-
-    fn owed_for(&self) -> Option<Duration> {
-        let since_ms = self.0.since_ms.load(Ordering::Acquire);
-        (since_ms != Self::CALLER).then(|| self.0.start.elapsed().saturating_sub(Duration::from_millis(since_ms)))
-    }
-
-    fn broke_off(&self, error: BodyError) {
-        *self.0.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-    }
-
-    fn fault(&self) -> Option<BodyError> {
-        self.0.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// The body of a request on its way to the database, without trailers.
-#[derive(Debug)]
-enum SendBody {
-    Empty,
-    Whole(Option<Bytes>),
-    Passed { body: PassBody, progress: Progress },
-}
-
-impl Body for SendBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Passed { body, progress } => {
-                let polled = Pin::new(body).poll_frame(cx);
-                if polled.is_pending() {
-                    progress.caller_owes();
-                    return Poll::Pending;
-                }
-                progress.database_owes();
-                match ready!(polled) {
-                    // Trailers come after the data, so this is the end (T10).
-                    Some(Ok(frame)) if frame.is_trailers() => Poll::Ready(None),
-                    Some(Err(error)) => {
-                        progress.broke_off(error);
-                        Poll::Ready(Some(Err("the caller broke off the body".into())))
-                    }
-                    other => Poll::Ready(other),
-                }
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty | Self::Whole(None) => true,
-            Self::Whole(Some(_)) => false,
-            Self::Passed { body, .. } => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty | Self::Whole(None) => SizeHint::with_exact(0),
-            Self::Whole(Some(bytes)) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
-            Self::Passed { body, .. } => body.size_hint(),
-        }
-    }
-}
-
-/// The body of a reply, without trailers. The alarm is set only while a frame is awaited.
-#[derive(Debug)]
-struct ReplyBody {
-    body: Incoming,
-    idle_timeout: Duration,
-    alarm: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
-}
-
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                this.waiting = false;
-                Poll::Ready(match frame {
-                    Some(Ok(frame)) if frame.is_trailers() => None,
-                    Some(Ok(frame)) => Some(Ok(frame)),
-                    Some(Err(error)) => Some(Err(UpstreamError::Broken(causes(&error)).into())),
-                    None => None,
-                })
-            }
-            Poll::Pending => {
-                let timeout = this.idle_timeout;
-                let alarm = this.alarm.get_or_insert_with(|| {
-                    this.waiting = true;
-                    Box::pin(tokio::time::sleep(timeout))
-                });
-                if !this.waiting {
-                    this.waiting = true;
-                    alarm.as_mut().reset(Instant::now() + timeout);
-                }
-                ready!(alarm.as_mut().poll(cx));
-                Poll::Ready(Some(Err(UpstreamError::Timeout(timeout).into())))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Sends requests to the database: pooled HTTP/1.1 over TCP or a Unix socket, or the embedded document store.
+//! Sends requests to the database: pooled HTTP/1.1 over TCP, TLS or a Unix socket, or the embedded document store.
 //!
 //! Always holds: a request goes out once (T29; the one exception is told at [`Upstream::send`]); nothing of one request
 //! stays on a connection for the next (T28); a reply that is cut short or whose length is ambiguous is an error, never a
@@ -14,7 +14,9 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::field::ProtectedBody;
+use crate::net::tls::client::Client as Tls;
 
+pub mod circuit;
 pub mod embedded;
 mod http;
 
@@ -57,6 +59,10 @@ pub struct Config {
     pub pool_idle: Duration,
     /// Connections that rest in the pool at most.
     pub max_idle: usize,
+    /// Requests under way at most; others wait, no longer than for a connection. `None`: as many as there are.
+    pub max_connections: Option<usize>,
+    /// When to stop asking a database that is away. `None`: never.
+    pub circuit: Option<circuit::Config>,
 }
 
 impl Config {
@@ -71,6 +77,16 @@ impl Config {
             feed_timeout: FEED_TIMEOUT,
             pool_idle: POOL_IDLE,
             max_idle: MAX_IDLE,
+            max_connections: None,
+            circuit: None,
+        }
+    }
+
+    /// The files beside the configuration that it was read from.
+    pub fn files(&self) -> &[PathBuf] {
+        match &self.endpoint {
+            Endpoint::Http { tls: Some(tls), .. } => tls.files(),
+            Endpoint::Http { tls: None, .. } | Endpoint::Unix(_) | Endpoint::Embedded(_) => &[],
         }
     }
 }
@@ -78,12 +94,14 @@ impl Config {
 /// Where the database is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// HTTP over TCP.
+    /// HTTP over TCP, or over TLS.
     Http {
         /// `host` or `host:port`.
         authority: String,
         /// Put before every path. No trailing slash; usually empty.
         base_path: String,
+        /// How connections are secured; `None` for `http://`.
+        tls: Option<Tls>,
     },
     /// HTTP over a Unix socket.
     Unix(PathBuf),
@@ -111,6 +129,8 @@ struct Patience {
     head: Duration,
     /// For each piece of the body.
     piece: Duration,
+    /// Is silence until then a sign that the database is away?
+    telling: bool,
 }
 
 /// The database. Clones share its connections.
@@ -159,7 +179,7 @@ impl Upstream {
     ///
     /// Every variant of [`UpstreamError`] but `Endpoint`. After the head, errors are those of the reply's body.
     pub async fn send(&self, parts: ::http::request::Parts, body: Outgoing) -> Result<::http::Response<PassBody>, UpstreamError> {
-        let patience = Patience { head: self.config.reply_timeout, piece: self.config.idle_timeout };
+        let patience = Patience { head: self.config.reply_timeout, piece: self.config.idle_timeout, telling: true };
         self.send_with(parts, body, patience).await
     }
 
@@ -169,7 +189,7 @@ impl Upstream {
     ///
     /// As [`Self::send`].
     pub async fn feed(&self, parts: ::http::request::Parts, body: Outgoing) -> Result<::http::Response<PassBody>, UpstreamError> {
-        let patience = Patience { head: self.config.feed_timeout, piece: self.config.feed_timeout };
+        let patience = Patience { head: self.config.feed_timeout, piece: self.config.feed_timeout, telling: false };
         self.send_with(parts, body, patience).await
     }
 
@@ -185,11 +205,24 @@ impl Upstream {
         }
     }
 
-    /// Can a connection be made? For /readyz.
-    pub async fn reachable(&self) -> bool {
+    /// Can a connection be made, and would requests be sent? For /readyz.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub async fn reachable(&self) -> Result<(), UpstreamError> {
         match &self.kind {
             Kind::Http(database) => database.reachable().await,
-            Kind::Embedded(documents) => documents.reachable(),
+            Kind::Embedded(documents) if documents.reachable() => Ok(()),
+            Kind::Embedded(_) => Err(UpstreamError::Store("the document store cannot be read".to_owned())),
+        }
+    }
+
+    /// True while requests are refused because the database failed too often in a row.
+    pub fn circuit_open(&self) -> bool {
+        match &self.kind {
+            Kind::Http(database) => database.circuit_open(),
+            Kind::Embedded(_) => false,
         }
     }
 
@@ -209,6 +242,15 @@ pub enum UpstreamError {
     /// Where, and what the operating system says.
     #[error("the database at {0} does not accept connections: {1}")]
     Connect(String, String),
+    /// Where, and why one side does not trust the other.
+    #[error("no TLS connection to the database at {0}: {1}")]
+    Tls(String, String),
+    /// It failed too often in a row, and is asked again after this time. Nothing was sent.
+    #[error("the database failed too often in a row; it is asked again in {0:?}")]
+    CircuitOpen(Duration),
+    /// As many requests as it may be asked at once were under way for this long. Nothing was sent.
+    #[error("as many requests to the database as [upstream] max_connections allows were under way for {0:?}")]
+    Busy(Duration),
     /// The wait it exceeded.
     #[error("the database did not answer within {0:?}")]
     Timeout(Duration),

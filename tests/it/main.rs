@@ -11,6 +11,7 @@
 
 mod canary;
 mod deterministic;
+mod encodings;
 mod envelopes;
 mod feeds;
 mod hostile;
@@ -21,10 +22,15 @@ mod life;
 mod limits;
 mod migration;
 mod patches;
+mod proxy_protocol;
 mod replication;
 mod roundtrips;
 mod searches;
+mod smuggling;
 mod support;
+mod tls;
+mod unix;
 mod upkeep;
+mod upstream_tls;
 mod views;
 mod writes;

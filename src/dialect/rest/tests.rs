@@ -97,8 +97,6 @@ fn t5_a_patch_is_of_a_format_that_says_what_it_does() {
     ] {
         shapes(&rest(), &[("content-type", wrong)], &[("PATCH /customers/c-1", "refused not-json")]);
     }
-    let coded = [("content-type", "application/merge-patch+json"), ("content-encoding", "gzip")];
-    shapes(&rest(), &coded, &[("PATCH /customers/c-1", "refused not-json")]);
     shapes(&rest(), &[], &[("PATCH /customers/c-1", "refused not-json")]);
     let refused = refusal(ask(&rest(), "PATCH /customers/c-1", JSON));
     assert_eq!(refused.collection, Some(0));
@@ -121,12 +119,7 @@ fn t6_a_client_cannot_change_what_a_request_means() {
     ] {
         assert_eq!(brief(&ask(&rest(), request, JSON)), "refused route-refused", "{request}");
     }
-    for types in [
-        &[][..],
-        &[("content-type", "text/plain")],
-        &[("content-type", "application/merge-patch+json")],
-        &[("content-type", "application/json"), ("content-encoding", "gzip")],
-    ] {
+    for types in [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/merge-patch+json")]] {
         for request in ["POST /customers", "PUT /customers/c-1"] {
             assert_eq!(brief(&ask(&rest(), request, types)), "refused not-json", "{request} {types:?}");
         }

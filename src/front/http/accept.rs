@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -13,10 +15,15 @@ use tokio_util::task::TaskTracker;
 use super::connection;
 use crate::exchange::{Exchange, Peer};
 use crate::metrics::Metrics;
+use crate::net::tls::server::Server;
 
-/// Bounds on connections and heads.
+/// How connections are taken, and their bounds.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// TLS: a connection takes what stands here when it begins, so that a reload is for new ones. In clear without.
+    pub tls: Option<Arc<ArcSwap<Server>>>,
+    /// Longest time a TLS handshake may take.
+    pub handshake_timeout: Duration,
     /// Connections open at a time; more wait in the system's queue.
     pub connections: usize,
     /// Largest head, in bytes.
@@ -27,6 +34,8 @@ pub struct Config {
     pub header_timeout: Duration,
     /// Longest time a connection may wait for its next request.
     pub idle_timeout: Duration,
+    /// Senders that must begin with a PROXY header (version 2), and are believed for whom they connect.
+    pub proxy_from: Arc<[IpNet]>,
     /// Counts connections and refusals on the wire.
     pub metrics: Arc<Metrics>,
 }

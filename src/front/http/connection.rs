@@ -1,11 +1,14 @@
-//! One connection, from the accepted socket to its last reply.
+//! One connection, from the accepted socket to its last reply: TLS where the listener has it, then HTTP.
 //!
-//! Always holds: a head, a body and an unread reply each have a time limit; nothing of one request stays on the connection
-//! for the next (T28). Called by [`super::accept`].
+//! Always holds: a handshake, a head, a body and an unread reply each have a time limit; nothing of one request stays on the connection
+//! for the next (T28); a client known by its certificate is so only as long as the certificate holds and its authority is trusted (T19).
+//! Called by [`super::accept`].
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
@@ -16,16 +19,67 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::Config;
-use super::{answer, wire};
+use super::proxy_protocol::{self, Fault};
+use super::{answer, tls, wire};
 use crate::exchange::{Exchange, Peer};
+use crate::net::tls::server::Server;
 
-/// Serves HTTP/1.1 on a connection until it ends, or `drain` is cancelled and what is under way has been answered.
-pub(super) async fn serve<S>(stream: S, peer: Peer, exchange: Arc<Exchange>, config: Config, drain: CancellationToken)
+/// Serves a connection until it ends, or `drain` is cancelled and what is under way has been answered.
+pub(super) async fn serve<S>(mut stream: S, mut peer: Peer, exchange: Arc<Exchange>, config: Config, drain: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let _counted = config.metrics.connected();
+    if let Some(sender) = proxied(&peer, &config) {
+        let introduced = tokio::select! {
+            introduced = introduced(&mut stream, &mut peer, sender, &config) => introduced,
+            () = drain.cancelled() => return,
+        };
+        if !introduced {
+            return;
+        }
+    }
+    match config.tls.as_ref().map(|tls| tls.load_full()) {
+        None => http(stream, peer, exchange, config, drain).await,
+        // In a box of its own, so that connections in clear need no room for it.
+        Some(server) => Box::pin(over_tls(&server, stream, peer, exchange, config, drain)).await,
+    }
+}
+
+/// The handshake, then HTTP; for a client with a certificate until it is no longer trusted, when what is under way is still answered.
+async fn over_tls<S>(server: &Server, stream: S, peer: Peer, exchange: Arc<Exchange>, config: Config, drain: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let secured = tokio::select! {
+        secured = tls::handshake(server, stream, &config) => secured,
+        () = drain.cancelled() => return,
+    };
+    let Some((stream, client)) = secured else { return };
+    let Some(tls::Client { certificate, until }) = client else {
+        return http(stream, peer, exchange, config, drain).await;
+    };
+    // A timer has a longest time; who holds a connection for a year can make another.
+    let holds =
+        Duration::from_secs(until).saturating_sub(Duration::from_millis(exchange.now_ms())).min(Duration::from_hours(8760));
+    let peer = Peer { certificate: Some(Arc::new(certificate)), ..peer };
+    let end = drain.child_token();
+    let mut exchanges = pin!(http(stream, peer, exchange, config, end.clone()));
+    tokio::select! {
+        () = exchanges.as_mut() => return,
+        () = server.superseded() => tracing::debug!("a connection ends, for other client certificates are trusted now"),
+        () = tokio::time::sleep(holds) => tracing::debug!("a connection ends, for the client's certificate has expired"),
+    }
+    end.cancel();
+    exchanges.await;
+}
+
+/// HTTP/1.1, whatever it comes over.
+async fn http<S>(stream: S, peer: Peer, exchange: Arc<Exchange>, config: Config, drain: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let metrics = Arc::clone(&config.metrics);
-    let _counted = metrics.connected();
     let limits = wire::Limits { head_bytes: config.header_bytes, headers: config.headers };
     let guard = wire::Guard::new(stream, limits)
         .head_within(config.header_timeout)
@@ -52,5 +106,30 @@ where
     if let Err(error) = ended {
         // Peers break off all the time; the reason never holds payload.
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The address of a sender that must say for whom it connects.
+fn proxied(peer: &Peer, config: &Config) -> Option<IpAddr> {
+    let address = peer.address?.to_canonical();
+    config.proxy_from.iter().any(|network| network.contains(&address)).then_some(address)
+}
+
+/// Takes the PROXY header off a connection and notes for whom it was made. False: the connection is at its end.
+async fn introduced(stream: &mut (impl AsyncRead + Unpin), peer: &mut Peer, sender: IpAddr, config: &Config) -> bool {
+    let received = tokio::time::timeout(config.header_timeout, proxy_protocol::receive(stream)).await.unwrap_or(Err(Fault::Late));
+    match received {
+        Ok(Some(address)) => {
+            peer.address = address.or(peer.address);
+            tracing::debug!(%sender, client = ?address, "a load balancer's connection");
+            true
+        }
+        // Closed without a word, as health checks do.
+        Ok(None) => false,
+        Err(fault) => {
+            config.metrics.wire_refused(fault.code());
+            tracing::warn!(%sender, code = fault.code(), "a load balancer's connection is closed: {fault}");
+            false
+        }
     }
 }

@@ -1,8 +1,13 @@
-//! HTTP in: [`accept`] takes connections, `connection` serves one, [`wire`] refuses ambiguous framing before hyper sees it,
+//! HTTP in: [`accept`] takes connections, `connection` serves one (over `tls`, behind a load balancer by `proxy_protocol`), [`wire`] refuses ambiguous framing before hyper sees it,
 //! `answer` brings one request to the exchange, `reply` alone turns an error into a status and a body.
 
 pub mod accept;
 mod answer;
 mod connection;
+mod proxy_protocol;
 mod reply;
+mod tls;
 pub mod wire;
+
+/// What is spoken over TLS, offered by ALPN, the preferred one first.
+pub const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];

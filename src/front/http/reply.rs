@@ -7,8 +7,8 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError, TokenFault,
-    UpstreamError, WalkError, WriteError,
+    AuditError, CODINGS, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError,
+    TokenFault, UpstreamError, WalkError, WriteError,
 };
 
 /// An answer of ours.
@@ -20,12 +20,19 @@ pub(super) struct Problem {
     pub(super) sentence: String,
     /// A stored value is not what was stored: recorded before the answer leaves.
     pub(super) alarm: bool,
+    /// Seconds after which to ask again, of an answer that says so.
+    pub(super) retry_after: u64,
 }
 
 /// The answer to an error.
 pub(super) fn problem(error: &Error) -> Problem {
     let (status, code) = status_and_code(error);
-    Problem { status, code, sentence: sentence(error), alarm: code == "value-not-authentic" }
+    Problem { status, code, sentence: sentence(error), alarm: code == "value-not-authentic", retry_after: retry_after(error) }
+}
+
+fn retry_after(error: &Error) -> u64 {
+    // Rounded up, so that who heeds it is not refused again.
+    if let Error::Upstream(UpstreamError::CircuitOpen(left)) = error { left.as_secs() + 1 } else { 1 }
 }
 
 fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
@@ -36,7 +43,9 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
 
         Error::Dialect(refused) => (dialect_status(refused.code), refused.code.as_str()),
         Error::Caller(CallerUnknown::Malformed | CallerUnknown::Both) => (S::BAD_REQUEST, "malformed-credential"),
-        Error::Caller(CallerUnknown::None | CallerUnknown::Refused) => (S::UNAUTHORIZED, "caller-unknown"),
+        Error::Caller(CallerUnknown::None | CallerUnknown::Refused | CallerUnknown::Certificate) => {
+            (S::UNAUTHORIZED, "caller-unknown")
+        }
         Error::Caller(CallerUnknown::Token { fault: TokenFault::NoKeys, .. }) => (S::SERVICE_UNAVAILABLE, "issuer-unavailable"),
         Error::Caller(CallerUnknown::Token { .. }) => (S::UNAUTHORIZED, "token-refused"),
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
@@ -48,6 +57,9 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::SearchRefused { .. } => (S::FORBIDDEN, "search-refused"),
         Error::Term(error) => (term_status(error), error.code()),
         Error::GrantEnded => (S::FORBIDDEN, "grant-ended"),
+        Error::CodingUnknown => (S::UNSUPPORTED_MEDIA_TYPE, "encoding-unknown"),
+        Error::Coding(error) if error.is_size() => (S::PAYLOAD_TOO_LARGE, "too-large"),
+        Error::Coding(_) => (S::BAD_REQUEST, "malformed-encoding"),
         Error::BodyTooLarge { .. } | Error::RequestJson(WalkError::RowTooLarge { .. } | WalkError::TooMany) => {
             (S::PAYLOAD_TOO_LARGE, "too-large")
         }
@@ -60,6 +72,8 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::NotRead { status: status @ 400..500 } => (S::from_u16(*status).unwrap_or(S::BAD_GATEWAY), "not-read"),
         Error::NotRead { .. } => (S::BAD_GATEWAY, "not-read"),
         Error::Upstream(UpstreamError::Timeout(_)) => (S::GATEWAY_TIMEOUT, "database-timeout"),
+        Error::Upstream(UpstreamError::CircuitOpen(_)) => (S::SERVICE_UNAVAILABLE, "database-unavailable"),
+        Error::Upstream(UpstreamError::Busy(_)) => (S::SERVICE_UNAVAILABLE, "database-busy"),
         Error::Upstream(_) => (S::BAD_GATEWAY, "database-unavailable"),
         // An error of the database stays one, without its text.
         Error::ReplyUnreadable { status, .. } if *status >= 400 => {
@@ -127,6 +141,7 @@ fn sentence(error: &Error) -> String {
     match error {
         Error::Upstream(UpstreamError::Timeout(_)) => "the database did not answer in time".to_owned(),
         Error::Upstream(UpstreamError::Broken(_)) => "the database broke off its reply".to_owned(),
+        Error::Upstream(UpstreamError::Busy(_)) => "the database has as much to do as it may be asked at once".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
         Error::Reveal(error) | Error::Write(WriteError::Stored(error)) => stored_sentence(error),
         Error::Keys(_) | Error::Term(TermError::Keys(_)) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
@@ -152,6 +167,8 @@ fn sentence(error: &Error) -> String {
         | Error::SearchRefused { .. }
         | Error::Term(_)
         | Error::BodyTooLarge { .. }
+        | Error::CodingUnknown
+        | Error::Coding(_)
         | Error::BodyTimeout { .. }
         | Error::BodyBroken
         | Error::BodyUnexpected
@@ -191,6 +208,9 @@ pub(super) fn response(state: &State, problem: &Problem) -> Response<PassBody> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    if problem.code == "encoding-unknown" {
+        headers.insert(header::ACCEPT_ENCODING, http::HeaderValue::from_static(CODINGS));
+    }
     if problem.status == StatusCode::UNAUTHORIZED {
         if problem.code == "token-refused" {
             // RFC 6750, section 3.1.
@@ -203,7 +223,7 @@ pub(super) fn response(state: &State, problem: &Problem) -> Response<PassBody> {
         }
     }
     if problem.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+        headers.insert(header::RETRY_AFTER, http::HeaderValue::from(problem.retry_after));
     }
     response
 }

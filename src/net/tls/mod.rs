@@ -3,4 +3,7 @@
 //! Always holds: TLS 1.2 and 1.3 only; a peer is verified, or the connection fails (T21); certificates and keys are read when
 //! the configuration is, so that a reload takes new ones and a connection that stands keeps its own.
 
+pub mod client;
+pub mod dates;
 pub mod pem;
+pub mod server;

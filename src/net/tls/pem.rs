@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -64,4 +64,15 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, PemError> {
         roots.add(certificate).map_err(|error| wrong(path, format!("a certificate in it cannot be an authority: {error}")))?;
     }
     Ok(roots)
+}
+
+/// What authorities have revoked: every list of a file.
+///
+/// # Errors
+///
+/// [`PemError`] for a file that cannot be read or holds none.
+pub fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
+    let read = CertificateRevocationListDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let lists = read.map_err(|error| unreadable(path, &error, "certificate revocation list"))?;
+    if lists.is_empty() { Err(unreadable(path, &pem::Error::NoItemsFound, "certificate revocation list")) } else { Ok(lists) }
 }

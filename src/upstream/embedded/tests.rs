@@ -49,7 +49,7 @@ const MEI: &str = r#"{"id":"c-1", "name" : "Mei\u0020Tanaka", "n":1.0}"#;
 #[tokio::test]
 async fn a_document_is_stored_as_the_bytes_that_came() {
     let shop = Shop::new();
-    assert!(shop.documents.reachable().await);
+    shop.documents.reachable().await.unwrap();
     let (status, headers, body) = shop.send("POST", "/customers", &[("content-type", "application/json")], MEI).await;
     assert_eq!(
         (status, body.as_str(), &headers["location"]),

@@ -3,10 +3,16 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
+use std::pin::Pin;
 use std::sync::mpsc;
+use std::task::{Context, Poll, ready};
 use std::thread;
 
-use super::super::{Config, Upstream};
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::time::Sleep;
+
+use super::super::{BodyError, Config, Upstream};
 use super::*;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -88,7 +94,7 @@ fn read_request(stream: &mut impl Read) -> Option<String> {
 }
 
 fn config(authority: &str) -> Config {
-    let mut config = Config::new(Endpoint::Http { authority: authority.into(), base_path: String::new() });
+    let mut config = Config::new(Endpoint::Http { authority: authority.into(), base_path: String::new(), tls: None });
     config.connect_timeout = Duration::from_secs(2);
     config.reply_timeout = Duration::from_secs(5);
     config.idle_timeout = Duration::from_secs(5);
@@ -124,7 +130,7 @@ async fn text(reply: Response<PassBody>) -> String {
 async fn requests_leave_as_they_came_but_for_host_and_credential() {
     let (address, seen) = server(vec![vec![Step::Reply(OK)]]);
     let mut config = config(&address);
-    config.endpoint = Endpoint::Http { authority: address.clone(), base_path: "/base".into() };
+    config.endpoint = Endpoint::Http { authority: address.clone(), base_path: "/base".into(), tls: None };
     config.authorization = Some(HeaderValue::from_static("Basic c2VjcmV0"));
     let database = Upstream::new(&config).unwrap();
     let request = parts(
@@ -333,7 +339,7 @@ async fn a_body_the_caller_breaks_off_is_told_apart_and_keeps_its_reason() {
 async fn no_listener_is_a_connect_error_and_unreachable() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let database = Upstream::new(&config(&free)).unwrap();
-    assert!(!database.reachable().await);
+    assert!(matches!(database.reachable().await, Err(UpstreamError::Connect(place, _)) if place == free));
     let error = database.send(parts("GET", "/", &[]), Outgoing::Empty).await.unwrap_err();
     assert!(matches!(&error, UpstreamError::Connect(place, _) if *place == free), "{error}");
 }
@@ -352,7 +358,7 @@ async fn a_unix_socket_serves_as_well() {
         request
     });
     let database = Upstream::new(&Config::new(Endpoint::Unix(path))).unwrap();
-    assert!(database.reachable().await);
+    database.reachable().await.unwrap();
     assert_eq!(text(database.send(parts("GET", "/x", &[]), Outgoing::Empty).await.unwrap()).await, "ok");
     assert_eq!(served.join().unwrap(), "GET /x HTTP/1.1\r\nhost: localhost\r\n\r\n");
 }
@@ -360,12 +366,14 @@ async fn a_unix_socket_serves_as_well() {
 #[tokio::test]
 async fn endpoints_that_are_none_are_refused() {
     for (authority, base_path) in [("", ""), ("a b", ""), ("u@h", ""), ("h:99999", ""), ("h", "/x/"), ("h", "x"), ("h", "/a?b")] {
-        let outcome = Upstream::new(&Config::new(Endpoint::Http { authority: authority.into(), base_path: base_path.into() }));
+        let outcome =
+            Upstream::new(&Config::new(Endpoint::Http { authority: authority.into(), base_path: base_path.into(), tls: None }));
         assert!(matches!(outcome, Err(UpstreamError::Endpoint(_))), "{authority} {base_path}");
     }
     for authority in ["localhost", "127.0.0.1:5984", "[::1]:5984"] {
         assert!(
-            Upstream::new(&Config::new(Endpoint::Http { authority: authority.into(), base_path: "/db".into() })).is_ok(),
+            Upstream::new(&Config::new(Endpoint::Http { authority: authority.into(), base_path: "/db".into(), tls: None }))
+                .is_ok(),
             "{authority}"
         );
     }

@@ -72,8 +72,9 @@ impl Waiting {
     }
 
     /// Sends one piece. A proxy that is gone does not matter.
-    pub(crate) async fn say(&mut self, text: &str) {
-        let _gone = self.stream.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes()).await;
+    pub(crate) async fn say(&mut self, piece: impl AsRef<[u8]>) {
+        let piece = piece.as_ref();
+        let _gone = self.stream.write_all(&[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()).await;
     }
 
     /// Ends the feed in good order.

@@ -9,7 +9,6 @@ mod stub;
 
 pub(crate) use client::{Answer, exchange_raw, send, try_send};
 pub(crate) use feed::{Came, Live, SlowDatabase, Waiting};
-#[expect(unused_imports, reason = "for the tests of TLS")]
 pub(crate) use pki::{Files, Pki};
 pub(crate) use process::Process;
 pub(crate) use proxy::{Proxy, Setup, events};

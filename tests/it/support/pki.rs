@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 
 /// An authority, and the folder its files go to.
@@ -44,12 +44,38 @@ impl Pki {
 
     /// What a client presents: URI names, for SPIFFE one, and a subject with this organisation and common name.
     pub(crate) fn client(&self, file: &str, uris: &[&str], organisation: &str, common_name: &str) -> Files {
+        self.issue(file, &Self::client_params(uris, organisation, common_name))
+    }
+
+    /// The same, to be changed before it is issued.
+    pub(crate) fn client_params(uris: &[&str], organisation: &str, common_name: &str) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
         params.distinguished_name.push(DnType::OrganizationName, organisation);
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(file, &params)
+        params
+    }
+
+    /// A list of what the authority has revoked: the certificates with these serial numbers.
+    pub(crate) fn revoke(&self, file: &str, serials: &[u64]) -> PathBuf {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(4096, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let path = self.folder.join(format!("{file}.pem"));
+        fs::write(&path, list.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+        path
     }
 
     /// A certificate of any kind: `FILE.pem` and `FILE.key`, the latter for its owner only.

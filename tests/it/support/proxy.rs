@@ -22,6 +22,8 @@ pub(crate) enum Database {
     Embedded,
     /// Something that listens.
     At(SocketAddr, &'static str),
+    /// A URL, whose API is `rest`.
+    Url(String),
 }
 
 /// How a proxy is set up; the defaults are those of most tests.
@@ -77,6 +79,11 @@ impl Setup {
         Self { database: Database::At(address, "rest"), ..Self::embedded() }
     }
 
+    /// `rest` in front of a database at this URL.
+    pub(crate) fn at(url: String) -> Self {
+        Self { database: Database::Url(url), ..Self::embedded() }
+    }
+
     /// `couchdb` in front of a stub.
     pub(crate) fn couchdb(address: SocketAddr) -> Self {
         Self { database: Database::At(address, "couchdb"), collections: COUCH_COLLECTIONS.to_owned(), ..Self::embedded() }
@@ -129,9 +136,10 @@ fn secret(caller: &str) -> String {
 }
 
 fn write_files(folder: &Path, setup: &Setup) -> PathBuf {
-    let (url, dialect) = match setup.database {
+    let (url, dialect) = match &setup.database {
         Database::Embedded => ("embedded:data/documents.redb".to_owned(), "rest"),
-        Database::At(address, dialect) => (format!("http://{address}"), dialect),
+        Database::At(address, dialect) => (format!("http://{address}"), *dialect),
+        Database::Url(url) => (url.clone(), "rest"),
     };
     let mut callers = String::new();
     for caller in ["shop", "shipping", "helpdesk", "mailer", "analyst", "carrier", "auditor"] {

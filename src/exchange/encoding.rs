@@ -1,0 +1,158 @@
+//! Compressed bodies: what comes in is decoded before it is checked, what the database compressed unasked before it is revealed.
+//!
+//! Always holds: what goes upstream is what was checked, uncompressed; decoding is bounded while it goes on (T24), and long decoding
+//! keeps no thread of the runtime and at most one thread a core. Revealed replies are not compressed (docs/decisions/0013).
+
+use std::num::NonZero;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use http::{HeaderMap, Response, header};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use tokio::sync::Semaphore;
+
+use super::request::read_whole;
+use super::{Error, Exchange, State};
+use crate::encoding::{self, Coding, DecodeError, Decoder, Limits, Progress};
+use crate::upstream::{BodyError, PassBody, UpstreamError};
+
+/// Up to so many bytes as they came are decoded on the spot: that takes a fraction of a millisecond.
+const AT_ONCE_BYTES: usize = 4 << 10;
+
+/// As many bodies are decoded at once as there are cores; more would only take memory, and the runtime's time.
+pub(super) fn turns() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)))
+}
+
+/// The coding of a request's body.
+///
+/// # Errors
+///
+/// [`Error::CodingUnknown`], also for a header that servers which read `_` as `-` would take for `Content-Encoding` (T6).
+pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<Coding>, Error> {
+    if headers.contains_key("content_encoding") {
+        return Err(Error::CodingUnknown);
+    }
+    of(headers).map_err(|encoding::Unknown| Error::CodingUnknown)
+}
+
+fn of(headers: &HeaderMap) -> Result<Option<Coding>, encoding::Unknown> {
+    encoding::coding(headers.get_all(header::CONTENT_ENCODING).iter().map(http::HeaderValue::as_bytes))
+}
+
+impl Exchange {
+    /// Reads the body of a request whole, and decodes it.
+    pub(super) async fn read_body(&self, state: &State, body: PassBody, coding: Option<Coding>) -> Result<Bytes, Error> {
+        let bytes = read_whole(body, state.limits).await?;
+        let Some(coding) = coding else { return Ok(bytes) };
+        let limits = Limits { bytes: state.limits.body_bytes, ratio: state.limits.decompress_ratio };
+        let decoded = if bytes.len() <= AT_ONCE_BYTES {
+            encoding::decode(coding, limits, &bytes)
+        } else {
+            let closed = |_closed| Error::Internal("the turns of decoding are closed");
+            let turn = Arc::clone(&self.decoding).acquire_owned().await.map_err(closed)?;
+            let decode = move || {
+                let _turn = turn;
+                encoding::decode(coding, limits, &bytes)
+            };
+            self.tasks.spawn_blocking(decode).await.map_err(|_panicked| Error::Internal("decoding a body panicked"))?
+        };
+        Ok(Bytes::from(decoded?))
+    }
+}
+
+/// A reply of the database as if it had not been compressed. Identity was asked for, but a cache or a server may not care.
+///
+/// # Errors
+///
+/// [`Error::ReplyUnreadable`] for a coding that is not known.
+pub(super) fn plain_reply(state: &State, response: Response<PassBody>) -> Result<Response<PassBody>, Error> {
+    if !response.headers().contains_key(header::CONTENT_ENCODING) {
+        return Ok(response);
+    }
+    let status = response.status().as_u16();
+    let unknown = |encoding::Unknown| Error::ReplyUnreadable {
+        status,
+        why: "it has another Content-Encoding than gzip, br or zstd, though identity was asked for".to_owned(),
+    };
+    let coding = of(response.headers()).map_err(unknown)?;
+    let (mut parts, body) = response.into_parts();
+    parts.headers.remove(header::CONTENT_ENCODING);
+    let Some(coding) = coding.filter(|_| !body.is_end_stream()) else { return Ok(Response::from_parts(parts, body)) };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    // A reply may have any length: it is revealed as it comes.
+    let limits = Limits { bytes: usize::MAX, ratio: state.limits.decompress_ratio };
+    let decoder = Decoder::new(coding, limits)?;
+    let body = Decoded { body, decoder, piece: Bytes::new(), more: false, ended: false };
+    Ok(Response::from_parts(parts, body.boxed_unsync()))
+}
+
+/// What an error of a reply's body means: the database fell silent, broke off, or sent what does not decode.
+pub(super) fn reply_error(status: u16, error: BodyError) -> Error {
+    match error.downcast::<DecodeError>() {
+        Ok(why) => Error::ReplyUnreadable { status, why: format!("it is compressed, though identity was asked for, and {why}") },
+        Err(other) => Error::Upstream(UpstreamError::of_body(other)),
+    }
+}
+
+/// A body that is decoded step by step as it comes, so that a frame is never longer than a step.
+struct Decoded {
+    body: PassBody,
+    decoder: Decoder,
+    /// What came and is not decoded yet.
+    piece: Bytes,
+    /// The decoder has more to give.
+    more: bool,
+    ended: bool,
+}
+
+impl Decoded {
+    fn decode(&mut self) -> Result<Bytes, DecodeError> {
+        let (mut rest, mut out) = (&self.piece[..], Vec::new());
+        self.more = self.decoder.step(&mut rest, &mut out)? == Progress::More;
+        let used = self.piece.len() - rest.len();
+        self.piece.advance(used);
+        Ok(Bytes::from(out))
+    }
+}
+
+impl Body for Decoded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        while !self.ended {
+            let outcome = if self.more {
+                self.decode().map(Some).map_err(BodyError::from)
+            } else {
+                match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                    Some(Ok(frame)) => {
+                        // Trailers speak of the bytes that came, and are not forwarded anyway (T10).
+                        self.piece = frame.into_data().unwrap_or_default();
+                        self.more = !self.piece.is_empty();
+                        continue;
+                    }
+                    Some(Err(error)) => Err(error),
+                    None => self.decoder.finish().map(|()| None).map_err(BodyError::from),
+                }
+            };
+            match outcome {
+                Ok(Some(bytes)) if bytes.is_empty() => {}
+                Ok(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Ok(None) => self.ended = true,
+                Err(error) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
