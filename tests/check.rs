@@ -156,7 +156,6 @@ fn mistakes_in_the_tables_of_places() {
         ("two listeners on one port", In::Service, "\"127.0.0.1:8081\"", "\"127.0.0.1:8080\"", 1),
         ("open to other machines", In::Service, "\"127.0.0.1:8080\"", "\"0.0.0.0:8080\"", 1),
         ("metrics open to other machines", In::Service, "\"127.0.0.1:8081\"", "\"[::]:8081\"", 1),
-        ("a database over TLS", In::Service, "\"embedded:data/documents.redb\"", "\"https://db.example.com\"", 1),
         ("a database on another machine", In::Service, "\"embedded:data/documents.redb\"", "\"http://db.example.com:5984\"", 1),
         ("a database of another kind", In::Service, "\"embedded:data/documents.redb\"", "\"mongodb://127.0.0.1\"", 1),
         ("a password in the URL", In::Service, "\"embedded:data/documents.redb\"", "\"http://admin:hunter2@127.0.0.1:5984\"", 1),
@@ -731,6 +730,9 @@ mod init_command;
 
 #[path = "check/mutations.rs"]
 mod mutations;
+
+#[path = "check/upstream_tls.rs"]
+mod upstream_tls;
 
 /// Files of ours that people copy from.
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::base::Kid;
 use crate::config::Settings;
-use crate::exchange::{Collection, Limits, State};
+use crate::exchange::{Collection, Gates, Limits, State};
 use crate::field::Protection;
 use crate::keys::{KeyRing, LineName};
 use crate::store::Store;
@@ -45,10 +45,10 @@ pub(super) fn key_versions(keys: &KeyRing) -> impl Iterator<Item = (&'static str
 
 /// Everything one exchange needs to know.
 ///
-/// On a reload `before` is the database in use, which is kept if nothing of it changed.
-pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Upstream>) -> Result<State, StartError> {
+/// On a reload `before` is what is in use: its database is kept if nothing of it changed, and what callers have used of their limits.
+pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&State>) -> Result<State, StartError> {
     let upstream = match before {
-        Some(before) => before.or_new(&settings.upstream)?,
+        Some(before) => before.upstream.or_new(&settings.upstream)?,
         None => Upstream::new(&settings.upstream)?,
     };
     let collections = settings
@@ -69,9 +69,15 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Upst
             body_bytes: settings.limits.body_bytes,
             decompress_ratio: settings.limits.decompress_ratio,
             body_timeout: settings.limits.body_timeout,
+            body_rate: settings.limits.body_rate,
             total_timeout: settings.limits.total_timeout,
-            idle_timeout: settings.limits.idle_timeout,
+            outside_timeout: settings.limits.outside_timeout,
+            write_timeout: settings.limits.write_timeout,
+            requests: settings.limits.requests,
+            failures_per_minute: settings.limits.failures_per_minute,
         },
+        gates: Gates::new(settings.caller_limits, before.map(|before| &before.gates)),
+        log: settings.log.requests,
     })
 }
 

@@ -92,8 +92,18 @@ impl Fetching {
         }
     }
 
-    /// Issuers of which there have been no keys since the start. One whose keys became too old later is not among them: to take
-    /// every proxy out of service would turn away the callers that have nothing to do with it.
+    /// No keys are fetched.
+    pub(super) fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
+    }
+
+    /// Issuers of which there are no keys, so that none of their tokens is accepted.
+    pub(super) fn without_keys(&self) -> Vec<IssuerName> {
+        let without = self.issuers.iter().filter(|issuer| issuer.source.keys.current().is_none());
+        without.map(|issuer| issuer.source.issuer.clone()).collect()
+    }
+
+    /// Issuers of which there have been none since the start.
     pub(super) fn never_fetched(&self) -> Vec<IssuerName> {
         let without = self.issuers.iter().filter(|issuer| !issuer.had.load(Ordering::Relaxed));
         without.map(|issuer| issuer.source.issuer.clone()).collect()

@@ -15,9 +15,14 @@ const BACKLOG: i32 = 1024;
 /// Opens the applications' listener; the second value has the real port.
 pub(super) fn front(endpoint: &Endpoint, socket_mode: u32) -> Result<(front::http::accept::Listener, Endpoint), StartError> {
     match endpoint {
-        Endpoint::Tcp(_) => tcp(endpoint).map(|(listener, real)| (front::http::accept::Listener::Tcp(listener), real)),
+        Endpoint::Tcp(_) => {
+            let (listener, real) = tcp(endpoint)?;
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(failed(endpoint))?;
+            Ok((front::http::accept::Listener::Tcp(listener), real))
+        }
         Endpoint::Unix(path) => {
-            unix(path, endpoint, socket_mode).map(|listener| (front::http::accept::Listener::Unix(listener), endpoint.clone()))
+            let listener = tokio::net::UnixListener::from_std(unix(path, endpoint, socket_mode)?).map_err(failed(endpoint))?;
+            Ok((front::http::accept::Listener::Unix(listener), endpoint.clone()))
         }
     }
 }
@@ -32,19 +37,23 @@ pub(super) fn admin(endpoint: &Endpoint, socket_mode: u32) -> Result<(admin::Lis
     }
 }
 
-fn tcp(endpoint: &Endpoint) -> Result<(tokio::net::TcpListener, Endpoint), StartError> {
+fn failed(endpoint: &Endpoint) -> impl Fn(std::io::Error) -> StartError {
+    move |error| StartError::Listen(endpoint.to_string(), error)
+}
+
+fn tcp(endpoint: &Endpoint) -> Result<(std::net::TcpListener, Endpoint), StartError> {
     let open = || {
         let Endpoint::Tcp(address) = endpoint else { return Err(std::io::ErrorKind::InvalidInput.into()) };
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let real = listener.local_addr()?;
-        Ok((tokio::net::TcpListener::from_std(listener)?, Endpoint::Tcp(real)))
+        Ok((listener, Endpoint::Tcp(real)))
     };
-    open().map_err(|error| StartError::Listen(endpoint.to_string(), error))
+    open().map_err(failed(endpoint))
 }
 
 /// Opens a Unix socket that at no time may be used by more accounts than `mode` lets in, whatever the process's umask.
-fn unix(path: &Path, endpoint: &Endpoint, mode: u32) -> Result<tokio::net::UnixListener, StartError> {
+fn unix(path: &Path, endpoint: &Endpoint, mode: u32) -> Result<std::os::unix::net::UnixListener, StartError> {
     let open = || {
         if let Ok(there) = path.symlink_metadata() {
             // Only a socket that nobody serves any more is ours to remove; any other file of that name is somebody's.
@@ -67,9 +76,9 @@ fn unix(path: &Path, endpoint: &Endpoint, mode: u32) -> Result<tokio::net::UnixL
         net::listen(&socket, BACKLOG)?;
         let listener = std::os::unix::net::UnixListener::from(socket);
         listener.set_nonblocking(true)?;
-        tokio::net::UnixListener::from_std(listener)
+        Ok(listener)
     };
-    open().map_err(|error: std::io::Error| StartError::Listen(endpoint.to_string(), error))
+    open().map_err(failed(endpoint))
 }
 
 /// Removes our socket file at the end; a file that is already gone is fine.

@@ -1,33 +1,42 @@
 //! Builds everything once, reloads it whole, shuts it down in order.
 //!
 //! Start: settings → keys → audit → upstream → exchange → listeners; a failure at any step ends with what is wrong and
-//! what to do. Reload (SIGHUP): the new state is built and checked whole, then swapped once; on any error the old one
-//! stays (T30). Shutdown (SIGTERM, SIGINT): stop accepting, finish the exchanges under way, close the audit log.
+//! what to do. Reload (`reload`): SIGHUP or files that changed. Shutdown (SIGTERM, SIGINT): say so at `/readyz`, stop
+//! accepting, finish the exchanges under way, close the audit log.
 
 mod build;
+mod descriptors;
 mod jwks;
 mod listen;
+pub mod log;
+mod reload;
+mod vitals;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::audit::{self, AuditError};
 use crate::base::{Clock, SystemClock};
-use crate::config::{self, Endpoint, Findings, Settings};
-use crate::exchange::Exchange;
+use crate::config::{Endpoint, Findings, Settings};
+use crate::exchange::{Budget, Exchange};
 use crate::front::http::accept;
 use crate::keys::KeyError;
 use crate::metrics::Metrics;
 use crate::net::tls::server::Server;
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
+use reload::{AtStart, Fixed, Watch};
+use vitals::Watched;
 
 /// Why the proxy does not start or reload.
 #[derive(Debug, thiserror::Error)]
@@ -71,100 +80,42 @@ pub struct Running {
     audit: audit::Log,
     metrics: Arc<Metrics>,
     store: Arc<crate::store::Store>,
+    clock: Arc<dyn Clock>,
     /// What new connections are accepted with.
     tls: Option<Arc<ArcSwap<Server>>>,
+    /// Until when our certificate holds, in seconds since 1970; 0 without one.
+    certificate_until: Arc<AtomicU64>,
     fixed: Fixed,
     at_start: AtStart,
+    /// Held while a reload is under way.
+    watch: Mutex<Watch>,
+    access: Arc<ArcSwap<admin::Access>>,
     address: Endpoint,
     admin: Option<Endpoint>,
+    /// A stop was asked for.
+    leaving: CancellationToken,
+    /// No connection is accepted any more.
     drain: CancellationToken,
+    /// The admin listener, too, has nothing left to tell.
+    #[expect(dead_code, reason = "cancels when dropped")]
+    gone: DropGuard,
     tasks: TaskTracker,
+    drain_delay: Duration,
     drain_timeout: Duration,
-    clock: Arc<dyn Clock>,
     fetching: Arc<ArcSwap<jwks::Fetching>>,
 }
 
-/// What a reload may not change: with a difference here nothing is reloaded.
-#[derive(Debug, PartialEq, Eq)]
-struct Fixed {
-    listen: Endpoint,
-    admin: Option<Endpoint>,
-    tls: bool,
-    socket_mode: u32,
-    audit_dir: PathBuf,
-    store: PathBuf,
-    controller: crate::base::Controller,
+/// How a shutdown went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every exchange was answered, and the audit log is closed.
+    Whole,
+    /// Something was still under way at the end.
+    BrokenOff,
 }
 
-impl Fixed {
-    fn of(settings: &Settings) -> Self {
-        Self {
-            listen: settings.listen.address.clone(),
-            admin: settings.listen.admin.clone(),
-            tls: settings.listen.tls.is_some(),
-            socket_mode: settings.listen.socket_mode,
-            audit_dir: settings.audit.dir.clone(),
-            store: settings.store.clone(),
-            controller: settings.controller.clone(),
-        }
-    }
-
-    fn difference(&self, other: &Self) -> Option<&'static str> {
-        [
-            (self.listen != other.listen, "[listen] address"),
-            (self.admin != other.admin, "[listen] admin"),
-            (self.tls != other.tls, "[listen] tls, between with and without,"),
-            (self.socket_mode != other.socket_mode, "[listen] socket_mode"),
-            (self.audit_dir != other.audit_dir, "[audit] dir"),
-            (self.store != other.store, "[store] url"),
-            (self.controller != other.controller, "controller"),
-        ]
-        .into_iter()
-        .find_map(|(differs, name)| differs.then_some(name))
-    }
-}
-
-/// What is read at start only: with a difference here the rest is reloaded, and the operator is told.
-#[derive(Debug)]
-struct AtStart {
-    limits: config::Limits,
-    proxy_protocol: Vec<ipnet::IpNet>,
-    durable_timeout: Duration,
-    segment_bytes: u64,
-    checkpoint_every: Duration,
-}
-
-impl AtStart {
-    fn of(settings: &Settings) -> Self {
-        Self {
-            limits: settings.limits.clone(),
-            proxy_protocol: settings.listen.proxy_protocol.clone(),
-            durable_timeout: settings.audit.durable_timeout,
-            segment_bytes: settings.audit.segment_bytes,
-            checkpoint_every: settings.audit.checkpoint_every,
-        }
-    }
-
-    fn differences(&self, other: &Self) -> Vec<&'static str> {
-        let (ours, theirs) = (&self.limits, &other.limits);
-        [
-            (ours.connections != theirs.connections, "[limits] connections"),
-            (ours.header_bytes != theirs.header_bytes, "[limits] header_bytes"),
-            (ours.headers != theirs.headers, "[limits] headers"),
-            (ours.header_timeout != theirs.header_timeout, "[limits] header_timeout_ms"),
-            (ours.handshake_timeout != theirs.handshake_timeout, "[limits] handshake_timeout_ms"),
-            (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms (of idle connections)"),
-            (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
-            (self.proxy_protocol != other.proxy_protocol, "[listen] proxy_protocol"),
-            (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
-            (self.segment_bytes != other.segment_bytes, "[audit] segment_bytes"),
-            (self.checkpoint_every != other.checkpoint_every, "[audit] checkpoint_minutes"),
-        ]
-        .into_iter()
-        .filter_map(|(differs, name)| differs.then_some(name))
-        .collect()
-    }
-}
+/// Longest wait for the disk when the audit log is closed.
+const LAST_SYNC: Duration = Duration::from_secs(10);
 
 /// The signals an operator sends, waiting for [`Running::until_signalled`]. Made before anybody is told that the proxy listens:
 /// until then a SIGHUP ends the process, and a SIGTERM does so without draining.
@@ -200,31 +151,42 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
 pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     let fixed = Fixed::of(&settings);
     let at_start = AtStart::of(&settings);
+    let watch = Watch::of(&settings);
     let store = Arc::new(crate::store::Store::open(&settings.store)?);
     let keys = build::keys(&settings, &store)?;
     let audit = audit::Log::open(&settings.audit, keys.audit_keys()?, Arc::clone(&clock))?;
-    let metrics = Arc::new(Metrics::new());
-    let drain = CancellationToken::new();
+    let audit_dir = settings.audit.dir.clone();
+    let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
+    let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
+    let memory = settings.limits.memory_bytes;
     let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
+    let until = settings.listen.tls.as_ref().map_or(0, |tls| tls.until);
+    let certificate_until = Arc::new(AtomicU64::new(until));
     let front_config = accept::Config {
         tls: tls.clone(),
         handshake_timeout: settings.limits.handshake_timeout,
-        connections: settings.limits.connections,
+        connections: descriptors::suffice_for(settings.limits.connections),
+        per_address: settings.limits.connections_per_address,
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
         idle_timeout: settings.limits.idle_timeout,
         proxy_from: settings.listen.proxy_protocol.as_slice().into(),
+        write_timeout: settings.limits.write_timeout,
         metrics: Arc::clone(&metrics),
     };
     metrics.key_versions(build::key_versions(&keys));
-    let drain_timeout = settings.limits.drain_timeout;
+    metrics.loaded(reload::loaded(&settings, keys.revision(), clock.now_ms()));
+    let (drain_delay, drain_timeout) = (settings.listen.drain_delay, settings.limits.drain_timeout);
     let listen = settings.listen.clone();
-    let fetching =
-        jwks::Fetching::prepare(std::mem::take(&mut settings.fetched_keys), &jwks::Fetching::default(), &metrics, &clock);
+    let access = Arc::new(ArcSwap::from_pointee(reload::access(&settings)));
+    let fetched_keys = std::mem::take(&mut settings.fetched_keys);
+    let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
     let state = build::state(settings, keys, None)?;
-    let exchange = Arc::new(Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone()));
+    let budget = Budget::new(memory, Arc::clone(&metrics));
+    let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
+    let exchange = Arc::new(exchange);
 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
@@ -234,12 +196,22 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
         let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
-        let pages = admin::Pages {
+        let watched = Watched {
+            exchange: Arc::downgrade(&exchange),
+            audit: audit.clone(),
+            audit_dir,
             metrics: Arc::clone(&metrics),
-            readiness: readiness(audit.clone(), Arc::clone(&exchange), Arc::clone(&fetching), drain.clone()),
+            leaving: leaving.clone(),
+            clock: Arc::clone(&clock),
+            certificate_until: Arc::clone(&certificate_until),
+            fetching: Arc::clone(&fetching),
         };
-        let serving = admin::serve(listener, pages, drain.clone(), tasks.clone());
-        tasks.spawn(serving);
+        let pages = admin::Pages {
+            metrics: vitals::metrics(watched.clone()),
+            readiness: vitals::readiness(watched),
+            access: Arc::clone(&access),
+        };
+        admin::spawn(listener, pages, gone.clone()).map_err(|error| StartError::Listen(endpoint.to_string(), error))?;
         admin_address = Some(address);
     }
     Ok(Running {
@@ -248,43 +220,21 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
         metrics,
         store,
         tls,
+        certificate_until,
+        clock,
         fixed,
         at_start,
+        watch: Mutex::new(watch),
+        access,
         address,
         admin: admin_address,
+        leaving,
         drain,
+        gone: gone.drop_guard(),
         tasks,
+        drain_delay,
         drain_timeout,
-        clock,
         fetching,
-    })
-}
-
-/// Ready means: events can be made durable, the database accepts connections, there have been keys of every issuer of tokens,
-/// and we are not draining.
-fn readiness(
-    audit: audit::Log,
-    exchange: Arc<Exchange>,
-    fetching: Arc<ArcSwap<jwks::Fetching>>,
-    drain: CancellationToken,
-) -> admin::Readiness {
-    Arc::new(move || {
-        let (audit, exchange, drain) = (audit.clone(), Arc::clone(&exchange), drain.clone());
-        let never_fetched = fetching.load().never_fetched();
-        Box::pin(async move {
-            let mut missing = Vec::new();
-            if drain.is_cancelled() {
-                missing.push("draining".to_owned());
-            }
-            if !audit.healthy() {
-                missing.push("audit: events cannot be made durable".to_owned());
-            }
-            missing.extend(never_fetched.iter().map(|issuer| format!("issuer {issuer}: its keys could not be fetched")));
-            if let Err(why) = exchange.state().upstream.reachable().await {
-                missing.push(format!("database: {why}"));
-            }
-            missing
-        })
     })
 }
 
@@ -309,64 +259,75 @@ impl Running {
         &self.metrics
     }
 
-    /// Puts the files' present content in force, all of it or nothing. What comes back changed too, but is read at start only
-    /// (`docs/configuration.md`, "restart"): it waits for the next one.
-    pub fn reload(&self, path: &Path) -> Result<Vec<&'static str>, StartError> {
-        let mut settings = config::load(path).map_err(StartError::Config)?;
-        if let Some(name) = self.fixed.difference(&Fixed::of(&settings)) {
-            return Err(StartError::NeedsRestart(name));
-        }
-        let waiting = self.at_start.differences(&AtStart::of(&settings));
-        let keys = build::keys(&settings, &self.store)?;
-        let versions: Vec<_> = build::key_versions(&keys).collect();
-        let sources = std::mem::take(&mut settings.fetched_keys);
-        let tls = settings.listen.tls.clone();
-        let state = build::state(settings, keys, Some(&self.exchange.state().upstream))?;
-        let fetching = jwks::Fetching::prepare(sources, &self.fetching.load(), &self.metrics, &self.clock);
-        // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
-        self.exchange.replace_state(state);
-        fetching.begin(&self.tasks);
-        self.fetching.store(Arc::new(fetching));
-        if let (Some(current), Some(tls)) = (&self.tls, tls) {
-            let server = Arc::new(tls.server.following(&current.load()));
-            current.swap(Arc::clone(&server)).retire_for(&server);
-        }
-        self.metrics.key_versions(versions);
-        Ok(waiting)
-    }
-
-    /// Serves until SIGTERM or SIGINT, reloading `path` on SIGHUP; then drains.
-    pub async fn until_signalled(self, path: &Path, signals: Signals) {
+    /// Serves until SIGTERM or SIGINT, reloading `path` on SIGHUP and where its files have changed; then drains. Another of
+    /// these signals breaks off what is still under way.
+    pub async fn until_signalled(self, path: &Path, signals: Signals) -> Drained {
         let Signals { mut hangup, mut terminate, mut interrupt } = signals;
         loop {
+            // One after the other, so no reload meets another.
             tokio::select! {
-                _ = hangup.recv() => match self.reload(path) {
-                    Ok(waiting) if waiting.is_empty() => tracing::info!("reloaded"),
-                    Ok(waiting) => tracing::warn!("reloaded, but for what takes a restart: {}", waiting.join(", ")),
-                    Err(error) => tracing::error!("not reloaded, the old configuration stays in force:\n{error}"),
-                },
+                _ = hangup.recv() => self.reload_and_tell(path),
+                () = self.changed() => self.reload_and_tell(path),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
         }
-        self.stop().await;
+        tracing::info!("draining");
+        self.stop_unless(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await
     }
 
-    /// Stops accepting, ends feeds, waits for the other exchanges under way (at most `drain_timeout`), closes the audit log.
-    pub async fn stop(self) {
+    /// Drains, however long that may take within its limits.
+    pub async fn stop(self) -> Drained {
+        self.stop_unless(std::future::pending()).await
+    }
+
+    /// Says that it is leaving and goes on accepting for `drain_delay`; then stops accepting, ends feeds, waits for the other
+    /// exchanges under way (at most `drain_timeout`), closes the audit log. With `hurry` it waits no longer.
+    async fn stop_unless(self, hurry: impl Future<Output = ()>) -> Drained {
+        let mut hurry = pin!(hurry);
+        self.leaving.cancel();
+        self.exchange.leave();
+        let mut hurried = false;
+        if !self.drain_delay.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(self.drain_delay) => {}
+                () = hurry.as_mut() => hurried = true,
+            }
+        }
         self.drain.cancel();
         self.exchange.end_feeds();
         self.fetching.store(Arc::default());
         self.tasks.close();
-        if tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await.is_err() {
-            tracing::warn!("exchanges were still under way after {:?} and are broken off", self.drain_timeout);
+        let mut drained = Drained::Whole;
+        let finished = tokio::time::timeout(if hurried { Duration::ZERO } else { self.drain_timeout }, self.tasks.wait());
+        tokio::select! {
+            finished = finished => if finished.is_err() {
+                tracing::warn!("exchanges were still under way after {:?} and are broken off", self.drain_timeout);
+                drained = Drained::BrokenOff;
+            },
+            () = hurry, if !hurried => {
+                tracing::warn!("exchanges were still under way at the second signal and are broken off");
+                drained = Drained::BrokenOff;
+            }
         }
-        self.audit.close().await;
+        if tokio::time::timeout(LAST_SYNC, self.audit.close()).await.is_err() {
+            tracing::error!(
+                "the disk did not take the end of the audit log within {LAST_SYNC:?}; the next start will tell of it"
+            );
+            drained = Drained::BrokenOff;
+        }
         if let Endpoint::Unix(path) = &self.address {
             listen::remove_socket(path);
         }
         if let Some(Endpoint::Unix(path)) = &self.admin {
             listen::remove_socket(path);
         }
+        drained
     }
 }

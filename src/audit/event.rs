@@ -82,6 +82,9 @@ pub struct Body {
     /// The code sent, or what the log says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// Which configuration was put in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// How many, where the log speaks of itself: bytes cut off, events lost or refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
@@ -134,6 +137,7 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
         kept: event.kept,
         status: event.status,
         code: event.code.clone(),
+        configuration: event.configuration.clone(),
         count: None,
     };
     let mut parts = subjects.chunks(MAX_SUBJECTS);
@@ -268,6 +272,7 @@ impl Body {
                 self.route.as_ref().filter(|_| told).map_or_else(|| what.to_owned(), |route| format!("{what} {route}")),
             );
         }
+        parts.extend(self.configuration.clone());
         let outcome: Vec<String> =
             [self.status.map(|status| status.to_string()), self.code.clone(), self.count.map(|count| format!("({count})"))]
                 .into_iter()

@@ -38,7 +38,7 @@ pub use event::{Counts, Entry, Shown};
 pub use note::{VerifierKey, VerifierKeyError};
 pub use report::{Filter, report, tail};
 pub use walk::{Finding, VerifyError, VerifyReport, What, verify};
-pub use writer::Log;
+pub use writer::{Lag, Log};
 
 /// `[audit]` as run.
 #[derive(Debug, Clone)]
@@ -70,6 +70,8 @@ pub enum Kind {
     Alarm,
     /// How an exchange ended.
     Close,
+    /// Another configuration was put in force.
+    Configuration,
     /// The log was closed. [`Log::close`] writes it; a start without a stop before it tells of a crash.
     Stop,
 }
@@ -84,6 +86,7 @@ impl Kind {
             Self::Refused => "refused",
             Self::Alarm => "alarm",
             Self::Close => "close",
+            Self::Configuration => "configuration",
             Self::Stop => "stop",
         }
     }
@@ -120,6 +123,8 @@ pub struct Event {
     pub status: Option<u16>,
     /// The error code sent, as in `docs/errors.md`.
     pub code: Option<String>,
+    /// Which configuration: policy and version, hash of the files, revision of the ring.
+    pub configuration: Option<String>,
 }
 
 impl Event {
@@ -140,6 +145,7 @@ impl Event {
             kept: 0,
             status: None,
             code: None,
+            configuration: None,
         }
     }
 }

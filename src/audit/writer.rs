@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,11 +53,26 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     healthy: AtomicBool,
+    /// When the last batch became durable, in milliseconds since 1970.
+    durable_ms: AtomicU64,
+}
+
+/// How far the log is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    /// Events that are not durable yet.
+    pub waiting: usize,
+    /// How long the oldest batch among them has been with the disk.
+    pub oldest: Duration,
+    /// When events last became durable, in milliseconds since 1970.
+    pub durable_ms: u64,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: Vec<Job>,
+    /// Those the thread is at.
+    taken: usize,
     notes: usize,
     /// Since when the thread is at a batch.
     busy_since: Option<Instant>,
@@ -112,7 +127,12 @@ impl Log {
         first.push(own_body(Kind::Start, None, None));
         writer.commit(first.iter())?;
         writer.checkpoint();
-        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), healthy: AtomicBool::new(true) });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            healthy: AtomicBool::new(true),
+            durable_ms: AtomicU64::new(writer.clock.now_ms()),
+        });
         let ours = Arc::clone(&shared);
         let spawned = thread::Builder::new().name("audit".to_string()).spawn(move || {
             let guard = Ended(&ours);
@@ -158,6 +178,17 @@ impl Log {
         let handle = &self.handle;
         let hangs = || handle.shared.lock().busy_since.is_some_and(|since| since.elapsed() > handle.durable_timeout);
         handle.shared.healthy.load(Ordering::Acquire) && !hangs()
+    }
+
+    /// How far behind it is, for the metrics.
+    pub fn lag(&self) -> Lag {
+        let shared = &self.handle.shared;
+        let (waiting, busy_since) = {
+            let queue = shared.lock();
+            (queue.jobs.len() + queue.taken, queue.busy_since)
+        };
+        let oldest = busy_since.map(|since| since.elapsed()).unwrap_or_default();
+        Lag { waiting, oldest, durable_ms: shared.durable_ms.load(Ordering::Relaxed) }
     }
 
     /// How many wait for the writer to take them.
@@ -258,6 +289,7 @@ impl Shared {
             self.healthy.store(outcome.is_ok(), Ordering::Release);
             match &outcome {
                 Ok(()) => {
+                    self.durable_ms.store(writer.clock.now_ms(), Ordering::Relaxed);
                     gap = Gap::default();
                     writer.signed.untold = false;
                 }
@@ -287,7 +319,7 @@ impl Shared {
     /// the last.
     fn next_batch(&self, gap: &mut Gap, checkpoint: Option<Duration>) -> (Vec<Job>, bool) {
         let mut queue = self.lock();
-        queue.busy_since = None;
+        (queue.busy_since, queue.taken) = (None, 0);
         while queue.jobs.is_empty() && !queue.closed {
             if let Some(pause) = if gap.interrupted { Some(RETRY) } else { checkpoint } {
                 let (again, waited) = self.wake.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner);
@@ -301,7 +333,7 @@ impl Shared {
         }
         gap.dropped += std::mem::take(&mut queue.dropped);
         queue.notes = 0;
-        queue.busy_since = Some(Instant::now());
+        (queue.busy_since, queue.taken) = (Some(Instant::now()), queue.jobs.len());
         (std::mem::take(&mut queue.jobs), queue.closed)
     }
 }

@@ -10,6 +10,7 @@
 //! neither the name nor the secret that was sent. `front` calls [`Callers::identify`] once per request; `cli` makes credentials.
 
 mod certificate;
+mod secrets;
 mod token;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use certificate::{Certificate, SpiffeError, canonical_subject, check_spiffe};
+pub use secrets::Secrets;
 pub use token::{Algorithm, Bound, Fault, Issuer, IssuerKeys, KeySet, KeySetError, Unnamed, Vouched};
 
 use crate::base::{CallerName, IssuerName};

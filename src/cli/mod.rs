@@ -472,12 +472,3 @@ fn complain(what: &dyn std::fmt::Display) {
     // Nobody is left to tell if this fails.
     let _told = writeln!(out, "{}", text.trim_end());
 }
-
-/// Log lines as JSON on standard error; `SUDARE_LOG` chooses error, warn, info (default), debug or trace.
-fn log_to_stderr() {
-    let level = std::env::var("SUDARE_LOG").ok().and_then(|word| word.parse().ok()).unwrap_or(tracing::Level::INFO);
-    let installed = tracing_subscriber::fmt().json().with_max_level(level).with_writer(io::stderr).with_target(false).try_init();
-    if installed.is_err() {
-        complain(&"logging was already set up by the program that runs us");
-    }
-}

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::{FAILED, USAGE};
-use crate::app::{self, StartError};
+use crate::app::{self, Drained, StartError};
 use crate::config;
 
 /// Runs; prints `listening on ADDRESS` per listener once it is ready.
@@ -23,16 +23,20 @@ pub(super) fn run(path: &Path, out: &mut dyn Write) -> u8 {
             return FAILED;
         }
     };
-    super::log_to_stderr();
+    let log = app::log::to_stderr(settings.log);
+    if log.is_none() {
+        super::complain(&"logging was already set up by the program that runs us");
+    }
     let served = runtime.block_on(async {
         let signals = app::Signals::catch()?;
         let running = app::start(settings)?;
         announce(&running, out).map_err(|error| StartError::Listen("standard output".to_owned(), error))?;
-        running.until_signalled(path, signals).await;
-        Ok::<(), StartError>(())
+        Ok::<Drained, StartError>(running.until_signalled(path, signals).await)
     });
     match served {
-        Ok(()) => 0,
+        Ok(Drained::Whole) => 0,
+        // The log has said what.
+        Ok(Drained::BrokenOff) => FAILED,
         Err(error) => {
             super::complain(&error);
             FAILED

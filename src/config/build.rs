@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::collections::WrittenField;
 use super::findings::{Finding, Findings, Severity};
@@ -14,12 +15,13 @@ use super::report::{Draft, Report};
 use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
-use super::{Collection, Environment, Limits, Listen, Settings};
-use super::{callers, collections, jwt, limits, listen, policy, service, upstream};
-use crate::base::{CategoryName, CollectionName, Controller, FieldName, FieldPlace};
+use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Settings};
+use super::{callers, collections, files, jwt, limits, listen, operator, policy, service, upstream};
+use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::{Callers, Means};
 use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
 use crate::document::RowSet;
+use crate::exchange::CallerLimits;
 use crate::field::{self, Subject};
 use crate::purpose::{CategoryId, Level, Nature, Policy, PolicyError, PolicySpec, dpv};
 
@@ -32,6 +34,9 @@ struct Service {
     store: Option<(PathBuf, Range<usize>)>,
     audit: Option<crate::audit::Config>,
     limits: Option<Limits>,
+    admin: Option<Admin>,
+    poll: Option<Duration>,
+    log: Option<Log>,
     purpose_header: Option<http::HeaderName>,
     issuers: jwt::Written,
     callers: callers::Written,
@@ -83,8 +88,14 @@ pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Setting
         return Err(findings);
     }
     let purposes = written.as_ref().map_or(0, |written| written.spec.purposes.len());
-    let settings =
-        settings(service, policy, policy_file, parts, findings.clone()).map(|settings| Settings { purposes, ..settings });
+    let short_hash = files::short_hash([source.text(), policy_source.as_ref().map_or("", Source::text)]);
+    let settings = settings(service, policy, policy_file, parts, findings.clone()).map(|settings| {
+        let mut settings = Settings { file: path.to_owned(), short_hash, purposes, ..settings };
+        let policy_text = policy_source.as_ref().map_or("", Source::text);
+        let read = [(path, source.text()), (settings.policy_file.as_path(), policy_text)];
+        settings.fingerprint = Fingerprint::with(&settings.files(), &read);
+        settings
+    });
     let settings = settings.zip(written.map(|written| written.spec));
     settings.ok_or_else(|| Findings::new(findings.iter().cloned().chain([unexplained(path)]).collect()))
 }
@@ -100,14 +111,32 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let store = service::store(root, folder);
     let audit = service::audit(root, folder, &controller);
     let limits = limits::limits(root);
+    let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
     let purpose_header = service::purpose_header(root);
     let issuers = jwt::read(root, folder);
-    let callers = callers::read(root, sees, &issuers.names);
+    let of_callers = limits.as_ref().map_or_else(CallerLimits::default, |limits| limits.caller);
+    let callers = callers::read(root, sees, &issuers.names, of_callers);
     let dialect = upstream.as_ref().and_then(|upstream| upstream.dialect);
     let collections = collections::read(root, dialect);
     root.refuse_later(&[("tls", "TLS stands in [listen] and in [upstream]")]);
     root.finish();
-    Service { controller, listen, upstream, keys, store, audit, limits, purpose_header, issuers, callers, collections, policy }
+    Service {
+        controller,
+        listen,
+        upstream,
+        keys,
+        store,
+        audit,
+        limits,
+        admin,
+        poll,
+        log,
+        purpose_header,
+        issuers,
+        callers,
+        collections,
+        policy,
+    }
 }
 
 /// Every caller the policy names stands in `sudare.toml`. False if one does not.
@@ -469,7 +498,15 @@ fn settings(
     warnings: Findings,
 ) -> Option<Settings> {
     let (dialect, collections) = parts?;
+    let limits = service.limits?;
+    let own = |name: &CallerName| service.callers.limits.iter().find(|(own, _)| own == name).map(|(_, limits)| *limits);
+    let limits_of = |name: &CallerName| (name.clone(), own(name).unwrap_or(limits.caller));
+    let caller_limits = service.callers.entries.iter().map(|(name, _)| limits_of(name)).collect();
     Some(Settings {
+        // The caller fills in what was read, and from where.
+        file: PathBuf::new(),
+        fingerprint: Fingerprint::of(&[]),
+        short_hash: String::new(),
         controller: service.controller,
         listen: service.listen?,
         upstream: service.upstream?.config?,
@@ -484,7 +521,11 @@ fn settings(
         policy_file: policy_file?,
         purposes: 0,
         collections,
-        limits: service.limits?,
+        limits,
+        caller_limits,
+        admin: service.admin?,
+        poll: service.poll?,
+        log: service.log?,
         purpose_header: service.purpose_header?,
         warnings,
     })

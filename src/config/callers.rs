@@ -3,12 +3,14 @@
 //! Always holds: no two callers are known by the same thing, and what may be the secret itself (instead of its hash) is
 //! never shown. Called by [`super::load`].
 
+use super::limits::of_caller;
 use super::listen::Sees;
 use super::names::check_name;
 use super::report::Draft;
 use super::tree::{Node, Section, Text, shorten};
 use crate::base::{CallerName, IssuerName};
 use crate::caller::{Means, canonical_subject, check_spiffe};
+use crate::exchange::CallerLimits;
 
 /// The callers of the file.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub(super) struct Written {
     pub(super) entries: Vec<(CallerName, Means)>,
     /// The `[caller]` tables could be read, so that the names are all there are.
     pub(super) known: bool,
+    /// Limits of callers that have their own.
+    pub(super) limits: Vec<(CallerName, CallerLimits)>,
 }
 
 const LATER: &str = "this way to know a caller is not built in yet; use credential_sha256, jwt, spiffe, subject or uid";
@@ -32,8 +36,9 @@ struct Around<'w> {
     issuers: &'w [Text],
 }
 
-/// Reads every `[caller.NAME]`. `sees`: what the listener tells of its clients. `issuers`: every `[jwt.NAME]`, right or wrong.
-pub(super) fn read(root: &Section<'_>, sees: Sees, issuers: &[Text]) -> Written {
+/// Reads every `[caller.NAME]`. `sees`: what the listener tells of its clients; `issuers`: every `[jwt.NAME]`, right or wrong;
+/// `limits`: those of `[limits.caller]`.
+pub(super) fn read(root: &Section<'_>, sees: Sees, issuers: &[Text], limits: CallerLimits) -> Written {
     let around = Around { sees, issuers };
     let mut written = Written::default();
     let Some(table) = root.required_table("caller", "[caller.NAME] with credential_sha256: run `sudare caller add NAME`") else {
@@ -59,6 +64,8 @@ pub(super) fn read(root: &Section<'_>, sees: Sees, issuers: &[Text]) -> Written 
                 report.hide(&value.span);
             }
         }
+        let own = entry.optional_table("limits").and_then(|table| of_caller(&table, limits));
+        written.limits.extend(own.map(|own| (CallerName::new(&name.value), own)));
         let Some(means) = means(&entry, around) else { continue };
         let twin = written.entries.iter().find_map(|(other, theirs)| Some((other, same(theirs, &means)?)));
         if let Some((other, what)) = twin {

@@ -8,7 +8,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use super::report::{Draft, Report};
-use super::service::path_behind;
+use super::service::{millis, path_behind};
 use super::tree::{Node, Section, Text, shorten};
 use super::{Endpoint, Environment, Listen};
 
@@ -41,16 +41,23 @@ pub(super) fn listen(root: &Section<'_>, folder: &Path, environment: Environment
         None => false,
         Some(table) => table.as_ref().is_none_or(|table| table.has("client_ca")),
     };
-    let listen = read(&section, tls, folder, environment);
+    let listen = read(root, &section, tls, folder, environment);
     let uids = listen.as_ref().is_none_or(|listen| matches!(listen.address, Endpoint::Unix(_)));
     (listen, Sees { uids, certificates })
 }
 
 #[expect(clippy::option_option, reason = "a table that is wrong, one that is absent and one that is there are three things")]
-fn read(section: &Section<'_>, tls: Option<Option<Section<'_>>>, folder: &Path, environment: Environment<'_>) -> Option<Listen> {
+fn read(
+    root: &Section<'_>,
+    section: &Section<'_>,
+    tls: Option<Option<Section<'_>>>,
+    folder: &Path,
+    environment: Environment<'_>,
+) -> Option<Listen> {
     let report = section.report();
     let address = section.required("address", "address = \"127.0.0.1:8080\"").and_then(|node| node.text());
     let admin = section.optional("admin").map(|node| node.text());
+    let drain_delay = millis(&section, "drain_delay_ms", 0..=600_000, 0);
     let socket_mode_node = section.optional("socket_mode");
     let proxy_node = section.optional("proxy_protocol");
     section.finish();
@@ -89,13 +96,15 @@ fn read(section: &Section<'_>, tls: Option<Option<Section<'_>>>, folder: &Path, 
         Some(table) => table.and_then(|table| tls::read(&table, folder, environment)),
     };
     let admin_text = admin.as_ref().and_then(Option::as_ref);
-    warn_of_open_listener(
-        report,
-        admin_text,
-        admin_end.as_ref().and_then(Option::as_ref),
-        "health and metrics have no login",
-        "use 127.0.0.1 or unix:…, unless something in front of it (a sidecar mesh, a TLS proxy) protects the way",
-    );
+    if !root.has("admin") {
+        warn_of_open_listener(
+            report,
+            admin_text,
+            admin_end.as_ref().and_then(Option::as_ref),
+            "the metrics ask for no credential: [admin] is not there",
+            "use 127.0.0.1 or unix:…, or add [admin] with credential_sha256 = [\"…\"]",
+        );
+    }
     if let (Some(node), Some(Endpoint::Tcp(_)), Some(None | Some(Endpoint::Tcp(_)))) =
         (&socket_mode_node, &address_end, &admin_end)
     {
@@ -118,6 +127,7 @@ fn read(section: &Section<'_>, tls: Option<Option<Section<'_>>>, folder: &Path, 
         socket_mode: socket_mode?,
         proxy_protocol: proxy_protocol?,
         tls: tls?,
+        drain_delay: drain_delay?,
     })
 }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
 //! | `listen`, `upstream`, `limits` | the table of that name |
+//! | `operator` | `[admin]`, `[reload]`, `[log]` |
 //! | `upstream_tls` | `[upstream] tls` |
 //! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
 //! | `collections` | `[collection.*]` |
@@ -18,6 +19,7 @@
 mod build;
 mod callers;
 mod collections;
+mod files;
 mod findings;
 mod jwt;
 mod limits;
@@ -25,6 +27,7 @@ mod listen;
 mod methods;
 mod names;
 mod nearest;
+mod operator;
 mod policy;
 mod report;
 mod service;
@@ -39,17 +42,26 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+pub use files::Fingerprint;
 pub use findings::{Finding, Findings, Severity};
 pub use jwt::FetchedKeys;
 pub use limits::Limits;
 pub use listen::tls::Tls;
+pub use operator::{Admin, Log, LogFormat, LogLevel};
 
 /// Everything, checked.
 #[derive(Debug)]
 pub struct Settings {
+    /// `sudare.toml`, as it was named.
+    pub file: PathBuf,
+    /// What all the files held: those of [`Settings::files`].
+    pub fingerprint: Fingerprint,
+    /// By which people tell configurations apart: `cat sudare.toml policy.toml | sha256sum`, the first 12 characters.
+    pub short_hash: String,
     /// Whose data it is; bound into every stored value.
     pub controller: crate::base::Controller,
     /// Where requests are accepted.
@@ -80,6 +92,14 @@ pub struct Settings {
     pub collections: Vec<Collection>,
     /// Bounds on connections, sizes and times.
     pub limits: Limits,
+    /// What each caller may ask at most.
+    pub caller_limits: Vec<(crate::base::CallerName, crate::exchange::CallerLimits)>,
+    /// Who may see the metrics.
+    pub admin: Admin,
+    /// How often the files are looked at for changes; zero: never.
+    pub poll: Duration,
+    /// What is written down.
+    pub log: Log,
     /// Name of the purpose header, default `data-purpose`.
     pub purpose_header: http::HeaderName,
     /// What is allowed but probably not what is wanted.
@@ -102,12 +122,21 @@ pub struct Listen {
     pub address: Endpoint,
     /// For health and metrics.
     pub admin: Option<Endpoint>,
+    /// How long connections are still accepted after `/readyz` has begun to say no.
+    pub drain_delay: Duration,
     /// Permissions of both, where they are Unix sockets.
     pub socket_mode: u32,
     /// Senders that must begin with a PROXY header of version 2; empty: nobody may.
     pub proxy_protocol: Vec<ipnet::IpNet>,
     /// What applications connect over; in clear without.
     pub tls: Option<Tls>,
+}
+
+impl Settings {
+    /// Every file that this was read from, and that a change of is worth a reload.
+    pub fn files(&self) -> Vec<PathBuf> {
+        files::of(self)
+    }
 }
 
 impl Listen {

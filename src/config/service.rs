@@ -194,7 +194,7 @@ pub(super) fn store(root: &Section<'_>, folder: &Path) -> Option<(PathBuf, Range
 pub(super) fn audit(root: &Section<'_>, folder: &Path, controller: &Controller) -> Option<audit::Config> {
     let section = root.required_table("audit", "[audit] with dir = \"data/audit\": no audit, no reveal")?;
     let dir = section.required("dir", "dir = \"data/audit\"").and_then(|node| node.text());
-    let durable_timeout = millis(&section, "durable_timeout_ms", 1..=10_000, 250);
+    let durable_timeout = millis(&section, "durable_timeout_ms", 1..=10_000, 2_000);
     let segment_bytes = match section.optional("segment_bytes") {
         Some(node) => node.integer(1 << 16..=1 << 30, "bytes"),
         None => Some(64 << 20),

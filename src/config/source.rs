@@ -60,6 +60,11 @@ impl Source {
         source
     }
 
+    /// All of it, as it stands in the file.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The tree of what could be read.
     pub(super) fn tree(&self) -> DeTable<'_> {
         DeTable::parse_recoverable(&self.readable).0.into_inner()

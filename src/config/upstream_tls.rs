@@ -57,6 +57,9 @@ pub(super) fn client(
     folder: &Path,
     upstream: &Section<'_>,
 ) -> Option<Client> {
+    if written.is_none() && upstream.has("tls") {
+        return None;
+    }
     let report = upstream.report();
     let mut files = Vec::new();
     let mut path = |text: &Text| {
@@ -96,9 +99,10 @@ pub(super) fn client(
         Ok(client) => Some(client),
         Err(error) => {
             let span = written.and_then(|written| written.key.as_ref()).map_or(&url.span, |key| &key.span);
-            let message = match error {
-                rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate".to_owned(),
-                other => format!("the key cannot be used: {other}"),
+            let message = if matches!(error, rustls::Error::InconsistentKeys(_)) {
+                "the key does not belong to the certificate".to_owned()
+            } else {
+                format!("the key cannot be used: {error}")
             };
             report.push(Draft::error(span, message).remedy("name the key that the certificate was issued for; the certificate's file begins with ours, then those that signed it"));
             None

@@ -8,11 +8,15 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
+use super::admission::Growing;
 use super::{Error, Exchange, State, encoding};
 use crate::dialect::Ask;
 use crate::document::{self, Rules};
 use crate::field::{Plan, ProtectedBody};
 use crate::upstream::{Outgoing, UpstreamError};
+
+/// An answer of n bytes takes up to so many times n, with what was found in it.
+const ANSWER_COPIES: usize = 2;
 
 /// What the database said.
 pub(super) struct Answer {
@@ -20,6 +24,8 @@ pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     /// As stored: sealed values, and whatever is not protected.
     pub(super) body: Bytes,
+    /// For the body.
+    pub(super) room: Growing,
 }
 
 /// Headers that speak of the client's own request only.
@@ -68,6 +74,7 @@ impl Exchange {
         let unreadable = |why: &str| Error::ReplyUnreadable { status: parts.status.as_u16(), why: why.to_owned() };
         let deadline = tokio::time::Instant::now() + state.limits.total_timeout;
         let mut whole = BytesMut::new();
+        let mut room = Growing::new(ANSWER_COPIES);
         loop {
             let Ok(frame) = tokio::time::timeout_at(deadline, body.frame()).await else {
                 return Err(Error::Upstream(UpstreamError::Timeout(state.limits.total_timeout)));
@@ -80,6 +87,7 @@ impl Exchange {
                     if whole.len() + piece.len() > max {
                         return Err(unreadable("it is larger than what may be read at once"));
                     }
+                    room.grow(whole.len() + piece.len(), &self.budget).await?;
                     whole.extend_from_slice(&piece);
                     if body.is_end_stream() {
                         break;
@@ -87,6 +95,6 @@ impl Exchange {
                 }
             }
         }
-        Ok(Answer { status: parts.status, headers: parts.headers, body: whole.freeze() })
+        Ok(Answer { status: parts.status, headers: parts.headers, body: whole.freeze(), room })
     }
 }

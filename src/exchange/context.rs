@@ -1,11 +1,15 @@
 //! What is known of an exchange so far, for its audit events and log lines. Names only, never a value.
 
+use std::time::{Duration, Instant};
+
 use crate::audit::{Event, Kind};
 use crate::base::{CallerName, CollectionName, Intent, PurposeName};
 use crate::dialect::Documents;
 use crate::metrics::RouteClass;
 
 use super::State;
+use super::admission::Held;
+use super::log::About;
 
 /// The names that go into events and logs.
 #[derive(Debug, Clone, Default)]
@@ -24,12 +28,25 @@ pub struct Context {
     pub class: Option<RouteClass>,
     /// What it does to documents.
     pub intent: Option<Intent>,
+    /// What it holds until its reply has left.
+    pub(super) held: Held,
+    /// The reply is a feed, which may last for days: it gives up its seat when its head leaves.
+    pub(super) feed: bool,
+    /// What its head says of itself.
+    pub(super) about: About,
+    /// When it began.
+    pub(super) started: Option<Instant>,
 }
 
 impl Context {
     /// Of an exchange of which nothing but its number is known.
     pub fn new(exchange: u64) -> Self {
         Self { exchange, ..Self::default() }
+    }
+
+    /// How long it has been going on.
+    pub(super) fn took(&self) -> Duration {
+        self.started.map(|started| started.elapsed()).unwrap_or_default()
     }
 
     /// Notes the collection and route of a classified request.

@@ -14,8 +14,8 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 
-use super::request::read_whole;
-use super::{Error, Exchange, State};
+use super::admission::{Growing, REQUEST_TIMES};
+use super::{Context as Known, Error, Exchange, State};
 use crate::encoding::{self, Coding, DecodeError, Decoder, Limits, Progress};
 use crate::upstream::{BodyError, PassBody, UpstreamError};
 
@@ -45,8 +45,14 @@ fn of(headers: &HeaderMap) -> Result<Option<Coding>, encoding::Unknown> {
 
 impl Exchange {
     /// Reads the body of a request whole, and decodes it.
-    pub(super) async fn read_body(&self, state: &State, body: PassBody, coding: Option<Coding>) -> Result<Bytes, Error> {
-        let bytes = read_whole(body, state.limits).await?;
+    pub(super) async fn read_body(
+        &self,
+        state: &State,
+        known: &Known,
+        body: PassBody,
+        coding: Option<Coding>,
+    ) -> Result<Bytes, Error> {
+        let bytes = self.read_whole(state, known, body).await?;
         let Some(coding) = coding else { return Ok(bytes) };
         let limits = Limits { bytes: state.limits.body_bytes, ratio: state.limits.decompress_ratio };
         let decoded = if bytes.len() <= AT_ONCE_BYTES {
@@ -60,7 +66,12 @@ impl Exchange {
             };
             self.tasks.spawn_blocking(decode).await.map_err(|_panicked| Error::Internal("decoding a body panicked"))?
         };
-        Ok(Bytes::from(decoded?))
+        let decoded = decoded?;
+        // While it was decoded, its turn bounded it.
+        let mut room = Growing::new(REQUEST_TIMES);
+        room.grow_exactly(decoded.len(), &self.budget).await?;
+        known.held.room(room);
+        Ok(Bytes::from(decoded))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Why an exchange ends without the database's answer. `front/http/reply.rs` alone turns this into a status.
 
+use std::time::Duration;
+
 use crate::audit::AuditError;
 use crate::base::{CategoryName, PurposeName};
 use crate::caller::Unknown;
@@ -112,10 +114,21 @@ pub enum Error {
     #[error("the body cannot be decoded: {0}")]
     Coding(DecodeError),
     /// The request body did not arrive in time.
-    #[error("nothing more of the body arrived within {ms} ms")]
+    #[error("the body arrived too slowly: nothing more within {ms} ms, or too little of it in all")]
     BodyTimeout {
-        /// The limit in milliseconds.
+        /// Longest wait for a piece, in milliseconds.
         ms: u128,
+    },
+    /// The proxy is full: seats or memory are used up.
+    #[error("the proxy is at its limit of {0}; come again")]
+    Overloaded(&'static str),
+    /// Who asks, asks too much.
+    #[error("this caller is at its limit ({limit}); come again later")]
+    RateLimited {
+        /// `rate`, `concurrency`, `failures`.
+        limit: &'static str,
+        /// After this it may be let in again.
+        wait: Duration,
     },
     /// The client broke off its body.
     #[error("the body broke off")]
@@ -169,6 +182,14 @@ pub enum Error {
 impl From<DecodeError> for Error {
     fn from(error: DecodeError) -> Self {
         if error == DecodeError::Memory { Self::Internal("there is no memory for a decoder") } else { Self::Coding(error) }
+    }
+}
+
+impl Error {
+    /// Turned away for there being too much, whatever it was: counted, but neither recorded nor logged one by one, or a flood
+    /// would fill the disk.
+    pub fn is_shed(&self) -> bool {
+        matches!(self, Self::Overloaded(_) | Self::RateLimited { .. })
     }
 }
 

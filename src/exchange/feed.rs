@@ -56,7 +56,7 @@ impl Exchange {
         tokio::select! {
             biased;
             () = ends.cancelled() => Err(Error::FeedEnded),
-            answered = self.answered(&state.upstream, state.upstream.feed(parts, body)) => answered,
+            answered = self.answered(state, state.upstream.feed(parts, body)) => answered,
         }
     }
 }

@@ -6,13 +6,16 @@
 //!
 //! Called by `front`, which turns [`Error`] into a status and a body.
 
+mod admission;
 mod ask;
 mod attachment;
+mod body;
 mod context;
 mod encoding;
 mod error;
 mod feed;
 mod headers;
+mod log;
 mod query;
 mod replace;
 mod reply;
@@ -23,24 +26,32 @@ mod view;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, Kind};
 use crate::base::{Clock, CollectionName};
+use crate::caller::Caller;
 use crate::dialect::{self, Documents, Flow, Head, RequestBody, Shape};
 use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
-use crate::upstream::{Outgoing, Upstream};
+use crate::upstream::{BodyError, Outgoing};
 
+use admission::{Failures, Seldom};
+use body::{Arriving, Late, Pace};
 use request::Checked;
+
+pub use admission::{Budget, CallerLimits, Gates, network};
+pub use body::ReplyBody;
 
 pub use crate::audit::AuditError;
 pub use crate::caller::{Certificate, Fault as TokenFault, Unknown as CallerUnknown};
@@ -52,6 +63,7 @@ pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;
 pub use error::{Conflict, Error, Failure};
+pub use log::{RequestLog, Requests};
 pub use state::{Collection, Limits, State};
 
 /// Who is on the other end of the connection: as the operating system, a trusted load balancer or a verified certificate
@@ -83,16 +95,37 @@ pub struct Exchange {
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
     number: AtomicU64,
+    ids: log::RequestIds,
     feeds: feed::Feeds,
+    /// Set before a drain: every reply asks its client to come back on another connection.
+    leaving: AtomicBool,
     /// Who may decode a long body now.
     decoding: Arc<Semaphore>,
+    budget: Budget,
+    failures: Failures,
+    told: Seldom,
 }
 
 impl Exchange {
     /// An exchange that starts with `state`. Tasks that stream replies run on `tasks`, so that a drain waits for them.
-    pub fn new(state: State, audit: audit::Log, metrics: Arc<Metrics>, clock: Arc<dyn Clock>, tasks: TaskTracker) -> Self {
+    /// Bodies under way share `budget`.
+    pub fn new(
+        state: State,
+        audit: audit::Log,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        tasks: TaskTracker,
+        budget: Budget,
+    ) -> Self {
         let (number, feeds, decoding) = (AtomicU64::new(1), feed::Feeds::default(), encoding::turns());
-        Self { state: ArcSwap::from_pointee(state), audit, metrics, clock, tasks, number, feeds, decoding }
+        // Ids only have to differ from those of other processes; without randomness the time does.
+        let ids = log::RequestIds::new(crate::crypto::random().unwrap_or_else(|_| {
+            let [.., a, b, c, d] = clock.now_ms().to_be_bytes();
+            [a, b, c, d]
+        }));
+        let state = ArcSwap::from_pointee(state);
+        let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told }
     }
 
     /// The configuration in force.
@@ -112,24 +145,68 @@ impl Exchange {
         self.feeds.end_all();
     }
 
-    /// Handles one request whose framing `front` has checked.
-    pub async fn handle(self: Arc<Self>, request: Request<PassBody>, peer: Peer) -> Result<Response<PassBody>, Box<Failure>> {
+    /// From now on replies over HTTP/1.1 end their connections, so that clients that keep theirs move to another instance
+    /// before this one closes them: a request that meets a closing connection could not always be sent again (T29).
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// True once [`Self::leave`] was called.
+    pub fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Handles one request whose framing `front` has checked. The reply's body holds what the request held.
+    pub async fn handle<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> Result<Response<ReplyBody>, Box<Failure>>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
         // In this order, so that a feed cannot begin with a configuration whose feeds have been ended.
         let ends = self.feeds.ends();
         let state = self.state.load_full();
         let mut context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
-        let _counted = self.metrics.begun();
+        let limits = state.limits;
+        let pace = Pace { piece: limits.body_timeout, bytes_per_second: limits.body_rate, total: limits.outside_timeout };
+        let mut request = request.map(|body| Arriving::new(body, pace).boxed_unsync());
+        self.receive(&mut context, &mut request, &peer);
+        let Some(seat) = self.metrics.begun(limits.requests) else {
+            return Err(Box::new(Failure { error: Error::Overloaded("requests"), context }));
+        };
+        let requests = state.log;
         match self.steps(state, &mut context, request, peer, ends).await {
-            Ok(response) => {
-                self.metrics.request(
-                    context.class.unwrap_or(RouteClass::Unclassified),
-                    context.intent,
-                    response.status().as_u16(),
-                    "",
-                );
-                Ok(response)
+            Ok(mut response) => {
+                let status = response.status().as_u16();
+                self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, "");
+                self.stamp(&context, &mut response);
+                let (held, feed) = (std::mem::take(&mut context.held), context.feed);
+                let bounds = (!feed).then_some((seat, limits.outside_timeout));
+                Ok(log::answered(context, response, requests).map(|body| ReplyBody::new(body, held, bounds)))
             }
             Err(error) => Err(Box::new(Failure { error, context })),
+        }
+    }
+
+    /// Notes what the head says of itself, gives the request an id, and takes trace context out that is none.
+    fn receive(&self, context: &mut Context, request: &mut Request<PassBody>, peer: &Peer) {
+        context.started = Some(Instant::now());
+        let mut about = log::About::of(request.method(), request.version(), peer);
+        about.bytes_in = request.body().size_hint().exact();
+        self.metrics.protocol(request.version());
+        let headers = request.headers_mut();
+        let id = self.ids.of(headers, context.exchange);
+        headers.insert(log::REQUEST_ID, id.clone());
+        (about.request_id, about.trace) = (Some(id), log::trace(headers));
+        context.about = about;
+    }
+
+    /// Tells the client the request's id; while leaving, also that the connection ends with this reply.
+    pub fn stamp<B>(&self, context: &Context, response: &mut Response<B>) {
+        if let Some(id) = &context.about.request_id {
+            response.headers_mut().insert(log::REQUEST_ID, id.clone());
+        }
+        if self.leaving() && context.about.version.is_none_or(|version| version <= http::Version::HTTP_11) {
+            response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
     }
 
@@ -144,7 +221,6 @@ impl Exchange {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
         let asker = Asker { peer, token: state.take_token(&mut parts.headers)? };
-        let started = Instant::now();
         let shape = {
             let target = dialect::canonical_target(&parts.method, &parts.uri)?;
             state.dialect.classify(Head {
@@ -154,7 +230,7 @@ impl Exchange {
                 headers: &parts.headers,
             })
         };
-        self.metrics.phase(Phase::Classify, started.elapsed());
+        self.metrics.phase(Phase::Classify, context.took());
         match shape {
             Shape::Refused(refused) => {
                 context.class = Some(RouteClass::Refused);
@@ -190,7 +266,7 @@ impl Exchange {
                 headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
                 self.judge_view(&state, &parts.headers, &mut documents).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
-                let body = self.read_body(&state, body, coding).await?;
+                let body = self.read_body(&state, context, body, coding).await?;
                 let checked = match documents.request {
                     RequestBody::Query { row_set } => {
                         Checked::Ready(self.search(&state, &session, &mut documents, row_set, &body)?)
@@ -227,13 +303,16 @@ impl Exchange {
         // administrator of the database (its configuration, its users, other databases).
         let looks = parts.method == Method::GET || parts.method == Method::HEAD;
         let lent = if state.lends_credential && looks && context.class == Some(RouteClass::Neutral) && body.is_end_stream() {
-            state.identify(&parts.headers, asker, self.clock.now_ms()).ok()
+            match self.identify(state, context, &parts.headers, asker, self.clock.now_ms()) {
+                Ok(_known) => true,
+                Err(shed) if shed.is_shed() => return Err(shed),
+                Err(_unknown) => false,
+            }
         } else {
-            None
+            false
         };
         headers::prepare_pass(&mut parts.headers, &state.purpose_header);
-        let outgoing = if lent.is_some() { Outgoing::Empty } else { Outgoing::Passed(body) };
-        context.caller = lent.map(|caller| caller.name);
+        let outgoing = if lent { Outgoing::Empty } else { Outgoing::Passed(body) };
         let mut response = self.forward(state, parts, outgoing).await?;
         headers::strip_hop_by_hop(response.headers_mut());
         Ok(response)
@@ -241,18 +320,18 @@ impl Exchange {
 
     /// Asks the database.
     async fn forward(&self, state: &State, parts: http::request::Parts, body: Outgoing) -> Result<Response<PassBody>, Error> {
-        self.answered(&state.upstream, state.upstream.send(parts, body)).await
+        self.answered(state, state.upstream.send(parts, body)).await
     }
 
     /// Waits for the head of a reply, and counts how it went.
     async fn answered(
         &self,
-        upstream: &Upstream,
+        state: &State,
         reply: impl Future<Output = Result<Response<PassBody>, UpstreamError>>,
     ) -> Result<Response<PassBody>, Error> {
         let started = Instant::now();
         let outcome = reply.await;
-        self.metrics.upstream_circuit(upstream.circuit_open());
+        self.metrics.upstream_circuit(state.upstream.circuit_open());
         match &outcome {
             Ok(_) => self.metrics.upstream_answered(started.elapsed()),
             Err(UpstreamError::Connect(..)) => self.metrics.upstream_failed("connect"),
@@ -262,7 +341,7 @@ impl Exchange {
             Err(UpstreamError::Timeout(_)) => self.metrics.upstream_failed("timeout"),
             Err(UpstreamError::Broken(_)) => self.metrics.upstream_failed("broken"),
             // The client broke off, not the database.
-            Err(UpstreamError::RequestBody(..)) => return Err(Error::BodyBroken),
+            Err(UpstreamError::RequestBody(why)) => return Err(self.body_broken(why, state)),
             Err(_) => self.metrics.upstream_failed("store"),
         }
         outcome.map_err(Error::Upstream)
@@ -271,6 +350,15 @@ impl Exchange {
     /// The time by the proxy's clock.
     pub fn now_ms(&self) -> u64 {
         self.clock.now_ms()
+    }
+
+    /// Why a request body ended before its end.
+    fn body_broken(&self, why: &BodyError, state: &State) -> Error {
+        if !why.is::<Late>() {
+            return Error::BodyBroken;
+        }
+        self.metrics.peer_given_up("body");
+        Error::BodyTimeout { ms: state.limits.body_timeout.as_millis() }
     }
 
     /// Makes an event durable.
@@ -336,7 +424,32 @@ impl Exchange {
         asker: &Asker,
     ) -> Result<request::Session, Error> {
         let now_ms = self.clock.now_ms();
+        let caller = self.identify(state, context, headers, asker, now_ms)?;
+        let declared = headers::purpose(headers, &state.purpose_header)?;
+        let grant = request::decide(&state.policy, &caller, declared, now_ms)?;
+        context.purpose = Some(grant.purpose().clone());
+        Ok(request::Session { caller, declared: declared.map(str::to_owned), grant })
+    }
+
+    /// Who asks; and may ask now, by the limits of that caller and of the address that it comes from.
+    fn identify(
+        &self,
+        state: &State,
+        context: &mut Context,
+        headers: &http::HeaderMap,
+        asker: &Asker,
+        now_ms: u64,
+    ) -> Result<Caller, Error> {
+        let watched = state.limits.failures_per_minute.zip(asker.peer.address);
+        if let Some((most, address)) = watched {
+            self.failures.too_many(address, most, now_ms)?;
+        }
         let caller = state.identify(headers, asker, now_ms).inspect_err(|unknown| {
+            // An old token is no attempt at anything; a forged one is.
+            let tried = matches!(unknown, CallerUnknown::Refused | CallerUnknown::Token { fault: TokenFault::Signature, .. });
+            if let (true, Some((_, address))) = (tried, watched) {
+                self.failures.count(address, now_ms);
+            }
             if let CallerUnknown::Token { issuer, fault } = unknown {
                 let reason = fault.as_str();
                 self.metrics.token_refused(issuer, reason);
@@ -344,15 +457,30 @@ impl Exchange {
             }
         })?;
         context.caller = Some(caller.name.clone());
-        let declared = headers::purpose(headers, &state.purpose_header)?;
-        let grant = request::decide(&state.policy, &caller, declared, now_ms)?;
-        context.purpose = Some(grant.purpose().clone());
-        Ok(request::Session { caller, declared: declared.map(str::to_owned), grant })
+        if let Some(place) = state.gates.enter(&caller.name)? {
+            context.held.place(place);
+        }
+        Ok(caller)
+    }
+
+    /// Counts a request that was turned away for there being too much ([`Error::is_shed`]), with the status `front` chose.
+    pub fn shed(&self, error: &Error, context: &Context, status: u16, code: &'static str) {
+        self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
+        if let Error::RateLimited { limit, .. } = error {
+            self.metrics.limited(limit);
+        }
+        if let Error::Overloaded(used_up) = error {
+            self.metrics.shed(used_up);
+            if self.told.due(self.clock.now_ms()) {
+                tracing::warn!(used_up, "the proxy is at a limit and turns requests away; /metrics counts them");
+            }
+        }
     }
 
     /// Records what a request was refused for, with the status `front` chose. Waits for alarms only: a refusal shows nothing.
     pub async fn refused(&self, context: &Context, status: u16, code: &'static str, alarm: bool) {
         self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
+        log::refused(context, status, code, self.state.load().log);
         let kind = if alarm { Kind::Alarm } else { Kind::Refused };
         let event = audit::Event { status: Some(status), code: Some(code.to_owned()), ..context.event(kind) };
         if alarm {

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::value::RawValue;
 
+use super::admission::Growing;
 use super::ask::Answer;
 use super::request::{Draft, Session, url_id};
 use super::{Conflict, Context, Error, Exchange, State, encoding};
@@ -31,7 +32,7 @@ const ANSWER_TIMES: usize = 4;
 /// What a write builds on.
 enum Past<'s> {
     /// Documents: of each row of the write, the row of the answer. `etag` is set where the proxy guards them.
-    Stored { stored: Box<Stored<'s>>, rows: Vec<(usize, usize)>, etag: Option<HeaderValue> },
+    Stored { stored: Box<Stored<'s>>, rows: Vec<(usize, usize)>, etag: Option<HeaderValue>, room: Growing },
     /// Nothing is there: the write creates.
     Nothing,
     /// Nothing that it needs to know.
@@ -72,7 +73,7 @@ impl Exchange {
                     send.headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
                     bulk.draft.creating().seal(state, documents, &grant, &Before::default())?
                 }
-                Past::Stored { stored, rows, etag } => {
+                Past::Stored { stored, rows, etag, room: _until_sealed } => {
                     if let Some(etag) = etag {
                         send.headers.insert(header::IF_MATCH, etag);
                     }
@@ -124,7 +125,7 @@ impl Exchange {
             Err(refused) => return Err(Error::Dialect(refused)),
         };
         let max = state.limits.body_bytes.saturating_mul(ANSWER_TIMES);
-        let Answer { status, headers, body } =
+        let Answer { status, headers, body, room } =
             self.ask(state, &parts.headers, plan(reading.no_rows)?, reading.ask.clone(), max).await?;
         let gone = |row: &(usize, &str)| {
             let text = state.dialect.conflict(documents, row.1).ok_or(Error::Conflict(Conflict::Revision))?;
@@ -159,7 +160,7 @@ impl Exchange {
                 };
                 let stored = Box::new(stored);
                 let rows = wanted().zip(answers).filter_map(|((row, _), answer)| Some((row, answer?))).collect();
-                Ok(Past::Stored { stored, rows, etag })
+                Ok(Past::Stored { stored, rows, etag, room })
             }
             (StatusCode::NOT_FOUND, Guard::Revision) => {
                 Ok(Past::Gone(wanted().collect::<Vec<_>>().iter().map(gone).collect::<Result<_, _>>()?))

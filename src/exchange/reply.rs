@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{self, Kind, Recorded};
-use crate::base::{CollectionName, RecordId};
+use crate::base::{CollectionName, Intent, RecordId};
 use crate::dialect::{Documents, Flow};
 use crate::document::{Framing, Rules, Walker, Window};
 use crate::field::{self, Found};
@@ -27,6 +27,7 @@ use crate::metrics::Phase;
 use crate::purpose::Level;
 use crate::upstream::{BodyError, PassBody, UpstreamError};
 
+use super::admission::{Growing, STREAM_BYTES, WINDOW_TIMES};
 use super::request::{Session, url_id};
 use super::{Context, Error, Exchange, State, encoding, headers, view};
 
@@ -46,6 +47,9 @@ struct Reply {
     status: u16,
     walker: Walker,
     body: PassBody,
+    room: Growing,
+    /// What came since the last window.
+    fed: usize,
     /// A byte of the body has come.
     begun: bool,
     ended: bool,
@@ -74,7 +78,7 @@ impl Exchange {
     pub(super) async fn reveal(
         self: &Arc<Self>,
         state: Arc<State>,
-        context: &Context,
+        context: &mut Context,
         session: Session,
         documents: Documents,
         response: Response<PassBody>,
@@ -97,11 +101,17 @@ impl Exchange {
             Flow::Feed(framing) if parts.status.is_success() => Some(framing),
             Flow::Feed(_) | Flow::Whole => None,
         };
+        context.feed = feed.is_some();
         let rules = Rules { framing: feed.unwrap_or(Framing::Document), ..Rules::reply() };
         let token_ends = session.caller.vouched.as_ref().and_then(|vouched| {
             let left = Duration::from_millis(vouched.until_ms().saturating_sub(self.clock.now_ms()));
             tokio::time::Instant::now().checked_add(left)
         });
+        let mut room = Growing::new(WINDOW_TIMES);
+        if documents.intent != Intent::Read {
+            // What a write did is told in any case, or it would be done twice.
+            room.overdraw();
+        }
         let mut reply = Reply {
             exchange: Arc::clone(self),
             state: Arc::clone(&state),
@@ -111,6 +121,8 @@ impl Exchange {
             documents,
             status,
             walker: Walker::new(Arc::clone(&plan.map), rules),
+            room,
+            fed: 0,
             begun: false,
             ended: body.is_end_stream(),
             deadline: feed.is_none().then(|| tokio::time::Instant::now() + state.limits.total_timeout),
@@ -137,6 +149,7 @@ impl Exchange {
             match reply.next().await {
                 Ok(Next::Silence | Next::End) => {
                     reply.close(None);
+                    context.held.room(reply.room);
                     parts.headers.insert(header::CONTENT_LENGTH, first.len().into());
                     return Ok(Response::from_parts(parts, boxed(Full::new(first))));
                 }
@@ -146,6 +159,12 @@ impl Exchange {
                     return Err(error);
                 }
             }
+        }
+        if feed.is_none()
+            && let Err(error) = reply.room.grow_exactly(STREAM_BYTES / WINDOW_TIMES, &self.budget).await
+        {
+            reply.close(Some("reply-refused"));
+            return Err(error);
         }
         Ok(Response::from_parts(parts, reply.stream(vec![first])))
     }
@@ -208,6 +227,7 @@ impl Reply {
     async fn next_window(&mut self) -> Result<Next, Error> {
         loop {
             if let Some(window) = self.walker.window() {
+                self.fed = self.fed.saturating_sub(window.bytes.len());
                 return self.window(&window).await.map(Next::Bytes);
             }
             if self.ended {
@@ -232,6 +252,8 @@ impl Reply {
                     if let Ok(piece) = frame.into_data() {
                         self.begun |= !piece.is_empty();
                         self.held = true;
+                        self.fed += piece.len();
+                        self.room.grow(self.fed, &self.exchange.budget).await?;
                         self.walker.feed(&piece).map_err(|error| self.unreadable(&error))?;
                         if self.body.is_end_stream() {
                             self.finish()?;
@@ -331,7 +353,9 @@ impl Reply {
 
     async fn send_all(&mut self, sender: &mpsc::Sender<Piece>, ready: Vec<Bytes>) -> Option<&'static str> {
         self.head_waits = None;
-        let wait = self.state.limits.idle_timeout;
+        // A reply that has begun goes on, only later, so that no client gets half of one.
+        self.room.overdraw();
+        let wait = self.state.limits.write_timeout;
         let mut ready = ready.into_iter();
         let mut ended_from_outside = false;
         loop {
@@ -363,7 +387,10 @@ impl Reply {
             let patience = tokio::time::Instant::now() + wait;
             let patience = self.deadline.map_or(patience, |deadline| deadline.min(patience));
             match tokio::time::timeout_at(patience, sender.send(piece)).await {
-                Err(_elapsed) => return Some("client-too-slow"),
+                Err(_elapsed) => {
+                    self.exchange.metrics.peer_given_up("reply");
+                    return Some("client-too-slow");
+                }
                 Ok(Err(_gone)) => return Some("client-gone"),
                 Ok(Ok(())) if ended_from_outside => return Some("feed-ended"),
                 Ok(Ok(())) if broken => return Some("reply-broken-off"),

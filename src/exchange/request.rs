@@ -15,7 +15,9 @@ use crate::purpose::{Grant, Policy, Refusal};
 use crate::upstream::{Outgoing, PassBody};
 use crate::{crypto, keys};
 
-use super::{Collection, Context, Error, Exchange, Limits, State, view};
+use super::admission::{Growing, REQUEST_TIMES};
+use super::body::Late;
+use super::{Collection, Context, Error, Exchange, State, view};
 
 /// Who asks, for what, and what that allows; kept while the reply streams.
 #[derive(Debug)]
@@ -287,33 +289,48 @@ fn row_write(intent: Intent, assign_id: bool) -> Result<RowWrite, Error> {
     Ok(RowWrite { intent, assigned_id })
 }
 
-/// Reads a body whole, within the limits: of its size, of the wait for each piece, and of the time in all.
-pub(super) async fn read_whole(mut body: PassBody, limits: Limits) -> Result<Bytes, Error> {
-    let max = limits.body_bytes;
-    if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
-        return Err(Error::BodyTooLarge { max });
+impl Exchange {
+    /// Reads a body whole, within the limits: of its size, of the room there is, and of the time in all.
+    pub(super) async fn read_whole(&self, state: &State, context: &Context, body: PassBody) -> Result<Bytes, Error> {
+        let limits = &state.limits;
+        match tokio::time::timeout(limits.total_timeout, self.collected(state, context, body)).await {
+            Ok(read) => read,
+            Err(_elapsed) => Err(self.body_broken(&Late.into(), state)),
+        }
     }
-    let deadline = tokio::time::Instant::now() + limits.total_timeout;
-    let mut first = Bytes::new();
-    let mut whole = BytesMut::new();
-    while !body.is_end_stream() {
-        let patience = (tokio::time::Instant::now() + limits.body_timeout).min(deadline);
-        let piece = match tokio::time::timeout_at(patience, body.frame()).await {
-            Err(_elapsed) => return Err(Error::BodyTimeout { ms: limits.body_timeout.as_millis() }),
-            Ok(None) => break,
-            Ok(Some(Err(_broken))) => return Err(Error::BodyBroken),
-            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-        };
-        if first.len() + whole.len() + piece.len() > max {
+
+    async fn collected(&self, state: &State, context: &Context, mut body: PassBody) -> Result<Bytes, Error> {
+        let max = state.limits.body_bytes;
+        let length = body.size_hint();
+        if length.lower() > u64::try_from(max).unwrap_or(u64::MAX) {
             return Err(Error::BodyTooLarge { max });
         }
-        if first.is_empty() && whole.is_empty() {
-            // Most bodies come in one piece and are not copied.
-            first = piece;
-        } else {
-            whole.extend_from_slice(&std::mem::take(&mut first));
-            whole.extend_from_slice(&piece);
+        let length = length.exact().and_then(|length| usize::try_from(length).ok());
+        let mut room = Growing::new(REQUEST_TIMES);
+        room.grow_exactly(length.unwrap_or(0), &self.budget).await?;
+        let mut first = Bytes::new();
+        let mut whole = BytesMut::new();
+        while !body.is_end_stream() {
+            let piece = match body.frame().await {
+                None => break,
+                Some(Err(broken)) => return Err(self.body_broken(&broken, state)),
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            };
+            let bytes = first.len() + whole.len() + piece.len();
+            if bytes > max {
+                return Err(Error::BodyTooLarge { max });
+            }
+            room.grow(bytes, &self.budget).await?;
+            if first.is_empty() && whole.is_empty() {
+                // Most bodies come in one piece and are not copied.
+                first = piece;
+            } else {
+                whole.reserve(length.map_or(0, |length| length.saturating_sub(whole.len())));
+                whole.extend_from_slice(&std::mem::take(&mut first));
+                whole.extend_from_slice(&piece);
+            }
         }
+        context.held.room(room);
+        Ok(if whole.is_empty() { first } else { whole.freeze() })
     }
-    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }

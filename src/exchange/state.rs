@@ -1,5 +1,6 @@
 //! One configuration as run: built whole by `app`, swapped whole (T30).
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::keys::KeyRing;
 use crate::purpose::{CategoryId, Policy};
 use crate::upstream::Upstream;
 
-use super::{Asker, Error, headers};
+use super::{Asker, Error, Gates, RequestLog, headers};
 
 /// Everything one exchange needs to know.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ pub struct State {
     pub purpose_header: http::HeaderName,
     /// Bounds on bodies and time.
     pub limits: Limits,
+    /// Bounds on single callers.
+    pub gates: Gates,
+    /// Which requests are written down.
+    pub log: RequestLog,
 }
 
 /// A protected collection with the plan of each of the dialect's row sets.
@@ -57,10 +62,18 @@ pub struct Limits {
     pub decompress_ratio: usize,
     /// Longest wait for the next piece of a request body.
     pub body_timeout: Duration,
-    /// Longest time an exchange may take, from its head to the end of the reply.
+    /// Beyond that, a body has a second for so many bytes of it that came; 0 for as long as it likes.
+    pub body_rate: u32,
+    /// Longest time an exchange on a protected collection may take, from its head to the end of the reply.
     pub total_timeout: Duration,
+    /// Longest time any other exchange may take.
+    pub outside_timeout: Duration,
     /// Longest time a client may leave a piece of a reply unread.
-    pub idle_timeout: Duration,
+    pub write_timeout: Duration,
+    /// Requests under way at a time.
+    pub requests: usize,
+    /// Refused credentials a minute from one address; after that it is not listened to.
+    pub failures_per_minute: Option<NonZeroU32>,
 }
 
 impl State {

@@ -31,6 +31,7 @@ use crate::store::StoreError;
 pub use life::{InitReport, RotateReport, VerifyReport, init, rotate, verify};
 pub use ring::{AuditKey, FieldKey, KeyRing, LookupKey, VersionInfo};
 pub use state::{LineName, ParseLineError, ParseStateError, State};
+pub use subkeys::CacheUse;
 
 /// The name of the one ring of a configuration. It is bound into every wrapped secret, so that rings by field group can join
 /// it later.

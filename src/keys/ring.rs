@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use super::subkeys::{MAX_SUBKEYS, NameHasher, Subkeys};
+use super::subkeys::{CacheUse, MAX_SUBKEYS, NameHasher, Subkeys};
 use super::{Config, KeyError, LineName, MAIN_RING, State, manifest};
 use crate::base::{Controller, FieldPlace, Kid, enc};
 use crate::crypto::{self, MacKey, Secret, SigningKey, SivKey, XaesKey};
@@ -300,6 +300,11 @@ impl KeyRing {
     /// Has the ring a line for this scope? Also true for a scope that has ended.
     pub fn has_pseudonym_scope(&self, scope: &str) -> bool {
         self.pseudonyms.contains_key(scope)
+    }
+
+    /// How well the keys of fields are kept.
+    pub fn cache(&self) -> CacheUse {
+        self.sealing.usage() + self.lookups.usage()
     }
 
     /// Every version, in the manifest's order.

@@ -7,6 +7,7 @@
 use std::borrow::Borrow;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 
@@ -18,29 +19,71 @@ pub(super) const MAX_SUBKEYS: usize = 65_536;
 
 /// The cache of one kind of key.
 pub(super) struct Subkeys<K> {
-    entries: DashMap<Entry, Arc<K>, BuildHasherDefault<NameHasher>>,
+    entries: DashMap<Entry, Kept<K>, BuildHasherDefault<NameHasher>>,
     most: usize,
+    misses: AtomicU64,
+    /// Of entries that are gone.
+    past_hits: AtomicU64,
+}
+
+struct Kept<K> {
+    key: Arc<K>,
+    /// Beside the key whose reference count a hit raises anyway, so that counting costs no further cache line.
+    hits: AtomicU64,
+}
+
+/// How well the keys of fields are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheUse {
+    /// Keys that are kept.
+    pub entries: usize,
+    /// Times that a key was found.
+    pub hits: u64,
+    /// Times that one had to be derived.
+    pub misses: u64,
+}
+
+impl std::ops::Add for CacheUse {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { entries: self.entries + other.entries, hits: self.hits + other.hits, misses: self.misses + other.misses }
+    }
 }
 
 impl<K> Subkeys<K> {
     pub(super) fn new(most: usize) -> Self {
-        Self { entries: DashMap::default(), most }
+        Self { entries: DashMap::default(), most, misses: AtomicU64::new(0), past_hits: AtomicU64::new(0) }
     }
 
     /// The key kept for this version and field, or the one `derive` makes, which is then kept.
     pub(super) fn of(&self, kid: Kid, place: &FieldPlace, derive: impl FnOnce() -> K) -> Arc<K> {
         let asked: &dyn Named = &(kid, place);
-        if let Some(kept) = self.entries.get(asked).map(|entry| Arc::clone(entry.value())) {
-            return kept;
+        if let Some(kept) = self.entries.get(asked) {
+            kept.hits.fetch_add(1, Ordering::Relaxed);
+            return Arc::clone(&kept.key);
         }
+        self.misses.fetch_add(1, Ordering::Relaxed);
         let made = Arc::new(derive());
         // Emptied whole rather than entry by entry: no order of use to keep up on every hit, and deriving all again is paid
         // once per `most` misses. Threads that miss at the same moment may overshoot by one entry each.
         if self.entries.len() >= self.most {
+            self.past_hits.fetch_add(self.hits(), Ordering::Relaxed);
             self.entries.clear();
         }
-        self.entries.insert(Entry { kid, place: place.clone() }, Arc::clone(&made));
+        let kept = Kept { key: Arc::clone(&made), hits: AtomicU64::new(0) };
+        self.entries.insert(Entry { kid, place: place.clone() }, kept);
         made
+    }
+
+    fn hits(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.hits.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How well the cache does.
+    pub(super) fn usage(&self) -> CacheUse {
+        let hits = self.hits() + self.past_hits.load(Ordering::Relaxed);
+        CacheUse { entries: self.entries.len(), hits, misses: self.misses.load(Ordering::Relaxed) }
     }
 
     #[cfg(test)]

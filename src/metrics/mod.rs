@@ -5,8 +5,12 @@
 //!
 //! Called by `exchange` and `front` with what pure modules counted; `admin` prints [`Metrics::encode`].
 
+mod admission;
+mod vitals;
+
 use std::fmt::{self, Write as _};
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder, text};
@@ -14,9 +18,15 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::base::{CategoryName, CollectionName, Intent, IssuerName, Kid};
+use admission::Admission;
+use vitals::{Board, Process};
+
+pub use admission::Reserved;
+pub use vitals::{Loaded, Vitals};
 
 /// What the dialect took a request for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,12 +85,24 @@ pub struct Metrics {
     issuer_keys_fetched: Family<Labels<1>, Gauge>,
     connections: Gauge,
     under_way: Gauge,
+    admission: Admission,
+    protocols: Protocols,
+    reloads: Family<Labels<1>, Counter>,
+    /// 1 while the files say something that was refused.
+    refused: Gauge,
+    board: Arc<Board>,
 }
 
 impl Metrics {
-    /// All at zero.
-    pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("sudare");
+    /// All at zero. `started` is when the process began, since 1970.
+    pub fn new(started: Duration) -> Self {
+        let mut whole = Registry::default();
+        whole.register_collector(Box::new(Process::started(started)));
+        let registry = whole.sub_registry_with_prefix("sudare");
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program", build);
+        let board = Arc::new(Board::default());
+        registry.register_collector(Box::new(Arc::clone(&board)));
         let phase_times = Family::<Labels<1>, Histogram, fn() -> Histogram>::new_with_constructor(short_times);
         let (upstream, audit_commit) = (short_times(), short_times());
         registry.register_with_unit("phase", "Time of a request in each phase of its life", Unit::Seconds, phase_times.clone());
@@ -93,71 +115,72 @@ impl Metrics {
         registry.register_with_unit("audit_commit", "From an event to its being durable", Unit::Seconds, audit_commit.clone());
         Self {
             phases: Phases::of(&phase_times),
-            requests: registered(
-                &mut registry,
-                "requests",
-                "Requests answered, by what they were, what they did and how it ended",
-            ),
+            requests: registered(registry, "requests", "Requests answered, by what they were, what they did and how it ended"),
             wire_refusals: registered(
-                &mut registry,
+                registry,
                 "wire_refusals",
                 "Connections ended for a request with more than one reading, by reason",
             ),
             tls_refusals: registered(
-                &mut registry,
+                registry,
                 "tls_refusals",
                 "Connections that ended before their TLS handshake did, by reason",
             ),
-            shown: registered(&mut registry, "values_shown", "Values in replies, by data category and level"),
-            protected: registered(&mut registry, "values_protected", "Values sealed, by data category"),
-            kept: registered(&mut registry, "values_kept", "Values of writes that kept what is stored"),
-            clear_found: registered(
-                &mut registry,
-                "clear_found",
-                "Clear values found where protected ones should be, by collection",
-            ),
+            shown: registered(registry, "values_shown", "Values in replies, by data category and level"),
+            protected: registered(registry, "values_protected", "Values sealed, by data category"),
+            kept: registered(registry, "values_kept", "Values of writes that kept what is stored"),
+            clear_found: registered(registry, "clear_found", "Clear values found where protected ones should be, by collection"),
             bad_values: registered(
-                &mut registry,
+                registry,
                 "bad_values",
                 "Stored values that did not authenticate, by collection: look into every one",
             ),
             upstream,
             upstream_failures: registered(
-                &mut registry,
+                registry,
                 "upstream_failures",
                 "Requests the database did not answer, by kind of failure",
             ),
             upstream_circuit: registered(
-                &mut registry,
+                registry,
                 "upstream_circuit_open",
                 "1 while requests are refused because the database failed too often in a row",
             ),
             audit_commit,
             audit_failures: registered(
-                &mut registry,
+                registry,
                 "audit_failures",
                 "Events that were not made durable; nothing was revealed on them",
             ),
-            key_versions: registered(
-                &mut registry,
-                "key_version",
-                "Key versions of the ring in use, always 1, by line, id and state",
+            key_versions: registered(registry, "key_version", "Key versions of the ring in use, always 1, by line, id and state"),
+            connections: registered(registry, "connections", "Connections of clients that are open"),
+            under_way: registered(registry, "requests_under_way", "Requests that are being served"),
+            admission: Admission::registered(registry),
+            reloads: registered(
+                registry,
+                "config_reloads",
+                "Times that another configuration was to be put in force, by outcome",
             ),
-            tokens_refused: registered(&mut registry, "tokens_refused", "Tokens that were not accepted, by issuer and reason"),
+            tokens_refused: registered(registry, "tokens_refused", "Tokens that were not accepted, by issuer and reason"),
             issuer_fetches: registered(
-                &mut registry,
+                registry,
                 "issuer_key_fetches",
                 "Times an issuer's keys were fetched, by issuer and outcome",
             ),
-            issuer_keys: registered(&mut registry, "issuer_keys", "Usable keys of an issuer; 0: none of its tokens is accepted"),
+            issuer_keys: registered(registry, "issuer_keys", "Usable keys of an issuer; 0: none of its tokens is accepted"),
             issuer_keys_fetched: registered(
-                &mut registry,
+                registry,
                 "issuer_keys_fetched_timestamp_seconds",
                 "When an issuer's keys were last fetched, in seconds since 1970",
             ),
-            connections: registered(&mut registry, "connections", "Connections of clients that are open"),
-            under_way: registered(&mut registry, "requests_under_way", "Requests that are being served"),
-            registry,
+            refused: registered(
+                registry,
+                "config_refused",
+                "1 while the files hold what was refused and an older configuration is in force",
+            ),
+            protocols: Protocols::of(&registered(registry, "requests_received", "Requests received, by version of HTTP")),
+            board,
+            registry: whole,
         }
     }
 
@@ -170,6 +193,15 @@ impl Metrics {
             ("code", Word::Fixed(code)),
         ];
         self.requests.get_or_create(&labels).inc();
+    }
+
+    /// A request came over this version of HTTP.
+    pub fn protocol(&self, version: http::Version) {
+        match version {
+            http::Version::HTTP_2 => self.protocols.two.inc(),
+            http::Version::HTTP_10 => self.protocols.one_zero.inc(),
+            _ => self.protocols.one_one.inc(),
+        };
     }
 
     /// The guard on the wire refused a connection. `code` is one of its fixed codes.
@@ -281,10 +313,26 @@ impl Metrics {
         Counted::on(&self.connections)
     }
 
-    /// A request began; it is counted until the returned value is dropped.
-    #[must_use]
-    pub fn begun(&self) -> Counted {
-        Counted::on(&self.under_way)
+    /// This configuration is in force.
+    pub fn loaded(&self, loaded: Loaded) {
+        self.board.load(loaded);
+    }
+
+    /// A reload took everything.
+    pub fn reloaded(&self) {
+        self.reloads.get_or_create(&[("outcome", Word::Fixed("taken"))]).inc();
+        self.refused.set(0);
+    }
+
+    /// A reload took nothing.
+    pub fn reload_refused(&self) {
+        self.reloads.get_or_create(&[("outcome", Word::Fixed("refused"))]).inc();
+        self.refused.set(1);
+    }
+
+    /// What was looked up to be printed next.
+    pub fn look(&self, vitals: Vitals) {
+        self.board.look(vitals);
     }
 
     /// Everything in OpenMetrics text, for `application/openmetrics-text; version=1.0.0; charset=utf-8`.
@@ -295,12 +343,6 @@ impl Metrics {
             return String::new();
         }
         out
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -318,6 +360,21 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// A counter per version of HTTP, without a look-up on the way.
+#[derive(Debug)]
+struct Protocols {
+    one_zero: Counter,
+    one_one: Counter,
+    two: Counter,
+}
+
+impl Protocols {
+    fn of(family: &Family<Labels<1>, Counter>) -> Self {
+        let version = |name| family.get_or_create_owned(&[("protocol", Word::Fixed(name))]);
+        Self { one_zero: version("http/1.0"), one_one: version("http/1.1"), two: version("h2") }
     }
 }
 
@@ -429,7 +486,7 @@ mod tests {
 
     #[test]
     fn everything_told_is_printed() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(Duration::from_secs(7));
         metrics.request(RouteClass::Documents, Some(Intent::Read), 200, "");
         metrics.request(RouteClass::Documents, Some(Intent::Read), 200, "");
         metrics.request(RouteClass::Unclassified, None, 403, "purpose-missing");
@@ -453,7 +510,7 @@ mod tests {
         metrics.issuer_asked(&IssuerName::new("idp"), "status");
         metrics.issuer_keys(&IssuerName::new("idp"), 2, Some(1_800_000_000));
         let open = metrics.connected();
-        drop(metrics.begun());
+        drop(metrics.begun(1));
         let text = metrics.encode();
         for line in [
             r#"sudare_requests_total{class="documents",intent="read",status="200",code=""} 2"#,
@@ -494,7 +551,7 @@ mod tests {
 
     #[test]
     fn t13_names_in_labels_are_escaped() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(Duration::from_secs(7));
         metrics.values_protected(&CategoryName::new("a\"b\\c\nd"), 1);
         assert!(metrics.encode().contains(r#"{category="a\"b\\c\nd"} 1"#), "{}", metrics.encode());
     }

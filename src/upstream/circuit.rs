@@ -64,10 +64,10 @@ impl Circuit {
         if !self.closed()
             && let Some(open) = &mut *self.lock()
         {
-            match open.refuses(now()) {
-                Some(again) => return Err(again),
-                None => (open.probing, probe) = (true, true),
+            if let Some(again) = open.refuses(now()) {
+                return Err(again);
             }
+            (open.probing, probe) = (true, true);
         }
         Ok(Pass { circuit: self, probe })
     }

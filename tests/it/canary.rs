@@ -148,7 +148,7 @@ async fn t13_no_value_in_anything_that_is_stored_logged_counted_or_refused() {
 
     let mut canaries = Canaries::new();
     let mut searched = Searched::default();
-    let mut embedded = Setup::embedded().deterministic().start().await;
+    let mut embedded = Setup::embedded().deterministic().more(LOG).start().await;
     drive_rest(&embedded, &mut canaries, &mut searched).await;
 
     // A database that stores nothing but echoes everything it was sent, as an error too.
@@ -157,7 +157,7 @@ async fn t13_no_value_in_anything_that_is_stored_logged_counted_or_refused() {
         StubReply::json(status, if seen.body.is_empty() { b"{}".to_vec() } else { seen.body.to_vec() })
     })
     .await;
-    let mut couch = Setup::couchdb(stub.address).deterministic().start().await;
+    let mut couch = Setup::couchdb(stub.address).deterministic().more(LOG).start().await;
     drive_couchdb(&couch, &mut canaries, &mut searched).await;
     for seen in stub.seen() {
         searched.add(
@@ -188,7 +188,7 @@ async fn t13_no_value_in_anything_that_is_stored_logged_counted_or_refused() {
     assert!(control.iter().any(|place| place.contains("documents.redb")), "the search must find the control value: {control:?}");
     assert!(control.contains(&"a request at the database"));
     let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("an exchange was refused"), "the log was really collected");
+    assert!(log.contains("\"message\":\"request\"") && log.contains("caller-unknown"), "the log was really collected");
 }
 
 /// Sends a request; its answer is searched unless it is a reveal to one who may see.
@@ -213,6 +213,8 @@ async fn sent(
 const SHOP: (&str, &str) = ("shop", "registration");
 const ACCOUNT: (&str, &str) = ("shop", "account");
 const SUPPORT: (&str, &str) = ("helpdesk", "support");
+/// Everything that can be written down of a request.
+const LOG: &str = "[log]\nrequests = \"all\"\npeer = true";
 
 async fn drive_rest(proxy: &Proxy, canaries: &mut Canaries, searched: &mut Searched) {
     let s = searched;

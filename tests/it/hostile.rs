@@ -231,7 +231,7 @@ async fn t24_a_reply_that_trickles_for_ever_ends_with_the_exchange() {
 async fn t27_a_reply_given_up_for_a_slow_client_is_not_ended_cleanly() {
     let rows = format!("{{\"id\":\"c-1\",\"tier\":\"{}\"}},", "g".repeat(200)).repeat(200_000);
     let stub = Stub::start(move |_| StubReply::json(200, format!("[{rows}{{}}]"))).await;
-    let proxy = Setup::rest(stub.address).more("[limits]\nidle_timeout_ms = 300\n").start().await;
+    let proxy = Setup::rest(stub.address).more("[limits]\nwrite_timeout_ms = 300\n").start().await;
     let mut slow = TcpStream::connect(proxy.address).await.unwrap();
     let head = format!(
         "GET /customers HTTP/1.1\r\nHost: x\r\nSudare-Credential: {}\r\nData-Purpose: account\r\n\r\n",

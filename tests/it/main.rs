@@ -31,6 +31,7 @@ mod support;
 mod tls;
 mod unix;
 mod upkeep;
+mod upstream_faults;
 mod upstream_tls;
 mod views;
 mod writes;

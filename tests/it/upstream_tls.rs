@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::support::{Answer, Files, PERSON, Pki, Proxy, Setup, send};
+use crate::support::{Answer, Files, PERSON, Pki, Process, Proxy, Setup, send};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -251,8 +251,6 @@ async fn t21_a_database_that_is_not_trusted_is_asked_nothing() {
     let database = TlsDatabase::start(server(&pki.server("right", &["127.0.0.1"]), BOTH)).await;
     let tls = format!("tls = {{ ca = \"{}\", server_name = \"db.internal\" }}", ca.display());
     refuses("server_name", &database, &tls, "not for db.internal, but for").await;
-    // The system's authorities are believed unless there is a ca, and a test's is none of them.
-    refuses("the system's authorities", &database, "", "no authority that is believed").await;
 }
 
 #[tokio::test]
@@ -326,7 +324,7 @@ async fn t21_a_body_that_is_cut_over_tls_is_never_whole() {
     let pki = Pki::new(folder.path(), "db");
     let database = TlsDatabase::start(server(&pki.server("server", &["127.0.0.1"]), BOTH)).await;
     let proxy = proxy(&database, &believing(&folder.path().join("db-ca.pem"))).await;
-    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     for (what, rest, end, whole) in [
         ("no length, closed as TLS wants it", "Connection: close\r\n\r\n[1,2]", End::Closes, true),
         ("no length, cut", "Connection: close\r\n\r\n[1,2]", End::Cut, false),
@@ -337,7 +335,7 @@ async fn t21_a_body_that_is_cut_over_tls_is_never_whole() {
         ("a length, cut after it", "Content-Length: 5\r\n\r\n[1,2]", End::Cut, true),
         ("chunks, cut after their end", "Transfer-Encoding: chunked\r\n\r\n5\r\n[1,2]\r\n0\r\n\r\n", End::Cut, true),
     ] {
-        database.says(&format!("{HEAD}{rest}"), end);
+        database.says(&format!("{head}{rest}"), end);
         let passed = pass(&proxy, "/other").await;
         assert_eq!(passed.as_ref().is_ok_and(|answer| answer.text() == "[1,2]"), whole, "{what}: {passed:?}");
         assert!(whole || passed.is_err(), "{what}: it had begun, so it is reset: {passed:?}");
@@ -453,4 +451,20 @@ fn certificates_of_tests_are_what_they_say() {
     assert_eq!(at(2022), Dates::Expired("2020-01-01T00:00:00Z".to_owned()));
     assert_eq!(at(2005), Dates::NotYet("2010-01-01T00:00:00Z".to_owned()));
     assert_eq!(Dates::of(&CertificateDer::from(vec![1, 2]), 0), Dates::Unreadable);
+}
+
+/// Without `ca` the authorities of the system are believed, and only they.
+#[tokio::test]
+async fn t21_the_systems_authorities_are_believed_where_no_other_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let pki = Pki::new(folder.path(), "system");
+    let database = TlsDatabase::start(server(&pki.server("server", &["127.0.0.1"]), BOTH)).await;
+    let (_files, file) = Setup::at(database.url()).files();
+    for (authority, status) in [("system", 200), ("another", 502)] {
+        let _other = (authority != "system").then(|| Pki::new(folder.path(), authority));
+        let believed = folder.path().join(format!("{authority}-ca.pem"));
+        let process = Process::start(&file, &format!("export SSL_CERT_FILE='{}';", believed.display()));
+        let answer = send(process.address.parse().unwrap(), Method::GET, "/other", &[], "").await.unwrap();
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
 }

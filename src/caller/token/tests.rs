@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::caller::CallerConfigError::{NoIssuer, Same};
 use crate::caller::{Callers, Means, Presented};
 
 #[path = "../../../tests/it/support/issuer.rs"]
@@ -70,6 +71,7 @@ fn claims() -> Value {
 }
 
 /// The claims with some changed; null takes one away.
+#[expect(clippy::needless_pass_by_value, reason = "it is written where it is called")]
 fn with(changes: Value) -> Value {
     let mut claims = claims();
     for (name, value) in changes.as_object().unwrap() {
@@ -281,7 +283,9 @@ fn an_unknown_kid_is_told_and_nothing_else_is() {
     let issuer = issuer_of(&key_set(&[&signer]));
     let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counter = Arc::clone(&told);
-    issuer.keys.when_unknown(move || drop(counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst)));
+    issuer.keys.when_unknown(move || {
+        counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    });
     let callers = callers(vec![issuer]);
     let stranger = Signer::new("k9", "ES256");
     assert_eq!(fault(&callers, &stranger.token(&claims())), Fault::UnknownKey);
@@ -444,9 +448,9 @@ fn t22_bytes_that_are_not_quite_a_token() {
     };
     let body = [asn1(r), asn1(s)].concat();
     let in_der = [vec![0x30, u8::try_from(body.len()).unwrap()], body].concat();
-    let last = signature.as_bytes()[signature.len() - 1];
+    let (most, last) = signature.split_at(signature.len() - 1);
     // 64 bytes end in a character with four bits that say nothing; another one there would be another spelling of the same bytes.
-    let spelled = format!("{}{}", &signature[..signature.len() - 1], char::from(last + 1));
+    let spelled = format!("{most}{}", char::from(last.as_bytes()[0] + 1));
     for (token, why) in [
         (format!("{good}."), "a dot more"),
         (format!("{good}.AAAA"), "a part more"),
@@ -650,7 +654,6 @@ fn callers_that_one_token_could_name_are_refused() {
     let token =
         |claim: &str, equals: &str| Means::Token { issuer: IssuerName::new("idp"), claim: claim.into(), equals: equals.into() };
     let pair = |a, b| Callers::with_issuers(vec![(name("a"), a), (name("b"), b)], issuer()).map(drop);
-    use crate::caller::CallerConfigError::{NoIssuer, Same};
     assert_eq!(pair(token("sub", "x"), token("sub", "y")), Ok(()));
     assert_eq!(pair(token("sub", "x"), token("sub", "x")), Err(Same(name("a"), name("b"))));
     assert_eq!(pair(token("sub", "x"), token("client_id", "y")), Err(Same(name("a"), name("b"))));
@@ -664,5 +667,5 @@ fn t13_nothing_of_a_token_is_shown() {
     let caller = ask(&callers, &token, None).unwrap();
     let refused = ask(&callers, &signer.token(&with(json!({"sub": "kanarie-0001"}))), None).unwrap_err();
     let shown = format!("{caller:?} {refused:?} {refused} {callers:?}");
-    assert!(!shown.contains("kanarie") && !shown.contains(&token[..40]) && !shown.contains("eyJ"), "{shown}");
+    assert!(!shown.contains("kanarie") && !shown.contains("eyJ"), "{shown}");
 }

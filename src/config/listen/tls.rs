@@ -22,6 +22,8 @@ pub struct Tls {
     pub server: Server,
     /// The files it was read from.
     pub files: Vec<PathBuf>,
+    /// Until when our certificate holds, in seconds since 1970.
+    pub until: u64,
 }
 
 /// The members, with the paths resolved.
@@ -111,10 +113,11 @@ fn load(report: &Report<'_>, files: Files) -> Option<Tls> {
             Some(Clients { authorities: authorities?, revoked: lists.unwrap_or_else(|| Some(Vec::new()))?, without })
         }
     };
+    let until = chain.as_ref().and_then(|chain| chain.first()).and_then(validity).map_or(0, |validity| validity.until);
     let server = Server::new(Identity { chain: chain?, key: private? }, clients, PROTOCOLS);
     let server = server.map_err(|error| report.push(unusable(&error, &certificate, &key, authorities.as_ref())));
     let files = [Some(certificate), Some(key), authorities, revoked].into_iter().flatten().map(|file| file.path).collect();
-    Some(Tls { server: server.ok()?, files })
+    Some(Tls { server: server.ok()?, files, until })
 }
 
 fn found<T>(report: &Report<'_>, file: &File, read: Result<T, PemError>, expected: &str) -> Option<T> {

@@ -9,17 +9,15 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::reply;
-use crate::exchange::{Error, Exchange, Failure, PassBody, Peer};
+use crate::exchange::{Error, Exchange, Failure, Peer, ReplyBody};
 
-type Outcome = Result<Response<PassBody>, Box<Failure>>;
+type Outcome = Result<Response<ReplyBody>, Box<Failure>>;
 
 /// One request, one answer; also after a panic.
-pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, peer: Peer) -> Response<PassBody> {
-    let request = request.map(|body| body.map_err(|error| Box::new(error).into()).boxed_unsync());
+pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, peer: Peer) -> Response<ReplyBody> {
     let mut handled: Pin<Box<dyn Future<Output = Outcome> + Send>> = Box::pin(Arc::clone(&exchange).handle(request, peer));
     let outcome = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
@@ -32,12 +30,16 @@ pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, 
         Err(failure) => failure,
     };
     let problem = reply::problem(&failure.error);
-    let (exchange_number, code) = (failure.context.exchange, problem.code);
-    if problem.status.is_server_error() || matches!(failure.error, Error::Internal(_)) {
-        tracing::error!(exchange = exchange_number, code, error = %failure.error, "an exchange failed");
+    let (exchange_number, status, code) = (failure.context.exchange, problem.status.as_u16(), problem.code);
+    if failure.error.is_shed() {
+        exchange.shed(&failure.error, &failure.context, status, code);
     } else {
-        tracing::info!(exchange = exchange_number, code, "an exchange was refused");
+        if problem.status.is_server_error() || matches!(failure.error, Error::Internal(_)) {
+            tracing::error!(exchange = exchange_number, code, error = %failure.error, "an exchange failed");
+        }
+        exchange.refused(&failure.context, status, code, problem.alarm).await;
     }
-    exchange.refused(&failure.context, problem.status.as_u16(), problem.code, problem.alarm).await;
-    reply::response(&exchange.state(), &problem)
+    let mut response = reply::response(&exchange.state(), &problem);
+    exchange.stamp(&failure.context, &mut response);
+    response
 }

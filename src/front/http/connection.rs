@@ -59,9 +59,10 @@ where
     let Some(tls::Client { certificate, until }) = client else {
         return http(stream, peer, exchange, config, drain).await;
     };
-    // A timer has a longest time; who holds a connection for a year can make another.
-    let holds =
-        Duration::from_secs(until).saturating_sub(Duration::from_millis(exchange.now_ms())).min(Duration::from_hours(8760));
+    // All of the last second. A timer has a longest time; who holds a connection for a year can make another.
+    let holds = Duration::from_secs(until.saturating_add(1))
+        .saturating_sub(Duration::from_millis(exchange.now_ms()))
+        .min(Duration::from_hours(8760));
     let peer = Peer { certificate: Some(Arc::new(certificate)), ..peer };
     let end = drain.child_token();
     let mut exchanges = pin!(http(stream, peer, exchange, config, end.clone()));

@@ -4,9 +4,11 @@
 pub mod accept;
 mod answer;
 mod connection;
+mod crowd;
 mod proxy_protocol;
 mod reply;
 mod tls;
+mod unread;
 pub mod wire;
 
 /// What is spoken over TLS, offered by ALPN, the preferred one first.

@@ -3,11 +3,13 @@
 //! Each code is an anchor in `docs/errors.md`. No sentence holds a value. Permanent refusals never use a status that
 //! client libraries retry (408, 425, 429, 500, 502, 503, 504 are for what may pass or needs an operator).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CODINGS, CallerUnknown, Conflict, Error, PassBody, PolicyRefusal, RefusedCode, RevealError, State, TermError,
+    AuditError, CODINGS, CallerUnknown, Conflict, Error, PolicyRefusal, RefusedCode, ReplyBody, RevealError, State, TermError,
     TokenFault, UpstreamError, WalkError, WriteError,
 };
 
@@ -20,19 +22,32 @@ pub(super) struct Problem {
     pub(super) sentence: String,
     /// A stored value is not what was stored: recorded before the answer leaves.
     pub(super) alarm: bool,
-    /// Seconds after which to ask again, of an answer that says so.
-    pub(super) retry_after: u64,
+    /// Seconds after which the same request may be answered.
+    pub(super) retry_after: Option<u64>,
 }
 
 /// The answer to an error.
 pub(super) fn problem(error: &Error) -> Problem {
     let (status, code) = status_and_code(error);
-    Problem { status, code, sentence: sentence(error), alarm: code == "value-not-authentic", retry_after: retry_after(error) }
+    let retry_after = retry_after(status, error);
+    Problem { status, code, sentence: sentence(error), alarm: code == "value-not-authentic", retry_after }
 }
 
-fn retry_after(error: &Error) -> u64 {
+/// Spread out for those that were turned away together, or they would come back together.
+fn retry_after(status: StatusCode, error: &Error) -> Option<u64> {
+    /// Counts up, so that neighbours get different times.
+    static TURNED_AWAY: AtomicU64 = AtomicU64::new(0);
+    if let Error::RateLimited { wait, .. } = error {
+        return Some(wait.as_secs() + 1);
+    }
+    if let Error::Overloaded(_) = error {
+        return Some(1 + TURNED_AWAY.fetch_add(1, Ordering::Relaxed) % 4);
+    }
     // Rounded up, so that who heeds it is not refused again.
-    if let Error::Upstream(UpstreamError::CircuitOpen(left)) = error { left.as_secs() + 1 } else { 1 }
+    if let Error::Upstream(UpstreamError::CircuitOpen(left)) = error {
+        return Some(left.as_secs() + 1);
+    }
+    (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1)
 }
 
 fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
@@ -65,6 +80,8 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         }
         Error::RequestJson(_) => (S::BAD_REQUEST, "malformed-json"),
         Error::BodyTimeout { .. } => (S::REQUEST_TIMEOUT, "body-timeout"),
+        Error::Overloaded(_) => (S::SERVICE_UNAVAILABLE, "overloaded"),
+        Error::RateLimited { .. } => (S::TOO_MANY_REQUESTS, "rate-limited"),
         Error::Write(error) => (write_status(error), error.code()),
         Error::Conflict(Conflict::Condition) => (S::PRECONDITION_FAILED, "write-conflict"),
         Error::Conflict(Conflict::Revision | Conflict::Contended) => (S::CONFLICT, "write-conflict"),
@@ -170,6 +187,8 @@ fn sentence(error: &Error) -> String {
         | Error::CodingUnknown
         | Error::Coding(_)
         | Error::BodyTimeout { .. }
+        | Error::Overloaded(_)
+        | Error::RateLimited { .. }
         | Error::BodyBroken
         | Error::BodyUnexpected
         | Error::RequestJson(_)
@@ -201,9 +220,10 @@ fn failed_check() -> String {
 }
 
 /// The answer in the dialect's own error shape, so that the database's client library reports it.
-pub(super) fn response(state: &State, problem: &Problem) -> Response<PassBody> {
+pub(super) fn response(state: &State, problem: &Problem) -> Response<ReplyBody> {
     let (media_type, body) = state.dialect.error(problem.status.as_u16(), problem.code, &problem.sentence);
-    let mut response = Response::new(Full::new(bytes::Bytes::from(body)).map_err(|never| match never {}).boxed_unsync());
+    let body = Full::new(bytes::Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(ReplyBody::from(body));
     *response.status_mut() = problem.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));
@@ -222,8 +242,8 @@ pub(super) fn response(state: &State, problem: &Problem) -> Response<PassBody> {
             }
         }
     }
-    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, http::HeaderValue::from(problem.retry_after));
+    if let Some(seconds) = problem.retry_after {
+        headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }

@@ -158,6 +158,10 @@ impl Refused {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library may add kinds; those without a remedy of ours are told in its words"
+)]
 fn explained(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(why) => untrusted(why),
@@ -190,6 +194,10 @@ fn explained(error: &Error) -> String {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library may add kinds; those without a remedy of ours are told in its words"
+)]
 fn untrusted(why: &CertificateError) -> String {
     let explained = match why {
         CertificateError::NotValidForNameContext { expected, presented } if presented.is_empty() => format!(

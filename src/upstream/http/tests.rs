@@ -136,14 +136,21 @@ async fn requests_leave_as_they_came_but_for_host_and_credential() {
     let request = parts(
         "GET",
         "/db/a%20b?x=%2F&y",
-        &[("host", "shop.example"), ("authorization", "Bearer callers"), ("te", "trailers"), ("x-one", "1")],
+        &[
+            ("host", "shop.example"),
+            ("authorization", "Bearer callers"),
+            ("te", "trailers"),
+            ("x-request-id", "a-1"),
+            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ],
     );
     let reply = database.send(request, Outgoing::Empty).await.unwrap();
     assert_eq!(reply.status(), 200);
     assert_eq!(text(reply).await, "ok");
     let (_, sent) = seen.recv().unwrap();
     assert!(sent.starts_with("GET /base/db/a%20b?x=%2F&y HTTP/1.1\r\n"), "{sent}");
-    assert!(sent.contains("host: shop.example\r\n") && sent.contains("x-one: 1\r\n"), "{sent}");
+    assert!(sent.contains("host: shop.example\r\n") && sent.contains("x-request-id: a-1\r\n"), "{sent}");
+    assert!(sent.contains("traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"), "{sent}");
     assert!(sent.contains("authorization: Basic c2VjcmV0\r\n") && !sent.contains("Bearer") && !sent.contains("te:"), "{sent}");
 }
 

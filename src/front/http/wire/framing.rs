@@ -67,6 +67,8 @@ reasons! {
     EmptyLines = "empty-lines-before-request",
     /// Not `method SP target SP version`.
     RequestLine = "request-line-malformed",
+    /// A TLS handshake, where HTTP in clear is spoken.
+    Tls = "tls-on-plain-port",
     /// Not HTTP/1.0 or HTTP/1.1.
     Version = "http-version",
     /// A field name that is no token, or white space before its colon.
@@ -199,15 +201,18 @@ impl Scan {
     /// Length of the head, once its end is there.
     fn end(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, Reason> {
         let fresh = bytes.get(self.seen..).unwrap_or_default();
-        // What cannot become a method, such as a TLS greeting, is refused at its first byte.
-        let begins_well = |start: usize| bytes.get(start).is_none_or(|byte| byte.is_ascii_graphic() || *byte == b'\r');
+        // What cannot become a method is refused at its first byte.
+        let begins_well = |start: usize| match bytes.get(start) {
+            None | Some(b'\r') => Ok(()),
+            Some(byte) if byte.is_ascii_graphic() => Ok(()),
+            Some(22) => Err(Reason::Tls),
+            Some(_) => Err(Reason::RequestLine),
+        };
         for at in memchr::memchr_iter(b'\n', fresh).map(|at| at + self.seen) {
             if at >= limit {
                 return Err(Reason::HeadTooLarge);
             }
-            if !begins_well(self.start) {
-                return Err(Reason::RequestLine);
-            }
+            begins_well(self.start)?;
             let line = bytes.get(self.line..at).unwrap_or_default();
             let Some((b'\r', line)) = line.split_last() else { return Err(Reason::BareLineFeed) };
             match line.first() {
@@ -220,9 +225,7 @@ impl Scan {
             self.line = at + 1;
         }
         self.seen = bytes.len();
-        if !begins_well(self.start) {
-            return Err(Reason::RequestLine);
-        }
+        begins_well(self.start)?;
         if bytes.len() >= limit { Err(Reason::HeadTooLarge) } else { Ok(None) }
     }
 }

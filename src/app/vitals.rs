@@ -1,0 +1,170 @@
+//! What operators look at: is every part ready, and how is the process.
+//!
+//! Always holds: nothing here waits longer than [`PROBE`], and however often it is asked, the database is asked at most once
+//! in [`FRESH`].
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::jwks::Fetching;
+use super::log;
+use crate::admin::{Condition, Part, Readiness};
+use crate::audit;
+use crate::base::{Clock, IssuerName};
+use crate::exchange::Exchange;
+use crate::keys::LineName;
+use crate::metrics::{Metrics, Vitals};
+
+/// So long an answer of the database counts.
+const FRESH: Duration = Duration::from_secs(1);
+/// Longest wait for the database.
+const PROBE: Duration = Duration::from_secs(2);
+/// With less room than this the operator is warned, in bytes.
+const LITTLE_ROOM: u64 = 256 << 20;
+
+/// Before a certificate expires the operator is warned for so long, in seconds.
+const SOON: u64 = 72 * 3600;
+
+/// Where the parts are that are looked at.
+#[derive(Clone)]
+pub(super) struct Watched {
+    /// Weak, for the pages must not keep a stopped proxy's files open.
+    pub(super) exchange: Weak<Exchange>,
+    pub(super) audit: audit::Log,
+    pub(super) audit_dir: PathBuf,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) leaving: CancellationToken,
+    pub(super) clock: Arc<dyn Clock>,
+    /// In seconds since 1970; 0 without a certificate.
+    pub(super) certificate_until: Arc<AtomicU64>,
+    /// The keys of token issuers.
+    pub(super) fetching: Arc<ArcSwap<Fetching>>,
+}
+
+/// Says how each part is.
+pub(super) fn readiness(watched: Watched) -> Readiness {
+    let database = Arc::new(Mutex::new(None));
+    Arc::new(move || {
+        let (watched, database) = (watched.clone(), Arc::clone(&database));
+        Box::pin(async move {
+            let Some(exchange) = watched.exchange.upgrade() else {
+                return vec![Part { name: "draining", condition: Condition::NotReady(String::new()) }];
+            };
+            let mut parts = Vec::new();
+            if watched.leaving.is_cancelled() {
+                parts.push(Part { name: "draining", condition: Condition::NotReady(String::new()) });
+            }
+            parts.push(Part { name: "audit", condition: audit_condition(&watched) });
+            parts.push(Part { name: "keys", condition: keys_condition(&exchange) });
+            if let Some(condition) = certificate_condition(&watched) {
+                parts.push(Part { name: "certificate", condition });
+            }
+            if let Some(condition) = issuers_condition(&watched) {
+                parts.push(Part { name: "issuers", condition });
+            }
+            parts.push(Part { name: "database", condition: database_condition(&exchange, &database).await });
+            parts
+        })
+    })
+}
+
+fn audit_condition(watched: &Watched) -> Condition {
+    if !watched.audit.healthy() {
+        return Condition::NotReady("events cannot be made durable".to_owned());
+    }
+    match free_bytes(&watched.audit_dir) {
+        Some(free) if free < LITTLE_ROOM => Condition::Warning(format!("{} MiB left on its disk", free >> 20)),
+        _ => Condition::Ready,
+    }
+}
+
+fn keys_condition(exchange: &Exchange) -> Condition {
+    let keys = &exchange.state().keys;
+    let protects = |line: &LineName| keys.versions().iter().any(|version| version.line == *line && version.state.protects());
+    let missing: Vec<&str> = [(LineName::Seal, "seal"), (LineName::Audit, "audit")]
+        .into_iter()
+        .filter_map(|(line, name)| (!protects(&line)).then_some(name))
+        .collect();
+    if missing.is_empty() {
+        Condition::Ready
+    } else {
+        Condition::NotReady(format!("no active version in line {}", missing.join(", ")))
+    }
+}
+
+/// None where there is no certificate: the listener is in clear.
+fn certificate_condition(watched: &Watched) -> Option<Condition> {
+    let until = watched.certificate_until.load(Ordering::Relaxed);
+    let now = watched.clock.now_ms() / 1000;
+    match until {
+        0 => None,
+        _ if now > until => Some(Condition::NotReady("has expired".to_owned())),
+        _ if until - now < SOON => Some(Condition::Warning(format!("expires in {} hours", (until - now) / 3600))),
+        _ => Some(Condition::Ready),
+    }
+}
+
+/// None where no keys are fetched. Keys that became too old are a warning only: to take every proxy out of service would turn
+/// away the callers that have nothing to do with the issuer.
+fn issuers_condition(watched: &Watched) -> Option<Condition> {
+    let fetching = watched.fetching.load();
+    let names = |issuers: Vec<IssuerName>| issuers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (never, without) = (names(fetching.never_fetched()), names(fetching.without_keys()));
+    match () {
+        () if fetching.is_empty() => None,
+        () if !never.is_empty() => Some(Condition::NotReady(format!("the keys of {never} have not been fetched yet"))),
+        () if !without.is_empty() => Some(Condition::Warning(format!("the keys of {without} are too old"))),
+        () => Some(Condition::Ready),
+    }
+}
+
+/// Those who ask at the same time wait for one answer.
+async fn database_condition(exchange: &Exchange, last: &Mutex<Option<(Instant, Condition)>>) -> Condition {
+    let mut last = last.lock().await;
+    if let Some((at, condition)) = &*last
+        && at.elapsed() < FRESH
+    {
+        return condition.clone();
+    }
+    let upstream = exchange.state().upstream.clone();
+    let condition = match tokio::time::timeout(PROBE, upstream.reachable()).await {
+        Ok(Ok(())) => Condition::Ready,
+        Ok(Err(why)) => Condition::NotReady(why.to_string()),
+        Err(_elapsed) => Condition::NotReady(format!("does not answer within {PROBE:?}")),
+    };
+    *last = Some((Instant::now(), condition.clone()));
+    condition
+}
+
+/// Bytes that an account without privileges may still write on the file's disk.
+fn free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
+/// The text of `/metrics`, with what is looked up when it is asked for.
+pub(super) fn metrics(watched: Watched) -> Arc<dyn Fn() -> String + Send + Sync> {
+    Arc::new(move || {
+        let lag = watched.audit.lag();
+        let keys = watched.exchange.upgrade().map(|exchange| Arc::clone(&exchange.state().keys));
+        let cache = keys.map(|keys| keys.cache()).unwrap_or_default();
+        watched.metrics.look(Vitals {
+            audit_waiting: lag.waiting,
+            audit_oldest: lag.oldest,
+            audit_durable: Duration::from_millis(lag.durable_ms),
+            audit_free_bytes: free_bytes(&watched.audit_dir),
+            field_keys: cache.entries,
+            field_key_hits: cache.hits,
+            field_key_misses: cache.misses,
+            log_dropped: log::dropped(),
+            certificate_until: Some(watched.certificate_until.load(Ordering::Relaxed)).filter(|until| *until > 0),
+        });
+        watched.metrics.encode()
+    })
+}

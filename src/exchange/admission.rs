@@ -1,0 +1,415 @@
+//! Who is let in, and how much at a time: a seat for each request, room for large bodies, and what each caller may ask.
+//!
+//! Always holds: a request over a limit is turned away before it costs much, with a time after which to come again; room is
+//! reserved before memory grows, so a flood of bodies ends in `503` and never in the process being out of memory; what is
+//! held is given back when the reply has left, whatever way it ends.
+//!
+//! Room is counted in KiB by a semaphore, which hands it out in the order in which it was asked for, so that a large body is
+//! not passed over for ever. Bodies of at most [`SMALL`] bytes reserve nothing: the seats bound them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock as _, MonotonicClock};
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::base::CallerName;
+use crate::metrics::{Metrics, Reserved};
+
+use super::Error;
+
+/// Bodies and windows of so many bytes reserve no room.
+pub(super) const SMALL: usize = 16 << 10;
+/// A request body of n bytes takes up to so many times n: as it came, what was found in it, and as it leaves.
+pub(super) const REQUEST_TIMES: usize = 3;
+/// A window of a reply of n bytes takes up to so many times n: as it came, as it leaves, and the one before it on its way out.
+pub(super) const WINDOW_TIMES: usize = 4;
+/// A reply of several windows takes at least so much.
+pub(super) const STREAM_BYTES: usize = 1 << 20;
+/// Room is waited for so long before the request is turned away.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Addresses are counted in so many slots; those that share one are counted together.
+const SLOTS: usize = 4096;
+
+/// What one caller may ask at most. `None`: as much as it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallerLimits {
+    /// Requests a second in the long run.
+    pub rate: Option<NonZeroU32>,
+    /// Requests at once after a pause; as many as `rate` if not given.
+    pub burst: Option<NonZeroU32>,
+    /// Requests under way at a time.
+    pub concurrency: Option<NonZeroU32>,
+}
+
+/// The limits of every caller that has some.
+#[derive(Debug, Default)]
+pub struct Gates(HashMap<CallerName, Arc<Gate>>);
+
+/// One caller's limits, with what it has used of them.
+#[derive(Debug)]
+pub(super) struct Gate {
+    limits: CallerLimits,
+    rate: Option<RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>>,
+    under_way: AtomicU32,
+}
+
+impl Gates {
+    /// A caller whose limits are as they were `before` goes on from what it has used.
+    pub fn new(limits: impl IntoIterator<Item = (CallerName, CallerLimits)>, before: Option<&Self>) -> Self {
+        let gate = |(name, limits): (CallerName, CallerLimits)| {
+            let same = before.and_then(|before| before.0.get(&name)).filter(|gate| gate.limits == limits);
+            let gate = same.cloned().unwrap_or_else(|| Arc::new(Gate::new(limits)));
+            (name, gate)
+        };
+        Self(limits.into_iter().filter(|(_, limits)| *limits != CallerLimits::default()).map(gate).collect())
+    }
+
+    /// Lets a request of this caller in, or says why not.
+    pub(super) fn enter(&self, caller: &CallerName) -> Result<Option<Place>, Error> {
+        self.0.get(caller).map(Gate::enter).transpose()
+    }
+}
+
+impl Gate {
+    fn new(limits: CallerLimits) -> Self {
+        let quota = |rate| Quota::per_second(rate).allow_burst(limits.burst.unwrap_or(rate));
+        let rate = limits.rate.map(|rate| RateLimiter::direct_with_clock(quota(rate), MonotonicClock));
+        Self { limits, rate, under_way: AtomicU32::new(0) }
+    }
+
+    fn enter(self: &Arc<Self>) -> Result<Place, Error> {
+        let place = self.place()?;
+        if let Some(rate) = &self.rate
+            && let Err(early) = rate.check()
+        {
+            let wait = early.wait_time_from(MonotonicClock.now());
+            return Err(Error::RateLimited { limit: "rate", wait });
+        }
+        Ok(place)
+    }
+
+    fn place(self: &Arc<Self>) -> Result<Place, Error> {
+        let before = self.under_way.fetch_add(1, Ordering::AcqRel);
+        let place = Place(Arc::clone(self));
+        match self.limits.concurrency {
+            Some(most) if before >= most.get() => Err(Error::RateLimited { limit: "concurrency", wait: Duration::from_secs(1) }),
+            Some(_) | None => Ok(place),
+        }
+    }
+}
+
+/// One of the requests that a caller may have under way; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Gate>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The memory that all bodies under way may take together.
+#[derive(Debug)]
+pub struct Budget {
+    room: Arc<Semaphore>,
+    kib: u32,
+    metrics: Arc<Metrics>,
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(bytes: usize, metrics: Arc<Metrics>) -> Self {
+        let kib = kib(bytes);
+        Self { room: Arc::new(Semaphore::new(usize::try_from(kib).unwrap_or(Semaphore::MAX_PERMITS))), kib, metrics }
+    }
+
+    /// Waits a short time for room.
+    async fn reserve(&self, bytes: usize) -> Option<Room> {
+        // What is larger than the whole budget may come when it is alone.
+        let kib = kib(bytes).min(self.kib);
+        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.room).acquire_many_owned(kib)).await.ok()?.ok()?;
+        Some(Room { _permit: permit, _counted: self.metrics.reserved(kib) })
+    }
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX)
+}
+
+/// Reserved room; given back when dropped.
+#[derive(Debug)]
+struct Room {
+    _permit: OwnedSemaphorePermit,
+    _counted: Reserved,
+}
+
+/// What a request holds until its reply has left. Clones share it; most requests hold nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held(std::sync::OnceLock<Arc<Holdings>>);
+
+#[derive(Debug, Default)]
+struct Holdings {
+    place: Mutex<Option<Place>>,
+    rooms: Mutex<Vec<Growing>>,
+}
+
+impl Held {
+    pub(super) fn place(&self, place: Place) {
+        *self.holdings().place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    /// Keeps room until the reply has left.
+    pub(super) fn room(&self, room: Growing) {
+        if !room.rooms.is_empty() {
+            self.holdings().rooms.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+        }
+    }
+
+    fn holdings(&self) -> &Arc<Holdings> {
+        self.0.get_or_init(Arc::default)
+    }
+}
+
+/// Room for something that grows; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Growing {
+    times: usize,
+    /// How many bytes it may have before more is reserved.
+    has: usize,
+    rooms: Vec<Room>,
+    /// Goes on without room where there is none after the wait.
+    overdraws: bool,
+}
+
+impl Growing {
+    /// Something of which n bytes take up to n × `times`.
+    pub(super) fn new(times: usize) -> Self {
+        Self { times, has: SMALL, rooms: Vec::new(), overdraws: false }
+    }
+
+    /// From now on it waits for room, but goes on if none comes: it is too late to be turned away.
+    pub(super) fn overdraw(&mut self) {
+        self.overdraws = true;
+    }
+
+    /// Reserves for `bytes` bytes in all, or some more, so that what comes in small pieces does not ask for each.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Overloaded`]: there was no room for a second.
+    pub(super) async fn grow(&mut self, bytes: usize, budget: &Budget) -> Result<(), Error> {
+        if bytes <= self.has {
+            return Ok(());
+        }
+        self.grow_exactly(bytes.max(self.has.saturating_mul(2)), budget).await
+    }
+
+    /// As [`Self::grow`], where it is known that it will not grow further.
+    pub(super) async fn grow_exactly(&mut self, bytes: usize, budget: &Budget) -> Result<(), Error> {
+        if bytes <= self.has {
+            return Ok(());
+        }
+        let before = if self.rooms.is_empty() { 0 } else { self.has };
+        match budget.reserve((bytes - before).saturating_mul(self.times)).await {
+            Some(room) => self.rooms.push(room),
+            None if self.overdraws => {}
+            None => return Err(Error::Overloaded("memory")),
+        }
+        self.has = bytes;
+        Ok(())
+    }
+}
+
+/// Counts credentials that were refused, by the address that sent them, in a table that never grows.
+#[derive(Debug)]
+pub(super) struct Failures {
+    /// Each slot: the minute (upper half) and the count in it.
+    slots: Box<[AtomicU64]>,
+    /// Random, so that nobody can choose an address that shares a slot with another's.
+    hasher: RandomState,
+}
+
+impl Failures {
+    pub(super) fn new() -> Self {
+        Self { slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
+    }
+
+    /// Has this address failed `most` times in this minute?
+    pub(super) fn too_many(&self, address: IpAddr, most: NonZeroU32, now_ms: u64) -> Result<(), Error> {
+        let (minute, count) = self.slot(address).map_or((0, 0), |slot| halves(slot.load(Ordering::Acquire)));
+        if minute == minute_of(now_ms) && count >= u64::from(most.get()) {
+            let left = 60_000 - now_ms % 60_000;
+            return Err(Error::RateLimited { limit: "failures", wait: Duration::from_millis(left) });
+        }
+        Ok(())
+    }
+
+    /// Notes one more.
+    pub(super) fn count(&self, address: IpAddr, now_ms: u64) {
+        let minute = minute_of(now_ms);
+        let more = |value| {
+            let (before, count) = halves(value);
+            Some(minute << 32 | if before == minute { (count + 1).min(u64::from(u32::MAX)) } else { 1 })
+        };
+        if let Some(slot) = self.slot(address) {
+            let _before = slot.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        }
+    }
+
+    fn slot(&self, address: IpAddr) -> Option<&AtomicU64> {
+        let hash = self.hasher.hash_one(network(address)) % u64::try_from(SLOTS).ok()?;
+        self.slots.get(usize::try_from(hash).ok()?)
+    }
+}
+
+/// Says yes at most every ten seconds: for log lines about what happens a thousand times a second.
+#[derive(Debug, Default)]
+pub(super) struct Seldom(AtomicU64);
+
+impl Seldom {
+    pub(super) fn due(&self, now_ms: u64) -> bool {
+        let last = self.0.load(Ordering::Relaxed);
+        // Also where the clock was set back.
+        let due = last == 0 || now_ms.abs_diff(last) >= 10_000;
+        due && self.0.compare_exchange(last, now_ms.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// What one sender has: an IPv4 address, or the 64 bits of an IPv6 address that name a network.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+fn minute_of(now_ms: u64) -> u64 {
+    (now_ms / 60_000) & u64::from(u32::MAX)
+}
+
+fn halves(value: u64) -> (u64, u64) {
+    (value >> 32, value & u64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(bytes: usize) -> (Budget, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new(std::time::Duration::ZERO));
+        (Budget::new(bytes, Arc::clone(&metrics)), metrics)
+    }
+
+    fn limits(rate: u32, burst: u32, concurrency: u32) -> CallerLimits {
+        CallerLimits { rate: NonZeroU32::new(rate), burst: NonZeroU32::new(burst), concurrency: NonZeroU32::new(concurrency) }
+    }
+
+    fn limit(outcome: Result<Option<Place>, Error>) -> &'static str {
+        match outcome {
+            Err(Error::RateLimited { limit, .. }) => limit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate_holds() {
+        let shop = CallerName::new("shop");
+        let gates = Gates::new([(shop.clone(), limits(1, 3, 0))], None);
+        for _ in 0..3 {
+            assert!(gates.enter(&shop).unwrap().is_some());
+        }
+        let Err(Error::RateLimited { limit: "rate", wait }) = gates.enter(&shop) else { panic!() };
+        assert!(wait <= Duration::from_secs(1) && !wait.is_zero());
+        assert!(gates.enter(&CallerName::new("helpdesk")).unwrap().is_none(), "others have no limit");
+    }
+
+    #[test]
+    fn a_reload_keeps_what_was_used_of_limits_that_stay() {
+        let (shop, helpdesk) = (CallerName::new("shop"), CallerName::new("helpdesk"));
+        let both = |rate| [(shop.clone(), limits(1, 1, 0)), (helpdesk.clone(), limits(rate, rate, 0))];
+        let gates = Gates::new(both(1), None);
+        assert!(gates.enter(&shop).is_ok() && gates.enter(&helpdesk).is_ok());
+        let gates = Gates::new(both(2), Some(&gates));
+        assert_eq!(limit(gates.enter(&shop)), "rate");
+        assert!(gates.enter(&helpdesk).is_ok(), "a new limit begins anew");
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let shop = CallerName::new("shop");
+        let gates = Gates::new([(shop.clone(), limits(0, 0, 2))], None);
+        let held = Held::default();
+        held.place(gates.enter(&shop).unwrap().unwrap());
+        let second = gates.enter(&shop).unwrap();
+        let shared = held.clone();
+        assert_eq!(limit(gates.enter(&shop)), "concurrency");
+        drop(held);
+        assert_eq!(limit(gates.enter(&shop)), "concurrency", "a clone still holds it");
+        drop(shared);
+        let first = gates.enter(&shop).unwrap();
+        assert_eq!(limit(gates.enter(&shop)), "concurrency");
+        drop((first, second));
+    }
+
+    #[tokio::test]
+    async fn t24_room_is_waited_for_and_then_refused() {
+        let (budget, metrics) = budget(1 << 20);
+        let mut first = Growing::new(2);
+        first.grow(SMALL, &budget).await.unwrap();
+        assert!(metrics.encode().contains("memory_reserved_kibibytes 0"), "what is small reserves nothing");
+        first.grow_exactly(300 << 10, &budget).await.unwrap();
+        assert!(metrics.encode().contains("memory_reserved_kibibytes 600"));
+        let held = Held::default();
+        held.room(first);
+        let mut growing = Growing::new(1);
+        growing.grow(100 << 10, &budget).await.unwrap();
+        growing.grow(101 << 10, &budget).await.unwrap();
+        assert!(metrics.encode().contains("memory_reserved_kibibytes 800"), "in steps of what it has");
+        let late = growing.grow(500 << 10, &budget).await.unwrap_err();
+        assert!(matches!(late, Error::Overloaded("memory")));
+        let waits = growing.grow(500 << 10, &budget);
+        let (came, ()) = tokio::join!(waits, async { drop(held) });
+        came.unwrap();
+        growing.overdraw();
+        growing.grow(1 << 20, &budget).await.unwrap();
+        drop(growing);
+        assert!(metrics.encode().contains("memory_reserved_kibibytes 0"));
+        Growing::new(1).grow(1 << 30, &budget).await.unwrap();
+    }
+
+    #[test]
+    fn a_warning_comes_at_most_every_ten_seconds() {
+        let seldom = Seldom::default();
+        let due: Vec<bool> = [50_000, 50_001, 59_999, 60_000, 60_001, 1_000].map(|now| seldom.due(now)).into();
+        assert_eq!(due, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn failures_are_counted_by_network_and_minute() {
+        let failures = Failures::new();
+        let most = NonZeroU32::new(2).unwrap();
+        let [one, two]: [IpAddr; 2] = ["2001:db8::1".parse().unwrap(), "2001:db8::ffff".parse().unwrap()];
+        failures.count(one, 60_000);
+        assert!(failures.too_many(one, most, 60_001).is_ok());
+        failures.count(two, 60_002);
+        let Err(Error::RateLimited { limit: "failures", wait }) = failures.too_many(one, most, 90_000) else { panic!() };
+        assert_eq!(wait, Duration::from_secs(30));
+        assert!(failures.too_many(one, most, 120_000).is_ok(), "the next minute");
+        failures.count(one, 120_000);
+        assert!(failures.too_many(one, most, 120_000).is_ok(), "counted anew");
+        assert_eq!(network("::ffff:10.0.0.1".parse().unwrap()), "10.0.0.1".parse::<IpAddr>().unwrap());
+    }
+}
