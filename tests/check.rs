@@ -147,7 +147,7 @@ fn mistakes_in_the_tables_of_places() {
         ("controller has a capital letter and a space", In::Service, "\"example-shop\"", "\"Example Shop\"", 1),
         ("the policy is not there", In::Service, "\"policy.toml\"", "\"polcy.toml\"", 1),
         ("a table is misspelled", In::Service, "[listen]", "[listn]", 1),
-        ("a key of a later release", In::Service, "[listen]", "[jwt]\nissuer = \"x\"\n[listen]", 1),
+        ("a key of a later release", In::Service, "[listen]", "[tls]\ncertificate = \"x\"\n[listen]", 1),
         ("an address is a name", In::Service, "\"127.0.0.1:8080\"", "\"localhost:8080\"", 1),
         ("an address has no port", In::Service, "\"127.0.0.1:8080\"", "\"127.0.0.1\"", 1),
         ("an address is a number", In::Service, "\"127.0.0.1:8080\"", "8080", 1),
@@ -651,6 +651,9 @@ mod init_command;
 
 #[path = "check/tls.rs"]
 mod tls;
+
+#[path = "check/jwt.rs"]
+mod jwt;
 
 #[path = "check/mutations.rs"]
 mod mutations;
