@@ -191,6 +191,26 @@ impl Error {
     pub fn is_shed(&self) -> bool {
         matches!(self, Self::Overloaded(_) | Self::RateLimited { .. })
     }
+
+    /// The request's body may not have been read to its end, so that nothing can follow it on its connection.
+    pub fn may_leave_body_unread(&self) -> bool {
+        self.is_shed()
+            || matches!(
+                self,
+                Self::Head(_)
+                    | Self::Target(_)
+                    | Self::Dialect(_)
+                    | Self::Caller(_)
+                    | Self::Purpose(_)
+                    | Self::DeleteRefused { .. }
+                    | Self::ViewNotWhole { .. }
+                    | Self::NothingWritable { .. }
+                    | Self::BodyTooLarge { .. }
+                    | Self::BodyTimeout { .. }
+                    | Self::BodyBroken
+                    | Self::BodyUnexpected
+            )
+    }
 }
 
 /// Why a write conflicts with what is stored.

@@ -15,6 +15,7 @@ mod encoding;
 mod error;
 mod feed;
 mod headers;
+mod heavy;
 mod log;
 mod query;
 mod replace;
@@ -48,6 +49,7 @@ use crate::upstream::{BodyError, Outgoing};
 
 use admission::{Failures, Seldom};
 use body::{Arriving, Late, Pace};
+use heavy::Heavy;
 use request::Checked;
 
 pub use admission::{Budget, CallerLimits, Gates, network};
@@ -99,6 +101,7 @@ pub struct Exchange {
     budget: Budget,
     failures: Failures,
     told: Seldom,
+    heavy: Heavy,
 }
 
 impl Exchange {
@@ -120,8 +123,8 @@ impl Exchange {
         }));
         let state = ArcSwap::from_pointee(state);
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
-        let spans = None;
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, decoding, spans, budget, failures, told }
+        let (spans, heavy) = (None, Heavy::new());
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, decoding, spans, budget, failures, told, heavy }
     }
 
     /// The same, telling somebody of requests that are over.

@@ -20,6 +20,7 @@ mod kill;
 mod liar;
 mod life;
 mod limits;
+mod load;
 mod migration;
 #[cfg(feature = "otlp")]
 mod otlp;

@@ -50,10 +50,10 @@ mod replies;
 pub use self::framing::{Limits, Reason};
 
 /// Closing while the client still sends would make the system reset the connection, and the client might never read why.
-/// So after a refusal what still comes is thrown away, for this long ...
+/// So after a refusal, and after an answer that did not wait for the body, what still comes is thrown away, for this long ...
 const LINGER: Duration = Duration::from_millis(500);
 /// ... and for this many bytes.
-const LINGER_BYTES: usize = 1 << 20;
+const LINGER_BYTES: usize = 16 << 20;
 
 /// A request was refused in the middle of its body. The error that a body's reader gets has this as a cause; where the reply
 /// has not begun, the guard answers in its place.
@@ -79,6 +79,7 @@ pub struct Guard<Io> {
     /// Who waits until the reply that is owed has been written.
     waiting: Option<Waker>,
     refusal: Option<Refusal>,
+    linger: Option<Linger>,
     observer: Option<Observer>,
     /// How long a head may take from its first byte, and the alarm while one is on its way.
     head_within: Option<Duration>,
@@ -90,7 +91,11 @@ struct Refusal {
     in_body: bool,
     /// What is left to write of our own reply; `None` if another had begun.
     reply: Option<Bytes>,
-    linger: Option<Pin<Box<Sleep>>>,
+}
+
+/// Until when, and how much, is thrown away.
+struct Linger {
+    alarm: Pin<Box<Sleep>>,
     discarded: usize,
 }
 
@@ -113,6 +118,7 @@ impl<Io> Guard<Io> {
             ready: 0,
             waiting: None,
             refusal: None,
+            linger: None,
             observer: None,
             head_within: None,
             head_alarm: None,
@@ -171,7 +177,7 @@ impl<Io> Guard<Io> {
         let in_body = !self.requests.at_head();
         // In a head nothing is owed. In a body our reply takes the place of one that has not begun; hyper's is not sent.
         let reply = (in_body == self.owed && self.replies.between()).then(|| reply_to(reason));
-        self.refusal = Some(Refusal { reason, in_body, reply, linger: None, discarded: 0 });
+        self.refusal = Some(Refusal { reason, in_body, reply });
         if let Some(observer) = &self.observer {
             observer(reason);
         }
@@ -216,18 +222,21 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guard<Io> {
         alarm.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Throws away what still comes after a refusal, until the client closes or a limit is reached.
+    /// Throws away what still comes of a request that will not be read, until the client closes or a limit is reached.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(refusal) = &mut self.refusal else { return Poll::Ready(()) };
-        let alarm = refusal.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        if alarm.as_mut().poll(cx).is_ready() {
+        if self.refusal.is_none() && self.requests.at_head() {
             return Poll::Ready(());
         }
-        while refusal.discarded < LINGER_BYTES {
+        let begin = || Linger { alarm: Box::pin(tokio::time::sleep(LINGER)), discarded: 0 };
+        let linger = self.linger.get_or_insert_with(begin);
+        if linger.alarm.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        while linger.discarded < LINGER_BYTES {
             let mut bin = [0; 4096];
             let mut bin = ReadBuf::new(&mut bin);
             match ready!(Pin::new(&mut self.io).poll_read(cx, &mut bin)) {
-                Ok(()) if !bin.filled().is_empty() => refusal.discarded += bin.filled().len(),
+                Ok(()) if !bin.filled().is_empty() => linger.discarded += bin.filled().len(),
                 Ok(()) | Err(_) => break,
             }
         }
