@@ -16,8 +16,8 @@ const CODES: &[(&str, &str, &str)] = &[
     ("src/field/deterministic.rs", "pub fn code(", "\n    }\n"),
     ("src/batch/line.rs", "pub fn code(", "\n    }\n"),
 ];
-/// The wire's own, which comes with a reason behind it.
-const OF_THE_WIRE: &str = "framing-refused";
+/// The wire's own, which are answered before there is a request: the file that says each.
+const OF_THE_WIRE: &[(&str, &str)] = &[("src/front/http/wire.rs", "framing-refused"), ("src/front/http/tls.rs", "tls-expected")];
 
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -58,7 +58,11 @@ fn pages() -> Vec<PathBuf> {
 
 #[test]
 fn every_code_has_one_entry_and_every_entry_a_code() {
-    let mut codes = BTreeSet::from([OF_THE_WIRE.to_owned()]);
+    let mut codes = BTreeSet::new();
+    for (file, code) in OF_THE_WIRE {
+        assert!(read(file).contains(&format!("{code}: ")), "{file} says {code}");
+        codes.insert((*code).to_owned());
+    }
     for (file, begin, end) in CODES {
         let text = read(file);
         let (_, part) = text.split_once(begin).unwrap();
