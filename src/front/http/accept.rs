@@ -112,14 +112,15 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
             }
         };
         let one_of = match (&crowd, peer.address) {
-            (Some(crowd), Some(address)) => {
+            // A load balancer is not one client.
+            (Some(crowd), Some(address)) if connection::proxied(&peer, &config).is_none() => {
                 let Some(one_of) = crowd.enter(address) else {
                     config.metrics.connection_refused("address");
                     continue;
                 };
                 Some(one_of)
             }
-            (None, _) | (_, None) => None,
+            (Some(_) | None, _) => None,
         };
         let (exchange, config, drain, streams) = (Arc::clone(&exchange), config.clone(), drain.clone(), tasks.clone());
         tasks.spawn(async move {

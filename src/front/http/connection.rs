@@ -176,7 +176,7 @@ where
 }
 
 /// The address of a sender that must say for whom it connects.
-fn proxied(peer: &Peer, config: &Config) -> Option<IpAddr> {
+pub(super) fn proxied(peer: &Peer, config: &Config) -> Option<IpAddr> {
     let address = peer.address?.to_canonical();
     config.proxy_from.iter().any(|network| network.contains(&address)).then_some(address)
 }
