@@ -296,6 +296,29 @@ fn mistakes_in_callers() {
     snapshot("callers", &outputs(cases));
 }
 
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn otlp_without_the_feature() {
+    let cases: &[Case<'_>] = &[("[otlp]", In::Service, "[audit]", "[otlp]\nendpoint = \"http://127.0.0.1:4318\"\n[audit]", 1)];
+    snapshot("otlp", &outputs(cases));
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn otlp_with_the_feature() {
+    #[rustfmt::skip]
+    let cases: &[Case<'_>] = &[
+        ("no endpoint", In::Service, "[audit]", "[otlp]\n[audit]", 1),
+        ("TLS", In::Service, "[audit]", "[otlp]\nendpoint = \"https://collector:4318\"\n[audit]", 1),
+        ("a share over all", In::Service, "[audit]", "[otlp]\nendpoint = \"http://c:4318\"\nsample_per_mille = 1001\n[audit]", 1),
+        ("an unknown member", In::Service, "[audit]", "[otlp]\nendpoint = \"http://c:4318\"\nheaders = \"x\"\n[audit]", 1),
+    ];
+    let told = outputs(cases);
+    for part in ["`endpoint` is missing", "expected http://HOST:PORT", "from 0 to 1000", "service_name"] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+}
+
 #[test]
 fn mistakes_in_collections() {
     #[rustfmt::skip]

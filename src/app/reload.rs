@@ -71,6 +71,7 @@ pub(super) struct AtStart {
     checkpoint_every: Duration,
     drain_delay: Duration,
     log: config::Log,
+    otlp: Option<config::Otlp>,
 }
 
 impl AtStart {
@@ -83,6 +84,7 @@ impl AtStart {
             checkpoint_every: settings.audit.checkpoint_every,
             drain_delay: settings.listen.drain_delay,
             log: settings.log,
+            otlp: settings.otlp.clone(),
         }
     }
 
@@ -107,6 +109,7 @@ impl AtStart {
             (self.drain_delay != other.drain_delay, "[listen] drain_delay_ms"),
             (self.log.level != other.log.level, "[log] level"),
             (self.log.format != other.log.format, "[log] format"),
+            (self.otlp != other.otlp, "[otlp]"),
         ]
         .into_iter()
         .filter_map(|(differs, name)| differs.then_some(name))

@@ -9,6 +9,7 @@
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
 //! | `listen`, `upstream`, `limits` | the table of that name |
 //! | `operator` | `[admin]`, `[reload]`, `[log]` |
+//! | `otlp` | the table of that name |
 //! | `upstream_tls` | `[upstream] tls` |
 //! | `callers` | `[caller.*]` |
 //! | `collections` | `[collection.*]` |
@@ -28,6 +29,7 @@ mod methods;
 mod names;
 mod nearest;
 mod operator;
+mod otlp;
 mod policy;
 mod report;
 mod service;
@@ -51,6 +53,7 @@ pub use findings::{Finding, Findings, Severity};
 pub use limits::Limits;
 pub use listen::tls::Tls;
 pub use operator::{Admin, Log, LogFormat, LogLevel};
+pub use otlp::Otlp;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -95,6 +98,8 @@ pub struct Settings {
     pub poll: Duration,
     /// What is written down.
     pub log: Log,
+    /// Where spans go.
+    pub otlp: Option<Otlp>,
     /// Name of the purpose header, default `data-purpose`.
     pub purpose_header: http::HeaderName,
     /// What is allowed but probably not what is wanted.

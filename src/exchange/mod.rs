@@ -21,6 +21,7 @@ mod query;
 mod replace;
 mod reply;
 mod request;
+mod span;
 mod state;
 mod view;
 
@@ -65,6 +66,7 @@ pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;
 pub use error::{Conflict, Error, Failure};
 pub use log::{RequestLog, Requests};
+pub use span::{Ids as SpanIds, Span, Spans};
 pub use state::{Collection, Limits, State};
 
 /// Who is on the other end of the connection: as the operating system, a trusted load balancer or a verified certificate
@@ -94,6 +96,8 @@ pub struct Exchange {
     leaving: AtomicBool,
     /// Who may decode a long body now.
     decoding: Arc<Semaphore>,
+    /// Who is told of requests that are over.
+    spans: Option<Arc<dyn Spans>>,
     budget: Budget,
     failures: Failures,
     told: Seldom,
@@ -119,8 +123,14 @@ impl Exchange {
         }));
         let state = ArcSwap::from_pointee(state);
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
-        let heavy = Heavy::new();
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told, heavy }
+        let (heavy, spans) = (Heavy::new(), None);
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told, heavy, spans }
+    }
+
+    /// The same, telling somebody of requests that are over.
+    #[must_use]
+    pub fn followed_by(self, spans: Option<Arc<dyn Spans>>) -> Self {
+        Self { spans, ..self }
     }
 
     /// The configuration in force.
@@ -176,7 +186,7 @@ impl Exchange {
                 self.stamp(&context, &mut response);
                 let (held, feed) = (std::mem::take(&mut context.held), context.feed);
                 let bounds = (!feed).then_some((seat, limits.outside_timeout));
-                Ok(log::answered(context, response, requests).map(|body| ReplyBody::new(body, held, bounds)))
+                Ok(log::answered(context, response, requests, self.spans.as_ref()).map(|body| ReplyBody::new(body, held, bounds)))
             }
             Err(error) => Err(Box::new(Failure { error, context })),
         }
@@ -192,6 +202,9 @@ impl Exchange {
         let id = self.ids.of(headers, context.exchange);
         headers.insert(log::REQUEST_ID, id.clone());
         (about.request_id, about.trace) = (Some(id), log::trace(headers));
+        if let Some(spans) = &self.spans {
+            context.span = span::begin(&**spans, headers, about.trace.as_ref());
+        }
         context.about = about;
     }
 
@@ -466,7 +479,7 @@ impl Exchange {
     /// Records what a request was refused for, with the status `front` chose. Waits for alarms only: a refusal shows nothing.
     pub async fn refused(&self, context: &Context, status: u16, code: &'static str, alarm: bool) {
         self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
-        log::refused(context, status, code, self.state.load().log);
+        log::refused(context, status, code, self.state.load().log, self.spans.as_deref());
         let kind = if alarm { Kind::Alarm } else { Kind::Refused };
         let event = audit::Event { status: Some(status), code: Some(code.to_owned()), ..context.event(kind) };
         if alarm {

@@ -75,6 +75,7 @@ pub struct Metrics {
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
     upstream_circuit: Gauge,
+    spans_dropped: Family<Labels<1>, Counter>,
     phases: Phases,
     audit_commit: Histogram,
     audit_failures: Counter,
@@ -137,6 +138,7 @@ impl Metrics {
                 "upstream_failures",
                 "Requests the database did not answer, by kind of failure",
             ),
+            spans_dropped: registered(registry, "spans_dropped", "Spans that did not reach the collector of [otlp], by reason"),
             upstream_circuit: registered(
                 registry,
                 "upstream_circuit_open",
@@ -196,6 +198,11 @@ impl Metrics {
     /// A TLS handshake failed. `word` is one of a fixed few.
     pub fn tls_refused(&self, word: &'static str) {
         self.tls_refusals.get_or_create(&[("reason", Word::Fixed(word))]).inc();
+    }
+
+    /// Spans were given up. `word` is one of a fixed few.
+    pub fn spans_dropped(&self, word: &'static str, count: usize) {
+        self.spans_dropped.get_or_create(&[("reason", Word::Fixed(word))]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Values of a category went out at a level, given by its fixed word.
@@ -392,7 +399,8 @@ impl RouteClass {
     }
 }
 
-fn intent_word(intent: Intent) -> &'static str {
+/// The word for an intent.
+pub(crate) fn intent_word(intent: Intent) -> &'static str {
     match intent {
         Intent::Read => "read",
         Intent::Create => "create",

@@ -25,6 +25,8 @@ mod lifecycle;
 mod limits;
 mod load;
 mod migration;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod patches;
 mod proxy_protocol;
 mod replication;
