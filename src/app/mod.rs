@@ -164,6 +164,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let front_config = accept::Config {
         tls: tls.clone(),
         handshake_timeout: settings.limits.handshake_timeout,
+        last_answer: settings.limits.drain_timeout,
         connections: descriptors::suffice_for(settings.limits.connections),
         per_address: settings.limits.connections_per_address,
         header_bytes: settings.limits.header_bytes,

@@ -136,7 +136,8 @@ fn load(report: &Report<'_>, files: Files) -> Option<Tls> {
             Some(Clients { authorities: authorities?, revoked: lists.unwrap_or_else(|| Some(Vec::new()))?, without })
         }
     };
-    let until = chain.as_ref().and_then(|chain| chain.first()).and_then(Validity::of_certificate).map_or(0, |validity| validity.until);
+    let until =
+        chain.as_ref().and_then(|chain| chain.first()).and_then(Validity::of_certificate).map_or(0, |validity| validity.until);
     let server = Server::new(Identity { chain: chain?, key: private? }, clients, PROTOCOLS);
     let server = server.map_err(|error| report.push(unusable(&error, &certificate, &key, authorities.as_ref())));
     let files = [Some(certificate), Some(key), authorities, revoked].into_iter().flatten().map(|file| file.path).collect();

@@ -46,7 +46,8 @@ where
     }
 }
 
-/// The handshake, then HTTP; for a client with a certificate until it is no longer trusted, when what is under way is still answered.
+/// The handshake, then HTTP; for a client with a certificate until it is no longer trusted, when what is under way is still answered,
+/// but a feed does not go on for ever (T33).
 async fn over_tls<S>(server: &Server, stream: S, peer: Peer, exchange: Arc<Exchange>, config: Config, drain: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -65,14 +66,16 @@ where
         .min(Duration::from_hours(8760));
     let peer = Peer { certificate: Some(Arc::new(certificate)), ..peer };
     let end = drain.child_token();
-    let mut exchanges = pin!(http(stream, peer, exchange, config, end.clone()));
+    let mut exchanges = pin!(http(stream, peer, exchange, config.clone(), end.clone()));
     tokio::select! {
         () = exchanges.as_mut() => return,
         () = server.superseded() => tracing::debug!("a connection ends, for other client certificates are trusted now"),
         () = tokio::time::sleep(holds) => tracing::debug!("a connection ends, for the client's certificate has expired"),
     }
     end.cancel();
-    exchanges.await;
+    if tokio::time::timeout(config.last_answer, exchanges).await.is_err() {
+        tracing::debug!("and what was under way on it is broken off");
+    }
 }
 
 /// HTTP/1.1, whatever it comes over.
