@@ -9,6 +9,7 @@
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
 //! | `listen`, `upstream`, `limits` | the table of that name |
 //! | `operator` | `[admin]`, `[reload]`, `[log]` |
+//! | `otlp` | the table of that name |
 //! | `upstream_tls` | `[upstream] tls` |
 //! | `callers` | `[caller.*]` |
 //! | `collections` | `[collection.*]` |
@@ -21,12 +22,14 @@ mod callers;
 mod collections;
 mod files;
 mod findings;
+mod http2;
 mod limits;
 mod listen;
 mod methods;
 mod names;
 mod nearest;
 mod operator;
+mod otlp;
 mod policy;
 mod report;
 mod service;
@@ -50,6 +53,7 @@ pub use findings::{Finding, Findings, Severity};
 pub use limits::Limits;
 pub use listen::tls::Tls;
 pub use operator::{Admin, Log, LogFormat, LogLevel};
+pub use otlp::Otlp;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -94,6 +98,8 @@ pub struct Settings {
     pub poll: Duration,
     /// What is written down.
     pub log: Log,
+    /// Where spans go.
+    pub otlp: Option<Otlp>,
     /// Name of the purpose header, default `data-purpose`.
     pub purpose_header: http::HeaderName,
     /// What is allowed but probably not what is wanted.
@@ -118,6 +124,8 @@ pub struct Listen {
     pub admin: Option<Endpoint>,
     /// How long connections are still accepted after `/readyz` has begun to say no.
     pub drain_delay: Duration,
+    /// HTTP/2 is spoken beside HTTP/1.1.
+    pub http2: bool,
     /// Permissions of both, where they are Unix sockets.
     pub socket_mode: u32,
     /// Senders that must begin with a PROXY header of version 2; empty: nobody may.

@@ -42,12 +42,12 @@ struct File {
 
 /// Reads the table. Outer `None`: something is wrong. Inner: the files were not asked for.
 #[expect(clippy::option_option, reason = "wrong, not read and read are three things")]
-pub(super) fn read(section: &Section<'_>, folder: &Path, environment: Environment<'_>) -> Option<Option<Tls>> {
+pub(super) fn read(section: &Section<'_>, http2: bool, folder: &Path, environment: Environment<'_>) -> Option<Option<Tls>> {
     let files = files(section, folder)?;
     match environment {
         // Who reads the policy need not be able to read the key.
         Environment::Ignored => Some(None),
-        Environment::Read(_) => load(section.report(), files).map(Some),
+        Environment::Read(_) => load(section.report(), files, http2).map(Some),
     }
 }
 
@@ -108,7 +108,7 @@ fn span_of(text: Option<&Option<Text>>) -> Option<&Range<usize>> {
 }
 
 /// Reads the files, all of them, so that every mistake is found at once.
-fn load(report: &Report<'_>, files: Files) -> Option<Tls> {
+fn load(report: &Report<'_>, files: Files, http2: bool) -> Option<Tls> {
     let Files { certificate, key, authorities, revoked, without } = files;
     let chain =
         found(report, &certificate, pem::certificates(&certificate.path), "our certificate, then those up to its authority");
@@ -138,7 +138,8 @@ fn load(report: &Report<'_>, files: Files) -> Option<Tls> {
     };
     let until =
         chain.as_ref().and_then(|chain| chain.first()).and_then(Validity::of_certificate).map_or(0, |validity| validity.until);
-    let server = Server::new(Identity { chain: chain?, key: private? }, clients, PROTOCOLS);
+    let protocols = PROTOCOLS.get(usize::from(!http2)..).unwrap_or_default();
+    let server = Server::new(Identity { chain: chain?, key: private? }, clients, protocols);
     let server = server.map_err(|error| report.push(unusable(&error, &certificate, &key, authorities.as_ref())));
     let files = [Some(certificate), Some(key), authorities, revoked].into_iter().flatten().map(|file| file.path).collect();
     Some(Tls { server: server.ok()?, files, until })
