@@ -8,6 +8,7 @@ mod build;
 mod descriptors;
 mod listen;
 pub mod log;
+mod memory;
 mod reload;
 mod vitals;
 
@@ -34,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::net::tls::server::Server;
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
+pub use memory::settle_allocator;
 use reload::{AtStart, Fixed, Watch};
 use vitals::Watched;
 
