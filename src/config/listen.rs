@@ -57,7 +57,7 @@ fn read(
     let report = section.report();
     let address = section.required("address", "address = \"127.0.0.1:8080\"").and_then(|node| node.text());
     let admin = section.optional("admin").map(|node| node.text());
-    let drain_delay = millis(&section, "drain_delay_ms", 0..=600_000, 0);
+    let drain_delay = millis(section, "drain_delay_ms", 0..=600_000, 0);
     let socket_mode_node = section.optional("socket_mode");
     let proxy_node = section.optional("proxy_protocol");
     section.finish();

@@ -120,7 +120,7 @@ impl Exchange {
         let state = ArcSwap::from_pointee(state);
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
         let heavy = Heavy::new();
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told, heavy }
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, decoding, budget, failures, told, heavy }
     }
 
     /// The configuration in force.

@@ -82,9 +82,17 @@ where
 {
     let metrics = Arc::clone(&config.metrics);
     let limits = wire::Limits { head_bytes: config.header_bytes, headers: config.headers };
-    let guard = wire::Guard::new(stream, limits)
+    let mut guard = wire::Guard::new(stream, limits)
         .head_within(config.header_timeout)
         .observed_by(Arc::new(move |reason| metrics.wire_refused(reason.code())));
+    let idle = config.idle_timeout.max(config.header_timeout);
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(idle, guard.begun()) => begun.unwrap_or(false),
+        () = drain.cancelled() => false,
+    };
+    if !begun {
+        return;
+    }
     let service = service_fn(move |request: Request<Incoming>| {
         let (exchange, peer) = (Arc::clone(&exchange), peer.clone());
         async move { Ok::<_, Infallible>(answer::answer(exchange, request, peer).await) }
@@ -92,7 +100,7 @@ where
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         // The guard hands over whole heads, so for hyper the wait for a head is the time between requests.
-        .header_read_timeout(config.idle_timeout.max(config.header_timeout))
+        .header_read_timeout(idle)
         .max_headers(config.headers)
         .max_buf_size(config.header_bytes.max(8192))
         .serve_connection(TokioIo::new(guard), service);
