@@ -147,7 +147,7 @@ fn mistakes_in_the_tables_of_places() {
         ("controller has a capital letter and a space", In::Service, "\"example-shop\"", "\"Example Shop\"", 1),
         ("the policy is not there", In::Service, "\"policy.toml\"", "\"polcy.toml\"", 1),
         ("a table is misspelled", In::Service, "[listen]", "[listn]", 1),
-        ("a key of a later release", In::Service, "[listen]", "[jwt]\nissuer = \"x\"\n[listen]", 1),
+        ("a key of a later release", In::Service, "[listen]", "[tls]\ncertificate = \"x\"\n[listen]", 1),
         ("an address is a name", In::Service, "\"127.0.0.1:8080\"", "\"localhost:8080\"", 1),
         ("an address has no port", In::Service, "\"127.0.0.1:8080\"", "\"127.0.0.1\"", 1),
         ("an address is a number", In::Service, "\"127.0.0.1:8080\"", "8080", 1),
@@ -188,9 +188,39 @@ fn mistakes_in_the_tables_of_places() {
         ("a limit with a decimal point", In::Service, "[audit]", "[limits]\nconnections = 1.5\n[audit]", 1),
         ("a limit below zero", In::Service, "[audit]", "[limits]\nconnections = -1\n[audit]", 1),
         ("a ratio that lets nothing through", In::Service, "[audit]", "[limits]\ndecompress_ratio = 0\n[audit]", 1),
+        ("a window that HTTP/2 does not allow", In::Service, "[audit]", "[limits.http2]\nstream_window_bytes = 1024\n[audit]", 1),
+        ("no streams", In::Service, "[audit]", "[limits.http2]\nstreams = 0\n[audit]", 1),
+        ("an unknown limit of HTTP/2", In::Service, "[audit]", "[limits.http2]\nstream = 5\n[audit]", 1),
+        ("HTTP/2 by a word", In::Service, "[listen]", "[listen]\nhttp2 = \"on\"", 1),
         ("the purpose in a taken header", In::Service, "controller =", "purpose_header = \"Authorization\"\ncontroller =", 1),
     ];
     snapshot("places", &outputs(cases));
+}
+
+#[test]
+fn mistakes_in_the_tables_for_operators() {
+    const ADMIN: &str = "[upstream]";
+    let hash = format!("[admin]\ncredential_sha256 = [\"{}\"]\nuid = [1000]\n[upstream]", "0a".repeat(32));
+    let cases: &[Case<'_>] = &[
+        ("nobody may see", In::Service, ADMIN, "[admin]\n[upstream]", 1),
+        ("an empty list", In::Service, ADMIN, "[admin]\ncredential_sha256 = []\n[upstream]", 1),
+        ("the secret itself", In::Service, ADMIN, "[admin]\ncredential_sha256 = [\"hunter2\"]\n[upstream]", 1),
+        ("a secret that is no list", In::Service, ADMIN, "[admin]\ncredential_sha256 = \"hunter2\"\n[upstream]", 1),
+        ("a user id in words", In::Service, ADMIN, "[admin]\nuid = [\"root\"]\n[upstream]", 1),
+        ("operators as they should be", In::Service, ADMIN, &hash, 0),
+        ("looked at too often", In::Service, ADMIN, "[reload]\npoll_ms = 50\n[upstream]", 1),
+        ("never looked at", In::Service, ADMIN, "[reload]\npoll_ms = 0\n[upstream]", 0),
+        ("a level nobody knows", In::Service, ADMIN, "[log]\nlevel = \"loud\"\n[upstream]", 1),
+        ("a format nobody knows", In::Service, ADMIN, "[log]\nformat = \"xml\"\n[upstream]", 1),
+        ("requests nobody knows", In::Service, ADMIN, "[log]\nrequests = \"some\"\npeer = 1\n[upstream]", 2),
+        ("a drain that never ends", In::Service, ADMIN, "drain_delay_ms = 600001\n[upstream]", 1),
+    ];
+    snapshot("operators", &outputs(cases));
+    let text = "drain_delay_ms = 10\n[reload]\npoll_ms = 200\n[log]\nlevel = \"warn\"\nformat = \"text\"\nrequests = \"all\"\npeer = true\n[upstream]";
+    let settings = Folder::with(&service().replacen(ADMIN, text, 1), templates::POLICY).load().unwrap();
+    assert_eq!((settings.poll.as_millis(), settings.listen.drain_delay.as_millis()), (200, 10));
+    assert!(settings.log.requests.peer && settings.log.level == config::LogLevel::Warn);
+    assert!(settings.files().len() >= 4 && !settings.admin.asks());
 }
 
 #[test]
@@ -264,6 +294,29 @@ fn mistakes_in_callers() {
         ("a name with a capital letter", In::Service, "[caller.shop]", "[caller.Spare]\nuid = 12\n[caller.shop]", 2),
     ];
     snapshot("callers", &outputs(cases));
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn otlp_without_the_feature() {
+    let cases: &[Case<'_>] = &[("[otlp]", In::Service, "[audit]", "[otlp]\nendpoint = \"http://127.0.0.1:4318\"\n[audit]", 1)];
+    snapshot("otlp", &outputs(cases));
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn otlp_with_the_feature() {
+    #[rustfmt::skip]
+    let cases: &[Case<'_>] = &[
+        ("no endpoint", In::Service, "[audit]", "[otlp]\n[audit]", 1),
+        ("TLS", In::Service, "[audit]", "[otlp]\nendpoint = \"https://collector:4318\"\n[audit]", 1),
+        ("a share over all", In::Service, "[audit]", "[otlp]\nendpoint = \"http://c:4318\"\nsample_per_mille = 1001\n[audit]", 1),
+        ("an unknown member", In::Service, "[audit]", "[otlp]\nendpoint = \"http://c:4318\"\nheaders = \"x\"\n[audit]", 1),
+    ];
+    let told = outputs(cases);
+    for part in ["`endpoint` is missing", "expected http://HOST:PORT", "from 0 to 1000", "service_name"] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
 }
 
 #[test]
@@ -516,7 +569,7 @@ fn settings_are_as_the_files_say() {
     assert_eq!(settings.listen.address, config::Endpoint::Unix(dir.join("run/sudare.sock")));
     assert_eq!(settings.store, dir.join("data/sudare.redb"));
     assert_eq!(settings.audit.dir, dir.join("data/audit"));
-    assert_eq!(settings.audit.durable_timeout.as_millis(), 250);
+    assert_eq!(settings.audit.durable_timeout.as_millis(), 2_000);
     assert_eq!(settings.keys.ring, dir.join("keys/ring.json"));
     assert_eq!(settings.upstream.endpoint, sudare::upstream::Endpoint::Embedded(dir.join("data/documents.redb")));
     assert_eq!(settings.upstream.reply_timeout.as_millis(), 1_000);
@@ -595,6 +648,12 @@ fn t13_nothing_secret_is_printed() {
 
 #[path = "check/init.rs"]
 mod init_command;
+
+#[path = "check/tls.rs"]
+mod tls;
+
+#[path = "check/jwt.rs"]
+mod jwt;
 
 #[path = "check/mutations.rs"]
 mod mutations;

@@ -6,9 +6,12 @@
 
 mod build;
 mod descriptors;
+mod jwks;
 mod listen;
 pub mod log;
 mod memory;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod reload;
 mod vitals;
 
@@ -66,6 +69,9 @@ pub enum StartError {
         "cannot listen on {0}: {1}: another process may hold it, or the account that runs Sudare may not take it; change [listen]"
     )]
     Listen(String, std::io::Error),
+    /// Spans cannot be exported.
+    #[error("[otlp]: {0}")]
+    Otlp(String),
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
@@ -101,8 +107,11 @@ pub struct Running {
     #[expect(dead_code, reason = "cancels when dropped")]
     gone: DropGuard,
     tasks: TaskTracker,
+    #[cfg(feature = "otlp")]
+    exporting: Option<otlp::Exporting>,
     drain_delay: Duration,
     drain_timeout: Duration,
+    fetching: Arc<ArcSwap<jwks::Fetching>>,
 }
 
 /// How a shutdown went.
@@ -148,7 +157,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
 }
 
 /// As [`start`], with a clock of the caller's.
-pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     let fixed = Fixed::of(&settings);
     let at_start = AtStart::of(&settings);
     let watch = Watch::of(&settings);
@@ -172,6 +181,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
         idle_timeout: settings.limits.idle_timeout,
+        http2: settings.listen.http2.then(|| settings.limits.http2.clone()),
         proxy_from: settings.listen.proxy_protocol.as_slice().into(),
         write_timeout: settings.limits.write_timeout,
         metrics: Arc::clone(&metrics),
@@ -181,14 +191,29 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let (drain_delay, drain_timeout) = (settings.listen.drain_delay, settings.limits.drain_timeout);
     let listen = settings.listen.clone();
     let access = Arc::new(ArcSwap::from_pointee(reload::access(&settings)));
+    #[cfg(feature = "otlp")]
+    let (spans, exporting) = match &settings.otlp {
+        Some(config) => {
+            let started = otlp::start(config, Arc::clone(&metrics), Arc::clone(&clock));
+            let (spans, exporting) = started.map_err(|error| StartError::Otlp(error.to_string()))?;
+            (Some(spans), Some(exporting))
+        }
+        None => (None, None),
+    };
+    #[cfg(not(feature = "otlp"))]
+    let spans = None;
+    let fetched_keys = std::mem::take(&mut settings.fetched_keys);
+    let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
     let state = build::state(settings, keys, None)?;
     let budget = Budget::new(memory, Arc::clone(&metrics));
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
-    let exchange = Arc::new(exchange);
+    let exchange = Arc::new(exchange.followed_by(spans));
 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
+    fetching.begin(&tasks);
+    let fetching = Arc::new(ArcSwap::from_pointee(fetching));
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
         let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
@@ -200,6 +225,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
             leaving: leaving.clone(),
             clock: Arc::clone(&clock),
             certificate_until: Arc::clone(&certificate_until),
+            fetching: Arc::clone(&fetching),
         };
         let pages = admin::Pages {
             metrics: vitals::metrics(watched.clone()),
@@ -227,8 +253,11 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         drain,
         gone: gone.drop_guard(),
         tasks,
+        #[cfg(feature = "otlp")]
+        exporting,
         drain_delay,
         drain_timeout,
+        fetching,
     })
 }
 
@@ -296,6 +325,7 @@ impl Running {
         }
         self.drain.cancel();
         self.exchange.end_feeds();
+        self.fetching.store(Arc::default());
         self.tasks.close();
         let mut drained = Drained::Whole;
         let finished = tokio::time::timeout(if hurried { Duration::ZERO } else { self.drain_timeout }, self.tasks.wait());
@@ -308,6 +338,10 @@ impl Running {
                 tracing::warn!("exchanges were still under way at the second signal and are broken off");
                 drained = Drained::BrokenOff;
             }
+        }
+        #[cfg(feature = "otlp")]
+        if let Some(exporting) = &self.exporting {
+            exporting.finish().await;
         }
         if tokio::time::timeout(LAST_SYNC, self.audit.close()).await.is_err() {
             tracing::error!(

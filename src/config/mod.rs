@@ -9,8 +9,9 @@
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
 //! | `listen`, `upstream`, `limits` | the table of that name |
 //! | `operator` | `[admin]`, `[reload]`, `[log]` |
+//! | `otlp` | the table of that name |
 //! | `upstream_tls` | `[upstream] tls` |
-//! | `callers` | `[caller.*]` |
+//! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
 //! | `collections` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
 //! | `build` | both together: categories of fields, callers of purposes, routes and plans |
@@ -21,12 +22,15 @@ mod callers;
 mod collections;
 mod files;
 mod findings;
+mod http2;
+mod jwt;
 mod limits;
 mod listen;
 mod methods;
 mod names;
 mod nearest;
 mod operator;
+mod otlp;
 mod policy;
 mod report;
 mod service;
@@ -47,9 +51,11 @@ use zeroize::Zeroizing;
 
 pub use files::Fingerprint;
 pub use findings::{Finding, Findings, Severity};
+pub use jwt::FetchedKeys;
 pub use limits::Limits;
 pub use listen::tls::Tls;
 pub use operator::{Admin, Log, LogFormat, LogLevel};
+pub use otlp::Otlp;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -76,6 +82,10 @@ pub struct Settings {
     pub audit: crate::audit::Config,
     /// Who may ask.
     pub callers: crate::caller::Callers,
+    /// Keys of token issuers that are to be fetched; those in files are read already.
+    pub fetched_keys: Vec<FetchedKeys>,
+    /// The files that keys and authorities of token issuers were read from.
+    pub issuer_files: Vec<PathBuf>,
     /// Who may see what.
     pub policy: Arc<crate::purpose::Policy>,
     /// The policy file, as shown in findings and explanations.
@@ -94,6 +104,8 @@ pub struct Settings {
     pub poll: Duration,
     /// What is written down.
     pub log: Log,
+    /// Where spans go.
+    pub otlp: Option<Otlp>,
     /// Name of the purpose header, default `data-purpose`.
     pub purpose_header: http::HeaderName,
     /// What is allowed but probably not what is wanted.
@@ -118,6 +130,8 @@ pub struct Listen {
     pub admin: Option<Endpoint>,
     /// How long connections are still accepted after `/readyz` has begun to say no.
     pub drain_delay: Duration,
+    /// HTTP/2 is spoken beside HTTP/1.1.
+    pub http2: bool,
     /// Permissions of both, where they are Unix sockets.
     pub socket_mode: u32,
     /// Senders that must begin with a PROXY header of version 2; empty: nobody may.

@@ -38,6 +38,9 @@ pub enum Error {
     /// The head of the request is ambiguous.
     #[error("{0}")]
     Head(&'static str),
+    /// The client expects what we do not know.
+    #[error("the header Expect may say 100-continue only; leave anything else out")]
+    Expectation,
     /// The target is not canonical (T31).
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -198,6 +201,7 @@ impl Error {
             || matches!(
                 self,
                 Self::Head(_)
+                    | Self::Expectation
                     | Self::Target(_)
                     | Self::Dialect(_)
                     | Self::Caller(_)
@@ -205,10 +209,13 @@ impl Error {
                     | Self::DeleteRefused { .. }
                     | Self::ViewNotWhole { .. }
                     | Self::NothingWritable { .. }
+                    | Self::CodingUnknown
                     | Self::BodyTooLarge { .. }
                     | Self::BodyTimeout { .. }
                     | Self::BodyBroken
                     | Self::BodyUnexpected
+                    // Where the body passes.
+                    | Self::Upstream(_)
             )
     }
 }

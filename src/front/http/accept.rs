@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection;
 use super::crowd::Crowd;
+use super::http2;
 use super::unread::Unread;
 use crate::exchange::{Exchange, Peer};
 use crate::metrics::Metrics;
@@ -48,12 +49,22 @@ pub struct Config {
     pub header_timeout: Duration,
     /// Longest time a connection may wait for its next request.
     pub idle_timeout: Duration,
+    /// Bounds on HTTP/2; `None`: it is not spoken.
+    pub http2: Option<http2::Config>,
     /// Senders that must begin with a PROXY header (version 2), and are believed for whom they connect.
     pub proxy_from: Arc<[IpNet]>,
     /// Longest time a peer may leave unread what was written to it.
     pub write_timeout: Duration,
     /// Counts connections and refusals on the wire.
     pub metrics: Arc<Metrics>,
+}
+
+impl Config {
+    /// When a peer that does not read is given up. Replies that are recorded give up by themselves at `write_timeout`, and say so
+    /// in the audit log; this is for all others.
+    pub(super) fn longest_unread(&self) -> Duration {
+        self.write_timeout.mul_f32(1.5)
+    }
 }
 
 /// A socket that listens.
@@ -101,25 +112,25 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
             }
         };
         let one_of = match (&crowd, peer.address) {
-            (Some(crowd), Some(address)) => {
+            // A load balancer is not one client.
+            (Some(crowd), Some(address)) if connection::proxied(&peer, &config).is_none() => {
                 let Some(one_of) = crowd.enter(address) else {
                     config.metrics.connection_refused("address");
                     continue;
                 };
                 Some(one_of)
             }
-            (None, _) | (_, None) => None,
+            (Some(_) | None, _) => None,
         };
-        let (exchange, config, drain) = (Arc::clone(&exchange), config.clone(), drain.clone());
+        let (exchange, config, drain, streams) = (Arc::clone(&exchange), config.clone(), drain.clone(), tasks.clone());
         tasks.spawn(async move {
-            // Replies that are recorded give up by themselves at `write_timeout`, and say so in the audit log; this is for all others.
-            let (longest, metrics) = (config.write_timeout.mul_f32(1.5), Arc::clone(&config.metrics));
+            let (longest, metrics) = (config.longest_unread(), Arc::clone(&config.metrics));
             match stream {
                 Stream::Tcp(stream) => {
-                    connection::serve(Unread::new(stream, longest, metrics), peer, exchange, config, drain).await;
+                    connection::serve(Unread::new(stream, longest, metrics), peer, exchange, config, drain, streams).await;
                 }
                 Stream::Unix(stream) => {
-                    connection::serve(Unread::new(stream, longest, metrics), peer, exchange, config, drain).await;
+                    connection::serve(Unread::new(stream, longest, metrics), peer, exchange, config, drain, streams).await;
                 }
             }
             drop((slot, one_of));

@@ -48,6 +48,7 @@ mod framing;
 mod replies;
 
 pub use self::framing::{Limits, Reason};
+pub(super) use self::framing::{is_host, like};
 
 /// Closing while the client still sends would make the system reset the connection, and the client might never read why.
 /// So after a refusal, and after an answer that did not wait for the body, what still comes is thrown away, for this long ...
@@ -84,6 +85,8 @@ pub struct Guard<Io> {
     /// How long a head may take from its first byte, and the alarm while one is on its way.
     head_within: Option<Duration>,
     head_alarm: Option<Pin<Box<Sleep>>>,
+    /// The client speaks HTTP/2: hyper's HTTP/1.1 gets nothing, and the connection stays open for [`Guard::into_http2`].
+    http2: bool,
 }
 
 struct Refusal {
@@ -122,7 +125,21 @@ impl<Io> Guard<Io> {
             observer: None,
             head_within: None,
             head_alarm: None,
+            http2: false,
         }
+    }
+
+    /// Lets a connection begin with the preface of HTTP/2. Then the HTTP/1.1 of it ends without a byte written, and
+    /// [`Guard::into_http2`] gives the connection back.
+    #[must_use]
+    pub fn may_be_http2(mut self, may: bool) -> Self {
+        self.requests.may_be_http2 = may;
+        self
+    }
+
+    /// The connection, with the bytes that came, if it began as HTTP/2.
+    pub fn into_http2(self) -> Option<(Io, BytesMut)> {
+        self.http2.then_some((self.io, self.held))
     }
 
     /// Gives up a connection whose head, once begun, takes longer than this to arrive (T24).
@@ -165,6 +182,10 @@ impl<Io> Guard<Io> {
                     self.bodiless = bodiless_reply;
                 }
                 Step::Partial => return (passed, true),
+                Step::Http2 => {
+                    self.http2 = true;
+                    return (passed, true);
+                }
                 Step::Refuse { body, reason } => {
                     self.refuse(reason);
                     return (passed + body, false);
@@ -270,6 +291,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<Io> {
                 }
                 return Poll::Ready(Ok(()));
             }
+            if this.http2 {
+                return Poll::Ready(Ok(()));
+            }
             if let Some(refusal) = &this.refusal {
                 let (reason, in_body) = (refusal.reason, refusal.in_body);
                 // At once if the socket takes it, for hyper may take its time; else when it shuts down.
@@ -289,7 +313,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<Io> {
                 let held = std::mem::take(&mut this.held);
                 (this.ready, _) = this.judge(&held);
                 this.held = held;
-                if this.ready > 0 || this.refusal.is_some() {
+                if this.ready > 0 || this.refusal.is_some() || this.http2 {
                     continue;
                 }
             }
@@ -357,6 +381,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<Io> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.http2 {
+            return Poll::Ready(Ok(()));
+        }
         ready!(this.poll_own_reply(cx))?;
         ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
         this.poll_linger(cx).map(Ok)
@@ -366,8 +393,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<Io> {
 fn reply_to(reason: Reason) -> Bytes {
     let body = format!("{}\n", Refused(reason));
     let head = format!(
-        "HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
-        reason.status(),
+        "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+        reason.status().as_u16(),
+        reason.status().canonical_reason().unwrap_or_default(),
         body.len(),
     );
     (head + &body).into()

@@ -2,6 +2,7 @@
 
 mod client;
 mod feed;
+pub(crate) mod http2;
 mod pki;
 mod process;
 mod proxy;
