@@ -9,6 +9,7 @@ mod descriptors;
 mod jwks;
 mod listen;
 pub mod log;
+mod memory;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod reload;
@@ -37,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::net::tls::server::Server;
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
+pub use memory::settle_allocator;
 use reload::{AtStart, Fixed, Watch};
 use vitals::Watched;
 

@@ -146,10 +146,18 @@ where
 {
     let metrics = Arc::clone(&config.metrics);
     let limits = wire::Limits { head_bytes: config.header_bytes, headers: config.headers };
-    let guard = wire::Guard::new(stream, limits)
+    let mut guard = wire::Guard::new(stream, limits)
         .head_within(config.header_timeout)
         .observed_by(Arc::new(move |reason| metrics.wire_refused(reason.code())))
         .may_be_http2(may_be_http2);
+    let idle = config.idle_timeout.max(config.header_timeout);
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(idle, guard.begun()) => begun.unwrap_or(false),
+        () = drain.cancelled() => false,
+    };
+    if !begun {
+        return None;
+    }
     let service = service_fn(|request: Request<Incoming>| {
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
@@ -157,7 +165,7 @@ where
     let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
         // The guard hands over whole heads, so for hyper the wait for a head is the time between requests.
-        .header_read_timeout(config.idle_timeout.max(config.header_timeout))
+        .header_read_timeout(idle)
         .max_headers(config.headers)
         .max_buf_size(config.header_bytes.max(8192))
         .serve_connection(TokioIo::new(guard), service);
