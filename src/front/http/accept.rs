@@ -129,10 +129,12 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
             let (longest, metrics) = (config.longest_unread(), Arc::clone(&config.metrics));
             match stream {
                 Stream::Tcp(stream) => {
-                    connection::serve(Unread::new(stream, longest, metrics), peer, exchange, config, drain, streams).await;
+                    connection::serve(Unread::new(stream, longest, metrics, reset), peer, exchange, config, drain, streams).await;
                 }
                 Stream::Unix(stream) => {
-                    connection::serve(Unread::new(stream, longest, metrics), peer, exchange, config, drain, streams).await;
+                    // What a Unix socket holds goes with it.
+                    connection::serve(Unread::new(stream, longest, metrics, |_| {}), peer, exchange, config, drain, streams)
+                        .await;
                 }
             }
             drop((slot, one_of));
@@ -152,6 +154,13 @@ impl Failures {
             self.told = Some(Instant::now());
             tracing::warn!(%error, "connections cannot be accepted; they wait until files or connections are closed");
         }
+    }
+}
+
+/// Lets the closing of a connection throw away what its peer has not taken, and tell it so.
+pub(super) fn reset(stream: &tokio::net::TcpStream) {
+    if let Err(error) = sockopt::set_socket_linger(stream, Some(Duration::ZERO)) {
+        tracing::debug!(%error, "a connection could not be set to be reset");
     }
 }
 
