@@ -16,6 +16,7 @@ mod envelopes;
 mod feeds;
 mod hostile;
 mod http;
+mod jwt;
 mod kill;
 mod liar;
 mod life;

@@ -2,6 +2,8 @@
 
 mod client;
 mod feed;
+mod idp;
+pub(crate) mod issuer;
 mod pki;
 mod process;
 mod proxy;
@@ -9,6 +11,7 @@ mod stub;
 
 pub(crate) use client::{Answer, exchange_raw, send, try_send};
 pub(crate) use feed::{Came, Live, SlowDatabase, Waiting};
+pub(crate) use idp::{Idp, Says};
 pub(crate) use pki::{Files, Pki};
 pub(crate) use process::Process;
 pub(crate) use proxy::{Proxy, Setup, events};
