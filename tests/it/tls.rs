@@ -25,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::support::{Answer, Files, PERSON, Pki, Process, Proxy, Setup, events, exchange_raw};
 
+mod bound;
 mod reload;
 
 const SHIPPING: &str = "spiffe://shop.example/shipping";
