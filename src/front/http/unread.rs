@@ -131,7 +131,7 @@ mod tests {
             assert_eq!(outcome.is_ok(), reads);
             drop(ours);
             // What is left in the peer's own buffer does not hide that the rest is not to come.
-            let ended = tokio::time::timeout(Duration::from_secs(60), theirs.read_to_end(&mut came)).await.expect("an end");
+            let ended = tokio::time::timeout(Duration::from_mins(1), theirs.read_to_end(&mut came)).await.expect("an end");
             assert_eq!(ended.is_ok(), reads, "{ended:?}");
         }
     }
