@@ -1,6 +1,6 @@
 //! Takes connections until told to drain: the loop, the bounds, the listening sockets.
 //!
-//! Always holds: at most `connections` at a time. What happens on a connection is [`super::connection`]'s.
+//! Always holds: at most `connections` at a time. What happens on a connection is `super::connection`'s.
 
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
