@@ -188,9 +188,39 @@ fn mistakes_in_the_tables_of_places() {
         ("a limit with a decimal point", In::Service, "[audit]", "[limits]\nconnections = 1.5\n[audit]", 1),
         ("a limit below zero", In::Service, "[audit]", "[limits]\nconnections = -1\n[audit]", 1),
         ("a ratio that lets nothing through", In::Service, "[audit]", "[limits]\ndecompress_ratio = 0\n[audit]", 1),
+        ("a window that HTTP/2 does not allow", In::Service, "[audit]", "[limits.http2]\nstream_window_bytes = 1024\n[audit]", 1),
+        ("no streams", In::Service, "[audit]", "[limits.http2]\nstreams = 0\n[audit]", 1),
+        ("an unknown limit of HTTP/2", In::Service, "[audit]", "[limits.http2]\nstream = 5\n[audit]", 1),
+        ("HTTP/2 by a word", In::Service, "[listen]", "[listen]\nhttp2 = \"on\"", 1),
         ("the purpose in a taken header", In::Service, "controller =", "purpose_header = \"Authorization\"\ncontroller =", 1),
     ];
     snapshot("places", &outputs(cases));
+}
+
+#[test]
+fn mistakes_in_the_tables_for_operators() {
+    const ADMIN: &str = "[upstream]";
+    let hash = format!("[admin]\ncredential_sha256 = [\"{}\"]\nuid = [1000]\n[upstream]", "0a".repeat(32));
+    let cases: &[Case<'_>] = &[
+        ("nobody may see", In::Service, ADMIN, "[admin]\n[upstream]", 1),
+        ("an empty list", In::Service, ADMIN, "[admin]\ncredential_sha256 = []\n[upstream]", 1),
+        ("the secret itself", In::Service, ADMIN, "[admin]\ncredential_sha256 = [\"hunter2\"]\n[upstream]", 1),
+        ("a secret that is no list", In::Service, ADMIN, "[admin]\ncredential_sha256 = \"hunter2\"\n[upstream]", 1),
+        ("a user id in words", In::Service, ADMIN, "[admin]\nuid = [\"root\"]\n[upstream]", 1),
+        ("operators as they should be", In::Service, ADMIN, &hash, 0),
+        ("looked at too often", In::Service, ADMIN, "[reload]\npoll_ms = 50\n[upstream]", 1),
+        ("never looked at", In::Service, ADMIN, "[reload]\npoll_ms = 0\n[upstream]", 0),
+        ("a level nobody knows", In::Service, ADMIN, "[log]\nlevel = \"loud\"\n[upstream]", 1),
+        ("a format nobody knows", In::Service, ADMIN, "[log]\nformat = \"xml\"\n[upstream]", 1),
+        ("requests nobody knows", In::Service, ADMIN, "[log]\nrequests = \"some\"\npeer = 1\n[upstream]", 2),
+        ("a drain that never ends", In::Service, ADMIN, "drain_delay_ms = 600001\n[upstream]", 1),
+    ];
+    snapshot("operators", &outputs(cases));
+    let text = "drain_delay_ms = 10\n[reload]\npoll_ms = 200\n[log]\nlevel = \"warn\"\nformat = \"text\"\nrequests = \"all\"\npeer = true\n[upstream]";
+    let settings = Folder::with(&service().replacen(ADMIN, text, 1), templates::POLICY).load().unwrap();
+    assert_eq!((settings.poll.as_millis(), settings.listen.drain_delay.as_millis()), (200, 10));
+    assert!(settings.log.requests.peer && settings.log.level == config::LogLevel::Warn);
+    assert!(settings.files().len() >= 4 && !settings.admin.asks());
 }
 
 #[test]
@@ -266,136 +296,27 @@ fn mistakes_in_callers() {
     snapshot("callers", &outputs(cases));
 }
 
-/// A key set with one key, for `[jwt.idp] jwks = "keys.json"`.
-const KEYS: &str =
-    r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-
-/// An issuer and one caller of it, with these lines exchanged.
-fn issuer(changes: &[(&str, &str)]) -> String {
-    let mut text = r#"[jwt.idp]
-issuer = "https://idp.example/"
-audience = "sudare"
-algorithms = ["EdDSA"]
-jwks = "keys.json"
-[caller.desk]
-jwt = { issuer = "idp", subject = "desk" }
-"#
-    .to_owned();
-    for (from, to) in changes {
-        assert!(text.contains(from), "{from}");
-        text = text.replacen(from, to, 1);
-    }
-    text
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn otlp_without_the_feature() {
+    let cases: &[Case<'_>] = &[("[otlp]", In::Service, "[audit]", "[otlp]\nendpoint = \"http://127.0.0.1:4318\"\n[audit]", 1)];
+    snapshot("otlp", &outputs(cases));
 }
 
+#[cfg(feature = "otlp")]
 #[test]
-fn issuers_that_are_right() {
-    let url = ("\"keys.json\"", "\"http://127.0.0.1:1/jwks?p=1\"\nrefresh_s = 60\nstale_s = 120\ntimeout_ms = 1000");
-    for changes in [
-        vec![],
-        vec![url],
-        vec![(
-            "\"sudare\"",
-            "[\"sudare\", \"other\"]\nleeway_s = 0\nmax_lifetime_s = 600\ntyp = \"at+jwt\"\nbound = \"required\"",
-        )],
-        vec![("\"sudare\"", "\"sudare\"\npurpose_claim = \"https://shop.example/purpose\"\npurposes = \"from-policy\"")],
-        vec![("subject = \"desk\"", "claim = \"client_id\", equals = \"desk\"")],
-    ] {
-        let folder = Folder::with(&(service() + &issuer(&changes)), templates::POLICY);
-        fs::write(folder.0.path().join("keys.json"), KEYS).unwrap();
-        let settings = folder.load().unwrap_or_else(|findings| panic!("{findings}"));
-        assert_eq!(settings.fetched_keys.len(), usize::from(changes.contains(&url)));
-        assert_eq!(settings.issuer_files.len(), usize::from(!changes.contains(&url)));
-        assert!(settings.callers.take_tokens());
-    }
-    assert!(!Folder::with(&service(), templates::POLICY).load().unwrap().callers.take_tokens());
-}
-
-#[test]
-fn mistakes_in_issuers() {
-    let second = r#"jwt = { issuer = "idp", subject = "desk" }
-[caller.desk2]
-jwt = "#;
-    let url = |rest: &str| format!("\"http://127.0.0.1:1/jwks\"{rest}");
-    let cases: Vec<(&str, &str, String)> = vec![
-        ("issuer is missing", "issuer = \"https://idp.example/\"", String::new()),
-        ("audience is missing", "audience = \"sudare\"", String::new()),
-        ("audience is empty", "\"sudare\"", "[]".into()),
-        ("algorithms are missing", "algorithms = [\"EdDSA\"]", String::new()),
-        ("no algorithm", "[\"EdDSA\"]", "[]".into()),
-        ("a shared secret", "[\"EdDSA\"]", "[\"EdDSA\", \"HS256\"]".into()),
-        ("no signature", "[\"EdDSA\"]", "[\"EdDSA\", \"none\"]".into()),
-        ("a slip in an algorithm", "[\"EdDSA\"]", "[\"EDDSA\"]".into()),
-        ("a curve that is not supported", "[\"EdDSA\"]", "[\"EdDSA\", \"ES512\"]".into()),
-        ("jwks is missing", "jwks = \"keys.json\"", String::new()),
-        ("no such file", "keys.json", "key.json".into()),
-        ("a file without keys", "keys.json", "policy.toml".into()),
-        ("keys of other algorithms", "[\"EdDSA\"]", "[\"RS256\"]".into()),
-        ("keys over plain HTTP", "keys.json", "http://idp.example/jwks".into()),
-        ("keys by another protocol", "keys.json", "ftp://idp.example/jwks".into()),
-        ("a password in the URL", "keys.json", "https://admin:hunter2@idp.example/jwks".into()),
-        ("a URL without a host", "keys.json", "https:///jwks".into()),
-        ("an authority that is not there", "\"keys.json\"", "\"https://idp.example/jwks\"\nca = \"ca.pem\"".into()),
-        ("an authority for plain HTTP", "\"keys.json\"", url("\nca = \"ca.pem\"")),
-        ("a file is not fetched", "\"keys.json\"", "\"keys.json\"\nrefresh_s = 60\ntimeout_ms = 100".into()),
-        ("too old too early", "\"keys.json\"", url("\nrefresh_s = 600\nstale_s = 60")),
-        ("a clock that is far off", "\"sudare\"", "\"sudare\"\nleeway_s = 301".into()),
-        ("bound to something", "\"sudare\"", "\"sudare\"\nbound = \"dpop\"".into()),
-        ("purposes from somewhere", "\"sudare\"", "\"sudare\"\npurposes = \"from-anywhere\"".into()),
-        ("a member nobody knows", "audience", "audience_s = 1\naudience".into()),
-        ("a table where text should be", "[jwt.idp]", "[jwt]\nother = \"x\"\n[jwt.idp]".into()),
-        (
-            "a name with a capital letter",
-            "[jwt.idp]",
-            format!(
-                "[jwt.Idp]\n{}[jwt.idp]",
-                "issuer = \"x\"\naudience = \"y\"\nalgorithms = [\"EdDSA\"]\njwks = \"keys.json\"\n"
-            ),
-        ),
-        (
-            "two tables for one issuer",
-            "[jwt.idp]",
-            format!(
-                "[jwt.twin]\n{}[jwt.idp]",
-                "issuer = \"https://idp.example/\"\naudience = \"y\"\nalgorithms = [\"EdDSA\"]\njwks = \"keys.json\"\n"
-            ),
-        ),
-        (
-            "an issuer nobody is known by",
-            "[jwt.idp]",
-            format!(
-                "[jwt.idle]\n{}[jwt.idp]",
-                "issuer = \"https://idle.example/\"\naudience = \"y\"\nalgorithms = [\"EdDSA\"]\njwks = \"keys.json\"\n"
-            ),
-        ),
-        ("an issuer that is not there", "issuer = \"idp\"", "issuer = \"ipd\"".into()),
-        ("no claim", ", subject = \"desk\"", String::new()),
-        ("a claim without its value", "subject = \"desk\"", "claim = \"client_id\"".into()),
-        ("a subject and a claim", "subject = \"desk\"", "subject = \"desk\", claim = \"client_id\", equals = \"x\"".into()),
-        ("a token in the file", "{ issuer = \"idp\", subject = \"desk\" }", "\"eyJhbGciOiJFZERTQSJ9.e30.c2lnbmF0dXJl\"".into()),
-        ("a token and a uid", "[caller.desk]", "[caller.desk]\nuid = 7".into()),
-        (
-            "two with one subject",
-            "jwt = { issuer = \"idp\", subject = \"desk\" }",
-            format!("{second}{{ issuer = \"idp\", subject = \"desk\" }}"),
-        ),
-        (
-            "two that one token could name",
-            "jwt = { issuer = \"idp\", subject = \"desk\" }",
-            format!("{second}{{ issuer = \"idp\", claim = \"azp\", equals = \"x\" }}"),
-        ),
+fn otlp_with_the_feature() {
+    #[rustfmt::skip]
+    let cases: &[Case<'_>] = &[
+        ("no endpoint", In::Service, "[audit]", "[otlp]\n[audit]", 1),
+        ("TLS", In::Service, "[audit]", "[otlp]\nendpoint = \"https://collector:4318\"\n[audit]", 1),
+        ("a share over all", In::Service, "[audit]", "[otlp]\nendpoint = \"http://c:4318\"\nsample_per_mille = 1001\n[audit]", 1),
+        ("an unknown member", In::Service, "[audit]", "[otlp]\nendpoint = \"http://c:4318\"\nheaders = \"x\"\n[audit]", 1),
     ];
-    let mut all = String::new();
-    for (title, from, to) in &cases {
-        let folder = Folder::with(&(service() + &issuer(&[(from, to)])), templates::POLICY);
-        fs::write(folder.0.path().join("keys.json"), KEYS).unwrap();
-        let (out, code) = folder.check(Format::Text);
-        assert_eq!(code, if out.contains("error") { 2 } else { 0 }, "{title}");
-        assert!(out.contains(" --> ") && out.contains("= help: "), "{title}: {out}");
-        assert!(!out.contains("hunter2") && !out.contains("c2lnbmF0dXJl"), "{title}: {out}");
-        all = format!("{all}==== {title}\n{}\n\n", out.trim_end());
+    let told = outputs(cases);
+    for part in ["`endpoint` is missing", "expected http://HOST:PORT", "from 0 to 1000", "service_name"] {
+        assert!(told.contains(part), "{part}\n{told}");
     }
-    snapshot("issuers", &all);
 }
 
 #[test]
@@ -648,7 +569,7 @@ fn settings_are_as_the_files_say() {
     assert_eq!(settings.listen.address, config::Endpoint::Unix(dir.join("run/sudare.sock")));
     assert_eq!(settings.store, dir.join("data/sudare.redb"));
     assert_eq!(settings.audit.dir, dir.join("data/audit"));
-    assert_eq!(settings.audit.durable_timeout.as_millis(), 250);
+    assert_eq!(settings.audit.durable_timeout.as_millis(), 2_000);
     assert_eq!(settings.keys.ring, dir.join("keys/ring.json"));
     assert_eq!(settings.upstream.endpoint, sudare::upstream::Endpoint::Embedded(dir.join("data/documents.redb")));
     assert_eq!(settings.upstream.reply_timeout.as_millis(), 1_000);
@@ -727,6 +648,12 @@ fn t13_nothing_secret_is_printed() {
 
 #[path = "check/init.rs"]
 mod init_command;
+
+#[path = "check/tls.rs"]
+mod tls;
+
+#[path = "check/jwt.rs"]
+mod jwt;
 
 #[path = "check/mutations.rs"]
 mod mutations;

@@ -16,8 +16,8 @@ const CODES: &[(&str, &str, &str)] = &[
     ("src/field/deterministic.rs", "pub fn code(", "\n    }\n"),
     ("src/batch/line.rs", "pub fn code(", "\n    }\n"),
 ];
-/// The wire's own, which comes with a reason behind it.
-const OF_THE_WIRE: &str = "framing-refused";
+/// The wire's own, which are answered before there is a request: the file that says each.
+const OF_THE_WIRE: &[(&str, &str)] = &[("src/front/http/wire.rs", "framing-refused"), ("src/front/http/tls.rs", "tls-expected")];
 
 fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -58,7 +58,11 @@ fn pages() -> Vec<PathBuf> {
 
 #[test]
 fn every_code_has_one_entry_and_every_entry_a_code() {
-    let mut codes = BTreeSet::from([OF_THE_WIRE.to_owned()]);
+    let mut codes = BTreeSet::new();
+    for (file, code) in OF_THE_WIRE {
+        assert!(read(file).contains(&format!("{code}: ")), "{file} says {code}");
+        codes.insert((*code).to_owned());
+    }
     for (file, begin, end) in CODES {
         let text = read(file);
         let (_, part) = text.split_once(begin).unwrap();
@@ -100,4 +104,70 @@ fn links_and_named_files_are_there() {
         }
     }
     assert!(dead.is_empty(), "{dead:#?}");
+}
+
+/// Test functions of a file as cargo names them: modules, then the function.
+fn tests_of(file: &Path, modules: &str, found: &mut Vec<String>) {
+    let text = fs::read_to_string(file).unwrap();
+    let mut is_test = false;
+    for line in text.lines().map(str::trim_start) {
+        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        let name =
+            line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn ")).and_then(|rest| rest.split(['(', '<']).next());
+        if let (true, Some(name)) = (is_test, name) {
+            found.push(format!("{modules}{name}"));
+            is_test = false;
+        }
+    }
+}
+
+/// Of a folder and those below.
+fn tests_below(folder: &Path, modules: &str, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_stem().unwrap().to_str().unwrap();
+        if entry.is_dir() {
+            tests_below(&entry, &format!("{modules}{name}::"), found);
+        } else if entry.extension().is_some_and(|end| end == "rs") {
+            let inner = if matches!(name, "main" | "mod" | "lib") { modules.to_owned() } else { format!("{modules}{name}::") };
+            tests_of(&entry, &inner, found);
+        }
+    }
+}
+
+#[test]
+fn every_fault_of_resilience_md_can_be_repeated() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut rows, mut wrong) = (0, Vec::new());
+    for row in read("docs/resilience.md").lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |")) {
+        rows += 1;
+        let commands: Vec<&str> =
+            row.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap().split('`').skip(1).step_by(2).collect();
+        if commands.is_empty() || row.matches(" | ").count() != 4 {
+            wrong.push(format!("no command, or not five cells: {row}"));
+        }
+        for command in commands {
+            let words: Vec<&str> = command.split(' ').collect();
+            let mut names = Vec::new();
+            let filter = match words.as_slice() {
+                ["cargo", "test", "--lib", filter] => {
+                    tests_below(&root.join("src"), "", &mut names);
+                    *filter
+                }
+                ["cargo", "test", "--test", "it", filter] => {
+                    tests_below(&root.join("tests/it"), "", &mut names);
+                    *filter
+                }
+                ["cargo", "test", "--test", file, filter] => {
+                    tests_of(&root.join(format!("tests/{file}.rs")), "", &mut names);
+                    *filter
+                }
+                [script, ..] if root.join(script).is_file() => continue,
+                _ => "neither a test nor a script",
+            };
+            if !names.iter().any(|name| name.contains(filter)) {
+                wrong.push(format!("{command}: nothing of that name"));
+            }
+        }
+    }
+    assert!(rows > 20 && wrong.is_empty(), "{rows} rows\n{}", wrong.join("\n"));
 }

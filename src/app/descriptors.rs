@@ -5,15 +5,13 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For files, the runtime, admin connections, and connections to the database that rest.
+/// For files, the runtime and admin connections.
 const OWN: u64 = 128;
-/// A client's connection, and one to the database for the request on it.
-const FOR_EACH: u64 = 2;
 
-/// How many of `wanted` connections the limit of this process suffices for; says so where it is fewer.
-pub(super) fn suffice_for(wanted: usize) -> usize {
+/// How many of `wanted` connections the limit of this process suffices for, with `requests` under way at most; says so where it is fewer.
+pub(super) fn suffice_for(wanted: usize, requests: usize) -> usize {
     let limit = raised();
-    let most = limit.map_or(wanted, connections_within);
+    let most = limit.map_or(wanted, |limit| connections_within(limit, requests));
     if most < wanted {
         tracing::warn!(
             wanted,
@@ -35,8 +33,10 @@ fn raised() -> Option<u64> {
     }
 }
 
-fn connections_within(descriptors: u64) -> usize {
-    usize::try_from(descriptors.saturating_sub(OWN) / FOR_EACH).unwrap_or(usize::MAX).max(1)
+/// Each connection needs one, and each request one towards the database; there is at most one request on a connection.
+fn connections_within(descriptors: u64, requests: usize) -> usize {
+    let free = usize::try_from(descriptors.saturating_sub(OWN)).unwrap_or(usize::MAX);
+    free.saturating_sub(requests).max(free / 2).max(1)
 }
 
 #[cfg(test)]
@@ -44,10 +44,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_connection_may_need_one_to_the_database() {
-        assert_eq!(connections_within(1024), 448);
-        assert_eq!(connections_within(20), 1);
-        assert!(suffice_for(1) == 1 && suffice_for(usize::MAX) <= usize::MAX / 2 + 1);
+    fn each_request_may_need_one_to_the_database() {
+        assert_eq!(connections_within(1_024, 1_024), 448);
+        assert_eq!(connections_within(20_000, 1_024), 18_848);
+        assert_eq!(connections_within(20, 1), 1);
+        assert_eq!(suffice_for(1, 1), 1);
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         assert_eq!(current, maximum, "raised");
     }

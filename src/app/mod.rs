@@ -9,6 +9,9 @@ mod descriptors;
 mod jwks;
 mod listen;
 pub mod log;
+mod memory;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod reload;
 mod vitals;
 
@@ -35,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::net::tls::server::Server;
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
+pub use memory::settle_allocator;
 use reload::{AtStart, Fixed, Watch};
 use vitals::Watched;
 
@@ -65,6 +69,9 @@ pub enum StartError {
         "cannot listen on {0}: {1}: another process may hold it, or the account that runs Sudare may not take it; change [listen]"
     )]
     Listen(String, std::io::Error),
+    /// Spans cannot be exported.
+    #[error("[otlp]: {0}")]
+    Otlp(String),
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
@@ -100,6 +107,8 @@ pub struct Running {
     #[expect(dead_code, reason = "cancels when dropped")]
     gone: DropGuard,
     tasks: TaskTracker,
+    #[cfg(feature = "otlp")]
+    exporting: Option<otlp::Exporting>,
     drain_delay: Duration,
     drain_timeout: Duration,
     fetching: Arc<ArcSwap<jwks::Fetching>>,
@@ -166,12 +175,14 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let front_config = accept::Config {
         tls: tls.clone(),
         handshake_timeout: settings.limits.handshake_timeout,
-        connections: descriptors::suffice_for(settings.limits.connections),
+        last_answer: settings.limits.drain_timeout,
+        connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
         per_address: settings.limits.connections_per_address,
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,
         header_timeout: settings.limits.header_timeout,
         idle_timeout: settings.limits.idle_timeout,
+        http2: settings.listen.http2.then(|| settings.limits.http2.clone()),
         proxy_from: settings.listen.proxy_protocol.as_slice().into(),
         write_timeout: settings.limits.write_timeout,
         metrics: Arc::clone(&metrics),
@@ -181,18 +192,28 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let (drain_delay, drain_timeout) = (settings.listen.drain_delay, settings.limits.drain_timeout);
     let listen = settings.listen.clone();
     let access = Arc::new(ArcSwap::from_pointee(reload::access(&settings)));
+    #[cfg(feature = "otlp")]
+    let (spans, exporting) = match &settings.otlp {
+        Some(config) => {
+            let started = otlp::start(config, Arc::clone(&metrics), Arc::clone(&clock));
+            let (spans, exporting) = started.map_err(|error| StartError::Otlp(error.to_string()))?;
+            (Some(spans), Some(exporting))
+        }
+        None => (None, None),
+    };
+    #[cfg(not(feature = "otlp"))]
+    let spans = None;
     let fetched_keys = std::mem::take(&mut settings.fetched_keys);
     let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
     let state = build::state(settings, keys, None)?;
     let budget = Budget::new(memory, Arc::clone(&metrics));
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
-    let exchange = Arc::new(exchange);
+    let exchange = Arc::new(exchange.followed_by(spans));
 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
-    fetching.begin(&tasks);
-    let fetching = Arc::new(ArcSwap::from_pointee(fetching));
+    let fetching = Arc::new(ArcSwap::new(fetching.begin(&tasks)));
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
         let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
@@ -232,6 +253,8 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
         drain,
         gone: gone.drop_guard(),
         tasks,
+        #[cfg(feature = "otlp")]
+        exporting,
         drain_delay,
         drain_timeout,
         fetching,
@@ -315,6 +338,10 @@ impl Running {
                 tracing::warn!("exchanges were still under way at the second signal and are broken off");
                 drained = Drained::BrokenOff;
             }
+        }
+        #[cfg(feature = "otlp")]
+        if let Some(exporting) = &self.exporting {
+            exporting.finish().await;
         }
         if tokio::time::timeout(LAST_SYNC, self.audit.close()).await.is_err() {
             tracing::error!(

@@ -24,6 +24,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub(super) struct Fixed {
     listen: Endpoint,
     admin: Option<Endpoint>,
+    http2: bool,
     tls: bool,
     socket_mode: u32,
     audit_dir: PathBuf,
@@ -36,6 +37,7 @@ impl Fixed {
         Self {
             listen: settings.listen.address.clone(),
             admin: settings.listen.admin.clone(),
+            http2: settings.listen.http2,
             tls: settings.listen.tls.is_some(),
             socket_mode: settings.listen.socket_mode,
             audit_dir: settings.audit.dir.clone(),
@@ -48,6 +50,7 @@ impl Fixed {
         [
             (self.listen != other.listen, "[listen] address"),
             (self.admin != other.admin, "[listen] admin"),
+            (self.http2 != other.http2, "[listen] http2"),
             (self.tls != other.tls, "[listen] tls, between with and without,"),
             (self.socket_mode != other.socket_mode, "[listen] socket_mode"),
             (self.audit_dir != other.audit_dir, "[audit] dir"),
@@ -69,6 +72,7 @@ pub(super) struct AtStart {
     checkpoint_every: Duration,
     drain_delay: Duration,
     log: config::Log,
+    otlp: Option<config::Otlp>,
 }
 
 impl AtStart {
@@ -81,6 +85,7 @@ impl AtStart {
             checkpoint_every: settings.audit.checkpoint_every,
             drain_delay: settings.listen.drain_delay,
             log: settings.log,
+            otlp: settings.otlp.clone(),
         }
     }
 
@@ -97,6 +102,7 @@ impl AtStart {
             (ours.idle_timeout != theirs.idle_timeout, "[limits] idle_timeout_ms"),
             (ours.write_timeout != theirs.write_timeout, "[limits] write_timeout_ms (of connections)"),
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
+            (ours.http2 != theirs.http2, "[limits.http2]"),
             (self.proxy_protocol != other.proxy_protocol, "[listen] proxy_protocol"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
             (self.segment_bytes != other.segment_bytes, "[audit] segment_bytes"),
@@ -104,6 +110,7 @@ impl AtStart {
             (self.drain_delay != other.drain_delay, "[listen] drain_delay_ms"),
             (self.log.level != other.log.level, "[log] level"),
             (self.log.format != other.log.format, "[log] format"),
+            (self.otlp != other.otlp, "[otlp]"),
         ]
         .into_iter()
         .filter_map(|(differs, name)| differs.then_some(name))
@@ -173,8 +180,7 @@ impl Running {
         let fetching = Fetching::prepare(fetched_keys, &self.fetching.load(), &self.metrics, &self.clock);
         // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
-        fetching.begin(&self.tasks);
-        self.fetching.store(Arc::new(fetching));
+        self.fetching.store(fetching.begin(&self.tasks));
         if let (Some(current), Some(tls)) = (&self.tls, tls) {
             self.certificate_until.store(tls.until, Ordering::Relaxed);
             let server = Arc::new(tls.server.following(&current.load()));

@@ -15,8 +15,8 @@ use super::report::{Draft, Report};
 use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
-use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Settings};
-use super::{callers, collections, files, jwt, limits, listen, operator, policy, service, upstream};
+use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Otlp, Settings};
+use super::{callers, collections, files, jwt, limits, listen, operator, otlp, policy, service, upstream};
 use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::{Callers, Means};
 use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
@@ -37,6 +37,7 @@ struct Service {
     admin: Option<Admin>,
     poll: Option<Duration>,
     log: Option<Log>,
+    otlp: Result<Option<Otlp>, ()>,
     purpose_header: Option<http::HeaderName>,
     issuers: jwt::Written,
     callers: callers::Written,
@@ -112,6 +113,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let audit = service::audit(root, folder, &controller);
     let limits = limits::limits(root);
     let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
+    let otlp = otlp::otlp(root);
     let purpose_header = service::purpose_header(root);
     let issuers = jwt::read(root, folder);
     let of_callers = limits.as_ref().map_or_else(CallerLimits::default, |limits| limits.caller);
@@ -131,6 +133,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
         admin,
         poll,
         log,
+        otlp,
         purpose_header,
         issuers,
         callers,
@@ -526,6 +529,7 @@ fn settings(
         admin: service.admin?,
         poll: service.poll?,
         log: service.log?,
+        otlp: service.otlp.ok()?,
         purpose_header: service.purpose_header?,
         warnings,
     })

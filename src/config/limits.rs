@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::http2;
 use super::report::Draft;
 use super::service::{count, millis};
 use super::tree::Section;
@@ -51,6 +52,8 @@ pub struct Limits {
     pub outside_timeout: Duration,
     /// How long a shutdown waits for running exchanges.
     pub drain_timeout: Duration,
+    /// Bounds on connections that speak HTTP/2.
+    pub http2: crate::front::http::http2::Config,
     /// For each caller that has none of its own.
     pub caller: CallerLimits,
 }
@@ -76,6 +79,7 @@ impl Default for Limits {
             total_timeout: Duration::from_mins(5),
             outside_timeout: Duration::from_hours(1),
             drain_timeout: Duration::from_secs(30),
+            http2: crate::front::http::http2::Config::default(),
             caller: CallerLimits::default(),
         }
     }
@@ -120,6 +124,7 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
         None => Some(CallerLimits::default()),
     };
     let drain_timeout = timeout("drain_timeout_ms", default.drain_timeout);
+    let http2 = http2::http2(&section);
     section.finish();
     Some(Limits {
         connections: connections?,
@@ -140,6 +145,7 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
         total_timeout: total_timeout?,
         outside_timeout: outside_timeout?,
         drain_timeout: drain_timeout?,
+        http2: http2?,
         caller: caller?,
     })
 }

@@ -57,7 +57,8 @@ fn read(
     let report = section.report();
     let address = section.required("address", "address = \"127.0.0.1:8080\"").and_then(|node| node.text());
     let admin = section.optional("admin").map(|node| node.text());
-    let drain_delay = millis(&section, "drain_delay_ms", 0..=600_000, 0);
+    let drain_delay = millis(section, "drain_delay_ms", 0..=600_000, 0);
+    let http2 = section.optional("http2").map_or(Some(true), |node| node.boolean());
     let socket_mode_node = section.optional("socket_mode");
     let proxy_node = section.optional("proxy_protocol");
     section.finish();
@@ -93,7 +94,7 @@ fn read(
     }
     let tls = match tls {
         None => Some(None),
-        Some(table) => table.and_then(|table| tls::read(&table, folder, environment)),
+        Some(table) => table.and_then(|table| tls::read(&table, http2.unwrap_or(true), folder, environment)),
     };
     let admin_text = admin.as_ref().and_then(Option::as_ref);
     if !root.has("admin") {
@@ -128,6 +129,7 @@ fn read(
         proxy_protocol: proxy_protocol?,
         tls: tls?,
         drain_delay: drain_delay?,
+        http2: http2?,
     })
 }
 

@@ -9,6 +9,7 @@
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
 //! | `listen`, `upstream`, `limits` | the table of that name |
 //! | `operator` | `[admin]`, `[reload]`, `[log]` |
+//! | `otlp` | the table of that name |
 //! | `upstream_tls` | `[upstream] tls` |
 //! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
 //! | `collections` | `[collection.*]` |
@@ -21,6 +22,7 @@ mod callers;
 mod collections;
 mod files;
 mod findings;
+mod http2;
 mod jwt;
 mod limits;
 mod listen;
@@ -28,6 +30,7 @@ mod methods;
 mod names;
 mod nearest;
 mod operator;
+mod otlp;
 mod policy;
 mod report;
 mod service;
@@ -52,6 +55,7 @@ pub use jwt::FetchedKeys;
 pub use limits::Limits;
 pub use listen::tls::Tls;
 pub use operator::{Admin, Log, LogFormat, LogLevel};
+pub use otlp::Otlp;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -100,6 +104,8 @@ pub struct Settings {
     pub poll: Duration,
     /// What is written down.
     pub log: Log,
+    /// Where spans go.
+    pub otlp: Option<Otlp>,
     /// Name of the purpose header, default `data-purpose`.
     pub purpose_header: http::HeaderName,
     /// What is allowed but probably not what is wanted.
@@ -124,6 +130,8 @@ pub struct Listen {
     pub admin: Option<Endpoint>,
     /// How long connections are still accepted after `/readyz` has begun to say no.
     pub drain_delay: Duration,
+    /// HTTP/2 is spoken beside HTTP/1.1.
+    pub http2: bool,
     /// Permissions of both, where they are Unix sockets.
     pub socket_mode: u32,
     /// Senders that must begin with a PROXY header of version 2; empty: nobody may.

@@ -36,7 +36,7 @@ impl Exchange {
             _ if !body.is_end_stream() => return Err(Error::BodyUnexpected),
             _ => Outgoing::Empty,
         };
-        headers::prepare_pass(&mut parts.headers, &state.purpose_header);
+        headers::prepare_pass(&mut parts.headers, parts.version, &state.purpose_header);
         let host = parts.headers.get(http::header::HOST).cloned();
         if !reads {
             self.record_attachment(context, attachment, Kind::Write).await?;

@@ -10,6 +10,7 @@ use crate::metrics::RouteClass;
 use super::State;
 use super::admission::Held;
 use super::log::About;
+use super::span::Ids;
 
 /// The names that go into events and logs.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +37,8 @@ pub struct Context {
     pub(super) about: About,
     /// When it began.
     pub(super) started: Option<Instant>,
+    /// Which span it is, if anybody follows it.
+    pub(super) span: Option<Ids>,
 }
 
 impl Context {

@@ -38,6 +38,9 @@ pub enum Error {
     /// The head of the request is ambiguous.
     #[error("{0}")]
     Head(&'static str),
+    /// The client expects what we do not know.
+    #[error("the header Expect may say 100-continue only; leave anything else out")]
+    Expectation,
     /// The target is not canonical (T31).
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -190,6 +193,30 @@ impl Error {
     /// would fill the disk.
     pub fn is_shed(&self) -> bool {
         matches!(self, Self::Overloaded(_) | Self::RateLimited { .. })
+    }
+
+    /// The request's body may not have been read to its end, so that nothing can follow it on its connection.
+    pub fn may_leave_body_unread(&self) -> bool {
+        self.is_shed()
+            || matches!(
+                self,
+                Self::Head(_)
+                    | Self::Expectation
+                    | Self::Target(_)
+                    | Self::Dialect(_)
+                    | Self::Caller(_)
+                    | Self::Purpose(_)
+                    | Self::DeleteRefused { .. }
+                    | Self::ViewNotWhole { .. }
+                    | Self::NothingWritable { .. }
+                    | Self::CodingUnknown
+                    | Self::BodyTooLarge { .. }
+                    | Self::BodyTimeout { .. }
+                    | Self::BodyBroken
+                    | Self::BodyUnexpected
+                    // Where the body passes.
+                    | Self::Upstream(_)
+            )
     }
 }
 

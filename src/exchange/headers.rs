@@ -1,7 +1,7 @@
 //! Header rules: what is ours, what belongs to one hop, what a rewritten body makes untrue (T10, T11, T12).
 
-use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
 
 use crate::base::Intent;
 use crate::dialect::Documents;
@@ -60,6 +60,12 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses what a client expects of us that we do not know (RFC 9110, section 10.1.1).
+pub(super) fn check_expectation(headers: &HeaderMap) -> Result<(), Error> {
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get_all(header::EXPECT).iter().all(known) { Ok(()) } else { Err(Error::Expectation) }
+}
+
 /// The purpose declared in the header; `None` if it is absent.
 pub(super) fn purpose<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Error> {
     let mut values = headers.get_all(name).iter();
@@ -94,29 +100,36 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn strip_ours(headers: &mut HeaderMap, purpose_header: &HeaderName) {
+fn strip_ours(headers: &mut HeaderMap, version: Version, purpose_header: &HeaderName) {
     headers.remove(CREDENTIAL);
     headers.remove(purpose_header);
     strip_hop_by_hop(headers);
-    headers.append(header::VIA, HeaderValue::from_static("1.1 sudare"));
+    // What we received, not what we send on (RFC 9110, section 7.6.3).
+    let via = match version {
+        Version::HTTP_2 => "2.0 sudare",
+        Version::HTTP_10 => "1.0 sudare",
+        _ => "1.1 sudare",
+    };
+    headers.append(header::VIA, HeaderValue::from_static(via));
 }
 
 /// Makes the head of a passed-through request ready to forward.
-pub(super) fn prepare_pass(headers: &mut HeaderMap, purpose_header: &HeaderName) {
-    strip_ours(headers, purpose_header);
+pub(super) fn prepare_pass(headers: &mut HeaderMap, version: Version, purpose_header: &HeaderName) {
+    strip_ours(headers, version, purpose_header);
     headers.remove(header::EXPECT);
 }
 
 /// Makes the head of a request to documents ready to forward.
 pub(super) fn prepare_documents(
     headers: &mut HeaderMap,
+    version: Version,
     documents: &Documents,
     purpose_header: &HeaderName,
 ) -> Result<(), Error> {
     if headers.contains_key(header::RANGE) {
         return Err(Error::Head("ranges of protected documents cannot be served; ask without Range"));
     }
-    strip_ours(headers, purpose_header);
+    strip_ours(headers, version, purpose_header);
     for name in &ABOUT_BYTES {
         headers.remove(name);
     }

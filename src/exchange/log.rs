@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
+use super::span::{self, Spans};
 use super::{Context, Peer};
 use crate::upstream::{BodyError, PassBody};
 
 /// Joins the log lines of everything a request passes through.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// `[log] requests` and `peer`.
@@ -77,7 +79,7 @@ impl RequestIds {
 }
 
 /// Writes two digits a byte, as far as there is room.
-fn hex(bytes: &[u8], out: &mut [u8]) {
+pub(super) fn hex(bytes: &[u8], out: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'0');
     for (byte, pair) in bytes.iter().zip(out.as_chunks_mut().0) {
@@ -190,6 +192,13 @@ impl About {
         let method = usual.into_iter().find(|usual| usual == method);
         Self { method, version: Some(version), peer: peer.address, ..Self::default() }
     }
+
+    /// One of a few words.
+    pub(super) fn method(&self) -> &'static str {
+        let usual = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        let method = self.method.as_ref().map_or("", Method::as_str);
+        usual.into_iter().find(|usual| *usual == method).unwrap_or("other")
+    }
 }
 
 fn protocol(version: Version) -> &'static str {
@@ -201,30 +210,49 @@ fn protocol(version: Version) -> &'static str {
 }
 
 /// Writes down a request that was refused, or that failed here.
-pub(super) fn refused(context: &Context, status: u16, code: &'static str, log: RequestLog) {
+pub(super) fn refused(context: &Context, status: u16, code: &'static str, log: RequestLog, spans: Option<&dyn Spans>) {
+    let ended = Ended { status, code, bytes: None, took: context.took() };
     if log.which != Requests::None {
-        line(context, Ended { status, code, bytes: None, took: context.took() }, log);
+        line(context, ended, log);
     }
+    span::end(spans, context, ended);
 }
 
-/// Writes down a request that was answered, once its reply has gone out where all are written down.
-pub(super) fn answered(context: Context, response: Response<PassBody>, log: RequestLog) -> Response<PassBody> {
+/// Writes down a request that was answered, once its reply has gone out where all are written down or it has a span.
+pub(super) fn answered(
+    context: Context,
+    response: Response<PassBody>,
+    log: RequestLog,
+    spans: Option<&Arc<dyn Spans>>,
+) -> Response<PassBody> {
     let status = response.status().as_u16();
     let bodiless = context.about.method == Some(Method::HEAD) || response.body().is_end_stream();
-    match log.which {
-        Requests::All if !bodiless => {
-            let (parts, body) = response.into_parts();
-            let counted = Counted { body, bytes: 0, ended: false, code: "", status, context, log };
-            return Response::from_parts(parts, counted.boxed_unsync());
-        }
-        Requests::All => line(&context, Ended { status, code: "", bytes: Some(0), took: context.took() }, log),
-        Requests::Errors if status >= 500 => line(&context, Ended { status, code: "", bytes: None, took: context.took() }, log),
-        Requests::Errors | Requests::None => {}
+    let spans = spans.filter(|_| context.span.is_some());
+    if !bodiless && (log.which == Requests::All || spans.is_some()) {
+        let (parts, body) = response.into_parts();
+        let counted = Counted { body, bytes: 0, ended: false, code: "", status, context, log, spans: spans.cloned() };
+        return Response::from_parts(parts, counted.boxed_unsync());
     }
+    over(
+        &context,
+        Ended { status, code: "", bytes: bodiless.then_some(0), took: context.took() },
+        log,
+        spans.map(|spans| &**spans),
+    );
     response
 }
 
-/// A reply's body that counts its bytes, and writes the line when it is over.
+/// Writes down a request that is over, if such requests are.
+fn over(context: &Context, ended: Ended<'_>, log: RequestLog, spans: Option<&dyn Spans>) {
+    match log.which {
+        Requests::All => line(context, ended, log),
+        Requests::Errors if ended.status >= 500 => line(context, ended, log),
+        Requests::Errors | Requests::None => {}
+    }
+    span::end(spans, context, ended);
+}
+
+/// A reply's body that counts its bytes, and tells when it is over.
 struct Counted {
     body: PassBody,
     bytes: u64,
@@ -233,6 +261,7 @@ struct Counted {
     status: u16,
     context: Context,
     log: RequestLog,
+    spans: Option<Arc<dyn Spans>>,
 }
 
 impl Body for Counted {
@@ -264,7 +293,8 @@ impl Body for Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         let code = if self.ended || self.body.is_end_stream() { self.code } else { "client-gone" };
-        line(&self.context, Ended { status: self.status, code, bytes: Some(self.bytes), took: self.context.took() }, self.log);
+        let ended = Ended { status: self.status, code, bytes: Some(self.bytes), took: self.context.took() };
+        over(&self.context, ended, self.log, self.spans.as_deref());
     }
 }
 
@@ -282,7 +312,7 @@ fn line(context: &Context, ended: Ended<'_>, log: RequestLog) {
             tracing::$level!(
                 request_id = text(&about.request_id),
                 exchange,
-                method = about.method.as_ref().map_or("other", Method::as_str),
+                method = about.method(),
                 route = context.route,
                 class = context.class.map(crate::metrics::RouteClass::as_str),
                 collection = context.collection.as_ref().map(crate::base::CollectionName::as_str),

@@ -15,11 +15,13 @@ mod encoding;
 mod error;
 mod feed;
 mod headers;
+mod heavy;
 mod log;
 mod query;
 mod replace;
 mod reply;
 mod request;
+mod span;
 mod state;
 mod view;
 
@@ -34,7 +36,6 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,6 +49,7 @@ use crate::upstream::{BodyError, Outgoing};
 
 use admission::{Failures, Seldom};
 use body::{Arriving, Late, Pace};
+use heavy::Heavy;
 use request::Checked;
 
 pub use admission::{Budget, CallerLimits, Gates, network};
@@ -64,6 +66,7 @@ pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;
 pub use error::{Conflict, Error, Failure};
 pub use log::{RequestLog, Requests};
+pub use span::{Ids as SpanIds, Span, Spans};
 pub use state::{Collection, Limits, State};
 
 /// Who is on the other end of the connection: as the operating system, a trusted load balancer or a verified certificate
@@ -99,11 +102,12 @@ pub struct Exchange {
     feeds: feed::Feeds,
     /// Set before a drain: every reply asks its client to come back on another connection.
     leaving: AtomicBool,
-    /// Who may decode a long body now.
-    decoding: Arc<Semaphore>,
+    /// Who is told of requests that are over.
+    spans: Option<Arc<dyn Spans>>,
     budget: Budget,
     failures: Failures,
     told: Seldom,
+    heavy: Heavy,
 }
 
 impl Exchange {
@@ -117,7 +121,7 @@ impl Exchange {
         tasks: TaskTracker,
         budget: Budget,
     ) -> Self {
-        let (number, feeds, decoding) = (AtomicU64::new(1), feed::Feeds::default(), encoding::turns());
+        let (number, feeds) = (AtomicU64::new(1), feed::Feeds::default());
         // Ids only have to differ from those of other processes; without randomness the time does.
         let ids = log::RequestIds::new(crate::crypto::random().unwrap_or_else(|_| {
             let [.., a, b, c, d] = clock.now_ms().to_be_bytes();
@@ -125,7 +129,14 @@ impl Exchange {
         }));
         let state = ArcSwap::from_pointee(state);
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told }
+        let (heavy, spans) = (Heavy::new(), None);
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, spans, budget, failures, told, heavy }
+    }
+
+    /// The same, telling somebody of requests that are over.
+    #[must_use]
+    pub fn followed_by(self, spans: Option<Arc<dyn Spans>>) -> Self {
+        Self { spans, ..self }
     }
 
     /// The configuration in force.
@@ -181,7 +192,7 @@ impl Exchange {
                 self.stamp(&context, &mut response);
                 let (held, feed) = (std::mem::take(&mut context.held), context.feed);
                 let bounds = (!feed).then_some((seat, limits.outside_timeout));
-                Ok(log::answered(context, response, requests).map(|body| ReplyBody::new(body, held, bounds)))
+                Ok(log::answered(context, response, requests, self.spans.as_ref()).map(|body| ReplyBody::new(body, held, bounds)))
             }
             Err(error) => Err(Box::new(Failure { error, context })),
         }
@@ -197,6 +208,9 @@ impl Exchange {
         let id = self.ids.of(headers, context.exchange);
         headers.insert(log::REQUEST_ID, id.clone());
         (about.request_id, about.trace) = (Some(id), log::trace(headers));
+        if let Some(spans) = &self.spans {
+            context.span = span::begin(&**spans, headers, about.trace.as_ref());
+        }
         context.about = about;
     }
 
@@ -220,6 +234,7 @@ impl Exchange {
     ) -> Result<Response<PassBody>, Error> {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
+        headers::check_expectation(&parts.headers)?;
         let asker = Asker { peer, token: state.take_token(&mut parts.headers)? };
         let shape = {
             let target = dialect::canonical_target(&parts.method, &parts.uri)?;
@@ -263,7 +278,7 @@ impl Exchange {
                 let session = self.decide(&state, context, &documents, &parts.headers, &asker)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 let coding = if documents.request == RequestBody::None { None } else { encoding::of_request(&parts.headers)? };
-                headers::prepare_documents(&mut parts.headers, &documents, &state.purpose_header)?;
+                headers::prepare_documents(&mut parts.headers, parts.version, &documents, &state.purpose_header)?;
                 self.judge_view(&state, &parts.headers, &mut documents).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
                 let body = self.read_body(&state, context, body, coding).await?;
@@ -311,7 +326,7 @@ impl Exchange {
         } else {
             false
         };
-        headers::prepare_pass(&mut parts.headers, &state.purpose_header);
+        headers::prepare_pass(&mut parts.headers, parts.version, &state.purpose_header);
         let outgoing = if lent { Outgoing::Empty } else { Outgoing::Passed(body) };
         let mut response = self.forward(state, parts, outgoing).await?;
         headers::strip_hop_by_hop(response.headers_mut());
@@ -480,7 +495,7 @@ impl Exchange {
     /// Records what a request was refused for, with the status `front` chose. Waits for alarms only: a refusal shows nothing.
     pub async fn refused(&self, context: &Context, status: u16, code: &'static str, alarm: bool) {
         self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
-        log::refused(context, status, code, self.state.load().log);
+        log::refused(context, status, code, self.state.load().log, self.spans.as_deref());
         let kind = if alarm { Kind::Alarm } else { Kind::Refused };
         let event = audit::Event { status: Some(status), code: Some(code.to_owned()), ..context.event(kind) };
         if alarm {

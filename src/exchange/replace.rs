@@ -60,6 +60,8 @@ impl Exchange {
             let mut send = parts.clone();
             let past = self.past(state, documents, &grant, &parts, &bulk.draft).await?;
             let guarded = matches!(past, Past::Nothing | Past::Stored { etag: Some(_), .. });
+            let length = bulk.draft.bytes.len();
+            let seal = |draft: &Draft<'_>, before: &Before<'_>| draft.seal(state, documents, &grant, before);
             let protected = match past {
                 Past::Gone(rows) => {
                     bulk.leave_out(state, documents, rows)?;
@@ -68,10 +70,10 @@ impl Exchange {
                     }
                     continue;
                 }
-                Past::Unneeded => bulk.draft.seal(state, documents, &grant, &Before::default())?,
+                Past::Unneeded => self.heavy.work(length, || seal(&bulk.draft, &Before::default())).await?,
                 Past::Nothing => {
                     send.headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
-                    bulk.draft.creating().seal(state, documents, &grant, &Before::default())?
+                    self.heavy.work(length, || seal(&bulk.draft.creating(), &Before::default())).await?
                 }
                 Past::Stored { stored, rows, etag, room: _until_sealed } => {
                     if let Some(etag) = etag {
@@ -84,7 +86,7 @@ impl Exchange {
                             *slot = stored.row(answer);
                         }
                     }
-                    bulk.draft.seal(state, documents, &grant, &before)?
+                    self.heavy.work(length, || seal(&bulk.draft, &before)).await?
                 }
             };
             let outgoing = self.record_write(state, context, documents, protected).await?;

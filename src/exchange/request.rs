@@ -158,7 +158,8 @@ impl Exchange {
             RequestBody::Plain { row_set } | RequestBody::Documents { row_set } | RequestBody::Patch { row_set, .. } => row_set,
         };
         let started = std::time::Instant::now();
-        let draft = Draft::read(state, documents, row_set, bytes)?;
+        let length = bytes.len();
+        let draft = self.heavy.work(length, || Draft::read(state, documents, row_set, bytes)).await?;
         if draft.made_elsewhere {
             view::check_whole(state, documents.collection, &session.grant)?;
         }
@@ -183,7 +184,7 @@ impl Exchange {
             return Ok(Checked::Ready(Outgoing::Protected(body)));
         }
         let protected = if matches!(documents.request, RequestBody::Patch { .. }) {
-            match draft.seal(state, documents, &grant, &Before::default()) {
+            match self.heavy.work(length, || draft.seal(state, documents, &grant, &Before::default())).await {
                 // The stored document says whom it is about.
                 Err(Error::Write(WriteError::SubjectMissing { .. }))
                     if field::patch_needs_subject(&draft.collection.field_map) =>
@@ -194,7 +195,7 @@ impl Exchange {
             }
         } else if draft.made_elsewhere || draft.needy(documents, &grant).is_empty() {
             // A revision made elsewhere replaces nothing that could be compared with: what it cannot do alone is refused.
-            draft.seal(state, documents, &grant, &Before::default())?
+            self.heavy.work(length, || draft.seal(state, documents, &grant, &Before::default())).await?
         } else {
             return Ok(Checked::Over(draft));
         };

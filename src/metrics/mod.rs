@@ -75,6 +75,7 @@ pub struct Metrics {
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
     upstream_circuit: Gauge,
+    spans_dropped: Family<Labels<1>, Counter>,
     phases: Phases,
     audit_commit: Histogram,
     audit_failures: Counter,
@@ -141,6 +142,7 @@ impl Metrics {
                 "upstream_failures",
                 "Requests the database did not answer, by kind of failure",
             ),
+            spans_dropped: registered(registry, "spans_dropped", "Spans that did not reach the collector of [otlp], by reason"),
             upstream_circuit: registered(
                 registry,
                 "upstream_circuit_open",
@@ -212,6 +214,11 @@ impl Metrics {
     /// A TLS handshake failed. `word` is one of a fixed few.
     pub fn tls_refused(&self, word: &'static str) {
         self.tls_refusals.get_or_create(&[("reason", Word::Fixed(word))]).inc();
+    }
+
+    /// Spans were given up. `word` is one of a fixed few.
+    pub fn spans_dropped(&self, word: &'static str, count: usize) {
+        self.spans_dropped.get_or_create(&[("reason", Word::Fixed(word))]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Values of a category went out at a level, given by its fixed word.
@@ -427,7 +434,8 @@ impl RouteClass {
     }
 }
 
-fn intent_word(intent: Intent) -> &'static str {
+/// The word for an intent.
+pub(crate) fn intent_word(intent: Intent) -> &'static str {
     match intent {
         Intent::Read => "read",
         Intent::Create => "create",
@@ -547,6 +555,31 @@ mod tests {
         assert!(!text.contains("deactivated"), "the ring as it stood before is not told any more");
         drop(open);
         assert!(metrics.encode().contains("sudare_connections 0"));
+    }
+
+    /// A counter or a family of which nothing was told is not printed, so everything is told.
+    #[test]
+    fn every_metric_has_a_row_in_docs_metrics_md_and_every_row_a_metric() {
+        use std::collections::BTreeSet;
+        let metrics = Metrics::new(Duration::from_secs(7));
+        metrics.request(RouteClass::Outside, None, 200, "");
+        metrics.wire_refused("host-missing");
+        metrics.tls_refused("other");
+        metrics.values_shown(&CategoryName::new("phone"), "masked", 1);
+        metrics.values_protected(&CategoryName::new("name"), 1);
+        metrics.clear_found(&CollectionName::new("customers"), 1);
+        metrics.bad_values(&CollectionName::new("customers"), 1);
+        metrics.upstream_failed("timeout");
+        metrics.key_versions([("seal", Kid::from_random([1; 5]), "active")]);
+        metrics.reloaded();
+        metrics.look(Vitals { audit_free_bytes: Some(1), certificate_until: Some(1), ..Vitals::default() });
+        let (policy, sha256) = ("shop".to_owned(), "0123456789ab".to_owned());
+        metrics.loaded(Loaded { policy, version: 3, sha256, key_revision: 1, at: Duration::ZERO });
+        let text = metrics.encode();
+        let told = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned));
+        let page = include_str!("../../docs/metrics.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned));
+        assert_eq!(told.collect::<BTreeSet<_>>(), rows.collect(), "left: printed; right: docs/metrics.md");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! refused until it is back: if the database answered, the circuit closes; if not, it stays open for twice as long as before.
 //!
 //! Always holds: one probe at a time; a probe that is dropped makes room for the next; any answer closes the circuit. While
-//! closed, a request costs one atomic load before and one after. Called by [`super::http`].
+//! closed, a request costs one atomic load before and one after. Called by `super::http`.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -13,7 +13,7 @@ use super::super::tree::{Node, Section, Text};
 use crate::base::{Clock as _, SystemClock};
 use crate::front::http::PROTOCOLS;
 use crate::net::tls::pem::{self, PemError};
-use crate::net::tls::server::{Clients, Identity, Server, ServerError, Validity, Without, validity};
+use crate::net::tls::server::{Clients, Identity, Server, ServerError, Validity, Without};
 
 /// `[listen] tls` as run.
 #[derive(Debug, Clone)]
@@ -42,21 +42,20 @@ struct File {
 
 /// Reads the table. Outer `None`: something is wrong. Inner: the files were not asked for.
 #[expect(clippy::option_option, reason = "wrong, not read and read are three things")]
-pub(super) fn read(section: &Section<'_>, folder: &Path, environment: Environment<'_>) -> Option<Option<Tls>> {
+pub(super) fn read(section: &Section<'_>, http2: bool, folder: &Path, environment: Environment<'_>) -> Option<Option<Tls>> {
     let files = files(section, folder)?;
     match environment {
         // Who reads the policy need not be able to read the key.
         Environment::Ignored => Some(None),
-        Environment::Read(_) => load(section.report(), files).map(Some),
+        Environment::Read(_) => load(section.report(), files, http2).map(Some),
     }
 }
 
 fn files(section: &Section<'_>, folder: &Path) -> Option<Files> {
-    let certificate = section.required("certificate", "certificate = \"tls/server.pem\"").and_then(|node| node.text());
-    let key = section.required("key", "key = \"tls/server.key\"").and_then(|node| node.text());
-    let text = |node: Option<Node<'_>>| node.map(|node| node.text());
-    let authorities = text(section.optional("client_ca"));
-    let revoked = text(section.optional("client_crl"));
+    let certificate = section.required("certificate", "certificate = \"tls/server.pem\"").and_then(|node| path(&node));
+    let key = section.required("key", "key = \"tls/server.key\"").and_then(|node| path(&node));
+    let authorities = section.optional("client_ca").map(|node| path(&node));
+    let revoked = section.optional("client_crl").map(|node| path(&node));
     let without = section.optional("clients");
     section.finish();
     if authorities.is_none() {
@@ -89,12 +88,27 @@ fn files(section: &Section<'_>, folder: &Path) -> Option<Files> {
     })
 }
 
+/// The path of a file, and not its content.
+fn path(node: &Node<'_>) -> Option<Text> {
+    let text = node.text()?;
+    if text.value.contains("-----BEGIN") {
+        node.report().hide(&text.span);
+        node.report().push(
+            Draft::error(&text.span, format!("{} is the content of a file", node.title))
+                .expected("its path")
+                .remedy("put it into a file that only the account of Sudare can read, and name that file here"),
+        );
+        return None;
+    }
+    Some(text)
+}
+
 fn span_of(text: Option<&Option<Text>>) -> Option<&Range<usize>> {
     text.and_then(Option::as_ref).map(|text| &text.span)
 }
 
 /// Reads the files, all of them, so that every mistake is found at once.
-fn load(report: &Report<'_>, files: Files) -> Option<Tls> {
+fn load(report: &Report<'_>, files: Files, http2: bool) -> Option<Tls> {
     let Files { certificate, key, authorities, revoked, without } = files;
     let chain =
         found(report, &certificate, pem::certificates(&certificate.path), "our certificate, then those up to its authority");
@@ -106,15 +120,26 @@ fn load(report: &Report<'_>, files: Files) -> Option<Tls> {
     let lists = revoked
         .as_ref()
         .map(|file| found(report, file, pem::revocations(&file.path), "a revocation list of every one of these authorities"));
-    let chain = chain.filter(|chain| chain.first().is_some_and(|own| holds_now(report, &certificate, validity(own))));
+    let chain = chain.filter(|chain| {
+        let validity = chain.first().and_then(Validity::of_certificate);
+        holds_now(report, &certificate, validity, "certificate")
+    });
+    // Once a list is overdue, nothing says that a certificate has not been revoked, and no client is let in.
+    let lists = lists.zip(revoked.as_ref()).map(|(lists, file)| {
+        lists.filter(|lists| {
+            lists.iter().map(Validity::of_list).all(|validity| holds_now(report, file, validity, "revocation list"))
+        })
+    });
     let clients = match (trusted, lists) {
         (None, _) => None,
         (Some(authorities), lists) => {
             Some(Clients { authorities: authorities?, revoked: lists.unwrap_or_else(|| Some(Vec::new()))?, without })
         }
     };
-    let until = chain.as_ref().and_then(|chain| chain.first()).and_then(validity).map_or(0, |validity| validity.until);
-    let server = Server::new(Identity { chain: chain?, key: private? }, clients, PROTOCOLS);
+    let until =
+        chain.as_ref().and_then(|chain| chain.first()).and_then(Validity::of_certificate).map_or(0, |validity| validity.until);
+    let protocols = PROTOCOLS.get(usize::from(!http2)..).unwrap_or_default();
+    let server = Server::new(Identity { chain: chain?, key: private? }, clients, protocols);
     let server = server.map_err(|error| report.push(unusable(&error, &certificate, &key, authorities.as_ref())));
     let files = [Some(certificate), Some(key), authorities, revoked].into_iter().flatten().map(|file| file.path).collect();
     Some(Tls { server: server.ok()?, files, until })
@@ -139,15 +164,16 @@ fn unusable(error: &ServerError, certificate: &File, key: &File, authorities: Op
         }
         ServerError::Identity(_) => (certificate, "name a certificate with an ECDSA, Ed25519 or RSA key, and that key"),
     };
-    Draft::error(&file.span, error.to_string()).remedy(remedy)
+    Draft::error(&file.span, format!("{}: {error}", file.path.display())).remedy(remedy)
 }
 
-/// The certificate that clients will see holds today. Warns in the last tenth of its life.
-fn holds_now(report: &Report<'_>, file: &File, validity: Option<Validity>) -> bool {
+/// What the file holds is good today. Warns in the last tenth of its life.
+fn holds_now(report: &Report<'_>, file: &File, validity: Option<Validity>, what: &str) -> bool {
+    let path = file.path.display();
     let Some(Validity { from, until }) = validity else {
         report.push(
-            Draft::error(&file.span, format!("{}: its first certificate cannot be read", file.path.display()))
-                .remedy("name the certificate in PEM form"),
+            Draft::error(&file.span, format!("{path}: the dates of the {what} cannot be read"))
+                .remedy("have it made anew, with a first and a last date"),
         );
         return false;
     };
@@ -156,21 +182,21 @@ fn holds_now(report: &Report<'_>, file: &File, validity: Option<Validity>) -> bo
         let stamp = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
         stamp.map_or_else(|| "a date out of range".to_owned(), |stamp| stamp.to_string())
     };
-    let renew = "renew it, and send SIGHUP once the new files are in place";
+    let renew = "renew it, and send SIGHUP once the new file is in place";
     if now > until {
-        report
-            .push(Draft::error(&file.span, format!("the certificate has expired: it held until {}", date(until))).remedy(renew));
+        let message = format!("{path}: the {what} has expired; it held until {}", date(until));
+        report.push(Draft::error(&file.span, message).remedy(renew));
         return false;
     }
     if now < from {
         report.push(
-            Draft::error(&file.span, format!("the certificate does not hold before {}", date(from)))
+            Draft::error(&file.span, format!("{path}: the {what} does not hold before {}", date(from)))
                 .remedy("use one that holds already, or set the clock of this machine"),
         );
         return false;
     }
     if until - now < (until - from) / 10 {
-        report.push(Draft::warning(&file.span, format!("the certificate holds until {} only", date(until))).remedy(renew));
+        report.push(Draft::warning(&file.span, format!("{path}: the {what} holds until {} only", date(until))).remedy(renew));
     }
     true
 }
@@ -179,7 +205,7 @@ fn warn_of_open_key(report: &Report<'_>, key: &File) {
     let others = std::fs::metadata(&key.path).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0);
     if others {
         report.push(
-            Draft::warning(&key.span, "every user of this machine can read or change the key of the certificate")
+            Draft::warning(&key.span, format!("{}: every user of this machine can read or change the key", key.path.display()))
                 .remedy("chmod o= its file, or whoever reads it can pass for this proxy"),
         );
     }

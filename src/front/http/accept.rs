@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection;
 use super::crowd::Crowd;
+use super::http2;
 use super::unread::Unread;
 use crate::exchange::{Exchange, Peer};
 use crate::metrics::Metrics;
@@ -36,6 +37,8 @@ pub struct Config {
     pub tls: Option<Arc<ArcSwap<Server>>>,
     /// Longest time a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// Longest time an answer under way has left once the certificate of its client is no longer good.
+    pub last_answer: Duration,
     /// Connections open at a time; more wait in the system's queue.
     pub connections: usize,
     /// Connections open at a time from one address; more are closed.
@@ -48,12 +51,22 @@ pub struct Config {
     pub header_timeout: Duration,
     /// Longest time a connection may wait for its next request.
     pub idle_timeout: Duration,
+    /// Bounds on HTTP/2; `None`: it is not spoken.
+    pub http2: Option<http2::Config>,
     /// Senders that must begin with a PROXY header (version 2), and are believed for whom they connect.
     pub proxy_from: Arc<[IpNet]>,
     /// Longest time a peer may leave unread what was written to it.
     pub write_timeout: Duration,
     /// Counts connections and refusals on the wire.
     pub metrics: Arc<Metrics>,
+}
+
+impl Config {
+    /// When a peer that does not read is given up. Replies that are recorded give up by themselves at `write_timeout`, and say so
+    /// in the audit log; this is for all others.
+    pub(super) fn longest_unread(&self) -> Duration {
+        self.write_timeout.mul_f32(1.5)
+    }
 }
 
 /// A socket that listens.
@@ -101,25 +114,27 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
             }
         };
         let one_of = match (&crowd, peer.address) {
-            (Some(crowd), Some(address)) => {
+            // A load balancer is not one client.
+            (Some(crowd), Some(address)) if connection::proxied(&peer, &config).is_none() => {
                 let Some(one_of) = crowd.enter(address) else {
                     config.metrics.connection_refused("address");
                     continue;
                 };
                 Some(one_of)
             }
-            (None, _) | (_, None) => None,
+            (Some(_) | None, _) => None,
         };
-        let (exchange, config, drain) = (Arc::clone(&exchange), config.clone(), drain.clone());
+        let (exchange, config, drain, streams) = (Arc::clone(&exchange), config.clone(), drain.clone(), tasks.clone());
         tasks.spawn(async move {
-            // Replies that are recorded give up by themselves at `write_timeout`, and say so in the audit log; this is for all others.
-            let (longest, metrics) = (config.write_timeout.mul_f32(1.5), Arc::clone(&config.metrics));
+            let (longest, metrics) = (config.longest_unread(), Arc::clone(&config.metrics));
             match stream {
                 Stream::Tcp(stream) => {
-                    connection::serve(Unread::new(stream, longest, metrics), peer, exchange, config, drain).await;
+                    connection::serve(Unread::new(stream, longest, metrics, reset), peer, exchange, config, drain, streams).await;
                 }
                 Stream::Unix(stream) => {
-                    connection::serve(Unread::new(stream, longest, metrics), peer, exchange, config, drain).await;
+                    // What a Unix socket holds goes with it.
+                    connection::serve(Unread::new(stream, longest, metrics, |_| {}), peer, exchange, config, drain, streams)
+                        .await;
                 }
             }
             drop((slot, one_of));
@@ -139,6 +154,13 @@ impl Failures {
             self.told = Some(Instant::now());
             tracing::warn!(%error, "connections cannot be accepted; they wait until files or connections are closed");
         }
+    }
+}
+
+/// Lets the closing of a connection throw away what its peer has not taken, and tell it so.
+pub(super) fn reset(stream: &tokio::net::TcpStream) {
+    if let Err(error) = sockopt::set_socket_linger(stream, Some(Duration::ZERO)) {
+        tracing::debug!(%error, "a connection could not be set to be reset");
     }
 }
 

@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::reply;
@@ -18,6 +19,8 @@ type Outcome = Result<Response<ReplyBody>, Box<Failure>>;
 
 /// One request, one answer; also after a panic.
 pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, peer: Peer) -> Response<ReplyBody> {
+    // HTTP/2 ends the stream, not the connection.
+    let body_follows = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
     let mut handled: Pin<Box<dyn Future<Output = Outcome> + Send>> = Box::pin(Arc::clone(&exchange).handle(request, peer));
     let outcome = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
@@ -40,6 +43,10 @@ pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, 
         exchange.refused(&failure.context, status, code, problem.alarm).await;
     }
     let mut response = reply::response(&exchange.state(), &problem);
+    if body_follows && failure.error.may_leave_body_unread() {
+        // Told, so that the client does not send its next request behind what nobody reads.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     exchange.stamp(&failure.context, &mut response);
     response
 }

@@ -5,11 +5,12 @@ pub mod accept;
 mod answer;
 mod connection;
 mod crowd;
+pub mod http2;
 mod proxy_protocol;
 mod reply;
 mod tls;
 mod unread;
 pub mod wire;
 
-/// What is spoken over TLS, offered by ALPN, the preferred one first.
-pub const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// What is spoken over TLS, offered by ALPN, the preferred one first. The last alone where HTTP/2 is switched off.
+pub const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];

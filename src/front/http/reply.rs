@@ -54,6 +54,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
     use StatusCode as S;
     match error {
         Error::Head(_) | Error::BodyBroken | Error::BodyUnexpected => (S::BAD_REQUEST, "malformed-request"),
+        Error::Expectation => (S::EXPECTATION_FAILED, "expectation-unknown"),
         Error::Target(_) => (S::BAD_REQUEST, "target-not-canonical"),
 
         Error::Dialect(refused) => (dialect_status(refused.code), refused.code.as_str()),
@@ -172,6 +173,7 @@ fn sentence(error: &Error) -> String {
         Error::Internal(_) | Error::Term(TermError::NoField) | Error::Write(WriteError::Layout) => failed_check(),
         // The rest names only what the client itself sent or was told: routes, purposes, fields, places, never a value.
         Error::Head(_)
+        | Error::Expectation
         | Error::Target(_)
         | Error::Dialect(_)
         | Error::Caller(_)

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::accept::Config;
 use crate::caller::Certificate;
-use crate::net::tls::server::{Begins, Failed, Secured, Server, begins, validity};
+use crate::net::tls::server::{Begins, Failed, Secured, Server, Validity, begins};
 
 /// A client that has presented a certificate, which was verified.
 pub(super) struct Client {
@@ -59,6 +59,6 @@ where
 
 fn client<S>(stream: &Secured<S>) -> Option<Client> {
     let der = stream.get_ref().1.peer_certificates()?.first()?;
-    let until = validity(der).map_or(0, |validity| validity.until);
+    let until = Validity::of_certificate(der).map_or(0, |validity| validity.until);
     Some(Client { certificate: Certificate::of(der), until })
 }

@@ -30,7 +30,7 @@
 //!
 //! Called by the accept loop, around plain and TLS connections alike.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,12 +48,13 @@ mod framing;
 mod replies;
 
 pub use self::framing::{Limits, Reason};
+pub(super) use self::framing::{is_host, like};
 
 /// Closing while the client still sends would make the system reset the connection, and the client might never read why.
-/// So after a refusal what still comes is thrown away, for this long ...
+/// So after a refusal, and after an answer that did not wait for the body, what still comes is thrown away, for this long ...
 const LINGER: Duration = Duration::from_millis(500);
 /// ... and for this many bytes.
-const LINGER_BYTES: usize = 1 << 20;
+const LINGER_BYTES: usize = 16 << 20;
 
 /// A request was refused in the middle of its body. The error that a body's reader gets has this as a cause; where the reply
 /// has not begun, the guard answers in its place.
@@ -79,10 +80,13 @@ pub struct Guard<Io> {
     /// Who waits until the reply that is owed has been written.
     waiting: Option<Waker>,
     refusal: Option<Refusal>,
+    linger: Option<Linger>,
     observer: Option<Observer>,
     /// How long a head may take from its first byte, and the alarm while one is on its way.
     head_within: Option<Duration>,
     head_alarm: Option<Pin<Box<Sleep>>>,
+    /// The client speaks HTTP/2: hyper's HTTP/1.1 gets nothing, and the connection stays open for [`Guard::into_http2`].
+    http2: bool,
 }
 
 struct Refusal {
@@ -90,7 +94,11 @@ struct Refusal {
     in_body: bool,
     /// What is left to write of our own reply; `None` if another had begun.
     reply: Option<Bytes>,
-    linger: Option<Pin<Box<Sleep>>>,
+}
+
+/// Until when, and how much, is thrown away.
+struct Linger {
+    alarm: Pin<Box<Sleep>>,
     discarded: usize,
 }
 
@@ -113,10 +121,25 @@ impl<Io> Guard<Io> {
             ready: 0,
             waiting: None,
             refusal: None,
+            linger: None,
             observer: None,
             head_within: None,
             head_alarm: None,
+            http2: false,
         }
+    }
+
+    /// Lets a connection begin with the preface of HTTP/2. Then the HTTP/1.1 of it ends without a byte written, and
+    /// [`Guard::into_http2`] gives the connection back.
+    #[must_use]
+    pub fn may_be_http2(mut self, may: bool) -> Self {
+        self.requests.may_be_http2 = may;
+        self
+    }
+
+    /// The connection, with the bytes that came, if it began as HTTP/2.
+    pub fn into_http2(self) -> Option<(Io, BytesMut)> {
+        self.http2.then_some((self.io, self.held))
     }
 
     /// Gives up a connection whose head, once begun, takes longer than this to arrive (T24).
@@ -159,6 +182,10 @@ impl<Io> Guard<Io> {
                     self.bodiless = bodiless_reply;
                 }
                 Step::Partial => return (passed, true),
+                Step::Http2 => {
+                    self.http2 = true;
+                    return (passed, true);
+                }
                 Step::Refuse { body, reason } => {
                     self.refuse(reason);
                     return (passed + body, false);
@@ -171,7 +198,7 @@ impl<Io> Guard<Io> {
         let in_body = !self.requests.at_head();
         // In a head nothing is owed. In a body our reply takes the place of one that has not begun; hyper's is not sent.
         let reply = (in_body == self.owed && self.replies.between()).then(|| reply_to(reason));
-        self.refusal = Some(Refusal { reason, in_body, reply, linger: None, discarded: 0 });
+        self.refusal = Some(Refusal { reason, in_body, reply });
         if let Some(observer) = &self.observer {
             observer(reason);
         }
@@ -205,6 +232,18 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guard<Io> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// Waits for the first bytes, and holds them; false if none will come. Until then a connection needs none of hyper's buffers.
+    pub async fn begun(&mut self) -> bool {
+        poll_fn(|cx| {
+            let mut first = [0; 2048];
+            let mut first = ReadBuf::new(&mut first);
+            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut first));
+            self.held.extend_from_slice(first.filled());
+            Poll::Ready(read.is_ok() && !self.held.is_empty())
+        })
+        .await
+    }
+
     /// While nothing comes: pending, or an error once a head that has begun is overdue.
     fn poll_head_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let head_begun = !self.held.is_empty() && self.requests.at_head();
@@ -216,18 +255,21 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guard<Io> {
         alarm.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Throws away what still comes after a refusal, until the client closes or a limit is reached.
+    /// Throws away what still comes of a request that will not be read, until the client closes or a limit is reached.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(refusal) = &mut self.refusal else { return Poll::Ready(()) };
-        let alarm = refusal.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        if alarm.as_mut().poll(cx).is_ready() {
+        if self.refusal.is_none() && self.requests.at_head() {
             return Poll::Ready(());
         }
-        while refusal.discarded < LINGER_BYTES {
+        let begin = || Linger { alarm: Box::pin(tokio::time::sleep(LINGER)), discarded: 0 };
+        let linger = self.linger.get_or_insert_with(begin);
+        if linger.alarm.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        while linger.discarded < LINGER_BYTES {
             let mut bin = [0; 4096];
             let mut bin = ReadBuf::new(&mut bin);
             match ready!(Pin::new(&mut self.io).poll_read(cx, &mut bin)) {
-                Ok(()) if !bin.filled().is_empty() => refusal.discarded += bin.filled().len(),
+                Ok(()) if !bin.filled().is_empty() => linger.discarded += bin.filled().len(),
                 Ok(()) | Err(_) => break,
             }
         }
@@ -249,6 +291,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<Io> {
                 }
                 return Poll::Ready(Ok(()));
             }
+            if this.http2 {
+                return Poll::Ready(Ok(()));
+            }
             if let Some(refusal) = &this.refusal {
                 let (reason, in_body) = (refusal.reason, refusal.in_body);
                 // At once if the socket takes it, for hyper may take its time; else when it shuts down.
@@ -268,7 +313,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<Io> {
                 let held = std::mem::take(&mut this.held);
                 (this.ready, _) = this.judge(&held);
                 this.held = held;
-                if this.ready > 0 || this.refusal.is_some() {
+                if this.ready > 0 || this.refusal.is_some() || this.http2 {
                     continue;
                 }
             }
@@ -336,6 +381,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<Io> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.http2 {
+            return Poll::Ready(Ok(()));
+        }
         ready!(this.poll_own_reply(cx))?;
         ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
         this.poll_linger(cx).map(Ok)
@@ -345,8 +393,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<Io> {
 fn reply_to(reason: Reason) -> Bytes {
     let body = format!("{}\n", Refused(reason));
     let head = format!(
-        "HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
-        reason.status(),
+        "HTTP/1.1 {} {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
+        reason.status().as_u16(),
+        reason.status().canonical_reason().unwrap_or_default(),
         body.len(),
     );
     (head + &body).into()

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use x509_cert::der::Decode as _;
+use x509_cert::time::Time;
 
 /// A connection whose handshake is done.
 pub type Secured<S> = tokio_rustls::server::TlsStream<S>;
@@ -155,7 +156,7 @@ impl Server {
     }
 }
 
-/// When a certificate holds, in seconds since 1970-01-01T00:00:00Z, both included.
+/// When a certificate or a list of revocations holds, in seconds since 1970-01-01T00:00:00Z, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
     /// The first.
@@ -164,11 +165,22 @@ pub struct Validity {
     pub until: u64,
 }
 
-/// When a certificate holds. `None` if it is none that can be read.
-pub fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
-    let validity = x509_cert::Certificate::from_der(certificate).ok()?.tbs_certificate.validity;
-    let seconds = |time: x509_cert::time::Time| time.to_unix_duration().as_secs();
-    Some(Validity { from: seconds(validity.not_before), until: seconds(validity.not_after) })
+impl Validity {
+    /// That of a certificate. `None` if it is none that can be read.
+    pub fn of_certificate(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let validity = x509_cert::Certificate::from_der(certificate).ok()?.tbs_certificate.validity;
+        Some(Self::between(validity.not_before, validity.not_after))
+    }
+
+    /// That of a list of revocations. `None` if it is none that can be read, or does not say when the next one is due.
+    pub fn of_list(list: &CertificateRevocationListDer<'_>) -> Option<Self> {
+        let list = x509_cert::crl::CertificateList::from_der(list).ok()?.tbs_cert_list;
+        Some(Self::between(list.this_update, list.next_update?))
+    }
+
+    fn between(first: Time, last: Time) -> Self {
+        Self { from: first.to_unix_duration().as_secs(), until: last.to_unix_duration().as_secs() }
+    }
 }
 
 impl fmt::Debug for Server {

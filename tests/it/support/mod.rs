@@ -2,6 +2,7 @@
 
 mod client;
 mod feed;
+pub(crate) mod http2;
 mod idp;
 pub(crate) mod issuer;
 mod pki;

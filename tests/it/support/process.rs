@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// `sudare serve`. Killed with SIGKILL when dropped.
 pub(crate) struct Process {
     pub(crate) child: Child,
     /// Where it listens, as it says itself.
     pub(crate) address: String,
+    /// Where its operators look.
+    pub(crate) admin: String,
 }
 
 impl Drop for Process {
@@ -35,7 +38,8 @@ impl Process {
         Self::listening(&mut command)
     }
 
-    fn listening(command: &mut Command) -> Self {
+    /// Starts this command.
+    pub(crate) fn listening(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut listening = || {
@@ -43,7 +47,26 @@ impl Process {
             line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned()
         };
         let address = listening();
-        assert!(listening().ends_with(" (admin)"));
-        Self { child, address }
+        let admin = listening().strip_suffix(" (admin)").unwrap().to_owned();
+        Self { child, address, admin }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "{name}");
+    }
+
+    /// Its exit code, once it has ended.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), ended).await.expect("it ends")
     }
 }

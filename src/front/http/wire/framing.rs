@@ -7,6 +7,8 @@
 
 use std::mem::MaybeUninit;
 
+use http::StatusCode;
+
 /// How large a request head may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -87,6 +89,18 @@ reasons! {
     Upgrade = "upgrade",
     /// `CONNECT` or `TRACE`.
     Method = "method",
+    /// HTTP/2: `:authority` and `Host` differ.
+    AuthorityDiffers = "authority-differs-from-host",
+    /// HTTP/2: `:scheme` is neither `http` nor `https`.
+    Scheme = "scheme",
+    /// HTTP/2: white space around a field value.
+    Padded = "header-value-padded",
+    /// HTTP/2: more frames that carry nothing than a client has use for.
+    Flood = "http2-flood",
+    /// HTTP/2: too many streams begun and reset.
+    Resets = "http2-resets",
+    /// HTTP/2: whatever else makes a server give up a connection (RFC 9113, section 5.4.1).
+    Protocol = "http2-protocol",
     /// A chunk size that is not 1 to 16 hexadecimal digits and a line end, or a chunk without its line end.
     Chunk = "chunk-malformed",
     /// Chunk extensions of more than 256 bytes in one body, or with control characters.
@@ -100,12 +114,12 @@ reasons! {
 }
 
 impl Reason {
-    /// The status line's code and phrase.
-    pub(super) fn status(self) -> &'static str {
+    /// The status it is answered with, where it is.
+    pub(in crate::front::http) fn status(self) -> StatusCode {
         if matches!(self, Self::HeadTooLarge | Self::TooManyHeaders) {
-            "431 Request Header Fields Too Large"
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
         } else {
-            "400 Bad Request"
+            StatusCode::BAD_REQUEST
         }
     }
 }
@@ -118,7 +132,12 @@ const EXTENSION_BYTES: u16 = 256;
 pub(super) struct Requests {
     limits: Limits,
     state: State,
+    /// The first head may be the preface of HTTP/2.
+    pub(super) may_be_http2: bool,
 }
+
+/// What stands for a head at the beginning of HTTP/2's preface (RFC 9113, section 3.4).
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 #[derive(Debug)]
 enum State {
@@ -134,6 +153,8 @@ pub(super) enum Step {
     Body(usize),
     /// So many bytes are a whole request head. `bodiless_reply`: the method is `HEAD`.
     Head { bytes: usize, bodiless_reply: bool },
+    /// Not a head, but the beginning of HTTP/2.
+    Http2,
     /// A head that has not all come. Ask again with the same bytes and more.
     Partial,
     /// So many bytes belong to the current body; the next is refused.
@@ -142,7 +163,7 @@ pub(super) enum Step {
 
 impl Requests {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, state: State::Head(Scan::default()) }
+        Self { limits, state: State::Head(Scan::default()), may_be_http2: false }
     }
 
     /// The next byte is the first of a head.
@@ -157,8 +178,10 @@ impl Requests {
                 Err(reason) => Step::Refuse { body: 0, reason },
                 Ok(None) => Step::Partial,
                 Ok(Some(end)) => match read_head(bytes.get(..end).unwrap_or_default(), self.limits.headers) {
+                    Err(Reason::Version) if self.may_be_http2 && bytes.get(..end) == Some(HTTP2) => Step::Http2,
                     Err(reason) => Step::Refuse { body: 0, reason },
                     Ok(head) => {
+                        self.may_be_http2 = false;
                         self.state = head.body;
                         Step::Head { bytes: end, bodiless_reply: head.bodiless_reply }
                     }
@@ -310,9 +333,7 @@ impl Fields {
             return Err(Reason::HostRepeated);
         }
         self.host = true;
-        // Characters of a reg-name, an IP literal and a port (RFC 3986 section 3.2), less the comma that joins fields.
-        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte);
-        if value.iter().all(fits) { Ok(()) } else { Err(Reason::HostMalformed) }
+        if is_host(value) { Ok(()) } else { Err(Reason::HostMalformed) }
     }
 
     fn length(&mut self, value: &[u8]) -> Result<(), Reason> {
@@ -340,8 +361,13 @@ fn names_upgrade(connection: &[u8]) -> bool {
     connection.split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
+/// Characters of a reg-name, an IP literal and a port (RFC 3986 section 3.2), less the comma that joins fields.
+pub(in crate::front::http) fn is_host(value: &[u8]) -> bool {
+    value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
+}
+
 /// Is it this name? One that becomes it when `_` is read as `-`, as some servers do, is refused.
-fn like(name: &str, wanted: &str) -> Result<bool, Reason> {
+pub(in crate::front::http) fn like(name: &str, wanted: &str) -> Result<bool, Reason> {
     if name.eq_ignore_ascii_case(wanted) {
         return Ok(true);
     }

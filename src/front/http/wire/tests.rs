@@ -219,9 +219,12 @@ async fn t10_what_has_two_readings_is_refused_and_nothing_after_it_is_seen() {
 
 #[tokio::test]
 async fn the_table_has_every_reason() {
+    use Reason::{AuthorityDiffers, Flood, HeadTooLarge, Padded, Protocol, Resets, Scheme, TooManyHeaders};
     let table = ambiguous();
     for reason in Reason::ALL {
-        let elsewhere = [Reason::HeadTooLarge, Reason::TooManyHeaders].contains(reason);
+        // Sizes are below, HTTP/2 is in its own modules and `tests/it/http2.rs`.
+        let elsewhere =
+            [HeadTooLarge, TooManyHeaders, AuthorityDiffers, Scheme, Padded, Flood, Resets, Protocol].contains(reason);
         assert!(elsewhere || table.iter().any(|(tabled, _)| tabled == reason), "{reason:?}");
     }
 }
@@ -499,7 +502,7 @@ fn steps(pieces: &[&[u8]]) -> (Vec<usize>, Option<(usize, Reason)>) {
                     heads.push(offset + at);
                     at += bytes;
                 }
-                Step::Partial => break,
+                Step::Partial | Step::Http2 => break,
                 Step::Refuse { body, reason } => return (heads, Some((offset + at + body, reason))),
             }
         }
@@ -573,7 +576,7 @@ proptest! {
                     judged.push(text.split(' ').take(2).collect::<Vec<_>>().join(" "));
                     at += count;
                 }
-                Step::Partial | Step::Refuse { .. } => break,
+                Step::Partial | Step::Http2 | Step::Refuse { .. } => break,
             }
         }
         // ... against what the service is given.
@@ -601,5 +604,53 @@ proptest! {
             seen.lock().unwrap().clone()
         });
         prop_assert!(judged.starts_with(&seen), "judged {:?}, seen {:?}", judged, seen);
+    }
+}
+
+/// Serves what comes as HTTP/1.1 where HTTP/2 is allowed: what hyper wrote, and what is handed on.
+async fn begin(pieces: &[&[u8]]) -> (Vec<u8>, Option<Vec<u8>>) {
+    let (mut ours, theirs) = duplex(1 << 16);
+    let guard = Guard::new(theirs, Limits::default()).may_be_http2(true);
+    let answer = service_fn(|_| async { Ok::<_, Infallible>(hyper::Response::new(Full::new(Bytes::new()))) });
+    let client = async {
+        for piece in pieces {
+            // It may have been handed on, and dropped, before all has been written.
+            let _written = ours.write_all(piece).await;
+            tokio::task::yield_now().await;
+        }
+        let _closed = ours.shutdown().await;
+        let mut replies = Vec::new();
+        ours.read_to_end(&mut replies).await.unwrap();
+        replies
+    };
+    let server = async {
+        let mut served = http1::Builder::new().serve_connection(TokioIo::new(guard), answer);
+        let _ended = (&mut served).await;
+        served.into_parts().io.into_inner().into_http2().map(|(_io, begun)| begun.to_vec())
+    };
+    tokio::time::timeout(SOON, async { tokio::join!(client, server) }).await.expect("an end")
+}
+
+#[tokio::test]
+async fn the_first_bytes_decide_between_http_1_1_and_http_2() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for at in 0..PREFACE.len() {
+        let (one, two) = PREFACE.split_at(at);
+        let (written, begun) = begin(&[one, two]).await;
+        assert!(written.is_empty(), "nothing is said in HTTP/1.1 ({at})");
+        let begun = begun.expect("HTTP/2");
+        assert!(PREFACE.starts_with(&begun) && begun.len() >= 18, "no byte is lost ({at})");
+    }
+    let get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    for bytes in [
+        format!("{get}PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        "\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\nHost: h\r\n\r\nSM\r\n\r\n".to_owned(),
+        "PRI / HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n".to_owned(),
+    ] {
+        let (written, begun) = begin(&[bytes.as_bytes()]).await;
+        assert!(begun.is_none(), "{bytes:?}");
+        assert!(String::from_utf8_lossy(&written).contains("HTTP/1.1 400 Bad Request"), "{bytes:?}");
     }
 }
