@@ -213,8 +213,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
-    fetching.begin(&tasks);
-    let fetching = Arc::new(ArcSwap::from_pointee(fetching));
+    let fetching = Arc::new(ArcSwap::new(fetching.begin(&tasks)));
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
         let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
