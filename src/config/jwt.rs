@@ -127,8 +127,8 @@ fn issuer(entry: &Section<'_>, name: &Text, folder: &Path, files: &mut Vec<PathB
     };
     let jwks = entry.required("jwks", "jwks = \"https://idp.example.com/jwks\", or the path of a file");
     let jwks = jwks.and_then(|node| node.text());
-    let refresh_s = seconds("refresh_s", 10..=86_400, 300);
-    let stale_s = seconds("stale_s", 10..=604_800, 3_600);
+    let refresh_s = seconds("refresh_s", 5..=86_400, 300);
+    let stale_s = seconds("stale_s", 5..=604_800, 3_600);
     let timeout = millis(entry, "timeout_ms", 10..=60_000, 5_000);
     let ca = entry.optional("ca");
     let of_urls = ["refresh_s", "stale_s", "timeout_ms", "ca"].into_iter().filter(|key| entry.has(key)).collect::<Vec<_>>();

@@ -130,7 +130,7 @@ impl Exchange {
         let state = ArcSwap::from_pointee(state);
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
         let (heavy, spans) = (Heavy::new(), None);
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, budget, failures, told, heavy, spans }
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, spans, budget, failures, told, heavy }
     }
 
     /// The same, telling somebody of requests that are over.

@@ -1,6 +1,6 @@
 //! Takes connections until told to drain: the loop, the bounds, the listening sockets.
 //!
-//! Always holds: at most `connections` at a time. What happens on a connection is [`super::connection`]'s.
+//! Always holds: at most `connections` at a time. What happens on a connection is `super::connection`'s.
 
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
@@ -37,6 +37,8 @@ pub struct Config {
     pub tls: Option<Arc<ArcSwap<Server>>>,
     /// Longest time a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// Longest time an answer under way has left once the certificate of its client is no longer good.
+    pub last_answer: Duration,
     /// Connections open at a time; more wait in the system's queue.
     pub connections: usize,
     /// Connections open at a time from one address; more are closed.
@@ -127,10 +129,12 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
             let (longest, metrics) = (config.longest_unread(), Arc::clone(&config.metrics));
             match stream {
                 Stream::Tcp(stream) => {
-                    connection::serve(Unread::new(stream, longest, metrics), peer, exchange, config, drain, streams).await;
+                    connection::serve(Unread::new(stream, longest, metrics, reset), peer, exchange, config, drain, streams).await;
                 }
                 Stream::Unix(stream) => {
-                    connection::serve(Unread::new(stream, longest, metrics), peer, exchange, config, drain, streams).await;
+                    // What a Unix socket holds goes with it.
+                    connection::serve(Unread::new(stream, longest, metrics, |_| {}), peer, exchange, config, drain, streams)
+                        .await;
                 }
             }
             drop((slot, one_of));
@@ -150,6 +154,13 @@ impl Failures {
             self.told = Some(Instant::now());
             tracing::warn!(%error, "connections cannot be accepted; they wait until files or connections are closed");
         }
+    }
+}
+
+/// Lets the closing of a connection throw away what its peer has not taken, and tell it so.
+pub(super) fn reset(stream: &tokio::net::TcpStream) {
+    if let Err(error) = sockopt::set_socket_linger(stream, Some(Duration::ZERO)) {
+        tracing::debug!(%error, "a connection could not be set to be reset");
     }
 }
 

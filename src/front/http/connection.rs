@@ -67,7 +67,8 @@ pub(super) async fn serve<S>(
     }
 }
 
-/// The handshake, then HTTP; for a client with a certificate until it is no longer trusted, when what is under way is still answered.
+/// The handshake, then HTTP; for a client with a certificate until it is no longer trusted, when what is under way is still answered,
+/// but a feed does not go on for ever (T33).
 async fn over_tls<S>(
     server: &Server,
     stream: S,
@@ -94,14 +95,16 @@ async fn over_tls<S>(
         .min(Duration::from_hours(8760));
     let peer = Peer { certificate: Some(Arc::new(certificate)), ..peer };
     let end = drain.child_token();
-    let mut exchanges = pin!(http(protocol, stream, peer, exchange, config, end.clone(), tasks));
+    let mut exchanges = pin!(http(protocol, stream, peer, exchange, config.clone(), end.clone(), tasks));
     tokio::select! {
         () = exchanges.as_mut() => return,
         () = server.superseded() => tracing::debug!("a connection ends, for other client certificates are trusted now"),
         () = tokio::time::sleep(holds) => tracing::debug!("a connection ends, for the client's certificate has expired"),
     }
     end.cancel();
-    exchanges.await;
+    if tokio::time::timeout(config.last_answer, exchanges).await.is_err() {
+        tracing::debug!("and what was under way on it is broken off");
+    }
 }
 
 /// HTTP, whatever it comes over.
