@@ -147,7 +147,7 @@ fn mistakes_in_the_tables_of_places() {
         ("controller has a capital letter and a space", In::Service, "\"example-shop\"", "\"Example Shop\"", 1),
         ("the policy is not there", In::Service, "\"policy.toml\"", "\"polcy.toml\"", 1),
         ("a table is misspelled", In::Service, "[listen]", "[listn]", 1),
-        ("a key of a later release", In::Service, "[listen]", "[jwt]\nissuer = \"x\"\n[listen]", 1),
+        ("a key of a later release", In::Service, "[listen]", "[tls]\ncertificate = \"x\"\n[listen]", 1),
         ("an address is a name", In::Service, "\"127.0.0.1:8080\"", "\"localhost:8080\"", 1),
         ("an address has no port", In::Service, "\"127.0.0.1:8080\"", "\"127.0.0.1\"", 1),
         ("an address is a number", In::Service, "\"127.0.0.1:8080\"", "8080", 1),
@@ -188,6 +188,10 @@ fn mistakes_in_the_tables_of_places() {
         ("a limit with a decimal point", In::Service, "[audit]", "[limits]\nconnections = 1.5\n[audit]", 1),
         ("a limit below zero", In::Service, "[audit]", "[limits]\nconnections = -1\n[audit]", 1),
         ("a ratio that lets nothing through", In::Service, "[audit]", "[limits]\ndecompress_ratio = 0\n[audit]", 1),
+        ("a window that HTTP/2 does not allow", In::Service, "[audit]", "[limits.http2]\nstream_window_bytes = 1024\n[audit]", 1),
+        ("no streams", In::Service, "[audit]", "[limits.http2]\nstreams = 0\n[audit]", 1),
+        ("an unknown limit of HTTP/2", In::Service, "[audit]", "[limits.http2]\nstream = 5\n[audit]", 1),
+        ("HTTP/2 by a word", In::Service, "[listen]", "[listen]\nhttp2 = \"on\"", 1),
         ("the purpose in a taken header", In::Service, "controller =", "purpose_header = \"Authorization\"\ncontroller =", 1),
     ];
     snapshot("places", &outputs(cases));
@@ -565,7 +569,7 @@ fn settings_are_as_the_files_say() {
     assert_eq!(settings.listen.address, config::Endpoint::Unix(dir.join("run/sudare.sock")));
     assert_eq!(settings.store, dir.join("data/sudare.redb"));
     assert_eq!(settings.audit.dir, dir.join("data/audit"));
-    assert_eq!(settings.audit.durable_timeout.as_millis(), 250);
+    assert_eq!(settings.audit.durable_timeout.as_millis(), 2_000);
     assert_eq!(settings.keys.ring, dir.join("keys/ring.json"));
     assert_eq!(settings.upstream.endpoint, sudare::upstream::Endpoint::Embedded(dir.join("data/documents.redb")));
     assert_eq!(settings.upstream.reply_timeout.as_millis(), 1_000);
@@ -647,6 +651,9 @@ mod init_command;
 
 #[path = "check/tls.rs"]
 mod tls;
+
+#[path = "check/jwt.rs"]
+mod jwt;
 
 #[path = "check/mutations.rs"]
 mod mutations;

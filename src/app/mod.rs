@@ -6,8 +6,10 @@
 
 mod build;
 mod descriptors;
+mod jwks;
 mod listen;
 pub mod log;
+mod memory;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod reload;
@@ -36,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::net::tls::server::Server;
 use crate::store::StoreError;
 use crate::upstream::UpstreamError;
+pub use memory::settle_allocator;
 use reload::{AtStart, Fixed, Watch};
 use vitals::Watched;
 
@@ -108,6 +111,7 @@ pub struct Running {
     exporting: Option<otlp::Exporting>,
     drain_delay: Duration,
     drain_timeout: Duration,
+    fetching: Arc<ArcSwap<jwks::Fetching>>,
 }
 
 /// How a shutdown went.
@@ -153,7 +157,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
 }
 
 /// As [`start`], with a clock of the caller's.
-pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     let fixed = Fixed::of(&settings);
     let at_start = AtStart::of(&settings);
     let watch = Watch::of(&settings);
@@ -171,6 +175,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let front_config = accept::Config {
         tls: tls.clone(),
         handshake_timeout: settings.limits.handshake_timeout,
+        last_answer: settings.limits.drain_timeout,
         connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
         per_address: settings.limits.connections_per_address,
         header_bytes: settings.limits.header_bytes,
@@ -198,6 +203,8 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     };
     #[cfg(not(feature = "otlp"))]
     let spans = None;
+    let fetched_keys = std::mem::take(&mut settings.fetched_keys);
+    let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
     let state = build::state(settings, keys, None)?;
     let budget = Budget::new(memory, Arc::clone(&metrics));
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
@@ -206,6 +213,8 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
+    fetching.begin(&tasks);
+    let fetching = Arc::new(ArcSwap::from_pointee(fetching));
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
         let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
@@ -217,6 +226,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
             leaving: leaving.clone(),
             clock: Arc::clone(&clock),
             certificate_until: Arc::clone(&certificate_until),
+            fetching: Arc::clone(&fetching),
         };
         let pages = admin::Pages {
             metrics: vitals::metrics(watched.clone()),
@@ -248,6 +258,7 @@ pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, 
         exporting,
         drain_delay,
         drain_timeout,
+        fetching,
     })
 }
 
@@ -315,6 +326,7 @@ impl Running {
         }
         self.drain.cancel();
         self.exchange.end_feeds();
+        self.fetching.store(Arc::default());
         self.tasks.close();
         let mut drained = Drained::Whole;
         let finished = tokio::time::timeout(if hurried { Duration::ZERO } else { self.drain_timeout }, self.tasks.wait());

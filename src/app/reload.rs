@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::jwks::Fetching;
 use super::{Running, StartError, build};
 use crate::admin::Access;
 use crate::audit::{Event, Kind};
@@ -164,7 +165,7 @@ impl Running {
     }
 
     fn take(&self, path: &Path, watch: &mut Watch) -> Result<Vec<&'static str>, StartError> {
-        let settings = config::load(path).map_err(StartError::Config)?;
+        let mut settings = config::load(path).map_err(StartError::Config)?;
         if let Some(name) = self.fixed.difference(&Fixed::of(&settings)) {
             return Err(StartError::NeedsRestart(name));
         }
@@ -174,9 +175,13 @@ impl Running {
         let (next, loaded) = (Watch::of(&settings), loaded(&settings, keys.revision(), self.clock.now_ms()));
         let access = access(&settings);
         let tls = settings.listen.tls.clone();
+        let fetched_keys = std::mem::take(&mut settings.fetched_keys);
         let state = build::state(settings, keys, Some(&self.exchange.state()))?;
+        let fetching = Fetching::prepare(fetched_keys, &self.fetching.load(), &self.metrics, &self.clock);
         // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
+        fetching.begin(&self.tasks);
+        self.fetching.store(Arc::new(fetching));
         if let (Some(current), Some(tls)) = (&self.tls, tls) {
             self.certificate_until.store(tls.until, Ordering::Relaxed);
             let server = Arc::new(tls.server.following(&current.load()));

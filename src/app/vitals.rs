@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::jwks::Fetching;
 use super::log;
 use crate::admin::{Condition, Part, Readiness};
 use crate::audit;
-use crate::base::Clock;
+use crate::base::{Clock, IssuerName};
 use crate::exchange::Exchange;
 use crate::keys::LineName;
 use crate::metrics::{Metrics, Vitals};
@@ -41,6 +43,8 @@ pub(super) struct Watched {
     pub(super) clock: Arc<dyn Clock>,
     /// In seconds since 1970; 0 without a certificate.
     pub(super) certificate_until: Arc<AtomicU64>,
+    /// The keys of token issuers.
+    pub(super) fetching: Arc<ArcSwap<Fetching>>,
 }
 
 /// Says how each part is.
@@ -60,6 +64,9 @@ pub(super) fn readiness(watched: Watched) -> Readiness {
             parts.push(Part { name: "keys", condition: keys_condition(&exchange) });
             if let Some(condition) = certificate_condition(&watched) {
                 parts.push(Part { name: "certificate", condition });
+            }
+            if let Some(condition) = issuers_condition(&watched) {
+                parts.push(Part { name: "issuers", condition });
             }
             parts.push(Part { name: "database", condition: database_condition(&exchange, &database).await });
             parts
@@ -100,6 +107,20 @@ fn certificate_condition(watched: &Watched) -> Option<Condition> {
         _ if now > until => Some(Condition::NotReady("has expired".to_owned())),
         _ if until - now < SOON => Some(Condition::Warning(format!("expires in {} hours", (until - now) / 3600))),
         _ => Some(Condition::Ready),
+    }
+}
+
+/// None where no keys are fetched. Keys that became too old are a warning only: to take every proxy out of service would turn
+/// away the callers that have nothing to do with the issuer.
+fn issuers_condition(watched: &Watched) -> Option<Condition> {
+    let fetching = watched.fetching.load();
+    let names = |issuers: Vec<IssuerName>| issuers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (never, without) = (names(fetching.never_fetched()), names(fetching.without_keys()));
+    match () {
+        () if fetching.is_empty() => None,
+        () if !never.is_empty() => Some(Condition::NotReady(format!("the keys of {never} have not been fetched yet"))),
+        () if !without.is_empty() => Some(Condition::Warning(format!("the keys of {without} are too old"))),
+        () => Some(Condition::Ready),
     }
 }
 

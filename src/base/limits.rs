@@ -20,3 +20,9 @@ pub const MAX_ROW_BYTES: usize = 4 << 20;
 pub const MAX_PLAINTEXT_BYTES: usize = 1 << 20;
 /// How long a grant may be used after it was decided, in milliseconds (T33).
 pub const GRANT_LIFETIME_MS: u64 = 5_000;
+/// Longest JWT that is looked at, in bytes. Those of identity providers have 1 to 3 KiB.
+pub const MAX_TOKEN_BYTES: usize = 8 << 10;
+/// Largest key set of an issuer that is read, in bytes ...
+pub const MAX_JWKS_BYTES: usize = 256 << 10;
+/// ... with at most so many keys.
+pub const MAX_JWKS_KEYS: usize = 100;

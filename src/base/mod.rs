@@ -11,8 +11,8 @@ pub mod limits;
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use intent::{Intent, PatchFormat};
 pub use names::{
-    CallerName, CategoryName, CollectionName, Controller, FieldName, Kid, ParseKidError, PurposeName, RecordId, RecordIdError,
-    is_canonical_integer,
+    CallerName, CategoryName, CollectionName, Controller, FieldName, IssuerName, Kid, ParseKidError, PurposeName, RecordId,
+    RecordIdError, is_canonical_integer,
 };
 pub use place::{Bind, FieldPlace, enc};
 pub use segment::encode_segment;

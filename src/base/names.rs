@@ -45,6 +45,8 @@ names! {
     PurposeName,
     /// Who asks: a service or person, authenticated.
     CallerName,
+    /// Our name for somebody who signs tokens.
+    IssuerName,
 }
 
 /// The alphabet of key ids: Crockford's base32 in lower case.

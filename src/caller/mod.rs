@@ -1,24 +1,27 @@
 //! Who is asking. Pure.
 //!
-//! A caller is known in exactly one way: by an API credential, of which the configuration holds only the SHA-256, by the client
-//! certificate of its connection, or by the uid of the process at the other end of a Unix socket. What a client says of itself in
-//! any other header is not looked at.
+//! A caller is known in exactly one way: by an API credential, of which the configuration holds only the SHA-256, by a token that
+//! a configured issuer has signed, by the client certificate of its connection, or by the uid of the process at the other end of
+//! a Unix socket. What a client says of itself in any other header is not looked at.
 //!
-//! Always holds: what comes first in that order decides alone, so a wrong credential is never made good by a certificate, nor an
-//! unknown certificate by the peer's uid; the comparison
+//! Always holds: what comes first in that order decides alone, so a wrong credential or token is never made good by a certificate,
+//! nor an unknown certificate by the peer's uid; a credential and a token together are refused; the comparison
 //! takes the same time whatever the secret, and a name that is not known costs what a wrong secret costs (T23). Errors hold
 //! neither the name nor the secret that was sent. `front` calls [`Callers::identify`] once per request; `cli` makes credentials.
 
 mod certificate;
 mod secrets;
+mod token;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 pub use certificate::{Certificate, SpiffeError, canonical_subject, check_spiffe};
 pub use secrets::Secrets;
+pub use token::{Algorithm, Bound, Fault, Issuer, IssuerKeys, KeySet, KeySetError, Unnamed, Vouched};
 
-use crate::base::CallerName;
+use crate::base::{CallerName, IssuerName};
 use crate::crypto::{RandomError, base64url, constant_time_eq, random, sha256};
 
 /// Length of a secret in bytes, before it is written as base64url text.
@@ -33,6 +36,8 @@ pub struct Caller {
     pub name: CallerName,
     /// By what it is known.
     pub how: How,
+    /// What its token vouches for, and until when.
+    pub vouched: Option<Arc<Vouched>>,
 }
 
 /// By what a caller is known.
@@ -44,6 +49,8 @@ pub enum How {
     Certificate,
     /// The uid of the peer of a Unix socket, told by the kernel.
     PeerUid,
+    /// A JWT that an issuer of the configuration has signed.
+    Token,
 }
 
 /// What a request, and the connection it came over, tell of who asks. Forwarded-identity headers are no part of it.
@@ -55,6 +62,10 @@ pub struct Presented<'r> {
     pub uid: Option<u32>,
     /// The client's certificate, after its chain has been verified.
     pub certificate: Option<&'r Certificate>,
+    /// The token of the `Authorization` header, if it says to be from one of our issuers ([`Callers::token_in`]).
+    pub token: Option<&'r str>,
+    /// The time, for tokens.
+    pub now_ms: u64,
 }
 
 /// One entry as configured.
@@ -68,6 +79,15 @@ pub enum Means {
     Subject(Box<str>),
     /// The uid of the peer.
     Uid(u32),
+    /// A claim of the tokens of an issuer.
+    Token {
+        /// `[jwt.NAME]`.
+        issuer: IssuerName,
+        /// The claim, such as `sub`.
+        claim: Box<str>,
+        /// Its value, compared exactly.
+        equals: Box<str>,
+    },
 }
 
 /// `[caller.*]` as run.
@@ -79,22 +99,26 @@ pub struct Callers {
     by_spiffe: HashMap<Box<str>, CallerName>,
     by_subject: HashMap<Box<str>, CallerName>,
     by_uid: HashMap<u32, CallerName>,
+    by_token: token::Desks,
 }
 
 /// Two entries that cannot both stand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallerConfigError {
-    /// One uid, one credential, one SPIFFE id or one subject for two names.
-    #[error("callers {0} and {1} cannot be told apart: give each its own credential, certificate or uid")]
+    /// One uid, one credential, one SPIFFE id, one subject or one claim for two names.
+    #[error("callers {0} and {1} cannot be told apart: give each its own credential, certificate, claim or uid")]
     Same(CallerName, CallerName),
     /// One name with two entries.
     #[error("caller {0} stands twice: exactly one way to be known is allowed")]
     Twice(CallerName),
+    /// A token of an issuer that is not configured.
+    #[error("caller {0} is known by the tokens of an issuer that is not there: add [jwt.NAME]")]
+    NoIssuer(CallerName),
 }
 
 /// 401. One sentence for every reason but a malformed header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
     /// Neither a credential nor a certificate nor a known uid.
     #[error("no caller known: send Sudare-Credential: name.secret, or connect with the certificate of a caller")]
@@ -108,14 +132,34 @@ pub enum Unknown {
     /// More than one header, or not of the form `name.secret`.
     #[error("send one Sudare-Credential header, as name.secret")]
     Malformed,
+    /// A credential and a token: they might be of two callers.
+    #[error("send Sudare-Credential or a bearer token, not both")]
+    Both,
+    /// A token of one of our issuers that is not good. Why is not said to the client.
+    #[error("the bearer token is not accepted")]
+    Token {
+        /// Of whom it says to be.
+        issuer: IssuerName,
+        /// Why not.
+        fault: Fault,
+    },
 }
 
 impl Callers {
+    /// Callers without issuers of tokens.
+    ///
     /// # Errors
     ///
-    /// Two callers with one uid or one credential hash, or a name that stands twice.
+    /// As [`Callers::with_issuers`].
     pub fn new(entries: Vec<(CallerName, Means)>) -> Result<Self, CallerConfigError> {
-        let mut callers = Self::default();
+        Self::with_issuers(entries, Vec::new())
+    }
+
+    /// # Errors
+    ///
+    /// Two callers with one uid, credential hash or claim, a name that stands twice, an issuer that is not there.
+    pub fn with_issuers(entries: Vec<(CallerName, Means)>, issuers: Vec<Issuer>) -> Result<Self, CallerConfigError> {
+        let mut callers = Self { by_token: token::Desks::new(issuers), ..Self::default() };
         let mut by_hash: HashMap<[u8; 32], CallerName> = HashMap::new();
         for (name, means) in entries {
             if callers.names.contains(&name) {
@@ -129,6 +173,11 @@ impl Callers {
                 Means::Spiffe(id) => callers.by_spiffe.insert(id, name.clone()),
                 Means::Subject(subject) => callers.by_subject.insert(subject, name.clone()),
                 Means::Uid(uid) => callers.by_uid.insert(uid, name.clone()),
+                Means::Token { issuer, claim, equals } => match callers.by_token.add(&name, &issuer, &claim, &equals) {
+                    Ok(()) => None,
+                    Err(token::Clash::Same(other)) => Some(other),
+                    Err(token::Clash::NoIssuer) => return Err(CallerConfigError::NoIssuer(name)),
+                },
             };
             if let Some(first) = same {
                 return Err(CallerConfigError::Same(first, name));
@@ -144,15 +193,34 @@ impl Callers {
     ///
     /// [`Unknown`], without a trace of what was sent.
     pub fn identify(&self, presented: &Presented<'_>) -> Result<Caller, Unknown> {
-        match (presented.credentials, presented.certificate) {
-            ([one], _) => self.by_credential(one),
-            ([_, _, ..], _) => Err(Unknown::Malformed),
-            ([], Some(certificate)) => self.by_certificate(certificate),
-            ([], None) => {
+        match (presented.credentials, presented.token, presented.certificate) {
+            ([_, ..], Some(_), _) => Err(Unknown::Both),
+            ([one], None, _) => self.by_credential(one),
+            ([_, _, ..], None, _) => Err(Unknown::Malformed),
+            ([], Some(token), certificate) => self.by_token.identify(token, certificate, presented.now_ms),
+            ([], None, Some(certificate)) => self.by_certificate(certificate),
+            ([], None, None) => {
                 let name = presented.uid.and_then(|uid| self.by_uid.get(&uid)).ok_or(Unknown::None)?;
-                Ok(Caller { name: name.clone(), how: How::PeerUid })
+                Ok(Caller { name: name.clone(), how: How::PeerUid, vouched: None })
             }
         }
+    }
+
+    /// Is any caller known by a token? If not, `Authorization` is the database's alone.
+    pub fn take_tokens(&self) -> bool {
+        !self.by_token.is_empty()
+    }
+
+    /// The token of an `Authorization` header that says to be from one of our issuers; any other is for the database. Nothing of
+    /// it is verified.
+    pub fn token_in<'h>(&self, authorization: &'h [u8]) -> Option<&'h str> {
+        self.by_token.claimed(authorization)
+    }
+
+    /// Does what [`Callers::identify`] found out still hold? For replies that last (T33).
+    pub fn still_know(&self, caller: &Caller, now_ms: u64) -> bool {
+        let vouched = caller.vouched.as_ref();
+        self.names.contains(&caller.name) && vouched.is_none_or(|vouched| self.by_token.still(&caller.name, vouched, now_ms))
     }
 
     /// All callers, in the order of the configuration.
@@ -164,7 +232,7 @@ impl Callers {
         let by_spiffe = certificate.spiffe.as_deref().and_then(|id| self.by_spiffe.get(id));
         let by_subject = || certificate.subject.as_deref().and_then(|subject| self.by_subject.get(subject));
         let name = by_spiffe.or_else(by_subject).ok_or(Unknown::Certificate)?;
-        Ok(Caller { name: name.clone(), how: How::Certificate })
+        Ok(Caller { name: name.clone(), how: How::Certificate, vouched: None })
     }
 
     fn by_credential(&self, credential: &[u8]) -> Result<Caller, Unknown> {
@@ -174,7 +242,7 @@ impl Callers {
         let expected = known.map_or([0; 32], |(_, hash)| *hash);
         let same = constant_time_eq(&sha256(secret), &expected);
         match known {
-            Some((name, _)) if same => Ok(Caller { name: name.clone(), how: How::Credential }),
+            Some((name, _)) if same => Ok(Caller { name: name.clone(), how: How::Credential, vouched: None }),
             _ => Err(Unknown::Refused),
         }
     }
@@ -213,6 +281,9 @@ impl fmt::Debug for Means {
             Self::Spiffe(id) => f.debug_tuple("Spiffe").field(id).finish(),
             Self::Subject(subject) => f.debug_tuple("Subject").field(subject).finish(),
             Self::Uid(uid) => f.debug_tuple("Uid").field(uid).finish(),
+            Self::Token { issuer, claim, .. } => {
+                f.debug_struct("Token").field("issuer", issuer).field("claim", claim).finish_non_exhaustive()
+            }
         }
     }
 }
@@ -345,7 +416,9 @@ mod tests {
         let callers = Callers::new(vec![(name("helpdesk"), hash), (name("shipping"), Means::Spiffe(id.into()))]).unwrap();
         let certificate = certificate(Some(id), None);
         let asks = |credentials: &[&[u8]]| {
-            callers.identify(&Presented { credentials, certificate: Some(&certificate), uid: None }).map(|caller| caller.how)
+            callers
+                .identify(&Presented { credentials, certificate: Some(&certificate), ..Presented::default() })
+                .map(|caller| caller.how)
         };
         assert_eq!(asks(&[]), Ok(How::Certificate));
         assert_eq!(asks(&[sent.as_bytes()]), Ok(How::Credential));

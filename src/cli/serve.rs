@@ -9,6 +9,7 @@ use crate::config;
 
 /// Runs; prints `listening on ADDRESS` per listener once it is ready.
 pub(super) fn run(path: &Path, out: &mut dyn Write) -> u8 {
+    app::settle_allocator();
     let settings = match config::load(path) {
         Ok(settings) => settings,
         Err(findings) => {

@@ -16,9 +16,9 @@ use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
 use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Otlp, Settings};
-use super::{callers, collections, files, limits, listen, operator, otlp, policy, service, upstream};
+use super::{callers, collections, files, jwt, limits, listen, operator, otlp, policy, service, upstream};
 use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace};
-use crate::caller::Callers;
+use crate::caller::{Callers, Means};
 use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
 use crate::document::RowSet;
 use crate::exchange::CallerLimits;
@@ -39,6 +39,7 @@ struct Service {
     log: Option<Log>,
     otlp: Result<Option<Otlp>, ()>,
     purpose_header: Option<http::HeaderName>,
+    issuers: jwt::Written,
     callers: callers::Written,
     collections: Vec<collections::Written>,
     policy: Option<Text>,
@@ -114,13 +115,12 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
     let otlp = otlp::otlp(root);
     let purpose_header = service::purpose_header(root);
-    let callers = callers::read(root, sees, limits.as_ref().map_or_else(CallerLimits::default, |limits| limits.caller));
+    let issuers = jwt::read(root, folder);
+    let of_callers = limits.as_ref().map_or_else(CallerLimits::default, |limits| limits.caller);
+    let callers = callers::read(root, sees, &issuers.names, of_callers);
     let dialect = upstream.as_ref().and_then(|upstream| upstream.dialect);
     let collections = collections::read(root, dialect);
-    root.refuse_later(&[
-        ("jwt", "callers with a signed JWT are not built in yet"),
-        ("tls", "TLS stands in [listen] and in [upstream]"),
-    ]);
+    root.refuse_later(&[("tls", "TLS stands in [listen] and in [upstream]")]);
     root.finish();
     Service {
         controller,
@@ -135,6 +135,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
         log,
         otlp,
         purpose_header,
+        issuers,
         callers,
         collections,
         policy,
@@ -463,6 +464,18 @@ fn warn_of_loose_ends(report: &Report<'_>, service: &Service, written: Option<&p
             );
         }
     }
+    for issuer in &service.issuers.names {
+        let names_it = |means: &Means| matches!(means, Means::Token { issuer: name, .. } if name.as_str() == issuer.value);
+        if !service.callers.entries.iter().any(|(_, means)| names_it(means)) {
+            report.push(
+                Draft::warning(
+                    &issuer.span,
+                    format!("nobody is known by the tokens of \"{}\", so they are all refused", issuer.value),
+                )
+                .remedy("add jwt = { issuer = …, subject = … } to a caller, or remove the table"),
+            );
+        }
+    }
     for field in service.collections.iter().flat_map(|collection| &collection.fields) {
         let shown = |reveal: &policy::Reveal| reveal.category == field.category.value && reveal.level != Level::Absent;
         if !written.reveals.iter().any(shown) {
@@ -504,7 +517,9 @@ fn settings(
         keys: service.keys?,
         store: service.store?.0,
         audit: service.audit?,
-        callers: Callers::new(service.callers.entries).ok()?,
+        callers: Callers::with_issuers(service.callers.entries, service.issuers.issuers).ok()?,
+        fetched_keys: service.issuers.fetched,
+        issuer_files: service.issuers.files,
         policy: policy?,
         policy_file: policy_file?,
         purposes: 0,

@@ -8,7 +8,7 @@ use super::listen::Sees;
 use super::names::check_name;
 use super::report::Draft;
 use super::tree::{Node, Section, Text, shorten};
-use crate::base::CallerName;
+use crate::base::{CallerName, IssuerName};
 use crate::caller::{Means, canonical_subject, check_spiffe};
 use crate::exchange::CallerLimits;
 
@@ -25,10 +25,21 @@ pub(super) struct Written {
     pub(super) limits: Vec<(CallerName, CallerLimits)>,
 }
 
-const LATER: &str = "this way to know a caller is not built in yet; use credential_sha256, spiffe, subject or uid";
+const LATER: &str = "this way to know a caller is not built in yet; use credential_sha256, jwt, spiffe, subject or uid";
 
-/// Reads every `[caller.NAME]`. `sees`: what the listener tells of its clients; `limits`: those of `[limits.caller]`.
-pub(super) fn read(root: &Section<'_>, sees: Sees, limits: CallerLimits) -> Written {
+/// What callers can be known by, as other tables have it.
+#[derive(Clone, Copy)]
+struct Around<'w> {
+    /// What the listener tells of its clients.
+    sees: Sees,
+    /// Every `[jwt.NAME]`.
+    issuers: &'w [Text],
+}
+
+/// Reads every `[caller.NAME]`. `sees`: what the listener tells of its clients; `issuers`: every `[jwt.NAME]`, right or wrong;
+/// `limits`: those of `[limits.caller]`.
+pub(super) fn read(root: &Section<'_>, sees: Sees, issuers: &[Text], limits: CallerLimits) -> Written {
+    let around = Around { sees, issuers };
     let mut written = Written::default();
     let Some(table) = root.required_table("caller", "[caller.NAME] with credential_sha256: run `sudare caller add NAME`") else {
         return written;
@@ -55,7 +66,7 @@ pub(super) fn read(root: &Section<'_>, sees: Sees, limits: CallerLimits) -> Writ
         }
         let own = entry.optional_table("limits").and_then(|table| of_caller(&table, limits));
         written.limits.extend(own.map(|own| (CallerName::new(&name.value), own)));
-        let Some(means) = means(&entry, sees) else { continue };
+        let Some(means) = means(&entry, around) else { continue };
         let twin = written.entries.iter().find_map(|(other, theirs)| Some((other, same(theirs, &means)?)));
         if let Some((other, what)) = twin {
             report.push(
@@ -63,7 +74,12 @@ pub(super) fn read(root: &Section<'_>, sees: Sees, limits: CallerLimits) -> Writ
                     &name.span,
                     format!("caller \"{}\" has {what} as caller \"{other}\", so they cannot be told apart", name.value),
                 )
-                .remedy("give each caller a credential of its own: `sudare caller add NAME`"),
+                .remedy(match means {
+                    Means::Token { .. } => "let all callers of an issuer be known by one claim, each by a value of its own",
+                    Means::CredentialSha256(_) | Means::Spiffe(_) | Means::Subject(_) | Means::Uid(_) => {
+                        "give each caller a credential of its own: `sudare caller add NAME`"
+                    }
+                }),
             );
         } else if named {
             written.entries.push((CallerName::new(&name.value), means));
@@ -79,24 +95,30 @@ fn same(a: &Means, b: &Means) -> Option<&'static str> {
         (Means::Spiffe(a), Means::Spiffe(b)) => (a == b).then_some("the same spiffe"),
         (Means::Subject(a), Means::Subject(b)) => (a == b).then_some("the same subject"),
         (Means::Uid(a), Means::Uid(b)) => (a == b).then_some("the same uid"),
-        (Means::CredentialSha256(_) | Means::Spiffe(_) | Means::Subject(_) | Means::Uid(_), _) => None,
+        (Means::Token { issuer, claim, equals }, Means::Token { issuer: other, claim: its, equals: value }) => {
+            // A token has many claims, so it could be that of two callers.
+            let by_other_claims = (claim != its).then_some("another claim of the same issuer");
+            by_other_claims.or((equals == value).then_some("the same claim")).filter(|_| issuer == other)
+        }
+        (Means::CredentialSha256(_) | Means::Spiffe(_) | Means::Subject(_) | Means::Uid(_) | Means::Token { .. }, _) => None,
     }
 }
 
-type Reader = fn(&Section<'_>, &Node<'_>, Sees) -> Option<Means>;
+type Reader = fn(&Section<'_>, &Node<'_>, Around<'_>) -> Option<Means>;
 
 /// The ways to be known, of which a caller has exactly one.
-const WAYS: [(&str, Reader); 4] = [("credential_sha256", credential), ("spiffe", spiffe), ("subject", subject), ("uid", uid)];
+const WAYS: [(&str, Reader); 5] =
+    [("credential_sha256", credential), ("jwt", token), ("spiffe", spiffe), ("subject", subject), ("uid", uid)];
 
-fn means(entry: &Section<'_>, sees: Sees) -> Option<Means> {
+fn means(entry: &Section<'_>, around: Around<'_>) -> Option<Means> {
     let report = entry.report();
     let ways: Vec<_> = WAYS.into_iter().filter_map(|(key, read)| Some((key, read, entry.optional(key)?))).collect();
-    let later = ["jwt", "certificate"];
+    let later = ["certificate"];
     let has_later = later.iter().any(|key| entry.has(key));
     entry.refuse_later(&later.map(|key| (key, LATER)));
     entry.finish();
     match ways.as_slice() {
-        [(_, read, node)] => read(entry, node, sees),
+        [(_, read, node)] => read(entry, node, around),
         [(one, ..), (other, _, node), ..] => {
             report.push(
                 Draft::error(&node.span, format!("{} has both {one} and {other}", entry.title))
@@ -107,7 +129,7 @@ fn means(entry: &Section<'_>, sees: Sees) -> Option<Means> {
         [] => {
             if !has_later && !entry.has_unknown() {
                 report.push(Draft::error(&entry.span, format!("{} does not say how the caller is known", entry.title)).remedy(
-                    "add credential_sha256 = \"…\" (run `sudare caller add NAME`), spiffe or subject for a client certificate, or uid = 1000 for a process on this machine",
+                    "add credential_sha256 = \"…\" (run `sudare caller add NAME`), jwt for a token, spiffe or subject for a client certificate, or uid = 1000 for a process on this machine",
                 ));
             }
             None
@@ -115,7 +137,7 @@ fn means(entry: &Section<'_>, sees: Sees) -> Option<Means> {
     }
 }
 
-fn credential(entry: &Section<'_>, node: &Node<'_>, _sees: Sees) -> Option<Means> {
+fn credential(entry: &Section<'_>, node: &Node<'_>, _around: Around<'_>) -> Option<Means> {
     let text = node.text()?;
     let digest = data_encoding::HEXLOWER_PERMISSIVE.decode(text.value.as_bytes()).ok();
     let digest = digest.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
@@ -134,7 +156,7 @@ fn credential(entry: &Section<'_>, node: &Node<'_>, _sees: Sees) -> Option<Means
     digest.map(Means::CredentialSha256)
 }
 
-fn spiffe(entry: &Section<'_>, node: &Node<'_>, sees: Sees) -> Option<Means> {
+fn spiffe(entry: &Section<'_>, node: &Node<'_>, around: Around<'_>) -> Option<Means> {
     let text = node.text()?;
     if let Err(why) = check_spiffe(&text.value) {
         entry.report().push(
@@ -146,10 +168,10 @@ fn spiffe(entry: &Section<'_>, node: &Node<'_>, sees: Sees) -> Option<Means> {
         );
         return None;
     }
-    with_certificate(entry, &text, sees).then(|| Means::Spiffe(text.value.into()))
+    with_certificate(entry, &text, around.sees).then(|| Means::Spiffe(text.value.into()))
 }
 
-fn subject(entry: &Section<'_>, node: &Node<'_>, sees: Sees) -> Option<Means> {
+fn subject(entry: &Section<'_>, node: &Node<'_>, around: Around<'_>) -> Option<Means> {
     let text = node.text()?;
     let canonical = canonical_subject(&text.value);
     if canonical.is_none() {
@@ -159,7 +181,7 @@ fn subject(entry: &Section<'_>, node: &Node<'_>, sees: Sees) -> Option<Means> {
                 .remedy("write \"CN=shipping,O=Shop\"; `openssl x509 -in FILE -noout -subject -nameopt RFC2253` prints it"),
         );
     }
-    canonical.filter(|_| with_certificate(entry, &text, sees)).map(Means::Subject)
+    canonical.filter(|_| with_certificate(entry, &text, around.sees)).map(Means::Subject)
 }
 
 /// The listener asks for client certificates, or it is reported that it does not.
@@ -178,9 +200,9 @@ fn with_certificate(entry: &Section<'_>, text: &Text, sees: Sees) -> bool {
     sees.certificates
 }
 
-fn uid(entry: &Section<'_>, node: &Node<'_>, sees: Sees) -> Option<Means> {
+fn uid(entry: &Section<'_>, node: &Node<'_>, around: Around<'_>) -> Option<Means> {
     let value = node.integer(0..=u64::from(u32::MAX) - 1, "")?;
-    if !sees.uids {
+    if !around.sees.uids {
         entry.report().push(
             Draft::warning(
                 &node.span,
@@ -190,4 +212,45 @@ fn uid(entry: &Section<'_>, node: &Node<'_>, sees: Sees) -> Option<Means> {
         );
     }
     u32::try_from(value).ok().map(Means::Uid)
+}
+
+/// `jwt = { issuer = "idp", subject = "helpdesk" }`, or `{ issuer = "idp", claim = "client_id", equals = "helpdesk" }`.
+fn token(entry: &Section<'_>, node: &Node<'_>, around: Around<'_>) -> Option<Means> {
+    const EXAMPLE: &str =
+        "write jwt = { issuer = \"idp\", subject = \"…\" } or { issuer = \"idp\", claim = \"client_id\", equals = \"…\" }";
+    let report = node.report();
+    if !node.is_table() {
+        // It might be a token.
+        report.hide(&node.span);
+    }
+    let section = node.table_named(format!("`jwt` in {}", entry.title))?;
+    let issuer = section.required("issuer", "issuer = \"idp\": the name of a table [jwt.idp]").and_then(|node| node.text());
+    let text = |key: &'static str| section.optional(key).map(|node| node.text());
+    let (subject, claim, equals) = (text("subject"), text("claim"), text("equals"));
+    section.finish();
+    let issuer = issuer?;
+    if !around.issuers.iter().any(|known| known.value == issuer.value) && !report.source.has_lost(&issuer.value) {
+        let remedy = format!("add [jwt.{}], or name one that is there", shorten(&issuer.value));
+        let names = around.issuers.iter().map(|known| known.value.as_str());
+        report.push(
+            Draft::error(&issuer.span, format!("there is no issuer \"{}\"", shorten(&issuer.value)))
+                .near(&issuer.value, names)
+                .remedy(remedy),
+        );
+        return None;
+    }
+    let (claim, equals) = match (subject, claim, equals) {
+        (Some(subject), None, None) => ("sub".to_owned(), subject?.value),
+        (None, Some(claim), Some(equals)) => (claim?.value, equals?.value),
+        _ => {
+            if !section.has_unknown() {
+                report.push(
+                    Draft::error(&section.span, format!("{} does not name one claim and its value", section.title))
+                        .remedy(EXAMPLE),
+                );
+            }
+            return None;
+        }
+    };
+    Some(Means::Token { issuer: IssuerName::new(&issuer.value), claim: claim.into(), equals: equals.into() })
 }

@@ -11,7 +11,7 @@ use crate::front::http::http2::Config;
 /// `[limits.http2]`, all optional.
 pub(super) fn http2(limits: &Section<'_>) -> Option<Config> {
     let Some(node) = limits.optional("http2") else { return Some(Config::default()) };
-    let section = node.table()?;
+    let section = node.table_named("[limits.http2]")?;
     let default = Config::default();
     let number = |key: &'static str, range, default: u32, unit| {
         let number = count(&section, key, range, usize::try_from(default).unwrap_or(usize::MAX), unit)?;

@@ -11,7 +11,7 @@
 //! | `operator` | `[admin]`, `[reload]`, `[log]` |
 //! | `otlp` | the table of that name |
 //! | `upstream_tls` | `[upstream] tls` |
-//! | `callers` | `[caller.*]` |
+//! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
 //! | `collections` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
 //! | `build` | both together: categories of fields, callers of purposes, routes and plans |
@@ -23,6 +23,7 @@ mod collections;
 mod files;
 mod findings;
 mod http2;
+mod jwt;
 mod limits;
 mod listen;
 mod methods;
@@ -50,6 +51,7 @@ use zeroize::Zeroizing;
 
 pub use files::Fingerprint;
 pub use findings::{Finding, Findings, Severity};
+pub use jwt::FetchedKeys;
 pub use limits::Limits;
 pub use listen::tls::Tls;
 pub use operator::{Admin, Log, LogFormat, LogLevel};
@@ -80,6 +82,10 @@ pub struct Settings {
     pub audit: crate::audit::Config,
     /// Who may ask.
     pub callers: crate::caller::Callers,
+    /// Keys of token issuers that are to be fetched; those in files are read already.
+    pub fetched_keys: Vec<FetchedKeys>,
+    /// The files that keys and authorities of token issuers were read from.
+    pub issuer_files: Vec<PathBuf>,
     /// Who may see what.
     pub policy: Arc<crate::purpose::Policy>,
     /// The policy file, as shown in findings and explanations.

@@ -177,7 +177,7 @@ fn database(
 }
 
 /// True if no port is given, or one that exists.
-fn port_fits(authority: &http::uri::Authority) -> bool {
+pub(super) fn port_fits(authority: &http::uri::Authority) -> bool {
     let written = authority.as_str().strip_prefix(authority.host()).unwrap_or("");
     written.is_empty() || authority.port_u16().is_some_and(|port| port > 0)
 }

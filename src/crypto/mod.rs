@@ -4,9 +4,10 @@
 //! overwritten when it is dropped (`ring` keeps its expanded key schedules without doing so). Every failure to authenticate is the one
 //! [`OpenError`] (T23). Randomness comes from the operating system at each call; no random state lives in the process (T18).
 //!
-//! Called by `keys` (wrapping, derivation), `field` (values), `caller` (hashes of credentials) and `audit` (chains, checkpoints). Pure but for randomness.
+//! Called by `keys` (wrapping, derivation), `field` (values), `caller` (hashes of credentials, signatures of tokens) and `audit` (chains, checkpoints). Pure but for randomness.
 
 mod aead;
+mod jws;
 mod kdf;
 mod random;
 mod secret;
@@ -16,6 +17,7 @@ mod text;
 mod wrap;
 
 pub use aead::{NONCE_HALF_BYTES, OpenError, RowKey, SealError, TAG_BYTES, XaesKey};
+pub use jws::verify_tokens_with_ring;
 pub use kdf::{MacKey, PassphraseError, PassphraseParams, constant_time_eq, hkdf, kek_from_passphrase, sha256, sha256_of};
 pub use random::{RandomError, fill_random, random};
 pub use secret::Secret;

@@ -3,7 +3,7 @@
 use http::{Method, Response};
 use http_body::Body as _;
 
-use super::{Context, Error, Exchange, Peer, State, headers, view};
+use super::{Asker, Context, Error, Exchange, State, headers, view};
 use crate::audit::Kind;
 use crate::base::{Intent, RecordId};
 use crate::dialect::Attachment;
@@ -19,13 +19,13 @@ impl Exchange {
         attachment: &Attachment,
         mut parts: http::request::Parts,
         body: PassBody,
-        peer: &Peer,
+        asker: &Asker,
     ) -> Result<Response<PassBody>, Error> {
         context.collection = state.collection_name(attachment.collection);
         context.route = Some(attachment.route);
         context.class = Some(RouteClass::Documents);
         context.intent = Some(attachment.intent);
-        let grant = self.grant(state, context, &parts.headers, peer)?.grant;
+        let grant = self.grant(state, context, &parts.headers, asker)?.grant;
         let collection = state.collections.get(attachment.collection).ok_or(Error::Internal("no such collection"))?;
         let reads = attachment.intent == Intent::Read;
         if !reads {

@@ -1,31 +1,23 @@
 //! Compressed bodies: what comes in is decoded before it is checked, what the database compressed unasked before it is revealed.
 //!
 //! Always holds: what goes upstream is what was checked, uncompressed; decoding is bounded while it goes on (T24), and long decoding
-//! keeps no thread of the runtime and at most one thread a core. Revealed replies are not compressed (docs/decisions/0013).
+//! keeps no thread of the runtime from other work. Revealed replies are not compressed (docs/decisions/0013).
 
-use std::num::NonZero;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, Response, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
 
 use super::admission::{Growing, REQUEST_TIMES};
 use super::{Context as Known, Error, Exchange, State};
 use crate::encoding::{self, Coding, DecodeError, Decoder, Limits, Progress};
 use crate::upstream::{BodyError, PassBody, UpstreamError};
 
-/// Up to so many bytes as they came are decoded on the spot: that takes a fraction of a millisecond.
-const AT_ONCE_BYTES: usize = 4 << 10;
-
-/// As many bodies are decoded at once as there are cores; more would only take memory, and the runtime's time.
-pub(super) fn turns() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)))
-}
+/// Text that compresses very well becomes so many times as long.
+const EXPECTED_RATIO: usize = 64;
 
 /// The coding of a request's body.
 ///
@@ -55,18 +47,9 @@ impl Exchange {
         let bytes = self.read_whole(state, known, body).await?;
         let Some(coding) = coding else { return Ok(bytes) };
         let limits = Limits { bytes: state.limits.body_bytes, ratio: state.limits.decompress_ratio };
-        let decoded = if bytes.len() <= AT_ONCE_BYTES {
-            encoding::decode(coding, limits, &bytes)
-        } else {
-            let closed = |_closed| Error::Internal("the turns of decoding are closed");
-            let turn = Arc::clone(&self.decoding).acquire_owned().await.map_err(closed)?;
-            let decode = move || {
-                let _turn = turn;
-                encoding::decode(coding, limits, &bytes)
-            };
-            self.tasks.spawn_blocking(decode).await.map_err(|_panicked| Error::Internal("decoding a body panicked"))?
-        };
-        let decoded = decoded?;
+        // Each of them may become many.
+        let work = bytes.len().saturating_mul(EXPECTED_RATIO);
+        let decoded = self.heavy.work(work, || encoding::decode(coding, limits, &bytes)).await?;
         // While it was decoded, its turn bounded it.
         let mut room = Growing::new(REQUEST_TIMES);
         room.grow_exactly(decoded.len(), &self.budget).await?;

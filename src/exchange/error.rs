@@ -201,6 +201,7 @@ impl Error {
             || matches!(
                 self,
                 Self::Head(_)
+                    | Self::Expectation
                     | Self::Target(_)
                     | Self::Dialect(_)
                     | Self::Caller(_)
@@ -208,10 +209,13 @@ impl Error {
                     | Self::DeleteRefused { .. }
                     | Self::ViewNotWhole { .. }
                     | Self::NothingWritable { .. }
+                    | Self::CodingUnknown
                     | Self::BodyTooLarge { .. }
                     | Self::BodyTimeout { .. }
                     | Self::BodyBroken
                     | Self::BodyUnexpected
+                    // Where the body passes.
+                    | Self::Upstream(_)
             )
     }
 }

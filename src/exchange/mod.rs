@@ -36,12 +36,12 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{self, Kind};
 use crate::base::{Clock, CollectionName};
+use crate::caller::Caller;
 use crate::dialect::{self, Documents, Flow, Head, RequestBody, Shape};
 use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
@@ -56,7 +56,7 @@ pub use admission::{Budget, CallerLimits, Gates, network};
 pub use body::ReplyBody;
 
 pub use crate::audit::AuditError;
-pub use crate::caller::{Certificate, Unknown as CallerUnknown};
+pub use crate::caller::{Certificate, Fault as TokenFault, Unknown as CallerUnknown};
 pub use crate::dialect::RefusedCode;
 pub use crate::document::WalkError;
 pub use crate::encoding::CODINGS;
@@ -81,6 +81,14 @@ pub struct Peer {
     pub certificate: Option<Arc<Certificate>>,
 }
 
+/// What is known of who asks, beside the credential in the head of the request.
+#[derive(Debug)]
+struct Asker {
+    peer: Peer,
+    /// `Authorization`, where it holds a token for us; it is no longer among the headers.
+    token: Option<http::HeaderValue>,
+}
+
 /// Carries requests from the front to the database and back.
 #[derive(Debug)]
 pub struct Exchange {
@@ -94,8 +102,6 @@ pub struct Exchange {
     feeds: feed::Feeds,
     /// Set before a drain: every reply asks its client to come back on another connection.
     leaving: AtomicBool,
-    /// Who may decode a long body now.
-    decoding: Arc<Semaphore>,
     /// Who is told of requests that are over.
     spans: Option<Arc<dyn Spans>>,
     budget: Budget,
@@ -115,7 +121,7 @@ impl Exchange {
         tasks: TaskTracker,
         budget: Budget,
     ) -> Self {
-        let (number, feeds, decoding) = (AtomicU64::new(1), feed::Feeds::default(), encoding::turns());
+        let (number, feeds) = (AtomicU64::new(1), feed::Feeds::default());
         // Ids only have to differ from those of other processes; without randomness the time does.
         let ids = log::RequestIds::new(crate::crypto::random().unwrap_or_else(|_| {
             let [.., a, b, c, d] = clock.now_ms().to_be_bytes();
@@ -124,7 +130,7 @@ impl Exchange {
         let state = ArcSwap::from_pointee(state);
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
         let (heavy, spans) = (Heavy::new(), None);
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, decoding, leaving, budget, failures, told, heavy, spans }
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, spans, budget, failures, told, heavy }
     }
 
     /// The same, telling somebody of requests that are over.
@@ -179,7 +185,7 @@ impl Exchange {
             return Err(Box::new(Failure { error: Error::Overloaded("requests"), context }));
         };
         let requests = state.log;
-        match self.steps(state, &mut context, request, &peer, ends).await {
+        match self.steps(state, &mut context, request, peer, ends).await {
             Ok(mut response) => {
                 let status = response.status().as_u16();
                 self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, "");
@@ -223,12 +229,13 @@ impl Exchange {
         state: Arc<State>,
         context: &mut Context,
         request: Request<PassBody>,
-        peer: &Peer,
+        peer: Peer,
         ends: CancellationToken,
     ) -> Result<Response<PassBody>, Error> {
         let (mut parts, body) = request.into_parts();
         headers::check(&parts.headers)?;
         headers::check_expectation(&parts.headers)?;
+        let asker = Asker { peer, token: state.take_token(&mut parts.headers)? };
         let shape = {
             let target = dialect::canonical_target(&parts.method, &parts.uri)?;
             state.dialect.classify(Head {
@@ -248,7 +255,7 @@ impl Exchange {
             Shape::Outside => {
                 context.route = Some("outside");
                 context.class = Some(RouteClass::Outside);
-                self.pass(&state, context, parts, body, peer).await
+                self.pass(&state, context, parts, body, &asker).await
             }
             Shape::Neutral { collection } => {
                 context.route = Some("neutral");
@@ -258,7 +265,7 @@ impl Exchange {
                 if bodiless && !body.is_end_stream() {
                     return Err(Error::BodyUnexpected);
                 }
-                let mut response = self.pass(&state, context, parts, body, peer).await?;
+                let mut response = self.pass(&state, context, parts, body, &asker).await?;
                 if bodiless {
                     // What methods there are stands in the head; a body could be a document all the same (T5).
                     reply::empty(&mut response);
@@ -268,7 +275,7 @@ impl Exchange {
             Shape::Documents(mut documents) => {
                 context.enter(&state, &documents);
                 let started = Instant::now();
-                let session = self.decide(&state, context, &documents, &parts.headers, peer)?;
+                let session = self.decide(&state, context, &documents, &parts.headers, &asker)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 let coding = if documents.request == RequestBody::None { None } else { encoding::of_request(&parts.headers)? };
                 headers::prepare_documents(&mut parts.headers, parts.version, &documents, &state.purpose_header)?;
@@ -293,7 +300,7 @@ impl Exchange {
                 headers::check_redirect(response.status(), response.headers(), host.as_ref())?;
                 self.reveal(state, context, session, documents, response, ends).await
             }
-            Shape::Attachment(attachment) => self.attachment(&state, context, &attachment, parts, body, peer).await,
+            Shape::Attachment(attachment) => self.attachment(&state, context, &attachment, parts, body, &asker).await,
         }
     }
 
@@ -304,14 +311,14 @@ impl Exchange {
         context: &mut Context,
         mut parts: http::request::Parts,
         body: PassBody,
-        peer: &Peer,
+        asker: &Asker,
     ) -> Result<Response<PassBody>, Error> {
         // With `[upstream] auth` the proxy lends the database's own credential: to callers it knows, for looking at what a
         // protected collection is (counts, schema). Whatever else passes brings its own, or it would have the rights of an
         // administrator of the database (its configuration, its users, other databases).
         let looks = parts.method == Method::GET || parts.method == Method::HEAD;
         let lent = if state.lends_credential && looks && context.class == Some(RouteClass::Neutral) && body.is_end_stream() {
-            match self.identify(state, context, &parts.headers, peer) {
+            match self.identify(state, context, &parts.headers, asker, self.clock.now_ms()) {
                 Ok(_known) => true,
                 Err(shed) if shed.is_shed() => return Err(shed),
                 Err(_unknown) => false,
@@ -410,9 +417,9 @@ impl Exchange {
         context: &mut Context,
         documents: &Documents,
         headers: &http::HeaderMap,
-        peer: &Peer,
+        asker: &Asker,
     ) -> Result<request::Session, Error> {
-        let session = self.grant(state, context, headers, peer)?;
+        let session = self.grant(state, context, headers, asker)?;
         let grant = &session.grant;
         if documents.needs_whole_view {
             view::check_whole(state, documents.collection, grant)?;
@@ -429,13 +436,14 @@ impl Exchange {
         state: &State,
         context: &mut Context,
         headers: &http::HeaderMap,
-        peer: &Peer,
+        asker: &Asker,
     ) -> Result<request::Session, Error> {
-        let caller = self.identify(state, context, headers, peer)?;
+        let now_ms = self.clock.now_ms();
+        let caller = self.identify(state, context, headers, asker, now_ms)?;
         let declared = headers::purpose(headers, &state.purpose_header)?;
-        let grant = state.policy.decide(&caller.name, declared, self.clock.now_ms())?;
+        let grant = request::decide(&state.policy, &caller, declared, now_ms)?;
         context.purpose = Some(grant.purpose().clone());
-        Ok(request::Session { caller: caller.name, declared: declared.map(str::to_owned), grant })
+        Ok(request::Session { caller, declared: declared.map(str::to_owned), grant })
     }
 
     /// Who asks; and may ask now, by the limits of that caller and of the address that it comes from.
@@ -444,15 +452,23 @@ impl Exchange {
         state: &State,
         context: &mut Context,
         headers: &http::HeaderMap,
-        peer: &Peer,
-    ) -> Result<crate::caller::Caller, Error> {
-        let watched = state.limits.failures_per_minute.zip(peer.address);
+        asker: &Asker,
+        now_ms: u64,
+    ) -> Result<Caller, Error> {
+        let watched = state.limits.failures_per_minute.zip(asker.peer.address);
         if let Some((most, address)) = watched {
-            self.failures.too_many(address, most, self.clock.now_ms())?;
+            self.failures.too_many(address, most, now_ms)?;
         }
-        let caller = state.identify(headers, peer).inspect_err(|unknown| {
-            if let (CallerUnknown::Refused, Some((_, address))) = (unknown, watched) {
-                self.failures.count(address, self.clock.now_ms());
+        let caller = state.identify(headers, asker, now_ms).inspect_err(|unknown| {
+            // An old token is no attempt at anything; a forged one is.
+            let tried = matches!(unknown, CallerUnknown::Refused | CallerUnknown::Token { fault: TokenFault::Signature, .. });
+            if let (true, Some((_, address))) = (tried, watched) {
+                self.failures.count(address, now_ms);
+            }
+            if let CallerUnknown::Token { issuer, fault } = unknown {
+                let reason = fault.as_str();
+                self.metrics.token_refused(issuer, reason);
+                tracing::info!(exchange = context.exchange, %issuer, reason, "a token was refused");
             }
         })?;
         context.caller = Some(caller.name.clone());

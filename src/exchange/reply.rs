@@ -57,6 +57,8 @@ struct Reply {
     deadline: Option<tokio::time::Instant>,
     /// What ends a feed from outside; None for other replies.
     ends: Option<CancellationToken>,
+    /// When the caller's token ends, for a feed.
+    token_ends: Option<tokio::time::Instant>,
     /// The walker may hold what could leave.
     held: bool,
     /// How long the head of a feed waits for its first bytes; None once it is sent, and for other replies.
@@ -101,6 +103,10 @@ impl Exchange {
         };
         context.feed = feed.is_some();
         let rules = Rules { framing: feed.unwrap_or(Framing::Document), ..Rules::reply() };
+        let token_ends = session.caller.vouched.as_ref().and_then(|vouched| {
+            let left = Duration::from_millis(vouched.until_ms().saturating_sub(self.clock.now_ms()));
+            tokio::time::Instant::now().checked_add(left)
+        });
         let mut room = Growing::new(WINDOW_TIMES);
         if documents.intent != Intent::Read {
             // What a write did is told in any case, or it would be done twice.
@@ -121,6 +127,7 @@ impl Exchange {
             ended: body.is_end_stream(),
             deadline: feed.is_none().then(|| tokio::time::Instant::now() + state.limits.total_timeout),
             ends: feed.map(|_| ends),
+            token_ends: feed.and(token_ends),
             held: false,
             head_waits: feed.map(|_| HEAD_PATIENCE),
             body,
@@ -205,9 +212,14 @@ impl Reply {
     /// The next window, revealed and recorded.
     async fn next(&mut self) -> Result<Next, Error> {
         let Some(ends) = self.ends.clone() else { return self.next_window().await };
+        let token_ends = self.token_ends;
         tokio::select! {
             biased;
             () = ends.cancelled() => Err(Error::FeedEnded),
+            // Also of a feed that says nothing, of which no window is decided.
+            () = tokio::time::sleep_until(token_ends.unwrap_or_else(tokio::time::Instant::now)), if token_ends.is_some() => {
+                Err(Error::GrantEnded)
+            }
             next = self.next_window() => next,
         }
     }

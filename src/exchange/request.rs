@@ -5,12 +5,13 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use crate::audit::Kind;
-use crate::base::{CallerName, Intent, RecordId};
+use crate::base::{Intent, RecordId};
+use crate::caller::Caller;
 use crate::dialect::{Documents, RequestBody};
 use crate::document::{self, Layout, Rules};
 use crate::field::{self, Before, Patched, Plan, Protected, RowWrite, WriteError};
 use crate::metrics::Phase;
-use crate::purpose::Grant;
+use crate::purpose::{Grant, Policy, Refusal};
 use crate::upstream::{Outgoing, PassBody};
 use crate::{crypto, keys};
 
@@ -21,7 +22,7 @@ use super::{Collection, Context, Error, Exchange, State, view};
 /// Who asks, for what, and what that allows; kept while the reply streams.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) caller: CallerName,
+    pub(super) caller: Caller,
     /// As the client declared it; decided again when the grant has expired.
     pub(super) declared: Option<String>,
     pub(super) grant: Grant,
@@ -238,24 +239,35 @@ impl Exchange {
         Ok(())
     }
 
-    /// The session's grant while it is young; after that what the policy in force now says, if it still says the same (T33).
+    /// The session's grant while it is young; after that what the policy in force now says, if it still says the same (T33). A
+    /// token's end is the grant's, however young that is.
     pub(super) fn fresh_grant(&self, state: &State, session: &Session) -> Result<Grant, Error> {
         let now_ms = self.clock.now_ms();
+        let caller = &session.caller;
+        if caller.vouched.as_ref().is_some_and(|vouched| now_ms >= vouched.until_ms()) {
+            return Err(Error::GrantEnded);
+        }
         if !session.grant.expired(now_ms) {
             return Ok(session.grant.clone());
         }
         let current = self.state.load();
-        if !current.callers.names().contains(&&session.caller) {
+        if !current.callers.still_know(caller, now_ms) {
             return Err(Error::GrantEnded);
         }
         let declared = session.declared.as_deref();
-        let now_allowed = current.policy.decide(&session.caller, declared, now_ms).map_err(|_refused| Error::GrantEnded)?;
+        let now_allowed = decide(&current.policy, caller, declared, now_ms).map_err(|_refused| Error::GrantEnded)?;
         if !now_allowed.allows_the_same(&session.grant) {
             return Err(Error::GrantEnded);
         }
         // Categories are indexed by the policy that the plans of this exchange were compiled for.
-        state.policy.decide(&session.caller, declared, now_ms).map_err(|_refused| Error::GrantEnded)
+        decide(&state.policy, caller, declared, now_ms).map_err(|_refused| Error::GrantEnded)
     }
+}
+
+/// What the policy allows a caller, among the purposes that its token names.
+pub(super) fn decide(policy: &Policy, caller: &Caller, declared: Option<&str>, now_ms: u64) -> Result<Grant, Refusal> {
+    let named = caller.vouched.as_ref().and_then(|vouched| vouched.purposes());
+    policy.decide_among(&caller.name, named, declared, now_ms)
 }
 
 /// The document id of the URL, if the route has one.

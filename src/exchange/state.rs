@@ -4,6 +4,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+
 use crate::base::{CategoryName, CollectionName};
 use crate::caller::{Caller, Callers, Presented, Unknown};
 use crate::dialect::Dialect;
@@ -12,7 +15,7 @@ use crate::keys::KeyRing;
 use crate::purpose::{CategoryId, Policy};
 use crate::upstream::Upstream;
 
-use super::{Gates, Peer, RequestLog, headers};
+use super::{Asker, Error, Gates, RequestLog, headers};
 
 /// Everything one exchange needs to know.
 #[derive(Debug)]
@@ -84,9 +87,33 @@ impl State {
         self.policy.categories().get(usize::from(id.0)).map(|category| category.name.clone())
     }
 
-    /// Who asks. Only the credential header and what is known of the connection's other end count; forwarded-identity headers are never read.
-    pub(super) fn identify(&self, headers: &http::HeaderMap, peer: &Peer) -> Result<Caller, Unknown> {
-        let credentials: Vec<&[u8]> = headers.get_all(headers::CREDENTIAL).iter().map(http::HeaderValue::as_bytes).collect();
-        self.callers.identify(&Presented { credentials: &credentials, uid: peer.uid, certificate: peer.certificate.as_deref() })
+    /// Takes the token from the head of a request, if it says to be from one of our issuers: it is ours, and nobody else is to
+    /// see it. What else `Authorization` may hold is for the database.
+    pub(super) fn take_token(&self, headers: &mut http::HeaderMap) -> Result<Option<HeaderValue>, Error> {
+        if !self.callers.take_tokens() {
+            return Ok(None);
+        }
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let Some(first) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(Error::Head("there are two Authorization headers; send one"));
+        }
+        if self.callers.token_in(first.as_bytes()).is_none() {
+            return Ok(None);
+        }
+        Ok(headers.remove(AUTHORIZATION))
+    }
+
+    /// Who asks. Only the credential header, a token of ours and what is known of the connection's other end count;
+    /// forwarded-identity headers are never read.
+    pub(super) fn identify(&self, headers: &http::HeaderMap, asker: &Asker, now_ms: u64) -> Result<Caller, Unknown> {
+        let credentials: Vec<&[u8]> = headers.get_all(headers::CREDENTIAL).iter().map(HeaderValue::as_bytes).collect();
+        self.callers.identify(&Presented {
+            credentials: &credentials,
+            uid: asker.peer.uid,
+            certificate: asker.peer.certificate.as_deref(),
+            token: asker.token.as_ref().and_then(|value| self.callers.token_in(value.as_bytes())),
+            now_ms,
+        })
     }
 }

@@ -21,7 +21,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::base::{CategoryName, CollectionName, Intent, Kid};
+use crate::base::{CategoryName, CollectionName, Intent, IssuerName, Kid};
 use admission::Admission;
 use vitals::{Board, Process};
 
@@ -80,6 +80,10 @@ pub struct Metrics {
     audit_commit: Histogram,
     audit_failures: Counter,
     key_versions: Family<Labels<3>, Gauge>,
+    tokens_refused: Family<Labels<2>, Counter>,
+    issuer_fetches: Family<Labels<2>, Counter>,
+    issuer_keys: Family<Labels<1>, Gauge>,
+    issuer_keys_fetched: Family<Labels<1>, Gauge>,
     connections: Gauge,
     under_way: Gauge,
     admission: Admission,
@@ -158,6 +162,18 @@ impl Metrics {
                 registry,
                 "config_reloads",
                 "Times that another configuration was to be put in force, by outcome",
+            ),
+            tokens_refused: registered(registry, "tokens_refused", "Tokens that were not accepted, by issuer and reason"),
+            issuer_fetches: registered(
+                registry,
+                "issuer_key_fetches",
+                "Times an issuer's keys were fetched, by issuer and outcome",
+            ),
+            issuer_keys: registered(registry, "issuer_keys", "Usable keys of an issuer; 0: none of its tokens is accepted"),
+            issuer_keys_fetched: registered(
+                registry,
+                "issuer_keys_fetched_timestamp_seconds",
+                "When an issuer's keys were last fetched, in seconds since 1970",
             ),
             refused: registered(
                 registry,
@@ -276,6 +292,25 @@ impl Metrics {
             self.key_versions
                 .get_or_create(&[("line", Word::Fixed(line)), ("kid", Word::Kid(kid)), ("state", Word::Fixed(state))])
                 .set(1);
+        }
+    }
+
+    /// A token was not accepted. `reason` is a fixed word.
+    pub fn token_refused(&self, issuer: &IssuerName, reason: &'static str) {
+        self.tokens_refused.get_or_create(&[("issuer", Word::Issuer(issuer.clone())), ("reason", Word::Fixed(reason))]).inc();
+    }
+
+    /// An issuer's keys were asked for. `outcome` is a fixed word.
+    pub fn issuer_asked(&self, issuer: &IssuerName, outcome: &'static str) {
+        self.issuer_fetches.get_or_create(&[("issuer", Word::Issuer(issuer.clone())), ("outcome", Word::Fixed(outcome))]).inc();
+    }
+
+    /// So many keys of an issuer are in use; `fetched_s`: since when, in seconds since 1970, where they have just come.
+    pub fn issuer_keys(&self, issuer: &IssuerName, keys: usize, fetched_s: Option<u64>) {
+        let labels = [("issuer", Word::Issuer(issuer.clone()))];
+        self.issuer_keys.get_or_create(&labels).set(i64::try_from(keys).unwrap_or(i64::MAX));
+        if let Some(fetched_s) = fetched_s {
+            self.issuer_keys_fetched.get_or_create(&labels).set(i64::try_from(fetched_s).unwrap_or(i64::MAX));
         }
     }
 
@@ -419,6 +454,7 @@ enum Word {
     Category(CategoryName),
     Collection(CollectionName),
     Kid(Kid),
+    Issuer(IssuerName),
     Status(u16),
 }
 
@@ -429,6 +465,7 @@ impl EncodeLabelValue for Word {
             Self::Category(name) => encoder.write_str(name.as_str()),
             Self::Collection(name) => encoder.write_str(name.as_str()),
             Self::Kid(kid) => encoder.write_str(kid.as_str()),
+            Self::Issuer(name) => encoder.write_str(name.as_str()),
             // A server may invent codes; they must not become endless labels.
             Self::Status(status @ 100..=599) => write!(encoder, "{status}"),
             Self::Status(_) => encoder.write_str("other"),
@@ -477,6 +514,9 @@ mod tests {
         metrics.audit_failed();
         metrics.key_versions([("seal", Kid::from_random([0; 5]), "deactivated")]);
         metrics.key_versions([("seal", Kid::from_random([1; 5]), "active")]);
+        metrics.token_refused(&IssuerName::new("idp"), "expired");
+        metrics.issuer_asked(&IssuerName::new("idp"), "status");
+        metrics.issuer_keys(&IssuerName::new("idp"), 2, Some(1_800_000_000));
         let open = metrics.connected();
         drop(metrics.begun(1));
         let text = metrics.encode();
@@ -502,6 +542,10 @@ mod tests {
             "sudare_audit_commit_seconds_count 1",
             "sudare_audit_failures_total 1",
             &format!(r#"sudare_key_version{{line="seal",kid="{}",state="active"}} 1"#, Kid::from_random([1; 5])),
+            r#"sudare_tokens_refused_total{issuer="idp",reason="expired"} 1"#,
+            r#"sudare_issuer_key_fetches_total{issuer="idp",outcome="status"} 1"#,
+            r#"sudare_issuer_keys{issuer="idp"} 2"#,
+            r#"sudare_issuer_keys_fetched_timestamp_seconds{issuer="idp"} 1800000000"#,
             "sudare_connections 1",
             "sudare_requests_under_way 0",
             "# EOF",

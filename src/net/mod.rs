@@ -7,6 +7,7 @@
 //!
 //! Called by `upstream`; later by the key providers.
 
+pub mod fetch;
 pub mod tls;
 
 use std::future::Future;

@@ -64,14 +64,8 @@ pub(super) struct Desk {
     /// In the order of the file.
     pub(super) cells: Vec<Arc<Cell>>,
     /// By purpose name and by DPV id; a name has no `:`, so they never collide.
-    declared: HashMap<Box<str>, Declared>,
-}
-
-#[derive(Debug)]
-enum Declared {
-    One(Arc<Cell>),
-    /// A DPV id that several of the caller's purposes carry.
-    Several,
+    /// A DPV id may be that of several of the caller's purposes.
+    declared: HashMap<Box<str>, Vec<Arc<Cell>>>,
 }
 
 impl Policy {
@@ -113,16 +107,42 @@ impl Policy {
             (None, [only]) => only,
             (None, []) => return Err(nothing()),
             (None, _) => return Err(Refusal::Missing { caller: caller.clone(), allowed: desk.allowed() }),
-            (Some(text), _) => match desk.declared.get(text) {
-                Some(Declared::One(cell)) => cell,
-                Some(Declared::Several) => {
-                    let allowed = format!("{} ({text} names more than one of them: declare one by its name)", desk.allowed());
-                    return Err(Refusal::NotAllowed { caller: caller.clone(), allowed });
-                }
+            (Some(text), _) => match desk.declared.get(text).map(Vec::as_slice) {
+                Some([cell]) => cell,
+                Some(_several) => return Err(ambiguous(caller, &desk.allowed(), text)),
                 None => return Err(Refusal::NotAllowed { caller: caller.clone(), allowed: desk.allowed() }),
             },
         };
         Ok(Grant::new(Arc::clone(cell), now_ms))
+    }
+
+    /// As [`Policy::decide`], but only among the purposes that the caller's identity names, by name or DPV id; `None`: it names
+    /// none, and the policy alone decides. What the policy does not allow the caller is not allowed by being named.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] that names only what this caller may use with this identity.
+    pub fn decide_among(
+        &self,
+        caller: &CallerName,
+        named: Option<&[Box<str>]>,
+        declared: Option<&str>,
+        now_ms: u64,
+    ) -> Result<Grant, Refusal> {
+        let Some(named) = named else { return self.decide(caller, declared, now_ms) };
+        let nothing = || Refusal::NotAllowed { caller: caller.clone(), allowed: "no purpose".to_owned() };
+        let desk = self.callers.get(caller).ok_or_else(nothing)?;
+        let usable: Vec<Arc<Cell>> =
+            desk.cells.iter().filter(|cell| named.iter().any(|text| desk.is_called(cell, text))).cloned().collect();
+        let meant: Vec<&Arc<Cell>> =
+            usable.iter().filter(|cell| declared.is_none_or(|text| desk.is_called(cell, text))).collect();
+        match (meant.as_slice(), declared) {
+            ([cell], _) => Ok(Grant::new(Arc::clone(cell), now_ms)),
+            _ if usable.is_empty() => Err(nothing()),
+            ([], _) => Err(Refusal::NotAllowed { caller: caller.clone(), allowed: allowed(&usable) }),
+            (_, None) => Err(Refusal::Missing { caller: caller.clone(), allowed: allowed(&usable) }),
+            (_, Some(text)) => Err(ambiguous(caller, &allowed(&usable), text)),
+        }
     }
 
     /// The index of a category, by its name.
@@ -184,20 +204,29 @@ impl Policy {
 
 impl Desk {
     fn add(&mut self, cell: Arc<Cell>, dpv: Option<&str>) {
-        self.declared.insert(Box::from(cell.purpose.as_str()), Declared::One(Arc::clone(&cell)));
-        if let Some(id) = dpv {
-            self.declared
-                .entry(Box::from(id))
-                .and_modify(|known| *known = Declared::Several)
-                .or_insert_with(|| Declared::One(Arc::clone(&cell)));
+        for text in std::iter::once(cell.purpose.as_str()).chain(dpv) {
+            self.declared.entry(Box::from(text)).or_default().push(Arc::clone(&cell));
         }
         self.cells.push(cell);
     }
 
-    fn allowed(&self) -> String {
-        let names: Vec<&str> = self.cells.iter().map(|cell| cell.purpose.as_str()).collect();
-        names.join(", ")
+    fn is_called(&self, cell: &Arc<Cell>, text: &str) -> bool {
+        self.declared.get(text).is_some_and(|cells| cells.iter().any(|called| Arc::ptr_eq(called, cell)))
     }
+
+    fn allowed(&self) -> String {
+        allowed(&self.cells)
+    }
+}
+
+fn allowed(cells: &[Arc<Cell>]) -> String {
+    let names: Vec<&str> = cells.iter().map(|cell| cell.purpose.as_str()).collect();
+    names.join(", ")
+}
+
+fn ambiguous(caller: &CallerName, allowed: &str, text: &str) -> Refusal {
+    let allowed = format!("{allowed} ({text} names more than one of them: declare one by its name)");
+    Refusal::NotAllowed { caller: caller.clone(), allowed }
 }
 
 /// What one list says of one category.

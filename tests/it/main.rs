@@ -18,6 +18,7 @@ mod handover;
 mod hostile;
 mod http;
 mod http2;
+mod jwt;
 mod kill;
 mod liar;
 mod life;

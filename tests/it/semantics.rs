@@ -142,7 +142,8 @@ async fn pipelined_requests_are_answered_in_order_and_close_is_close() {
     let stub = Stub::start(|seen| StubReply::json(200, seen.target.clone())).await;
     let proxy = Setup::rest(stub.address).start().await;
     let mut client = Hand::connect(proxy.address).await;
-    let requests: String = (0..50).map(|n| format!("GET /orders/{n} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
+    let requests: Vec<_> = (0..50).map(|n| format!("GET /orders/{n} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
+    let requests = requests.concat();
     client.write(&format!("{requests}GET /orders/last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n{requests}")).await;
     let replies = client.read_to_end().await;
     let bodies: Vec<_> =

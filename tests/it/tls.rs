@@ -25,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::support::{Answer, Files, PERSON, Pki, Process, Proxy, Setup, events, exchange_raw};
 
+mod bound;
 mod reload;
 
 const SHIPPING: &str = "spiffe://shop.example/shipping";
@@ -51,7 +52,11 @@ struct Ready {
 
 /// Writes what a proxy with TLS needs. Callers, where clients have certificates: `shipping` by SPIFFE id, `helpdesk` by subject, the others by credential.
 fn write(members: &str, more: &str) -> Ready {
-    let (folder, file) = Setup::embedded().more(more).files();
+    write_for(Setup::embedded().more(more), members)
+}
+
+fn write_for(setup: Setup, members: &str) -> Ready {
+    let (folder, file) = setup.files();
     let clients = Pki::new(folder.path(), "clients");
     let server = Pki::new(folder.path(), "server");
     server.server("server", &["localhost"]);
@@ -155,7 +160,10 @@ fn client(authority: &Path, files: Option<&Files>) -> Arc<ClientConfig> {
 }
 
 async fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(address).await?;
+    handshake(TcpStream::connect(address).await?, config).await
+}
+
+async fn handshake(stream: TcpStream, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from("localhost").unwrap();
     tokio::time::timeout(GENEROUS, TlsConnector::from(config).connect(name, stream)).await.expect("a handshake or its end")
 }
@@ -378,6 +386,20 @@ async fn forwarded_certificates_are_not_believed() {
         request.headers_mut().insert(name, value.parse().unwrap());
     }
     assert_eq!(client.send(request).await.unwrap().outcome(), (401, "caller-unknown".to_owned()));
+}
+
+#[tokio::test]
+async fn behind_a_load_balancer_a_certificate_counts_as_without() {
+    let front = write(MUTUAL, "").with("[listen]", "[listen]\nproxy_protocol = [\"127.0.0.0/8\"]").start().await;
+    let files = front.clients.client("shipping", &[SHIPPING], "", "x");
+    // Version 2, PROXY, TCP over IPv4: from 192.0.2.7:5 to 192.0.2.8:6. The header stands before TLS.
+    let header = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &[192, 0, 2, 7, 192, 0, 2, 8, 0, 5, 0, 6]].concat();
+    let mut stream = TcpStream::connect(front.address).await.unwrap();
+    stream.write_all(&header).await.unwrap();
+    let mut client = Client::over(handshake(stream, front.client(Some(&files))).await.unwrap()).await.unwrap();
+    assert_eq!(client.ask("delivery", None).await.unwrap().status, 404);
+    assert_eq!(client.ask("support", None).await.unwrap().outcome(), (403, "purpose-refused".to_owned()));
+    assert!(front.connect(Some(&files)).await.is_err(), "the load balancer must introduce its clients");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Takes connections until told to drain: the loop, the bounds, the listening sockets.
 //!
-//! Always holds: at most `connections` at a time. What happens on a connection is [`super::connection`]'s.
+//! Always holds: at most `connections` at a time. What happens on a connection is `super::connection`'s.
 
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
@@ -37,6 +37,8 @@ pub struct Config {
     pub tls: Option<Arc<ArcSwap<Server>>>,
     /// Longest time a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// Longest time an answer under way has left once the certificate of its client is no longer good.
+    pub last_answer: Duration,
     /// Connections open at a time; more wait in the system's queue.
     pub connections: usize,
     /// Connections open at a time from one address; more are closed.

@@ -67,7 +67,8 @@ pub(super) async fn serve<S>(
     }
 }
 
-/// The handshake, then HTTP; for a client with a certificate until it is no longer trusted, when what is under way is still answered.
+/// The handshake, then HTTP; for a client with a certificate until it is no longer trusted, when what is under way is still answered,
+/// but a feed does not go on for ever (T33).
 async fn over_tls<S>(
     server: &Server,
     stream: S,
@@ -94,14 +95,16 @@ async fn over_tls<S>(
         .min(Duration::from_hours(8760));
     let peer = Peer { certificate: Some(Arc::new(certificate)), ..peer };
     let end = drain.child_token();
-    let mut exchanges = pin!(http(protocol, stream, peer, exchange, config, end.clone(), tasks));
+    let mut exchanges = pin!(http(protocol, stream, peer, exchange, config.clone(), end.clone(), tasks));
     tokio::select! {
         () = exchanges.as_mut() => return,
         () = server.superseded() => tracing::debug!("a connection ends, for other client certificates are trusted now"),
         () = tokio::time::sleep(holds) => tracing::debug!("a connection ends, for the client's certificate has expired"),
     }
     end.cancel();
-    exchanges.await;
+    if tokio::time::timeout(config.last_answer, exchanges).await.is_err() {
+        tracing::debug!("and what was under way on it is broken off");
+    }
 }
 
 /// HTTP, whatever it comes over.
@@ -143,10 +146,18 @@ where
 {
     let metrics = Arc::clone(&config.metrics);
     let limits = wire::Limits { head_bytes: config.header_bytes, headers: config.headers };
-    let guard = wire::Guard::new(stream, limits)
+    let mut guard = wire::Guard::new(stream, limits)
         .head_within(config.header_timeout)
         .observed_by(Arc::new(move |reason| metrics.wire_refused(reason.code())))
         .may_be_http2(may_be_http2);
+    let idle = config.idle_timeout.max(config.header_timeout);
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(idle, guard.begun()) => begun.unwrap_or(false),
+        () = drain.cancelled() => false,
+    };
+    if !begun {
+        return None;
+    }
     let service = service_fn(|request: Request<Incoming>| {
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
@@ -154,7 +165,7 @@ where
     let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
         // The guard hands over whole heads, so for hyper the wait for a head is the time between requests.
-        .header_read_timeout(config.idle_timeout.max(config.header_timeout))
+        .header_read_timeout(idle)
         .max_headers(config.headers)
         .max_buf_size(config.header_bytes.max(8192))
         .serve_connection(TokioIo::new(guard), service);

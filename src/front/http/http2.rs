@@ -1,9 +1,9 @@
 //! HTTP/2 in (RFC 9113). hyper and h2 frame, decompress and keep the state of streams; what stands here is what they leave to
-//! the server: when a connection has been idle for too long, how much a client may cost ([`meter`]), what a head may say
-//! ([`head`]), and how long a reply waits for a client that does not read it ([`streams`]).
+//! the server: when a connection has been idle for too long, how much a client may cost (`meter`), what a head may say
+//! (`head`), and how long a reply waits for a client that does not read it (`streams`).
 //!
 //! Always holds: the exchange sees the same head as over HTTP/1.1, or none; what one stream is refused for does not end the
-//! others; nothing a client does or leaves undone keeps a connection open for ever. Called by [`super::connection`].
+//! others; nothing a client does or leaves undone keeps a connection open for ever. Called by `super::connection`.
 
 use std::convert::Infallible;
 use std::error::Error as _;

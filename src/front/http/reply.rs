@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
     AuditError, CODINGS, CallerUnknown, Conflict, Error, PolicyRefusal, RefusedCode, ReplyBody, RevealError, State, TermError,
-    UpstreamError, WalkError, WriteError,
+    TokenFault, UpstreamError, WalkError, WriteError,
 };
 
 /// An answer of ours.
@@ -58,10 +58,12 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Target(_) => (S::BAD_REQUEST, "target-not-canonical"),
 
         Error::Dialect(refused) => (dialect_status(refused.code), refused.code.as_str()),
-        Error::Caller(CallerUnknown::Malformed) => (S::BAD_REQUEST, "malformed-credential"),
+        Error::Caller(CallerUnknown::Malformed | CallerUnknown::Both) => (S::BAD_REQUEST, "malformed-credential"),
         Error::Caller(CallerUnknown::None | CallerUnknown::Refused | CallerUnknown::Certificate) => {
             (S::UNAUTHORIZED, "caller-unknown")
         }
+        Error::Caller(CallerUnknown::Token { fault: TokenFault::NoKeys, .. }) => (S::SERVICE_UNAVAILABLE, "issuer-unavailable"),
+        Error::Caller(CallerUnknown::Token { .. }) => (S::UNAUTHORIZED, "token-refused"),
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
         Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
@@ -161,6 +163,9 @@ fn sentence(error: &Error) -> String {
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
         Error::Reveal(error) | Error::Write(WriteError::Stored(error)) => stored_sentence(error),
         Error::Keys(_) | Error::Term(TermError::Keys(_)) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
+        Error::Caller(CallerUnknown::Token { fault: TokenFault::NoKeys, .. }) => {
+            "the keys of the token's issuer are not at hand, so it cannot be verified".to_owned()
+        }
         Error::Audit(AuditError::Timeout(_)) => {
             "the audit log did not become durable in time, so nothing is revealed or stored".to_owned()
         }
@@ -229,7 +234,15 @@ pub(super) fn response(state: &State, problem: &Problem) -> Response<ReplyBody> 
         headers.insert(header::ACCEPT_ENCODING, http::HeaderValue::from_static(CODINGS));
     }
     if problem.status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Sudare-Credential"));
+        if problem.code == "token-refused" {
+            // RFC 6750, section 3.1.
+            headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer error=\"invalid_token\""));
+        } else {
+            headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Sudare-Credential"));
+            if state.callers.take_tokens() {
+                headers.append(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+            }
+        }
     }
     if let Some(seconds) = problem.retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());

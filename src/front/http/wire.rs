@@ -30,7 +30,7 @@
 //!
 //! Called by the accept loop, around plain and TLS connections alike.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -230,6 +230,18 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guard<Io> {
             reply.advance(written.min(reply.len()));
         }
         Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Waits for the first bytes, and holds them; false if none will come. Until then a connection needs none of hyper's buffers.
+    pub async fn begun(&mut self) -> bool {
+        poll_fn(|cx| {
+            let mut first = [0; 2048];
+            let mut first = ReadBuf::new(&mut first);
+            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut first));
+            self.held.extend_from_slice(first.filled());
+            Poll::Ready(read.is_ok() && !self.held.is_empty())
+        })
+        .await
     }
 
     /// While nothing comes: pending, or an error once a head that has begun is overdue.

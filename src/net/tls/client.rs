@@ -14,7 +14,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -72,14 +72,25 @@ impl Client {
         &self.identity.files
     }
 
+    /// Makes a connection of any kind secure; the error is as rustls has it.
+    ///
+    /// # Errors
+    ///
+    /// The peer is not to be trusted, or the connection broke.
+    pub(in crate::net) async fn handshake<S>(&self, socket: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        TlsConnector::from(Arc::clone(&self.config)).connect(self.identity.name.clone(), socket).await
+    }
+
     /// Makes a connection secure.
     ///
     /// # Errors
     ///
     /// One that holds a [`Refused`], or what the operating system said.
     pub(in crate::net) async fn secure(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let name = self.identity.name.clone();
-        TlsConnector::from(Arc::clone(&self.config)).connect(name, socket).await.map_err(|error| match Refused::of(&error) {
+        self.handshake(socket).await.map_err(|error| match Refused::of(&error) {
             Some(refused) => io::Error::new(io::ErrorKind::InvalidData, refused),
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
                 io::Error::new(error.kind(), Refused("it closed the connection in the middle of the TLS handshake".to_owned()))

@@ -117,27 +117,31 @@ pub(crate) enum Came {
 impl Proxy {
     /// Asks and gives the reply as soon as its head is there.
     pub(crate) async fn open(&self, caller: &str, purpose: &str, method: Method, path: &str, body: &str) -> Live {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        let headers = [("sudare-credential", &*Self::credential(caller)), ("data-purpose", purpose)];
+        Live::open(self.address, &headers, method, path, body).await
+    }
+}
+
+impl Live {
+    /// Asks and gives the reply as soon as its head is there.
+    pub(crate) async fn open(address: SocketAddr, headers: &[(&str, &str)], method: Method, path: &str, body: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         let driver = tokio::task::spawn(async move {
             let _ended = connection.await;
         });
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "customers.example")
-            .header("sudare-credential", Self::credential(caller))
-            .header("data-purpose", purpose);
+        let mut request = Request::builder().method(method).uri(path).header("host", "customers.example");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
         let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
         let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
-        Live { status: parts.status, headers: parts.headers, body, driver }
+        Self { status: parts.status, headers: parts.headers, body, driver }
     }
-}
 
-impl Live {
     /// The next piece, or what else happens first.
     pub(crate) async fn next(&mut self, patience: Duration) -> Came {
         match tokio::time::timeout(patience, self.body.frame()).await {

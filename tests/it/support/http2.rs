@@ -8,7 +8,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{Answer, Proxy};
@@ -24,7 +24,10 @@ pub(crate) struct Http2 {
 
 impl Http2 {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap()).await
+    }
+
+    pub(crate) async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         Self { sender, ended: tokio::task::spawn(connection) }
     }
@@ -237,7 +240,7 @@ impl Wire {
     pub(crate) async fn flood(mut self, bytes: impl Fn(u32) -> Vec<u8>, times: u32) -> Option<End> {
         let (mut reader, mut writer) = self.stream.into_split();
         let reading = tokio::task::spawn(async move {
-            let mut piece = [0; 1 << 16];
+            let mut piece = [0; 1 << 13];
             while let Ok(count @ 1..) = reader.read(&mut piece).await {
                 self.bytes.extend_from_slice(&piece[..count]);
             }

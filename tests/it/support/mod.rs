@@ -3,6 +3,8 @@
 mod client;
 mod feed;
 pub(crate) mod http2;
+mod idp;
+pub(crate) mod issuer;
 mod pki;
 mod process;
 mod proxy;
@@ -10,6 +12,7 @@ mod stub;
 
 pub(crate) use client::{Answer, exchange_raw, send, try_send};
 pub(crate) use feed::{Came, Live, SlowDatabase, Waiting};
+pub(crate) use idp::{Idp, Says};
 pub(crate) use pki::{Files, Pki};
 pub(crate) use process::Process;
 pub(crate) use proxy::{Proxy, Setup, events};
