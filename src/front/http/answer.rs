@@ -12,6 +12,7 @@ use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use super::ending::Ending;
 use super::reply;
 use crate::exchange::{Error, Exchange, Failure, Peer, ReplyBody};
 
@@ -21,7 +22,8 @@ type Outcome = Result<Response<ReplyBody>, Box<Failure>>;
 pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, peer: Peer) -> Response<ReplyBody> {
     // HTTP/2 ends the stream, not the connection.
     let body_follows = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
-    let mut handled: Pin<Box<dyn Future<Output = Outcome> + Send>> = Box::pin(Arc::clone(&exchange).handle(request, peer));
+    let mut handled: Pin<Box<dyn Future<Output = Outcome> + Send>> =
+        Box::pin(Arc::clone(&exchange).handle(request.map(Ending::new), peer));
     let outcome = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),

@@ -5,6 +5,7 @@ pub mod accept;
 mod answer;
 mod connection;
 mod crowd;
+mod ending;
 pub mod http2;
 mod proxy_protocol;
 mod reply;

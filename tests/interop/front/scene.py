@@ -181,3 +181,44 @@ class Probe:
     def said(self):
         times = sorted(self.times)
         return f"{len(times)} probes, median {times[len(times) // 2] * 1000:.1f} ms, slowest {times[-1] * 1000:.0f} ms, {len(self.failures)} failed"
+
+
+class Gauge:
+    """Looks at a number of /metrics twice a second, while something else goes on, and once at its end."""
+
+    def __init__(self, front, name):
+        self.front, self.name, self.values = front, name, {}
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def look(self):
+        found = re.search(rf"^{self.name} ([\d.]+)$", self.front.metrics()[1], re.M)
+        self.values[time.monotonic() - self.started] = float(found[1])
+
+    def run(self):
+        while not self.over.wait(0.5):
+            self.look()
+
+    def __enter__(self):
+        self.started = time.monotonic()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+        self.look()
+
+    def gone_after(self, few):
+        """Seconds until it was `few` or fewer for good."""
+        gone = None
+        for at, value in sorted(self.values.items()):
+            gone = None if value > few else at if gone is None else gone
+        return gone
+
+
+def sockets(port):
+    """How many connections of a port the system still serves, those without a process included."""
+    states = [line.split()[1:4] for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # Listening, and waiting for late packets, are no connections.
+    return sum(local.endswith(f":{port:04X}") and state not in ("0A", "06") for local, _, state in states)
