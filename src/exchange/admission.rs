@@ -41,6 +41,9 @@ pub(super) const STREAM_BYTES: usize = 1 << 20;
 const OVERDRAWN_BYTES: usize = MAX_REQUEST_BODY_BYTES;
 /// Room is waited for so long before the request is turned away.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Refusals of callers that are not known are recorded so often in a minute; all are counted. An audit log that strangers can fill
+/// is one that they can stop.
+const STRANGERS: u64 = 120;
 /// Addresses are counted in so many slots; those that share one are counted together.
 const SLOTS: usize = 4096;
 
@@ -284,13 +287,8 @@ impl Failures {
 
     /// Notes one more.
     pub(super) fn count(&self, address: IpAddr, now_ms: u64) {
-        let minute = minute_of(now_ms);
-        let more = |value| {
-            let (before, count) = halves(value);
-            Some(minute << 32 | if before == minute { (count + 1).min(u64::from(u32::MAX)) } else { 1 })
-        };
         if let Some(slot) = self.slot(address) {
-            let _before = slot.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+            one_more(slot, now_ms);
         }
     }
 
@@ -311,6 +309,28 @@ impl Seldom {
         let due = last == 0 || now_ms.abs_diff(last) >= 10_000;
         due && self.0.compare_exchange(last, now_ms.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
+}
+
+/// Counts what strangers do, so that no more than a few a minute end up on the disk.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(AtomicU64);
+
+impl Strangers {
+    /// Is this one of the first [`STRANGERS`] of its minute?
+    pub(super) fn is_recorded(&self, now_ms: u64) -> bool {
+        one_more(&self.0, now_ms) < STRANGERS
+    }
+}
+
+/// How many there were in this minute before this one.
+fn one_more(slot: &AtomicU64, now_ms: u64) -> u64 {
+    let minute = minute_of(now_ms);
+    let in_this = |value| {
+        let (before, count) = halves(value);
+        if before == minute { count } else { 0 }
+    };
+    let more = |value| Some(minute << 32 | (in_this(value) + 1).min(u64::from(u32::MAX)));
+    slot.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).map_or(0, in_this)
 }
 
 /// What one sender has: an IPv4 address, or the 64 bits of an IPv6 address that name a network.
@@ -455,6 +475,13 @@ mod tests {
         let seldom = Seldom::default();
         let due: Vec<bool> = [50_000, 50_001, 59_999, 60_000, 60_001, 1_000].map(|now| seldom.due(now)).into();
         assert_eq!(due, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn strangers_are_recorded_a_few_times_a_minute() {
+        let strangers = Strangers::default();
+        let recorded = |now_ms| (0..1000).filter(|_| strangers.is_recorded(now_ms)).count();
+        assert_eq!([recorded(60_000), recorded(119_999), recorded(120_000)], [120, 0, 120]);
     }
 
     #[test]

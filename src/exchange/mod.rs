@@ -47,7 +47,7 @@ use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
 use crate::upstream::{BodyError, Outgoing};
 
-use admission::{Failures, Seldom};
+use admission::{Failures, Seldom, Strangers};
 use body::{Arriving, Late, Pace};
 use heavy::Heavy;
 use request::Checked;
@@ -107,6 +107,7 @@ pub struct Exchange {
     budget: Budget,
     failures: Failures,
     told: Seldom,
+    strangers: Strangers,
     heavy: Heavy,
 }
 
@@ -129,8 +130,9 @@ impl Exchange {
         }));
         let state = ArcSwap::from_pointee(state);
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
+        let strangers = Strangers::default();
         let (heavy, spans) = (Heavy::new(), None);
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, spans, budget, failures, told, heavy }
+        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, spans, budget, failures, told, strangers, heavy }
     }
 
     /// The same, telling somebody of requests that are over.
@@ -502,7 +504,7 @@ impl Exchange {
             if let Err(error) = self.record(event).await {
                 tracing::error!(%error, "an alarm could not be recorded");
             }
-        } else {
+        } else if context.caller.is_some() || self.strangers.is_recorded(self.clock.now_ms()) {
             self.audit.note(event);
         }
     }
