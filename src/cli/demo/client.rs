@@ -69,8 +69,10 @@ pub(super) async fn ask(
         let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     };
+    tokio::pin!(exchange);
     tokio::select! {
-        answer = exchange => answer,
-        ended = connection => Err(format!("the connection ended early: {ended:?}")),
+        answer = &mut exchange => answer,
+        // A server that says `Connection: close` ends it with the answer: what came is still to be taken.
+        _ended = connection => exchange.await,
     }
 }
