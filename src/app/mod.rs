@@ -211,8 +211,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let exchange = Arc::new(exchange.followed_by(spans));
 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
-    let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
-    tasks.spawn(serving);
+    tasks.spawn(accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone()));
     fetching.begin(&tasks);
     let fetching = Arc::new(ArcSwap::from_pointee(fetching));
     let mut admin_address = None;
