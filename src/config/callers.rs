@@ -25,8 +25,6 @@ pub(super) struct Written {
     pub(super) limits: Vec<(CallerName, CallerLimits)>,
 }
 
-const LATER: &str = "this way to know a caller is not built in yet; use credential_sha256, jwt, spiffe, subject or uid";
-
 /// What callers can be known by, as other tables have it.
 #[derive(Clone, Copy)]
 struct Around<'w> {
@@ -113,9 +111,6 @@ const WAYS: [(&str, Reader); 5] =
 fn means(entry: &Section<'_>, around: Around<'_>) -> Option<Means> {
     let report = entry.report();
     let ways: Vec<_> = WAYS.into_iter().filter_map(|(key, read)| Some((key, read, entry.optional(key)?))).collect();
-    let later = ["certificate"];
-    let has_later = later.iter().any(|key| entry.has(key));
-    entry.refuse_later(&later.map(|key| (key, LATER)));
     entry.finish();
     match ways.as_slice() {
         [(_, read, node)] => read(entry, node, around),
@@ -127,7 +122,7 @@ fn means(entry: &Section<'_>, around: Around<'_>) -> Option<Means> {
             None
         }
         [] => {
-            if !has_later && !entry.has_unknown() {
+            if !entry.has_unknown() {
                 report.push(Draft::error(&entry.span, format!("{} does not say how the caller is known", entry.title)).remedy(
                     "add credential_sha256 = \"…\" (run `sudare caller add NAME`), jwt for a token, spiffe or subject for a client certificate, or uid = 1000 for a process on this machine",
                 ));

@@ -110,7 +110,7 @@ fn read(
         (&socket_mode_node, &address_end, &admin_end)
     {
         report.push(
-            Draft::error(&node.span, "`socket_mode` in [listen] says nothing: no listener is a Unix socket")
+            Draft::error(&node.span, "`socket_mode` in [listen] has no effect: no listener is a Unix socket")
                 .remedy("remove the line"),
         );
     }

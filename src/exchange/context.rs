@@ -47,6 +47,12 @@ impl Context {
         Self { exchange, ..Self::default() }
     }
 
+    /// The number as the audit log writes it.
+    pub fn number(&self) -> impl std::fmt::Display {
+        let exchange = self.exchange;
+        std::fmt::from_fn(move |out| write!(out, "{exchange:016x}"))
+    }
+
     /// How long it has been going on.
     pub(super) fn took(&self) -> Duration {
         self.started.map(|started| started.elapsed()).unwrap_or_default()

@@ -3,7 +3,6 @@
 //! Always holds: a line has names of the configuration, fixed words and numbers, never anything of a target, a header or a
 //! body (T13, T14). The one text that a client chooses, its request id, is taken only if it has the shape of a random id.
 
-use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
@@ -304,9 +303,7 @@ fn line(context: &Context, ended: Ended<'_>, log: RequestLog) {
     let text = |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok()).map(str::to_owned);
     let trace = text(&about.trace).and_then(|trace| trace.get(3..35).map(str::to_owned));
     let peer = about.peer.filter(|_| log.peer).map(|address| address.to_string());
-    let mut exchange = String::with_capacity(16);
-    // Writing to a string does not fail.
-    write!(exchange, "{:016x}", context.exchange).unwrap_or_default();
+    let exchange = context.number().to_string();
     macro_rules! write_line {
         ($level:ident) => {
             tracing::$level!(

@@ -470,7 +470,7 @@ impl Exchange {
             if let CallerUnknown::Token { issuer, fault } = unknown {
                 let reason = fault.as_str();
                 self.metrics.token_refused(issuer, reason);
-                tracing::info!(exchange = context.exchange, %issuer, reason, "a token was refused");
+                tracing::info!(exchange = %context.number(), %issuer, reason, "a token was refused");
             }
         })?;
         context.caller = Some(caller.name.clone());

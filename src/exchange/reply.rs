@@ -376,9 +376,9 @@ impl Reply {
                         tracing::error!(%error, "an alarm could not be recorded");
                     }
                     if ended_from_outside {
-                        tracing::info!(exchange = self.context.exchange, "a feed was ended");
+                        tracing::info!(exchange = %self.context.number(), "a feed was ended");
                     } else {
-                        tracing::warn!(exchange = self.context.exchange, %error, "a reply was broken off");
+                        tracing::warn!(exchange = %self.context.number(), %error, "a reply was broken off");
                     }
                     Err(BodyError::from(error))
                 }

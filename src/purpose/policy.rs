@@ -47,6 +47,12 @@ pub enum Refusal {
         /// What it may declare; `no purpose` if nothing.
         allowed: String,
     },
+    /// 403 `purpose-refused`: the caller has purposes, and its token is for none of them.
+    #[error("{caller} may use no purpose with this token: ask its issuer for one that names a purpose of the caller")]
+    NoneNamed {
+        /// Who asked.
+        caller: CallerName,
+    },
 }
 
 /// The compiled policy: caller × purpose → a dense table of levels.
@@ -138,7 +144,8 @@ impl Policy {
             usable.iter().filter(|cell| declared.is_none_or(|text| desk.is_called(cell, text))).collect();
         match (meant.as_slice(), declared) {
             ([cell], _) => Ok(Grant::new(Arc::clone(cell), now_ms)),
-            _ if usable.is_empty() => Err(nothing()),
+            _ if usable.is_empty() && desk.cells.is_empty() => Err(nothing()),
+            _ if usable.is_empty() => Err(Refusal::NoneNamed { caller: caller.clone() }),
             ([], _) => Err(Refusal::NotAllowed { caller: caller.clone(), allowed: allowed(&usable) }),
             (_, None) => Err(Refusal::Missing { caller: caller.clone(), allowed: allowed(&usable) }),
             (_, Some(text)) => Err(ambiguous(caller, &allowed(&usable), text)),

@@ -35,12 +35,12 @@ pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, 
         Err(failure) => failure,
     };
     let problem = reply::problem(&failure.error);
-    let (exchange_number, status, code) = (failure.context.exchange, problem.status.as_u16(), problem.code);
+    let (status, code) = (problem.status.as_u16(), problem.code);
     if failure.error.is_shed() {
         exchange.shed(&failure.error, &failure.context, status, code);
     } else {
         if problem.status.is_server_error() || matches!(failure.error, Error::Internal(_)) {
-            tracing::error!(exchange = exchange_number, code, error = %failure.error, "an exchange failed");
+            tracing::error!(exchange = %failure.context.number(), code, error = %failure.error, "an exchange failed");
         }
         exchange.refused(&failure.context, status, code, problem.alarm).await;
     }

@@ -65,7 +65,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Caller(CallerUnknown::Token { fault: TokenFault::NoKeys, .. }) => (S::SERVICE_UNAVAILABLE, "issuer-unavailable"),
         Error::Caller(CallerUnknown::Token { .. }) => (S::UNAUTHORIZED, "token-refused"),
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
-        Error::Purpose(PolicyRefusal::NotAllowed { .. }) => (S::FORBIDDEN, "purpose-refused"),
+        Error::Purpose(PolicyRefusal::NotAllowed { .. } | PolicyRefusal::NoneNamed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
         Error::ViewNotWhole { .. } | Error::CopyNotWhole => (S::FORBIDDEN, "view-not-whole"),
         Error::NothingWritable { .. } => (S::FORBIDDEN, "not-writable"),
