@@ -142,18 +142,19 @@ fn every_fault_of_resilience_md_can_be_repeated() {
         rows += 1;
         let commands: Vec<&str> =
             row.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap().split('`').skip(1).step_by(2).collect();
-        if commands.is_empty() || row.matches(" | ").count() != 4 {
+        if commands.is_empty() || row.matches('|').count() != 6 {
             wrong.push(format!("no command, or not five cells: {row}"));
         }
         for command in commands {
-            let words: Vec<&str> = command.split(' ').collect();
+            // What is set for a command, and how it is built, does not name it.
+            let words: Vec<&str> = command.split(' ').filter(|word| !word.contains('=') && *word != "--release").collect();
             let mut names = Vec::new();
             let filter = match words.as_slice() {
                 ["cargo", "test", "--lib", filter] => {
                     tests_below(&root.join("src"), "", &mut names);
                     *filter
                 }
-                ["cargo", "test", "--test", "it", filter] => {
+                [filter] | ["cargo", "test", "--test", "it", filter] if !root.join(filter).is_file() => {
                     tests_below(&root.join("tests/it"), "", &mut names);
                     *filter
                 }
