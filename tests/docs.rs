@@ -142,11 +142,11 @@ fn every_fault_of_resilience_md_can_be_repeated() {
         rows += 1;
         let commands: Vec<&str> =
             row.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap().split('`').skip(1).step_by(2).collect();
-        if commands.is_empty() || row.matches('|').count() != 6 {
+        if commands.is_empty() || row.matches(" | ").count() != 4 {
             wrong.push(format!("no command, or not five cells: {row}"));
         }
         for command in commands {
-            // What is set for a command, and how it is built, does not name it.
+            // A variable before the command and the kind of build do not change what is run.
             let words: Vec<&str> = command.split(' ').filter(|word| !word.contains('=') && *word != "--release").collect();
             let mut names = Vec::new();
             let filter = match words.as_slice() {
@@ -154,7 +154,7 @@ fn every_fault_of_resilience_md_can_be_repeated() {
                     tests_below(&root.join("src"), "", &mut names);
                     *filter
                 }
-                [filter] | ["cargo", "test", "--test", "it", filter] if !root.join(filter).is_file() => {
+                ["cargo", "test", "--test", "it", filter] => {
                     tests_below(&root.join("tests/it"), "", &mut names);
                     *filter
                 }

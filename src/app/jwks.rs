@@ -71,7 +71,7 @@ impl Fetching {
     }
 
     /// Begins to fetch, until dropped.
-    pub(super) fn begin(&self, tasks: &TaskTracker) {
+    pub(super) fn begin(self, tasks: &TaskTracker) -> Arc<Self> {
         for issuer in &self.issuers {
             if issuer.source.keys.current().is_none() {
                 issuer.metrics.issuer_keys(&issuer.source.issuer, 0, None);
@@ -90,6 +90,7 @@ impl Fetching {
                 }
             });
         }
+        Arc::new(self)
     }
 
     /// No keys are fetched.

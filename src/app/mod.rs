@@ -168,7 +168,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
     let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
-    let memory = settings.limits.memory_bytes;
+    let budget = Budget::new(settings.limits.memory_bytes, Arc::clone(&metrics));
     let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
     let until = settings.listen.tls.as_ref().map_or(0, |tls| tls.until);
     let certificate_until = Arc::new(AtomicU64::new(until));
@@ -206,15 +206,13 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let fetched_keys = std::mem::take(&mut settings.fetched_keys);
     let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
     let state = build::state(settings, keys, None)?;
-    let budget = Budget::new(memory, Arc::clone(&metrics));
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
     let exchange = Arc::new(exchange.followed_by(spans));
 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
-    fetching.begin(&tasks);
-    let fetching = Arc::new(ArcSwap::from_pointee(fetching));
+    let fetching = Arc::new(ArcSwap::new(fetching.begin(&tasks)));
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
         let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;

@@ -180,8 +180,7 @@ impl Running {
         let fetching = Fetching::prepare(fetched_keys, &self.fetching.load(), &self.metrics, &self.clock);
         // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
-        fetching.begin(&self.tasks);
-        self.fetching.store(Arc::new(fetching));
+        self.fetching.store(fetching.begin(&self.tasks));
         if let (Some(current), Some(tls)) = (&self.tls, tls) {
             self.certificate_until.store(tls.until, Ordering::Relaxed);
             let server = Arc::new(tls.server.following(&current.load()));

@@ -4,8 +4,9 @@
 //! circuit is open: requests are refused at once. When its time is over one request passes as a probe, and the rest are
 //! refused until it is back: if the database answered, the circuit closes; if not, it stays open for twice as long as before.
 //!
-//! Always holds: one probe at a time; a probe that is dropped makes room for the next; any answer closes the circuit. While
-//! closed, a request costs one atomic load before and one after. Called by `super::http`.
+//! Always holds: one probe at a time; a probe that is dropped makes room for the next; any answer closes the circuit; no client
+//! decides for the others: a body that it sends at its leisure is no probe, and a reply that is long in coming says nothing while
+//! the database answers others. While closed, a request costs a few atomic operations. Called by `super::http`.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,6 +30,8 @@ pub(super) struct Circuit {
     config: Config,
     /// Failures since the last answer. Below `config.failures` the circuit is closed, and nothing else is looked at.
     in_a_row: AtomicU32,
+    /// Answers so far; only whether there have been more is looked at.
+    answers: AtomicU32,
     open: Mutex<Option<Open>>,
 }
 
@@ -41,25 +44,37 @@ struct Open {
     probing: bool,
 }
 
-/// Leave to ask. Say what came of it by [`Pass::answered`] or [`Pass::failed`]; dropped, it says nothing about the database.
+/// Whether all of a request is at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sends {
+    /// What comes of it is up to the database.
+    Whole,
+    /// Its client may take as long as it likes, and nobody is to wait for that: it passes when a probe is due, but is none.
+    Piecewise,
+}
+
+/// Leave to ask. Say what came of it by [`Pass::answered`], [`Pass::failed`] or [`Pass::timed_out`]; dropped, it says nothing about
+/// the database.
 #[derive(Debug)]
 pub(super) struct Pass<'c> {
     circuit: &'c Circuit,
     probe: bool,
+    /// Answers when it began.
+    answers: u32,
 }
 
 impl Circuit {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, in_a_row: AtomicU32::new(0), open: Mutex::new(None) }
+        Self { config, in_a_row: AtomicU32::new(0), answers: AtomicU32::new(0), open: Mutex::new(None) }
     }
 
     /// Leave to ask, or the time after which to ask for it again.
-    pub(super) fn pass(&self) -> Result<Pass<'_>, Duration> {
-        self.pass_at(Instant::now)
+    pub(super) fn pass(&self, sends: Sends) -> Result<Pass<'_>, Duration> {
+        self.pass_at(sends, Instant::now)
     }
 
     /// The clock is read only where the circuit is not closed.
-    fn pass_at(&self, now: impl FnOnce() -> Instant) -> Result<Pass<'_>, Duration> {
+    fn pass_at(&self, sends: Sends, now: impl FnOnce() -> Instant) -> Result<Pass<'_>, Duration> {
         let mut probe = false;
         if !self.closed()
             && let Some(open) = &mut *self.lock()
@@ -67,9 +82,10 @@ impl Circuit {
             if let Some(again) = open.refuses(now()) {
                 return Err(again);
             }
-            (open.probing, probe) = (true, true);
+            probe = sends == Sends::Whole;
+            open.probing = probe;
         }
-        Ok(Pass { circuit: self, probe })
+        Ok(Pass { circuit: self, probe, answers: self.answers.load(Ordering::Relaxed) })
     }
 
     /// For how long requests are refused as it stands; `None` if the next one would pass.
@@ -87,6 +103,7 @@ impl Circuit {
     }
 
     fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
         if self.in_a_row.load(Ordering::Acquire) > 0 {
             let mut open = self.lock();
             self.in_a_row.store(0, Ordering::Release);
@@ -97,8 +114,13 @@ impl Circuit {
     }
 
     fn failed(&self, probe: bool, now: Instant) {
-        if probe && let Some(open) = &mut *self.lock() {
-            *open = Open::for_about((open.wait * 2).min(LONGEST), now);
+        if !self.closed()
+            && let Some(open) = &mut *self.lock()
+        {
+            // Also of one that was no probe, but passed when one was due.
+            if probe || open.refuses(now).is_none() {
+                *open = Open::for_about((open.wait * 2).min(LONGEST), now);
+            }
             return;
         }
         let failures = self.in_a_row.fetch_add(1, Ordering::AcqRel).saturating_add(1);
@@ -144,9 +166,21 @@ impl Pass<'_> {
         self.circuit.answered();
     }
 
-    /// The database could not be reached, or did not answer in time.
+    /// The database could not be reached.
     pub(super) fn failed(self) {
         self.failed_at(Instant::now());
+    }
+
+    /// The database did not answer in time. If it answered others meanwhile, it is this request that takes so long: or whoever
+    /// knows a slow one could have everybody refused.
+    pub(super) fn timed_out(self) {
+        self.timed_out_at(Instant::now());
+    }
+
+    fn timed_out_at(self, now: Instant) {
+        if self.probe || self.circuit.answers.load(Ordering::Relaxed) == self.answers {
+            self.failed_at(now);
+        }
     }
 
     fn failed_at(mut self, now: Instant) {
@@ -175,7 +209,7 @@ mod tests {
     }
 
     fn pass(circuit: &Circuit, now: Instant) -> Result<Pass<'_>, Duration> {
-        circuit.pass_at(|| now)
+        circuit.pass_at(Sends::Whole, || now)
     }
 
     fn fail(circuit: &Circuit, times: usize, now: Instant) {
@@ -240,6 +274,42 @@ mod tests {
         assert_eq!(pass(&circuit, now).unwrap_err(), again);
         late_answer.answered();
         assert!(!circuit.is_open(), "an answer is an answer");
+    }
+
+    #[test]
+    fn t24_a_client_that_knows_a_slow_request_cannot_open_it_for_others() {
+        let (circuit, now) = (circuit(), Instant::now());
+        let slow: Vec<_> = (0..9).map(|_| pass(&circuit, now).unwrap()).collect();
+        pass(&circuit, now).unwrap().answered();
+        slow.into_iter().for_each(|slow| slow.timed_out_at(now));
+        assert!(!circuit.is_open(), "the database answered meanwhile");
+        let hung: Vec<_> = (0..3).map(|_| pass(&circuit, now).unwrap()).collect();
+        hung.into_iter().for_each(|hung| hung.timed_out_at(now));
+        assert!(circuit.is_open(), "it answered nobody");
+        let probe = pass(&circuit, now + OPEN).unwrap();
+        circuit.answers.fetch_add(1, Ordering::Relaxed);
+        probe.timed_out_at(now + OPEN);
+        assert!(pass(&circuit, now + OPEN).is_err(), "a probe is asked for its own sake");
+    }
+
+    #[test]
+    fn t24_a_client_that_sends_slowly_cannot_keep_it_open() {
+        let (circuit, now) = (circuit(), Instant::now());
+        fail(&circuit, 3, now);
+        let slowly = |now| circuit.pass_at(Sends::Piecewise, || now);
+        assert!(slowly(now).is_err(), "it is refused like any other");
+        let later = now + OPEN;
+        let slow = slowly(later).unwrap();
+        let probe = pass(&circuit, later).unwrap();
+        assert!(probe.is_probe() && !slow.is_probe());
+        assert!(slowly(later).is_err(), "a probe is under way");
+        drop(slow);
+        assert!(pass(&circuit, later).is_err(), "and still is");
+        drop(probe);
+        slowly(later).unwrap().failed_at(later);
+        assert!(pass(&circuit, later).is_err(), "it could not reach the database either");
+        slowly(later + LONGEST).unwrap().answered();
+        assert!(!circuit.is_open());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::circuit::Circuit;
+use super::circuit::{Circuit, Sends};
 use super::{Config, Endpoint, Outgoing, PassBody, Patience, UpstreamError};
 use crate::net::tls::client::Refused;
 use crate::net::{Address, Connector, Traffic};
@@ -109,12 +109,16 @@ impl HttpDatabase {
             None => None,
         };
         let Some(circuit) = &self.circuit else { return self.exchange(parts, body, patience, slot).await };
-        let pass = circuit.pass().map_err(UpstreamError::CircuitOpen)?;
+        let sends = match &body {
+            Outgoing::Passed(body) | Outgoing::Attachment(body) if !body.is_end_stream() => Sends::Piecewise,
+            _ => Sends::Whole,
+        };
+        let pass = circuit.pass(sends).map_err(UpstreamError::CircuitOpen)?;
         let outcome = self.exchange(parts, body, patience, slot).await;
         match &outcome {
             Ok(_) => pass.answered(),
             Err(UpstreamError::Connect(..) | UpstreamError::Tls(..)) => pass.failed(),
-            Err(UpstreamError::Timeout(_)) if patience.telling => pass.failed(),
+            Err(UpstreamError::Timeout(_)) if patience.telling => pass.timed_out(),
             // Reached, so nobody waits for it; but no sign yet that it has recovered.
             Err(UpstreamError::Broken(_)) if pass.is_probe() => pass.failed(),
             Err(_) => drop(pass),

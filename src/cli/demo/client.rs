@@ -63,14 +63,15 @@ pub(super) async fn ask(
     let request = request
         .body(Full::new(Bytes::copy_from_slice(body.unwrap_or_default().as_bytes())))
         .map_err(|error| error.to_string())?;
-    let exchange = async {
+    let mut exchange = std::pin::pin!(async {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
         Ok(Answer { status: parts.status, headers: parts.headers, body })
-    };
+    });
     tokio::select! {
-        answer = exchange => answer,
-        ended = connection => Err(format!("the connection ended early: {ended:?}")),
+        answer = &mut exchange => answer,
+        // What came before the end is still there to be taken: an answer that came with `Connection: close`, or none.
+        _ended = connection => exchange.await,
     }
 }
