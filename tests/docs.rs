@@ -78,6 +78,27 @@ fn every_code_has_one_entry_and_every_entry_a_code() {
 }
 
 #[test]
+fn every_metric_has_one_row_and_every_row_a_metric() {
+    const UNITS: [&str; 2] = ["_seconds", "_bytes"];
+    let bare = |name: &str| UNITS.iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name).to_owned();
+    let mut made = BTreeSet::new();
+    for file in ["src/metrics/mod.rs", "src/metrics/admission.rs", "src/metrics/vitals.rs"] {
+        let text = read(file);
+        let code: String = text.split("#[cfg(test)]").next().unwrap().split_whitespace().collect();
+        let calls = ["registered(registry,\"", "registry.register(\"", "registry.register_with_unit(\""];
+        let calls = calls.into_iter().chain(["gauge(&mutout,\"", "counter(&mutout,\"", "encode_descriptor(\""]);
+        let names = calls.flat_map(|call| code.split(call).skip(1)).map(|rest| rest.split_once('"').unwrap().0);
+        made.extend(names.map(|name| bare(name.strip_prefix("process_").unwrap_or(name))));
+    }
+    let page = read("docs/metrics.md");
+    let rows: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name).collect();
+    let named: BTreeSet<String> = rows.iter().map(|name| bare(name.split_once('_').unwrap().1)).collect();
+    assert_eq!(named.len(), rows.len(), "a row stands twice in docs/metrics.md");
+    assert_eq!(made, named, "left: what /metrics can say; right: docs/metrics.md");
+}
+
+#[test]
 fn links_and_named_files_are_there() {
     const FOLDERS: &[&str] = &["src/", "docs/", "tests/", "scripts/", "fuzz/", "benches/", "keys/"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -2,14 +2,17 @@
 //!
 //! Always holds: no request waits for whoever reads standard error. Lines go through a bounded queue; while the reader is
 //! behind, lines are dropped and counted, and the count is written down once it has caught up. A panic is logged by its place
-//! alone, for its text may hold a value (T13). Called by `cli/serve`.
+//! alone, for its text may hold a value (T13), and libraries are not heard at any level: h2 would write down targets that it
+//! refuses (T14). Called by `cli/serve`.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::config::{Log, LogFormat, LogLevel};
 
@@ -63,17 +66,26 @@ pub fn to_stderr(log: Log) -> Option<Guard> {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     });
-    let lines = Lines(sender.clone());
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(lines);
-    match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init().ok()?,
-        LogFormat::Text => builder.try_init().ok()?,
-    }
+    tracing::subscriber::set_global_default(subscriber(log.format, level, Lines(sender.clone()))).ok()?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "a thread panicked: this is a defect of Sudare, please report it");
     }));
     Some(Guard(sender))
+}
+
+fn subscriber(format: LogFormat, level: tracing::Level, lines: Lines) -> Box<dyn tracing::Subscriber + Send + Sync> {
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(lines);
+    let ours = filter_fn(|about| is_ours(about.target()));
+    match format {
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish().with(ours)),
+        LogFormat::Text => Box::new(builder.finish().with(ours)),
+    }
+}
+
+/// The target of an event is the path of the module that tells it.
+fn is_ours(target: &str) -> bool {
+    target == "sudare" || target.starts_with("sudare::")
 }
 
 /// Takes each line to the queue, or drops it.
@@ -165,6 +177,24 @@ mod tests {
         assert_eq!(String::from_utf8(all).unwrap(), "one\ntwo\nthree\n");
         drop(lines);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn t14_what_libraries_say_is_not_written_at_any_level() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (sender, receiver) = sync_channel(8);
+            tracing::subscriber::with_default(subscriber(format, tracing::Level::TRACE, Lines(sender)), || {
+                tracing::debug!(target: "h2::server", "malformed path (\"/customers/mei@example.com\")");
+                tracing::error!(target: "sudarely", "mei@example.com");
+                tracing::trace!("ours");
+            });
+            let text = |message| match message {
+                Message::Line(line) => String::from_utf8(line).unwrap(),
+                Message::Flush(_) => panic!("nobody asked"),
+            };
+            let lines: Vec<_> = receiver.try_iter().map(text).collect();
+            assert!(lines.len() == 1 && lines[0].contains("ours"), "{lines:?}");
+        }
     }
 
     #[test]

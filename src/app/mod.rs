@@ -170,8 +170,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let tasks = TaskTracker::new();
     let budget = Budget::new(settings.limits.memory_bytes, Arc::clone(&metrics));
     let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
-    let until = settings.listen.tls.as_ref().map_or(0, |tls| tls.until);
-    let certificate_until = Arc::new(AtomicU64::new(until));
+    let certificate_until = Arc::new(AtomicU64::new(settings.listen.tls.as_ref().map_or(0, |tls| tls.until)));
     let front_config = accept::Config {
         tls: tls.clone(),
         handshake_timeout: settings.limits.handshake_timeout,

@@ -23,6 +23,7 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::base::CallerName;
+use crate::base::limits::MAX_REQUEST_BODY_BYTES;
 use crate::metrics::{Metrics, Reserved};
 
 use super::Error;
@@ -35,6 +36,9 @@ pub(super) const REQUEST_TIMES: usize = 3;
 pub(super) const WINDOW_TIMES: usize = 4;
 /// A reply of several windows takes at least so much.
 pub(super) const STREAM_BYTES: usize = 1 << 20;
+/// What is too late to be turned away goes on without room up to so many bytes: no honest reply to a write, which has a body of at most as
+/// many, holds back more at a time.
+const OVERDRAWN_BYTES: usize = MAX_REQUEST_BODY_BYTES;
 /// Room is waited for so long before the request is turned away.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Addresses are counted in so many slots; those that share one are counted together.
@@ -140,6 +144,13 @@ impl Budget {
         let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.room).acquire_many_owned(kib)).await.ok()?.ok()?;
         Some(Room { _permit: permit, _counted: self.metrics.reserved(kib) })
     }
+
+    /// Takes room if there is some, and nobody waits for it.
+    fn reserve_at_once(&self, bytes: usize) -> Option<Room> {
+        let kib = kib(bytes).min(self.kib);
+        let permit = Arc::clone(&self.room).try_acquire_many_owned(kib).ok()?;
+        Some(Room { _permit: permit, _counted: self.metrics.reserved(kib) })
+    }
 }
 
 fn kib(bytes: usize) -> u32 {
@@ -197,7 +208,8 @@ impl Growing {
         Self { times, has: SMALL, rooms: Vec::new(), overdraws: false }
     }
 
-    /// From now on it waits for room, but goes on if none comes: it is too late to be turned away.
+    /// From now on it waits for room, but goes on if none comes: it is too late to be turned away. Not for ever, or a database could take
+    /// all memory by what it answers.
     pub(super) fn overdraw(&mut self) {
         self.overdraws = true;
     }
@@ -206,7 +218,7 @@ impl Growing {
     ///
     /// # Errors
     ///
-    /// [`Error::Overloaded`]: there was no room for a second.
+    /// [`Error::Overloaded`]: there was no room for a second; what is overdrawn, [`OVERDRAWN_BYTES`].
     pub(super) async fn grow(&mut self, bytes: usize, budget: &Budget) -> Result<(), Error> {
         if bytes <= self.has {
             return Ok(());
@@ -219,14 +231,30 @@ impl Growing {
         if bytes <= self.has {
             return Ok(());
         }
-        let before = if self.rooms.is_empty() { 0 } else { self.has };
-        match budget.reserve((bytes - before).saturating_mul(self.times)).await {
+        match budget.reserve(self.more(bytes)).await {
             Some(room) => self.rooms.push(room),
-            None if self.overdraws => {}
+            None if self.overdraws && self.has < OVERDRAWN_BYTES => {}
             None => return Err(Error::Overloaded("memory")),
         }
         self.has = bytes;
         Ok(())
+    }
+
+    /// As [`Self::grow_exactly`], but without waiting: false if there is no room now.
+    pub(super) fn grow_at_once(&mut self, bytes: usize, budget: &Budget) -> bool {
+        if bytes <= self.has {
+            return true;
+        }
+        let Some(room) = budget.reserve_at_once(self.more(bytes)) else { return false };
+        self.rooms.push(room);
+        self.has = bytes;
+        true
+    }
+
+    /// What it takes to come to so many bytes.
+    fn more(&self, bytes: usize) -> usize {
+        let before = if self.rooms.is_empty() { 0 } else { self.has };
+        bytes.saturating_sub(before).saturating_mul(self.times)
     }
 }
 
@@ -306,6 +334,8 @@ fn halves(value: u64) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
+
     use super::*;
 
     fn budget(bytes: usize) -> (Budget, Arc<Metrics>) {
@@ -362,6 +392,36 @@ mod tests {
         let first = gates.enter(&shop).unwrap();
         assert_eq!(limit(gates.enter(&shop)), "concurrency");
         drop((first, second));
+    }
+
+    #[tokio::test]
+    async fn t24_room_at_once_is_neither_waited_for_nor_taken_from_those_who_wait() {
+        let (budget, metrics) = budget(1 << 20);
+        let mut first = Growing::new(1);
+        assert!(first.grow_at_once(SMALL, &budget) && first.grow_at_once(600 << 10, &budget));
+        assert!(metrics.encode().contains("memory_reserved_kibibytes 600"));
+        let mut second = Growing::new(1);
+        assert!(!second.grow_at_once(500 << 10, &budget));
+        assert!(metrics.encode().contains("memory_reserved_kibibytes 600"), "nothing is kept of what did not fit");
+        let mut waits = Growing::new(1);
+        let mut waiting = std::pin::pin!(waits.grow_exactly(500 << 10, &budget));
+        let begun = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_ready()));
+        assert!(!begun.await);
+        assert!(!second.grow_at_once(100 << 10, &budget), "somebody waits for it");
+        drop(first);
+        waiting.await.unwrap();
+        assert!(second.grow_at_once(500 << 10, &budget));
+    }
+
+    #[tokio::test]
+    async fn t24_room_that_is_overdrawn_has_an_end() {
+        let (budget, _metrics) = budget(1 << 20);
+        let mut all = Growing::new(1);
+        all.grow_exactly(1 << 20, &budget).await.unwrap();
+        let mut reply = Growing::new(WINDOW_TIMES);
+        reply.overdraw();
+        reply.grow_exactly(OVERDRAWN_BYTES, &budget).await.unwrap();
+        assert!(matches!(reply.grow(OVERDRAWN_BYTES + 1, &budget).await, Err(Error::Overloaded("memory"))));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use http::{HeaderMap, Response, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 
-use super::admission::{Growing, REQUEST_TIMES};
+use super::admission::{Budget, Growing, REQUEST_TIMES};
 use super::{Context as Known, Error, Exchange, State};
 use crate::encoding::{self, Coding, DecodeError, Decoder, Limits, Progress};
 use crate::upstream::{BodyError, PassBody, UpstreamError};
@@ -49,13 +49,25 @@ impl Exchange {
         let limits = Limits { bytes: state.limits.body_bytes, ratio: state.limits.decompress_ratio };
         // Each of them may become many.
         let work = bytes.len().saturating_mul(EXPECTED_RATIO);
-        let decoded = self.heavy.work(work, || encoding::decode(coding, limits, &bytes)).await?;
-        // While it was decoded, its turn bounded it.
+        let decode = || encoding::decode(coding, limits, &bytes);
         let mut room = Growing::new(REQUEST_TIMES);
-        room.grow_exactly(decoded.len(), &self.budget).await?;
+        let attempt = self.heavy.work(work, || decode().map(|decoded| fitting(decoded, &mut room, &self.budget))).await?;
+        let decoded = match attempt {
+            Ok(decoded) => decoded,
+            Err(length) => {
+                room.grow_exactly(length, &self.budget).await?;
+                self.heavy.work(work, decode).await?
+            }
+        };
         known.held.room(room);
         Ok(Bytes::from(decoded))
     }
+}
+
+/// What was decoded, if there is room for it at once; else only how long it is. While it is decoded its turn bounds it, but many that
+/// wait for room with what they came to would take the memory that they wait for (T24); to decode it again costs less.
+fn fitting(decoded: Vec<u8>, room: &mut Growing, budget: &Budget) -> Result<Vec<u8>, usize> {
+    if room.grow_at_once(decoded.len(), budget) { Ok(decoded) } else { Err(decoded.len()) }
 }
 
 /// A reply of the database as if it had not been compressed. Identity was asked for, but a cache or a server may not care.

@@ -281,10 +281,14 @@ mod tests {
         let (circuit, now) = (circuit(), Instant::now());
         let slow: Vec<_> = (0..9).map(|_| pass(&circuit, now).unwrap()).collect();
         pass(&circuit, now).unwrap().answered();
-        slow.into_iter().for_each(|slow| slow.timed_out_at(now));
+        for slow in slow {
+            slow.timed_out_at(now);
+        }
         assert!(!circuit.is_open(), "the database answered meanwhile");
         let hung: Vec<_> = (0..3).map(|_| pass(&circuit, now).unwrap()).collect();
-        hung.into_iter().for_each(|hung| hung.timed_out_at(now));
+        for hung in hung {
+            hung.timed_out_at(now);
+        }
         assert!(circuit.is_open(), "it answered nobody");
         let probe = pass(&circuit, now + OPEN).unwrap();
         circuit.answers.fetch_add(1, Ordering::Relaxed);

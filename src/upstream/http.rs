@@ -111,7 +111,7 @@ impl HttpDatabase {
         let Some(circuit) = &self.circuit else { return self.exchange(parts, body, patience, slot).await };
         let sends = match &body {
             Outgoing::Passed(body) | Outgoing::Attachment(body) if !body.is_end_stream() => Sends::Piecewise,
-            _ => Sends::Whole,
+            Outgoing::Empty | Outgoing::Passed(_) | Outgoing::Attachment(_) | Outgoing::Protected(_) => Sends::Whole,
         };
         let pass = circuit.pass(sends).map_err(UpstreamError::CircuitOpen)?;
         let outcome = self.exchange(parts, body, patience, slot).await;

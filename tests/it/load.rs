@@ -436,16 +436,23 @@ async fn s8_idle_connections_and_load_fit_into_a_process_with_little_memory() {
         readers.spawn(async move {
             let credential = Proxy::credential("shop");
             let headers = [("sudare-credential", credential.as_str()), ("data-purpose", "account")];
-            for _ in 0..3 {
+            let mut read = 0;
+            while read < 3 {
                 let answer = try_send(address, Method::GET, "/customers", &headers, "").await.expect("a whole reply");
+                if answer.outcome() == (503, "overloaded".to_owned()) {
+                    // No room within a second: it comes again when it is told to.
+                    tokio::time::sleep(Duration::from_secs(seconds(&answer.headers))).await;
+                    continue;
+                }
                 assert_eq!(answer.status, 200, "{}", answer.text());
                 assert!(answer.body.ends_with(b"]"));
+                read += 1;
             }
         });
     }
     let (done, shed) = flood(address, 12, 4).await;
     assert_eq!(done + shed, 48);
-    readers.join_all().await;
+    tokio::time::timeout(LONG, readers.join_all()).await.expect("all are served in the end");
     assert!(process.child.try_wait().unwrap().is_none(), "it lives");
     for mut stream in idle {
         stream.write_all(b"GET /orders HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();

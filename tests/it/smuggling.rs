@@ -92,22 +92,21 @@ fn whole(came: &[u8]) -> bool {
 }
 
 /// What is wrong with what the client saw.
-fn judge_client(case: &Case, came: &str) -> Result<(), String> {
+fn judge_client(case: &Case, text: &str) -> Result<(), String> {
     let mut expected = vec![200; case.seen.len()];
     match case.end {
         End::Refused(code) => {
             expected.push(if matches!(code, "head-too-large" | "too-many-header-fields") { 431 } else { 400 });
-            if !came.ends_with(&format!("framing-refused: {code}\n")) {
+            if !text.ends_with(&format!("framing-refused: {code}\n")) {
                 return Err(format!("not refused with {code}"));
             }
         }
         End::Problem(status) => expected.push(status),
-        End::Open => {}
         // Whoever closes in the middle of a request may still be told so.
-        End::Waiting if statuses(came.as_bytes()) == [400] => return Ok(()),
-        End::Waiting => {}
+        End::Waiting if statuses(text.as_bytes()) == [400] => return Ok(()),
+        End::Open | End::Waiting => {}
     }
-    let mut seen = statuses(came.as_bytes());
+    let mut seen = statuses(text.as_bytes());
     seen.sort_unstable();
     expected.sort_unstable();
     if seen == expected { Ok(()) } else { Err(format!("replies {seen:?}, expected {expected:?}")) }

@@ -89,6 +89,11 @@ async fn over_tls<S>(
     let Some(tls::Client { certificate, until }) = client else {
         return http(protocol, stream, peer, exchange, config, drain, tasks).await;
     };
+    if server.is_superseded() {
+        // Verified as it was trusted when the connection came; it has asked for nothing yet.
+        tracing::debug!("a connection ends at once, for other client certificates have come to be trusted during its handshake");
+        return;
+    }
     // All of the last second. A timer has a longest time; who holds a connection for a year can make another.
     let holds = Duration::from_secs(until.saturating_add(1))
         .saturating_sub(Duration::from_millis(exchange.now_ms()))

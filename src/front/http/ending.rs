@@ -71,7 +71,7 @@ mod tests {
 
     /// A body that comes in these pieces, of a length that is known or not; after `None` nothing comes for a while.
     struct Pieces {
-        pieces: VecDeque<Option<&'static str>>,
+        coming: VecDeque<Option<&'static str>>,
         left: Option<u64>,
         ends_with_data: bool,
     }
@@ -81,7 +81,7 @@ mod tests {
         type Error = Infallible;
 
         fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            match self.pieces.pop_front() {
+            match self.coming.pop_front() {
                 None => Poll::Ready(None),
                 Some(None) => {
                     cx.waker().wake_by_ref();
@@ -95,7 +95,7 @@ mod tests {
         }
 
         fn is_end_stream(&self) -> bool {
-            self.ends_with_data && self.pieces.is_empty()
+            self.ends_with_data && self.coming.is_empty()
         }
 
         fn size_hint(&self) -> SizeHint {
@@ -103,8 +103,8 @@ mod tests {
         }
     }
 
-    fn body(pieces: &[Option<&'static str>], left: Option<u64>, ends_with_data: bool) -> Ending<Pieces> {
-        Ending::new(Pieces { pieces: pieces.iter().copied().collect(), left, ends_with_data })
+    fn body(coming: &[Option<&'static str>], left: Option<u64>, ends_with_data: bool) -> Ending<Pieces> {
+        Ending::new(Pieces { coming: coming.iter().copied().collect(), left, ends_with_data })
     }
 
     #[tokio::test]

@@ -142,6 +142,11 @@ impl Server {
         self.superseded.clone().cancelled_owned()
     }
 
+    /// Whether that is so now.
+    pub fn is_superseded(&self) -> bool {
+        self.superseded.is_cancelled()
+    }
+
     /// The rest of a handshake.
     ///
     /// # Errors

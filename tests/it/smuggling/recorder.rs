@@ -93,7 +93,7 @@ fn request(bytes: &[u8]) -> Read<(Request, &[u8])> {
             b"content-length" => {
                 demand(length.is_none() && !value.is_empty() && value.iter().all(u8::is_ascii_digit), "an odd length")?;
                 let digits = std::str::from_utf8(value).unwrap();
-                length = Some(digits.parse::<usize>().map_err(|_| Rest::Malformed("a length that is no number"))?);
+                length = Some(digits.parse::<usize>().map_err(|_digits| Rest::Malformed("a length that is no number"))?);
             }
             b"transfer-encoding" => {
                 demand(!chunked && value.eq_ignore_ascii_case(b"chunked"), "an odd coding")?;

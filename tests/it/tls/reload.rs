@@ -133,6 +133,38 @@ async fn t19_clients_of_an_authority_that_is_trusted_no_more_are_let_go() {
     assert_eq!(front.ask(Some(&new), "delivery", None).await.unwrap().status, 404);
 }
 
+/// On one thread, so that the request is there before the proxy looks at what came of the handshake.
+#[tokio::test]
+async fn t19_a_handshake_begun_before_a_reload_does_not_outlive_its_authority() {
+    let front = Front::start(MUTUAL, "").await;
+    let open = || front.running.metrics().encode().lines().any(|line| line == "sudare_connections 1");
+    let mut clients = Pki::new(front.folder.path(), "clients");
+    front.reload().unwrap();
+    for round in 0..8 {
+        let old = front.client(Some(&clients.client("old", &[SHIPPING], "", "x")));
+        let stream = TcpStream::connect(front.address).await.unwrap();
+        let accepted = async {
+            while !open() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(GENEROUS, accepted).await.expect("the connection is accepted");
+        clients = Pki::new(front.folder.path(), "clients");
+        front.reload().unwrap();
+        let mut stream = handshake(stream, old).await.expect("it was begun with the old authority");
+        stream.write_all(b"GET /customers/c-1 HTTP/1.1\r\nhost: localhost\r\ndata-purpose: delivery\r\n\r\n").await.unwrap();
+        let mut said = Vec::new();
+        let ended = tokio::time::timeout(GENEROUS, stream.read_to_end(&mut said)).await;
+        assert!(ended.is_ok() && said.is_empty(), "round {round}: {}", String::from_utf8_lossy(&said));
+        let gone = async {
+            while open() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(GENEROUS, gone).await.expect("the connection is over");
+    }
+}
+
 #[tokio::test]
 async fn t19_a_client_that_is_revoked_is_let_go() {
     let ready = write(&format!("{MUTUAL}\nclient_crl = \"crl.pem\""), "");

@@ -3,6 +3,7 @@
 use super::*;
 
 /// Everything around a chunk.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn chunks(table: &mut Table) {
     let source = "RFC 9112 section 7.1; Smuggler permutations; T-Reqs 2021; Garden 2024";
     let sizes: &[Bytes<'_>] = &[

@@ -107,9 +107,7 @@ pub(super) fn first_lines(table: &mut Table) {
         b"GET /orders HTTP/+1.1",
     ];
     for bytes in versions {
-        let end = End::Refused(if bytes.starts_with(b"GET /orders HTTP/1.1/") {
-            LINE_END
-        } else if bytes.starts_with(b"GET /orders HTTP/1.10") {
+        let end = End::Refused(if bytes.starts_with(b"GET /orders HTTP/1.1/") || bytes.starts_with(b"GET /orders HTTP/1.10") {
             LINE_END
         } else {
             VERSION
