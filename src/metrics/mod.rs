@@ -557,31 +557,6 @@ mod tests {
         assert!(metrics.encode().contains("sudare_connections 0"));
     }
 
-    /// A counter or a family of which nothing was told is not printed, so everything is told.
-    #[test]
-    fn every_metric_has_a_row_in_docs_metrics_md_and_every_row_a_metric() {
-        use std::collections::BTreeSet;
-        let metrics = Metrics::new(Duration::from_secs(7));
-        metrics.request(RouteClass::Outside, None, 200, "");
-        metrics.wire_refused("host-missing");
-        metrics.tls_refused("other");
-        metrics.values_shown(&CategoryName::new("phone"), "masked", 1);
-        metrics.values_protected(&CategoryName::new("name"), 1);
-        metrics.clear_found(&CollectionName::new("customers"), 1);
-        metrics.bad_values(&CollectionName::new("customers"), 1);
-        metrics.upstream_failed("timeout");
-        metrics.key_versions([("seal", Kid::from_random([1; 5]), "active")]);
-        metrics.reloaded();
-        metrics.look(Vitals { audit_free_bytes: Some(1), certificate_until: Some(1), ..Vitals::default() });
-        let (policy, sha256) = ("shop".to_owned(), "0123456789ab".to_owned());
-        metrics.loaded(Loaded { policy, version: 3, sha256, key_revision: 1, at: Duration::ZERO });
-        let text = metrics.encode();
-        let told = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned));
-        let page = include_str!("../../docs/metrics.md");
-        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned));
-        assert_eq!(told.collect::<BTreeSet<_>>(), rows.collect(), "left: printed; right: docs/metrics.md");
-    }
-
     #[test]
     fn t13_names_in_labels_are_escaped() {
         let metrics = Metrics::new(Duration::from_secs(7));
