@@ -75,7 +75,7 @@ pub use state::{Collection, Limits, State};
 pub struct Peer {
     /// User id of the process on the other end of a Unix socket.
     pub uid: Option<u32>,
-    /// Its IP address; for logs, never for decisions.
+    /// Its IP address; for logs, and to count credentials that were refused. It makes nobody a caller.
     pub address: Option<IpAddr>,
     /// Its certificate, after the chain has been verified.
     pub certificate: Option<Arc<Certificate>>,
