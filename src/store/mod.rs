@@ -3,12 +3,16 @@
 //! Always holds: a mark never falls; what a call returned as stored is on disk; the file can be read by its owner only.
 //! `keys` asks it whether a ring was put back to an older revision; `app` opens it once.
 
+mod rows;
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+
+pub use rows::{Answer, Change, Claim, Claimed, MAX_KEY_BYTES, Row, Rows, Table};
 
 /// Name of a thing that only grows → the highest number of it this node has seen.
 const HIGH_WATER: TableDefinition<'_, &str, u64> = TableDefinition::new("high-water");

@@ -1,0 +1,115 @@
+//! What a shared store does for the modules above it: keep rows of bytes, in transactions. It knows nothing of what they mean.
+//!
+//! Always holds: an answer that says something is stored is given when it is durable; a call takes place whole or not at all; a mark
+//! names one row of its table at most, whoever asks at the same time. Each call is one round trip where nobody races.
+//! Called by `vault`; kept by the embedded store and by PostgreSQL, which one suite holds to the same (`tests/it`).
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+
+use super::StoreError;
+
+/// What a call will answer.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Most bytes of a key, a mark, or a link. Indexes of databases have bounds of their own, far above.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// A kind of rows. The set is part of the schema: a new one is a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Table {
+    /// Tokens and what they stand for.
+    Token,
+    /// Whom the rows of [`Self::Token`] are about: keys only.
+    TokenRef,
+}
+
+/// A row that is wanted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Its key, if it has to be made.
+    pub key: Vec<u8>,
+    /// What it holds, if it has to be made.
+    pub value: Vec<u8>,
+    /// What names it beside its key, each at most one row of the table; all are taken together with it. If one of them
+    /// names a row already, that row is the answer. Empty: a row of its own in any case.
+    pub marks: Vec<Vec<u8>>,
+    /// Of the row that is made or found: a row of another table that is to be there, too, its key `enc(key, link)`, without a value.
+    pub link: Option<(Table, Vec<u8>)>,
+}
+
+/// What became of a [`Claim`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// The row was made.
+    Made,
+    /// A mark names this row already.
+    Found(Vec<u8>),
+    /// No mark names a row, but another one has the key; nothing was stored for this claim. Try another key.
+    Taken,
+}
+
+/// A row as it is stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// What it holds.
+    pub value: Vec<u8>,
+    /// What names it beside its key, in order of the bytes.
+    pub marks: Vec<Vec<u8>>,
+}
+
+/// A change of one row, whatever is there.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The row is to be this, marks included: one that is there under the key is replaced.
+    Put(Row),
+    /// The row is to be gone, with its marks.
+    Remove(Vec<u8>),
+}
+
+/// Keeps rows.
+pub trait Rows: Send + Sync + Debug {
+    /// Makes or finds rows, all in one transaction. `answer[i]` belongs to `claims[i]`. Two claims of one call with a mark in common
+    /// are a mistake of the caller.
+    fn claim(&self, table: Table, claims: Vec<Claim>) -> Answer<'_, Vec<Claimed>>;
+
+    /// What the rows with these keys hold, in the order asked.
+    fn read(&self, table: Table, keys: Vec<Vec<u8>>) -> Answer<'_, Vec<Option<Vec<u8>>>>;
+
+    /// Which rows these marks name, in the order asked.
+    fn find(&self, table: Table, marks: Vec<Vec<u8>>) -> Answer<'_, Vec<Option<Vec<u8>>>>;
+
+    /// At most `most` rows whose keys begin with `prefix`, those after `after` only, in order of their keys.
+    fn list(&self, table: Table, prefix: Vec<u8>, after: Option<Vec<u8>>, most: usize) -> Answer<'_, Vec<Row>>;
+
+    /// Changes rows, all in one transaction.
+    fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()>;
+}
+
+/// Without the bytes (T13).
+impl Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim").field("marks", &self.marks.len()).finish_non_exhaustive()
+    }
+}
+
+/// Without the bytes (T13).
+impl Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Row").field("marks", &self.marks.len()).finish_non_exhaustive()
+    }
+}
+
+/// Without the bytes (T13).
+impl Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Put(_) => "Put",
+            Self::Remove(_) => "Remove",
+        })
+    }
+}
