@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod crypto;
 pub mod dialect;
+pub mod discover;
 pub mod document;
 pub mod encoding;
 pub mod exchange;

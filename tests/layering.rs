@@ -18,6 +18,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("store", &["base"]),
     ("net", &["base"]),
     ("dialect", &["base", "document"]),
+    ("discover", &["base", "document"]),
     ("caller", &["base", "crypto"]),
     ("purpose", &["base", "caller"]),
     ("keys", &["base", "crypto", "purpose", "store", "net"]),
@@ -27,8 +28,8 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "exchange",
         &[
-            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "caller", "purpose", "keys", "field",
-            "audit", "upstream",
+            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "discover", "caller", "purpose", "keys",
+            "field", "audit", "upstream",
         ],
     ),
     ("batch", &["base", "crypto", "document", "purpose", "keys", "field", "audit"]),
@@ -41,7 +42,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that are fuzzed as they stand: no runtime, no sockets, no files.
-const PURE: &[&str] = &["base", "document", "encoding", "dialect", "caller", "purpose", "crypto"];
+const PURE: &[&str] = &["base", "document", "encoding", "dialect", "discover", "caller", "purpose", "crypto"];
 const IMPURE_WORDS: &[&str] = &["tokio", "hyper::", "hyper_util", "std::fs", "std::net::Tcp", "redb"];
 
 fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {

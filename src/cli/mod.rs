@@ -7,6 +7,7 @@ pub mod audit;
 mod caller;
 pub mod check;
 mod demo;
+mod discover;
 pub mod init;
 pub mod keys;
 mod meter;
@@ -57,6 +58,11 @@ enum Command {
         #[command(flatten)]
         file: File,
     },
+    /// Propose a field map from sample documents: what in them looks personal
+    ///
+    /// By the names of members and by their values, in some fifteen languages. Prints paths, categories and counts, never a value; needs no
+    /// configuration and no keys. Lines that are no JSON object are reported and left out; the exit code is then 1.
+    Discover(discover::Options),
     /// Seal a file of documents as the proxy would: JSON Lines in, JSON Lines out
     ///
     /// Sealed values are kept, so a file may be sealed twice. A line that cannot be sealed is reported and left out, and without --skip-bad
@@ -311,6 +317,7 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
             check::run(&file.config, format, out).map_err(failed)
         }
         Command::Serve { file } => Ok(serve::run(&file.config, out)),
+        Command::Discover(options) => discover::run(&options, out),
         Command::Seal(options) => seal::seal(&options, out),
         Command::Open { options, reason } => seal::open(&options, &reason, out),
         Command::Sweep(SweepCommand::Migrate(options)) => sweep::run(&options, out),
