@@ -10,6 +10,7 @@ mod demo;
 mod discover;
 pub mod init;
 pub mod keys;
+mod leakage;
 mod meter;
 pub mod policy;
 mod seal;
@@ -46,10 +47,13 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = ".")]
         dir: PathBuf,
     },
-    /// Check both files completely; every mistake at once
+    /// Check both files completely; every mistake at once. Without any: what each field tells whoever holds the database
     Check {
         #[command(flatten)]
         file: File,
+        /// Only what each field tells, once nothing is wrong; with --format json one object a field
+        #[arg(long)]
+        leakage: bool,
         #[command(flatten)]
         format: Format,
     },
@@ -312,8 +316,12 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
     match command {
         Command::Demo(options) => Ok(demo::run(&options, out)),
         Command::Init { dir } => init::run(&dir, &SystemClock, out).map(|()| 0).map_err(failed),
-        Command::Check { file, format } => {
+        Command::Check { file, leakage, format } => {
             let format = if format.format == Kind::Json { check::Format::Json } else { check::Format::Text };
+            let environment = |name: &str| std::env::var(name).ok().map(zeroize::Zeroizing::new);
+            if leakage {
+                return check::leakage(&file.config, Environment::Read(&environment), format, out).map_err(failed);
+            }
             check::run(&file.config, format, out).map_err(failed)
         }
         Command::Serve { file } => Ok(serve::run(&file.config, out)),
