@@ -245,6 +245,10 @@ fn mistakes_in_the_tables_for_operators() {
         ("a level nobody knows", In::Service, ADMIN, "[log]\nlevel = \"loud\"\n[upstream]", 1),
         ("a format nobody knows", In::Service, ADMIN, "[log]\nformat = \"xml\"\n[upstream]", 1),
         ("requests nobody knows", In::Service, ADMIN, "[log]\nrequests = \"some\"\npeer = 1\n[upstream]", 2),
+        ("a guard that looks at more than all", In::Service, ADMIN, "[leak_guard]\nsample_per_mille = 1001\n[upstream]", 1),
+        ("a guard with a share", In::Service, ADMIN, "[leak_guard]\nsample_per_mille = 0.01\n[upstream]", 1),
+        ("a guard with another word", In::Service, ADMIN, "[leak_guard]\nsample = 10\n[upstream]", 1),
+        ("a guard that is off", In::Service, ADMIN, "[leak_guard]\nsample_per_mille = 0\n[upstream]", 0),
         ("a drain that never ends", In::Service, ADMIN, "drain_delay_ms = 600001\n[upstream]", 1),
     ];
     snapshot("operators", &outputs(cases));

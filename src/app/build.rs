@@ -78,6 +78,7 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Stat
         },
         gates: Gates::new(settings.caller_limits, before.map(|before| &before.gates)),
         log: settings.log.requests,
+        leak_guard_per_mille: settings.leak_guard_per_mille,
     })
 }
 

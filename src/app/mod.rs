@@ -341,6 +341,7 @@ impl Running {
         if let Some(exporting) = &self.exporting {
             exporting.finish().await;
         }
+        self.exchange.record_leaks();
         if tokio::time::timeout(LAST_SYNC, self.audit.close()).await.is_err() {
             tracing::error!(
                 "the disk did not take the end of the audit log within {LAST_SYNC:?}; the next start will tell of it"

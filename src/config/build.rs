@@ -38,6 +38,7 @@ struct Service {
     poll: Option<Duration>,
     log: Option<Log>,
     otlp: Result<Option<Otlp>, ()>,
+    leak_guard_per_mille: Option<u16>,
     purpose_header: Option<http::HeaderName>,
     issuers: jwt::Written,
     callers: callers::Written,
@@ -114,6 +115,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let limits = limits::limits(root);
     let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
     let otlp = otlp::otlp(root);
+    let leak_guard_per_mille = operator::leak_guard(root);
     let purpose_header = service::purpose_header(root);
     let issuers = jwt::read(root, folder);
     let of_callers = limits.as_ref().map_or_else(CallerLimits::default, |limits| limits.caller);
@@ -134,6 +136,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
         poll,
         log,
         otlp,
+        leak_guard_per_mille,
         purpose_header,
         issuers,
         callers,
@@ -530,6 +533,7 @@ fn settings(
         poll: service.poll?,
         log: service.log?,
         otlp: service.otlp.ok()?,
+        leak_guard_per_mille: service.leak_guard_per_mille?,
         purpose_header: service.purpose_header?,
         warnings,
     })

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
 //! | `listen`, `upstream`, `limits` | the table of that name |
-//! | `operator` | `[admin]`, `[reload]`, `[log]` |
+//! | `operator` | `[admin]`, `[reload]`, `[log]`, `[leak_guard]` |
 //! | `otlp` | the table of that name |
 //! | `upstream_tls` | `[upstream] tls` |
 //! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
@@ -104,6 +104,8 @@ pub struct Settings {
     pub poll: Duration,
     /// What is written down.
     pub log: Log,
+    /// How many of a thousand written documents the leak guard looks at; 0: none.
+    pub leak_guard_per_mille: u16,
     /// Where spans go.
     pub otlp: Option<Otlp>,
     /// Name of the purpose header, default `data-purpose`.

@@ -14,6 +14,7 @@ mod context;
 mod encoding;
 mod error;
 mod feed;
+mod guard;
 mod headers;
 mod heavy;
 mod log;
@@ -49,6 +50,7 @@ use crate::upstream::{BodyError, Outgoing};
 
 use admission::{Failures, Seldom, Strangers};
 use body::{Arriving, Late, Pace};
+use guard::Guard;
 use heavy::Heavy;
 use request::Checked;
 
@@ -109,6 +111,7 @@ pub struct Exchange {
     told: Seldom,
     strangers: Strangers,
     heavy: Heavy,
+    guard: Guard,
 }
 
 impl Exchange {
@@ -132,7 +135,25 @@ impl Exchange {
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
         let strangers = Strangers::default();
         let (heavy, spans) = (Heavy::new(), None);
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, spans, budget, failures, told, strangers, heavy }
+        let guard = Guard::new(Arc::clone(&metrics), audit.clone(), Arc::clone(&clock));
+        Self {
+            state,
+            audit,
+            metrics,
+            clock,
+            tasks,
+            number,
+            ids,
+            feeds,
+            leaving,
+            spans,
+            budget,
+            failures,
+            told,
+            strangers,
+            heavy,
+            guard,
+        }
     }
 
     /// The same, telling somebody of requests that are over.
@@ -156,6 +177,11 @@ impl Exchange {
     /// Ends the feeds under way and those that would begin, for a shutdown: of themselves they might never end.
     pub fn end_feeds(&self) {
         self.feeds.end_all();
+    }
+
+    /// Records what the leak guard has found since it last did, before the audit log is closed.
+    pub fn record_leaks(&self) {
+        self.guard.record();
     }
 
     /// From now on replies over HTTP/1.1 end their connections, so that clients that keep theirs move to another instance

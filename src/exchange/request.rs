@@ -223,6 +223,7 @@ impl Exchange {
             .filter_map(|(category, count)| Some((state.category_name(*category)?, *count)))
             .collect();
         let _recorded = self.record(event).await?;
+        self.guard.written(state, documents, &protected.body);
         Ok(Outgoing::Protected(protected.body))
     }
 

@@ -42,6 +42,8 @@ pub struct State {
     pub gates: Gates,
     /// Which requests are written down.
     pub log: RequestLog,
+    /// How many of a thousand written documents the leak guard looks at.
+    pub leak_guard_per_mille: u16,
 }
 
 /// A protected collection with the plan of each of the dialect's row sets.

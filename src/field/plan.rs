@@ -205,6 +205,11 @@ impl Plan {
         }
     }
 
+    /// Which targets of the map are fields, by their index.
+    pub fn fields_among_targets(&self) -> Vec<bool> {
+        self.meanings.iter().map(|meaning| matches!(meaning, Meaning::Field(_))).collect()
+    }
+
     pub(super) fn meaning(&self, found: &Found) -> Option<Meaning> {
         self.meanings.get(usize::from(found.target)).copied()
     }

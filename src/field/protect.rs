@@ -68,6 +68,11 @@ impl ProtectedBody {
         Self(bytes)
     }
 
+    /// The same, to look at.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The bytes to send.
     pub fn into_bytes(self) -> Bytes {
         self.0

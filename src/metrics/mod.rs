@@ -1,7 +1,8 @@
 //! Counters and histograms, told in OpenMetrics text at `/metrics`.
 //!
 //! Always holds: labels are fixed words, names of the configuration, key ids and status codes, never anything of a request
-//! or a stored value (T13); so the types of this file do not take request text. Times are in seconds.
+//! or a stored value (T13); so the types of this file do not take request text. The one exception is the leak guard's path,
+//! which [`ShownPath`] has made fit to be shown. Times are in seconds.
 //!
 //! Called by `exchange` and `front` with what pure modules counted; `admin` prints [`Metrics::encode`].
 
@@ -21,7 +22,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::base::{CategoryName, CollectionName, Intent, IssuerName, Kid};
+use crate::base::{CategoryName, CollectionName, Intent, IssuerName, Kid, ShownPath};
 use admission::Admission;
 use vitals::{Board, Process};
 
@@ -60,6 +61,15 @@ pub enum Phase {
     Record,
 }
 
+/// What became of a body in the sample of the leak guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// It was looked at.
+    Looked,
+    /// Too many waited already.
+    PassedOver,
+}
+
 /// All metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -72,6 +82,8 @@ pub struct Metrics {
     kept: Counter,
     clear_found: Family<Labels<1>, Counter>,
     bad_values: Family<Labels<1>, Counter>,
+    unmapped: Family<Labels<3>, Counter>,
+    leak_guard: Family<Labels<1>, Counter>,
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
     upstream_circuit: Gauge,
@@ -136,6 +148,12 @@ impl Metrics {
                 "bad_values",
                 "Stored values that did not authenticate, by collection: look into every one",
             ),
+            unmapped: registered(
+                registry,
+                "unmapped_personal",
+                "Values written that look personal at paths that are no field, in the sample of the leak guard",
+            ),
+            leak_guard: registered(registry, "leak_guard_bodies", "Bodies in the sample of the leak guard, by outcome"),
             upstream,
             upstream_failures: registered(
                 registry,
@@ -246,6 +264,25 @@ impl Metrics {
     /// Stored values did not authenticate.
     pub fn bad_values(&self, collection: &CollectionName, count: u32) {
         self.bad_values.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
+    }
+
+    /// The leak guard found values that look personal at a path that is no field. `category` is a fixed word.
+    pub fn unmapped_personal(&self, collection: &CollectionName, path: ShownPath, category: &'static str, count: u64) {
+        let labels = [
+            ("collection", Word::Collection(collection.clone())),
+            ("path", Word::Path(path)),
+            ("category", Word::Fixed(category)),
+        ];
+        self.unmapped.get_or_create(&labels).inc_by(count);
+    }
+
+    /// A body was in the sample of the leak guard.
+    pub fn leak_guard(&self, looked: Looked) {
+        let outcome = match looked {
+            Looked::Looked => "looked-at",
+            Looked::PassedOver => "passed-over",
+        };
+        self.leak_guard.get_or_create(&[("outcome", Word::Fixed(outcome))]).inc();
     }
 
     /// The head of a reply came `after` the request was sent.
@@ -455,6 +492,7 @@ enum Word {
     Collection(CollectionName),
     Kid(Kid),
     Issuer(IssuerName),
+    Path(ShownPath),
     Status(u16),
 }
 
@@ -466,6 +504,7 @@ impl EncodeLabelValue for Word {
             Self::Collection(name) => encoder.write_str(name.as_str()),
             Self::Kid(kid) => encoder.write_str(kid.as_str()),
             Self::Issuer(name) => encoder.write_str(name.as_str()),
+            Self::Path(path) => encoder.write_str(path.as_str()),
             // A server may invent codes; they must not become endless labels.
             Self::Status(status @ 100..=599) => write!(encoder, "{status}"),
             Self::Status(_) => encoder.write_str("other"),
@@ -506,6 +545,9 @@ mod tests {
         metrics.values_kept(4);
         metrics.clear_found(&CollectionName::new("customers"), 1);
         metrics.bad_values(&CollectionName::new("customers"), 5);
+        metrics.unmapped_personal(&CollectionName::new("customers"), ShownPath::new("$.a[*].b\"ü"), "email", 6);
+        metrics.leak_guard(Looked::Looked);
+        metrics.leak_guard(Looked::PassedOver);
         metrics.upstream_answered(Duration::from_millis(2));
         metrics.upstream_failed("timeout");
         metrics.upstream_circuit(true);
@@ -531,6 +573,8 @@ mod tests {
             "sudare_values_kept_total 4",
             r#"sudare_clear_found_total{collection="customers"} 1"#,
             r#"sudare_bad_values_total{collection="customers"} 5"#,
+            r#"sudare_unmapped_personal_total{collection="customers",path="$.a[*].b??",category="email"} 6"#,
+            r#"sudare_leak_guard_bodies_total{outcome="looked-at"} 1"#,
             "sudare_upstream_seconds_sum 0.002",
             r#"sudare_upstream_failures_total{kind="timeout"} 1"#,
             "sudare_upstream_circuit_open 1",

@@ -20,6 +20,7 @@ mod http;
 mod http2;
 mod jwt;
 mod kill;
+mod leak_guard;
 mod liar;
 mod life;
 mod lifecycle;
