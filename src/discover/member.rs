@@ -93,7 +93,7 @@ const LISTS: &[(Category, &str)] = &[
     (
         Category::Coordinates,
         "lat latitude lng lon long longitude latlng latlon lnglat gps gpscoordinates coordinates coords coord geo geolocation geopoint location
-        breitengrad laengengrad longitud latitud vido kinhdo 緯度 経度 座標 纬度 经度 坐标 經度 위도 경도 좌표 خطالعرض خطالطول",
+        breitengrad laengengrad längengrad longitud latitud vido kinhdo 緯度 経度 座標 纬度 经度 坐标 經度 위도 경도 좌표 خطالعرض خطالطول",
     ),
     (
         Category::Gender,
@@ -123,7 +123,8 @@ const OTHERS: &str = "type kind verified verify valid confirmed count status sta
     project table class method sku bucket image version plan tier currency language locale flag enabled allowed required total length url link
     path key policy vendor merchant warehouse carrier supplier channel app model color colour unit market region country continent bank provider
     firma produkt artikel unternehmen produit entreprise producto empresa sanpham congty created updated at fee cost price rate level code
-    platform os browser queue topic metric column schema database db campaign role permission feature rule game song album movie book hotel restaurant school";
+    platform os browser queue topic metric column schema database db campaign role permission feature rule game song album movie book hotel restaurant school firmware software build release voucher coupon gift founded
+    established opened closed expires expiry manufacturer publisher";
 /// The same in writing without spaces.
 const OTHERS_HAN: &[&str] = &[
     "商品",
@@ -216,6 +217,14 @@ pub fn telling(name: &str) -> Option<(Category, Telling)> {
     Some((category, if whole { Telling::Whole } else { Telling::Part }))
 }
 
+/// Does a name say that its values are nobody's (`brand`, `firmware`, `warehouse`), whatever they look like?
+pub(super) fn speaks_against(name: &str) -> bool {
+    let other = |word: &String| LEXICON.words.get(word.as_str()) == Some(&Beside::Other);
+    name.len() <= MAX_NAME
+        && telling(name).is_none()
+        && (words(name).iter().any(other) || OTHERS_HAN.iter().any(|other| name.contains(other)))
+}
+
 /// Writing without spaces: a word of a list inside one of the name's.
 fn inside(words: &[String]) -> Option<(Category, Telling)> {
     let whole = words.concat();
@@ -284,6 +293,16 @@ mod tests {
             ("maps", None),
         ] {
             assert_eq!(telling(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_things_speak_against_their_values() {
+        for name in ["brand", "firmware", "gift_code", "foundedOn", "product_name", "warehouseAddress", "商品名"] {
+            assert!(speaks_against(name), "{name}");
+        }
+        for name in ["email", "bank_account", "f1", "note", "customer", "shippingAddressX", ""] {
+            assert!(!speaks_against(name), "{name}");
         }
     }
 

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use super::category::{CATEGORIES, Category};
-use super::member::{Telling, telling};
+use super::member::{Telling, speaks_against, telling};
 use super::paths::{Counts, Node, Paths};
 use super::signs::Sign;
 use crate::document::{MAX_WILDCARDS, Selector};
@@ -49,6 +49,8 @@ pub struct Found {
 
 /// A detector that takes fewer of the values than this has taken them by chance.
 const CHANCE: f64 = 0.2;
+/// What is left of a detector's word under a name that says that the values are nobody's.
+const AGAINST_NAME: f64 = 0.6;
 /// A member's name alone, where values of the category have no certain form.
 const NAME_ALONE: f64 = 0.72;
 /// A member's name alone, where values of the category can be checked and did not pass.
@@ -115,10 +117,12 @@ fn judge(counts: &Counts, name: Option<&str>) -> Option<(Category, f64, Evidence
         return None;
     }
     let told = name.and_then(telling);
+    let against = name.is_some_and(speaks_against);
     let mut best: Option<(Category, f64, Evidence)> = None;
     for category in CATEGORIES {
         let name = told.filter(|(told, _)| *told == category).map(|(_, telling)| telling);
         let Values { worth, matched, support } = by_values(category, counts, name.is_some());
+        let worth = if against && is_often_something_else(category) { worth * AGAINST_NAME } else { worth };
         let by_name = match name {
             None => 0.0,
             Some(telling) => {
@@ -132,6 +136,11 @@ fn judge(counts: &Counts, name: Option<&str>) -> Option<(Category, f64, Evidence
         }
     }
     best
+}
+
+/// Things bear these forms too: brands and products names, warehouses addresses, firms dates, vouchers numbers, software versions.
+fn is_often_something_else(category: Category) -> bool {
+    matches!(category, Category::Name | Category::Address | Category::BirthDate | Category::Card | Category::Ip)
 }
 
 struct Values {
