@@ -33,7 +33,7 @@ fn main() {
             let window = walker.window().unwrap();
             let mapped: Vec<_> = window.layout.found.iter().map(|found| found.value.clone()).collect();
             let mut hits = 0;
-            guard::look(&window.bytes, window.layout.rows.first().unwrap().range.clone(), &mapped, |_, _| hits += 1);
+            guard::look(&window.bytes, window.layout.rows.first().unwrap().range.clone(), &mapped, |_, _, _| hits += 1);
             hits
         });
     });

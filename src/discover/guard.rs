@@ -21,9 +21,19 @@ const MAX_STEPS: usize = 8;
 /// Longest member name that is shown.
 const MAX_NAME: usize = 32;
 
+/// What was seen at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saw {
+    /// A value that looks personal.
+    Personal,
+    /// A number of a card's length that is none. One such number in ten passes the check by chance, so where these outnumber the others,
+    /// no cards are kept.
+    NoCard,
+}
+
 /// Looks at the document at `row` of a text that was walked. `mapped` are the values that the configuration knows, in order; they are not
 /// looked at. Every value that looks personal is told with its path.
-pub fn look(text: &[u8], row: Range<usize>, mapped: &[Range<usize>], mut tell: impl FnMut(&str, Category)) {
+pub fn look(text: &[u8], row: Range<usize>, mapped: &[Range<usize>], mut tell: impl FnMut(&str, Category, Saw)) {
     let mut path = String::from("$");
     let mut left = MAX_VALUES;
     visit(text, row, mapped, &mut path, 0, &mut left, &mut tell);
@@ -36,7 +46,7 @@ fn visit(
     path: &mut String,
     depth: usize,
     left: &mut usize,
-    tell: &mut impl FnMut(&str, Category),
+    tell: &mut impl FnMut(&str, Category, Saw),
 ) {
     if *left == 0 || mapped.binary_search_by_key(&span.start, |value| value.start).is_ok() {
         return;
@@ -64,15 +74,15 @@ fn visit(
         }
         Some(b'"') if TEXTS.contains(&(span.end - span.start)) => {
             *left -= 1;
-            if let Some(category) = text.get(span).and_then(unescape).and_then(|text| certain(text.trim())) {
-                tell(path, category);
+            if let Some((category, saw)) = text.get(span).and_then(unescape).and_then(|text| certain(text.trim())) {
+                tell(path, category, saw);
             }
         }
         Some(b'1'..=b'9') if TEXTS.contains(&(span.end - span.start)) => {
             *left -= 1;
             let number = text.get(span).and_then(|number| std::str::from_utf8(number).ok());
-            if let Some(category) = number.and_then(certain) {
-                tell(path, category);
+            if let Some((category, saw)) = number.and_then(certain) {
+                tell(path, category, saw);
             }
         }
         _ => {}
@@ -80,25 +90,26 @@ fn visit(
 }
 
 /// What a value is for certain, if anything.
-fn certain(text: &str) -> Option<Category> {
+fn certain(text: &str) -> Option<(Category, Saw)> {
     // One look at the bytes spares most texts the rest.
     if text.contains('@') {
-        return contact::is_email(text).then_some(Category::Email);
+        return contact::is_email(text).then_some((Category::Email, Saw::Personal));
     }
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     if digits < 8 || text.len() > 42 || digits * 2 < text.len() {
         return None;
     }
     if text.starts_with('+') {
-        return (contact::phone(text) == Some(Phone::International)).then_some(Category::Phone);
+        return (contact::phone(text) == Some(Phone::International)).then_some((Category::Phone, Saw::Personal));
     }
     if checks::chinese_resident_id(text) {
-        return Some(Category::OfficialId);
+        return Some((Category::OfficialId, Saw::Personal));
     }
-    if grouped_digits(text).is_some_and(|digits| checks::card(&digits)) {
-        return Some(Category::Card);
+    if let Some(digits) = grouped_digits(text) {
+        let saw = if checks::card(&digits) { Saw::Personal } else { Saw::NoCard };
+        return (13..=19).contains(&digits.len()).then_some((Category::Card, saw));
     }
-    checks::iban(&text.replace(' ', "")).then_some(Category::BankAccount)
+    checks::iban(&text.replace(' ', "")).then_some((Category::BankAccount, Saw::Personal))
 }
 
 /// A member's name as it may be shown.
@@ -114,7 +125,10 @@ mod tests {
 
     fn told(text: &str, mapped: &[Range<usize>]) -> Vec<String> {
         let mut told = Vec::new();
-        look(text.as_bytes(), 0..text.len(), mapped, |path, category| told.push(format!("{path} {}", category.as_str())));
+        look(text.as_bytes(), 0..text.len(), mapped, |path, category, saw| {
+            let no = if saw == Saw::NoCard { "no " } else { "" };
+            told.push(format!("{path} {no}{}", category.as_str()));
+        });
         told
     }
 
@@ -142,8 +156,8 @@ mod tests {
         let text = r#"{"email":"mei@example.com","sealed":"sdr1.x.7k2m9q4t.abcdef","date":"2024-01-02T03:04:05Z","id":"0001234567890123","at":"a@b",
             "uuid":"123e4567-e89b-12d3-a456-426614174000","price":12345678.5,"version":"1.2.3","none":null,"yes":true}"#;
         let at = text.find("\"mei").unwrap();
-        assert_eq!(told(text, std::slice::from_ref(&(at..at + 17))), Vec::<String>::new());
-        assert_eq!(told(text, &[]), ["$.email email"]);
+        assert_eq!(told(text, std::slice::from_ref(&(at..at + 17))), ["$.id no card"]);
+        assert_eq!(told(text, &[]), ["$.email email", "$.id no card"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::audit::{self, Event, Kind};
 use crate::base::{Clock, CollectionName, ShownPath};
 use crate::dialect::{Documents, RequestBody};
-use crate::discover;
+use crate::discover::guard::{self, Saw};
 use crate::document::{Map, Rules, Walker};
 use crate::field::ProtectedBody;
 use crate::metrics::{Looked, Metrics};
@@ -30,7 +30,8 @@ const LOOKED: usize = 64 << 10;
 const WAITING: usize = 4;
 /// Paths told apart in one collection; what is found at others is counted at `$.?`.
 const PATHS: usize = 64;
-/// A path that was found less often is not told: its name may be a slip, and somebody's.
+/// A path that was found less often is not told: its name may be a slip, and somebody's. Nor is one where fewer than half are what they
+/// look like: that is chance.
 const OFTEN: u64 = 3;
 /// How often it is looked whether the day is over.
 const DAY_CHECK: Duration = Duration::from_mins(1);
@@ -73,10 +74,14 @@ struct Table {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Count {
-    /// Since the start.
+    /// Values that look personal, since the start.
     all: u64,
-    /// Not recorded yet.
-    day: u64,
+    /// Values that might have, but do not, since the first that did.
+    others: u64,
+    /// What of `all` is in the metrics,
+    told: u64,
+    /// and in the audit log.
+    recorded: u64,
 }
 
 impl Guard {
@@ -138,7 +143,7 @@ impl Found {
     fn look(&self, look: Look) {
         let Look { collection, map, fields, bytes, cut } = look;
         let mut walker = Walker::new(map, Rules::reply());
-        let mut hits: Vec<(ShownPath, &'static str)> = Vec::new();
+        let mut hits: Vec<(ShownPath, &'static str, Saw)> = Vec::new();
         // It was walked before; what cannot be walked again is not looked at.
         let read = walker.feed(&bytes).and_then(|()| if cut { Ok(()) } else { walker.finish() });
         drop(bytes);
@@ -148,35 +153,35 @@ impl Found {
                 let is_field = |target: u16| fields.get(usize::from(target)).copied().unwrap_or(false);
                 let mapped: Vec<_> = found.filter(|found| is_field(found.target)).map(|found| found.value.clone()).collect();
                 for row in &window.layout.rows {
-                    discover::guard::look(&window.bytes, row.range.clone(), &mapped, |path, category| {
-                        hits.push((ShownPath::new(path), category.as_str()));
+                    guard::look(&window.bytes, row.range.clone(), &mapped, |path, category, saw| {
+                        hits.push((ShownPath::new(path), category.as_str(), saw));
                     });
                 }
             }
         }
-        for (path, category) in hits {
-            self.count(&collection, path, category);
+        for (path, category, saw) in hits {
+            self.count(&collection, path, category, saw);
         }
         self.metrics.leak_guard(Looked::Looked);
     }
 
-    fn count(&self, collection: &CollectionName, path: ShownPath, category: &'static str) {
+    fn count(&self, collection: &CollectionName, path: ShownPath, category: &'static str, saw: Saw) {
         let told = {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             let paths = table.counts.entry(collection.clone()).or_default();
             let full = paths.len() >= PATHS && !paths.contains_key(&(path.clone(), category));
             let path = if full { ShownPath::new("$.?") } else { path };
-            let count = paths.entry((path.clone(), category)).or_default();
-            count.all += 1;
-            count.day += 1;
-            match count.all {
-                0..OFTEN => None,
-                OFTEN => Some((path, OFTEN)),
-                _ => Some((path, 1)),
+            let key = (path, category);
+            if saw == Saw::NoCard {
+                paths.get_mut(&key).into_iter().for_each(|count| count.others += 1);
+                return;
             }
+            let count = paths.entry(key.clone()).or_default();
+            count.all += 1;
+            count.news().map(|news| (key.0, news))
         };
-        if let Some((path, count)) = told {
-            self.metrics.unmapped_personal(collection, path, category, count);
+        if let Some((path, news)) = told {
+            self.metrics.unmapped_personal(collection, path, category, news);
         }
     }
 
@@ -198,9 +203,9 @@ impl Found {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             for (collection, paths) in &mut table.counts {
                 let mut event = Event { collection: Some(collection.clone()), ..Event::new(Kind::LeakGuard, 0) };
-                for ((path, category), count) in paths.iter_mut().filter(|(_, count)| count.all >= OFTEN && count.day > 0) {
-                    let day = std::mem::take(&mut count.day);
-                    event.unmapped.push((path.clone(), *category, u32::try_from(day).unwrap_or(u32::MAX)));
+                for ((path, category), count) in paths.iter_mut().filter(|(_, count)| count.told > count.recorded) {
+                    let news = count.told - std::mem::replace(&mut count.recorded, count.told);
+                    event.unmapped.push((path.clone(), *category, u32::try_from(news).unwrap_or(u32::MAX)));
                 }
                 if !event.unmapped.is_empty() {
                     events.push(event);
@@ -210,6 +215,14 @@ impl Found {
         for event in events {
             self.audit.note(event);
         }
+    }
+}
+
+impl Count {
+    /// What the metrics do not have yet, once it is told at all.
+    fn news(&mut self) -> Option<u64> {
+        let is_told = self.all >= OFTEN && self.all >= self.others;
+        is_told.then(|| self.all - std::mem::replace(&mut self.told, self.all))
     }
 }
 

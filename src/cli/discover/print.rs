@@ -98,7 +98,7 @@ impl Report<'_> {
         let mut taken = HashSet::new();
         let mut categories: Vec<Category> = Vec::new();
         for proposal in &found.proposals {
-            let at = proposal.at.to_string();
+            let at = visible(&proposal.at);
             let because = format!("confidence {:.2}, {}", proposal.confidence, evidence(proposal));
             if let Some(why) = not_protected(&proposal.at) {
                 writeln!(out, "# {at} looks like {}, but {why} ({because})", proposal.category.as_str())?;
@@ -149,7 +149,7 @@ fn row(proposal: &Proposal) -> [String; 6] {
     protection.extend(parts.iter().filter_map(|(key, value)| Some(format!(", {key} {}", (*value)?))));
     protection.extend(suggestion.pad.map(|pad| format!(", pad {pad}")));
     [
-        proposal.at.to_string(),
+        visible(&proposal.at),
         proposal.category.as_str().to_owned(),
         proposal.category.dpv().to_owned(),
         protection,
@@ -234,6 +234,11 @@ pub(super) fn name_from(text: &str) -> Option<String> {
     let name = lower.trim_start_matches(|c: char| !c.is_ascii_lowercase());
     let name = name.get(..MAX_NAME).unwrap_or(name).trim_end_matches('-');
     (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// A path for people and comments: no name of a member may act on a terminal.
+fn visible(at: &Selector) -> String {
+    at.to_string().chars().map(|c| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
 }
 
 /// A TOML basic string.
