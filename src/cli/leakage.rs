@@ -68,18 +68,23 @@ fn tells(field: &Field) -> Tells {
 }
 
 /// Where another choice would tell less at no cost.
-fn notes(field: &Field, category: Option<&CategorySpec>, searched: bool) -> Vec<String> {
+fn notes(field: &Field, category: Option<&CategorySpec>, search: Search) -> Vec<String> {
     let mut notes = Vec::new();
     let few = category.is_some_and(|category| dpv::has_few_values(&category.dpv));
     let identifying = category.is_some_and(|category| category.nature == Nature::Identifying);
     let id = category.map_or("its category", |category| category.dpv.as_str());
     match field.protection {
         Protection::Deterministic => {
-            if !searched {
-                notes.push(format!(
+            match search {
+                Search::Possible => {}
+                Search::NotByTheDialect => notes.push(
+                    "rest refuses queries by protected members, so nobody can search it: protect = \"seal\" would tell less"
+                        .to_owned(),
+                ),
+                Search::ByNobody => notes.push(format!(
                     "no purpose sees {} clear, so nobody can search it: protect = \"seal\" would tell less",
                     field.category_name
-                ));
+                )),
             }
             if REPEATING.contains(&id) {
                 notes.push(format!("{id} repeats in any population: how often a value occurs tells the common ones; seal it unless it must be searched"));
@@ -110,16 +115,31 @@ fn rows(settings: &Settings) -> Vec<Row<'_>> {
     fields
         .map(|(map, field)| {
             let category = settings.policy.categories().get(usize::from(field.category.0));
-            let searched = is_seen_clear(&settings.policy, field.category_name.as_str());
+            let search = search(settings, field);
             Row {
                 collection: map.name.as_str(),
                 field,
                 tells: tells(field),
-                notes: notes(field, category, searched),
+                notes: notes(field, category, search),
                 of_collection: of_collection(map.bind),
             }
         })
         .collect()
+}
+
+/// Can anybody search by a deterministic field?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Search {
+    Possible,
+    NotByTheDialect,
+    ByNobody,
+}
+
+fn search(settings: &Settings, field: &Field) -> Search {
+    if settings.dialect.name() == "rest" {
+        return Search::NotByTheDialect;
+    }
+    if is_seen_clear(&settings.policy, field.category_name.as_str()) { Search::Possible } else { Search::ByNobody }
 }
 
 /// A value may be searched for by those who see it clear.
