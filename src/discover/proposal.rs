@@ -41,12 +41,14 @@ pub struct Evidence {
 pub struct Found {
     /// By path, as documents name them. No two can name the same value.
     pub proposals: Vec<Proposal>,
-    /// How many more there are whose confidence is below what was asked for.
+    /// How many more there are whose confidence is below what was asked for, but [`WORTH_TELLING`].
     pub below: usize,
     /// Paths with more wildcards than a selector may have.
     pub too_deep: usize,
 }
 
+/// Below this confidence a path is not even counted among those that were left out.
+pub const WORTH_TELLING: f64 = 0.3;
 /// A detector that takes fewer of the values than this has taken them by chance.
 const CHANCE: f64 = 0.2;
 /// What is left of a detector's word under a name that says that the values are nobody's.
@@ -75,7 +77,7 @@ impl Walk<'_> {
             && path.len() > 1
         {
             match Selector::parse(path) {
-                _ if confidence < self.least => self.found.below += 1,
+                _ if confidence < self.least => self.found.below += usize::from(confidence >= WORTH_TELLING),
                 Ok(at) if wildcards <= MAX_WILDCARDS => {
                     self.found.proposals.push(Proposal { at, category, confidence, evidence });
                     // What stands below belongs to it: a selector for it would name the same value.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::read::Read;
 use super::{shown, thousands};
-use crate::discover::{Category, Found, Paths, Proposal, Telling};
+use crate::discover::{Category, Found, Paths, Proposal, Telling, WORTH_TELLING};
 use crate::document::{Selector, Step};
 
 /// Longest name of a field or collection.
@@ -45,7 +45,12 @@ impl Report<'_> {
         }
         writeln!(out)?;
         if found.below > 0 {
-            writeln!(out, "{} below {:.2}: --least 0.3 shows more.", plural(found.below, "path lies", "paths lie"), self.least)?;
+            writeln!(
+                out,
+                "{} below {:.2}: --least {WORTH_TELLING} shows more.",
+                plural(found.below, "path lies", "paths lie"),
+                self.least
+            )?;
         }
         if found.too_deep > 0 {
             writeln!(
