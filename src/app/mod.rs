@@ -161,11 +161,11 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let fixed = Fixed::of(&settings);
     let at_start = AtStart::of(&settings);
     let watch = Watch::of(&settings);
-    let store = Arc::new(crate::store::Store::open(&settings.store)?);
+    let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
+    let store = Arc::new(crate::store::Store::open(&settings.store, Some(Arc::clone(&metrics)))?);
     let keys = build::keys(&settings, &store)?;
     let audit = audit::Log::open(&settings.audit, keys.audit_keys()?, Arc::clone(&clock))?;
     let audit_dir = settings.audit.dir.clone();
-    let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
     let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let budget = Budget::new(settings.limits.memory_bytes, Arc::clone(&metrics));
@@ -219,6 +219,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
             exchange: Arc::downgrade(&exchange),
             audit: audit.clone(),
             audit_dir,
+            store: Arc::downgrade(&store),
             metrics: Arc::clone(&metrics),
             leaving: leaving.clone(),
             clock: Arc::clone(&clock),

@@ -15,6 +15,7 @@ mod meter;
 pub mod policy;
 mod seal;
 mod serve;
+mod store;
 mod sweep;
 
 use std::ffi::OsString;
@@ -98,6 +99,9 @@ enum Command {
     /// The audit log: read, prove, query
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The store of tokens and high-water marks: migrate, check, copy
+    #[command(subcommand)]
+    Store(store::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -333,6 +337,7 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Keys(command) => keys_command(command, out),
         Command::Policy(command) => policy_command(command, out),
         Command::Audit(command) => audit_command(command, out),
+        Command::Store(command) => store::run(&command, out),
     }
 }
 
