@@ -36,6 +36,10 @@ pub(super) const REQUEST_TIMES: usize = 3;
 pub(super) const WINDOW_TIMES: usize = 4;
 /// A reply of several windows takes at least so much.
 pub(super) const STREAM_BYTES: usize = 1 << 20;
+/// What a request takes beside a large body: the buffers of both connections, and a small body ([`SMALL`]) as it comes and leaves.
+const SEAT_BYTES: usize = 64 << 10;
+/// What a connection over HTTP/1.1 takes beyond one that is at rest.
+const AWAKE_BYTES: usize = 20 << 10;
 /// What is too late to be turned away goes on without room up to so many bytes: no honest reply to a write, which has a body of at most as
 /// many, holds back more at a time.
 const OVERDRAWN_BYTES: usize = MAX_REQUEST_BODY_BYTES;
@@ -138,6 +142,16 @@ impl Budget {
     pub fn new(bytes: usize, metrics: Arc<Metrics>) -> Self {
         let kib = kib(bytes);
         Self { room: Arc::new(Semaphore::new(usize::try_from(kib).unwrap_or(Semaphore::MAX_PERMITS))), kib, metrics }
+    }
+
+    /// How many connections may keep buffers of [`AWAKE_BYTES`] while they wait for their next request: an eighth of the budget.
+    pub fn waiting_connections(&self) -> usize {
+        usize::try_from(self.kib).unwrap_or(usize::MAX) / 8 / (AWAKE_BYTES >> 10)
+    }
+
+    /// Requests that may be under way at a time, at [`SEAT_BYTES`] each.
+    pub(super) fn seats(&self) -> usize {
+        usize::try_from(self.kib).unwrap_or(usize::MAX) / (SEAT_BYTES >> 10)
     }
 
     /// Waits a short time for room.

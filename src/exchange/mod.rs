@@ -183,7 +183,7 @@ impl Exchange {
         let pace = Pace { piece: limits.body_timeout, bytes_per_second: limits.body_rate, total: limits.outside_timeout };
         let mut request = request.map(|body| Arriving::new(body, pace).boxed_unsync());
         self.receive(&mut context, &mut request, &peer);
-        let Some(seat) = self.metrics.begun(limits.requests) else {
+        let Some(seat) = self.metrics.begun(limits.requests.min(self.budget.seats())) else {
             return Err(Box::new(Failure { error: Error::Overloaded("requests"), context }));
         };
         let requests = state.log;

@@ -85,6 +85,7 @@ pub struct Metrics {
     issuer_keys: Family<Labels<1>, Gauge>,
     issuer_keys_fetched: Family<Labels<1>, Gauge>,
     connections: Gauge,
+    awake: Gauge,
     under_way: Gauge,
     admission: Admission,
     protocols: Protocols,
@@ -156,6 +157,11 @@ impl Metrics {
             ),
             key_versions: registered(registry, "key_version", "Key versions of the ring in use, always 1, by line, id and state"),
             connections: registered(registry, "connections", "Connections of clients that are open"),
+            awake: registered(
+                registry,
+                "connections_awake",
+                "Connections over HTTP/1.1 that keep buffers, for a request is under way on them or was a moment ago",
+            ),
             under_way: registered(registry, "requests_under_way", "Requests that are being served"),
             admission: Admission::registered(registry),
             reloads: registered(
@@ -318,6 +324,17 @@ impl Metrics {
     #[must_use]
     pub fn connected(&self) -> Counted {
         Counted::on(&self.connections)
+    }
+
+    /// A connection makes the buffers that a request needs; it is counted until the returned value is dropped.
+    #[must_use]
+    pub fn awake(&self) -> Counted {
+        Counted::on(&self.awake)
+    }
+
+    /// How many connections have such buffers now.
+    pub fn awake_now(&self) -> usize {
+        usize::try_from(self.awake.get()).unwrap_or(0)
     }
 
     /// This configuration is in force.
