@@ -295,7 +295,10 @@ impl Exchange {
                 let response = match checked {
                     Checked::Ready(outgoing) => match documents.flow {
                         Flow::Whole => self.forward(&state, parts, outgoing).await?,
-                        Flow::Feed(_) => self.forward_feed(&state, parts, outgoing, &ends).await?,
+                        Flow::Feed(_) => {
+                            context.held.feed(self.feed()?);
+                            self.forward_feed(&state, parts, outgoing, &ends).await?
+                        }
                     },
                     Checked::Over(draft) => self.replace(&state, context, &session, &documents, parts, draft).await?,
                 };
@@ -478,6 +481,12 @@ impl Exchange {
             context.held.place(place);
         }
         Ok(caller)
+    }
+
+    /// For a request that cannot even be read, because its connection has no memory for it.
+    pub fn full(&self) -> Failure {
+        let context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
+        Failure { error: Error::Overloaded("memory"), context }
     }
 
     /// Counts a request that was turned away for there being too much ([`Error::is_shed`]), with the status `front` chose.

@@ -332,11 +332,6 @@ impl Metrics {
         Counted::on(&self.awake)
     }
 
-    /// How many connections have such buffers now.
-    pub fn awake_now(&self) -> usize {
-        usize::try_from(self.awake.get()).unwrap_or(0)
-    }
-
     /// This configuration is in force.
     pub fn loaded(&self, loaded: Loaded) {
         self.board.load(loaded);

@@ -41,7 +41,7 @@ pub struct Config {
     pub last_answer: Duration,
     /// Connections open at a time; more wait in the system's queue.
     pub connections: usize,
-    /// Connections that may keep what a request needs while they wait for their next one; over it they give it up at once.
+    /// Connections over HTTP/1.1 on which requests may be under way at a time; half as many may speak HTTP/2. Others wait.
     pub awake: usize,
     /// Connections open at a time from one address; more are closed.
     pub per_address: Option<NonZeroU32>,

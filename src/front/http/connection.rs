@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::Config;
+use super::places::Places;
 use super::proxy_protocol::{self, Fault};
 use super::{answer, http2, tls, wire};
 use crate::exchange::{Exchange, Peer};
@@ -39,6 +40,7 @@ pub(super) struct Front {
     drain: CancellationToken,
     /// Streams of HTTP/2 run on these.
     tasks: TaskTracker,
+    places: Arc<Places>,
     observer: wire::Observer,
     crowded: wire::Crowded,
 }
@@ -56,10 +58,11 @@ enum Protocol {
 
 impl Front {
     pub(super) fn new(exchange: Arc<Exchange>, config: Config, drain: CancellationToken, tasks: TaskTracker) -> Self {
-        let (metrics, metrics_too, most) = (Arc::clone(&config.metrics), Arc::clone(&config.metrics), config.awake);
+        let (metrics, places) = (Arc::clone(&config.metrics), Arc::new(Places::new(config.awake)));
         let observer: wire::Observer = Arc::new(move |reason| metrics.wire_refused(reason.code()));
-        let crowded: wire::Crowded = Arc::new(move || metrics_too.awake_now() > most);
-        Self { exchange, config, drain, tasks, observer, crowded }
+        let shared = Arc::clone(&places);
+        let crowded: wire::Crowded = Arc::new(move || shared.crowded());
+        Self { exchange, config, drain, tasks, places, observer, crowded }
     }
 }
 
@@ -154,7 +157,15 @@ where
             let (exchange, peer) = (Arc::clone(&front.exchange), peer.clone());
             let answer = move |request: Request<Incoming>| answer::answer(Arc::clone(&exchange), request, peer.clone());
             let (stream, begun) = *begun;
-            Box::pin(http2::serve(stream, begun, answer, (&front.config, http2), drain.clone(), front.tasks.clone())).await;
+            let serves = async {
+                if let Some(_place) = front.places.http2(front.config.header_timeout).await {
+                    let bounds = (&front.config, http2, &*front.places);
+                    http2::serve(stream, begun, answer, bounds, drain.clone(), front.tasks.clone()).await;
+                } else {
+                    front.config.metrics.connection_refused("memory");
+                }
+            };
+            Box::pin(serves).await;
         }
     }
 }
@@ -174,7 +185,12 @@ fn longest_wait(front: &Front) -> Duration {
 
 /// Serves HTTP/1.1: waits for a request, wakes up for it and those that follow, and rests again. Gives the connection back, with the
 /// bytes that came, if it begins as HTTP/2.
-async fn serve_http1<S>(mut guard: Box<wire::Guard<S>>, peer: &Peer, front: &Front, drain: &CancellationToken) -> Option<Box<(S, BytesMut)>>
+async fn serve_http1<S>(
+    mut guard: Box<wire::Guard<S>>,
+    peer: &Peer,
+    front: &Front,
+    drain: &CancellationToken,
+) -> Option<Box<(S, BytesMut)>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -191,7 +207,13 @@ where
         if guard.is_http2() {
             return guard.into_http2().map(Box::new);
         }
+        let Some(place) = front.places.awake().await else {
+            let (head, body) = Box::pin(answer::full(&front.exchange)).await;
+            Box::pin(guard.turn_away(&head, &body)).await;
+            return None;
+        };
         guard = Box::pin(awake(guard, peer, front, drain)).await?;
+        drop(place);
     }
 }
 

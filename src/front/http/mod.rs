@@ -7,6 +7,7 @@ mod connection;
 mod crowd;
 mod ending;
 pub mod http2;
+mod places;
 mod proxy_protocol;
 mod reply;
 mod tls;

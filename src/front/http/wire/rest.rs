@@ -20,13 +20,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Guard;
 
 /// Says whether so many connections keep hyper's buffers that one which has nothing to do should not.
 pub(in crate::front::http) type Crowded = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What is read at a time while there is no hyper. More of a head than this is not waited for without: its bytes take memory too.
+const PIECE: usize = 2048;
 
 /// What the guard knows of waiting.
 pub(super) struct Rest {
@@ -40,16 +43,16 @@ pub(super) struct Rest {
     woken: bool,
     alarm: Option<Pin<Box<Sleep>>>,
     /// hyper was told that the stream has ended.
-    at_rest: bool,
+    given_up: bool,
 }
 
 impl Rest {
     pub(super) fn new() -> Self {
-        Self { since: Instant::now(), kept: None, flushed: true, woken: false, alarm: None, at_rest: false }
+        Self { since: Instant::now(), kept: None, flushed: true, woken: false, alarm: None, given_up: false }
     }
 
     pub(super) fn is_at_rest(&self) -> bool {
-        self.at_rest
+        self.given_up
     }
 
     /// Bytes were written. `ended`: the last of a reply.
@@ -88,13 +91,13 @@ impl<Io> Guard<Io> {
 
     /// After hyper has ended: does the connection go on, with [`Self::begun`]?
     pub(in crate::front::http) fn rested(&mut self) -> bool {
-        std::mem::take(&mut self.rest.at_rest)
+        std::mem::take(&mut self.rest.given_up)
     }
 
     /// While nothing comes: ready once hyper is to be given up, of which it is told by the end of the stream.
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.poll_tired(cx));
-        self.rest.at_rest = true;
+        self.rest.given_up = true;
         Poll::Ready(())
     }
 
@@ -120,19 +123,31 @@ impl<Io> Guard<Io> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Guard<Io> {
-    /// Waits for a head, which it holds until hyper asks for it; false if none will come: the client has gone, it is
-    /// silent for longer than `idle` since the connection or its last reply, or it does not finish what it has begun. Also true for a head that
-    /// is refused, which hyper's end tells the client, and for the beginning of HTTP/2.
+    /// Waits for a head, or the most part of a long one, and holds it until hyper asks for it; false if none will come: the client has
+    /// gone, it is silent for longer than `idle` since the connection or its last reply, or it does not finish what it has begun. Also true
+    /// for a head that is refused, which hyper's end tells the client, and for the beginning of HTTP/2.
     pub async fn begun(&mut self, idle: Duration) -> bool {
         poll_fn(|cx| self.poll_begun(idle, cx)).await
     }
 
+    /// Answers in hyper's place and ends the connection, also what still comes of the request; where a head is refused, the client is
+    /// told that instead.
+    pub(in crate::front::http) async fn turn_away(&mut self, head: &[u8], body: &[u8]) {
+        let body = if self.bodiless { &[] } else { body };
+        // A client that has gone is no loss.
+        let _told = match self.refusal {
+            None => self.write_all(&[head, body].concat()).await,
+            Some(_) => Ok(()),
+        };
+        let _closed = self.shutdown().await;
+    }
+
     fn poll_begun(&mut self, idle: Duration, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
-            if self.ready > 0 || self.refusal.is_some() || self.http2 {
+            if self.ready > 0 || self.refusal.is_some() || self.http2 || self.held.len() > PIECE {
                 return Poll::Ready(true);
             }
-            let mut piece = [0; 2048];
+            let mut piece = [0; PIECE];
             let mut piece = ReadBuf::new(&mut piece);
             match Pin::new(&mut self.io).poll_read(cx, &mut piece) {
                 Poll::Ready(Ok(())) if !piece.filled().is_empty() => {}
@@ -147,3 +162,6 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guard<Io> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
