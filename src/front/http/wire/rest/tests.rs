@@ -1,6 +1,7 @@
 //! A real hyper server that gives up and begins anew, and clients that come at the wrong moment. The clock stands still unless all wait.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::future::Future as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -12,11 +13,16 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use super::super::Limits;
 use super::*;
 
 const KEPT: Duration = Duration::from_secs(1);
+/// A moment before it has passed, and the same of the other times.
+const NEARLY_KEPT: Duration = Duration::from_millis(999);
+const NEARLY_IDLE: Duration = Duration::from_millis(29_999);
+const NEARLY_A_HEAD: Duration = Duration::from_millis(19_999);
 const IDLE: Duration = Duration::from_secs(30);
 const HEAD: Duration = Duration::from_secs(20);
 const MS: Duration = Duration::from_millis(1);
@@ -75,7 +81,7 @@ impl Talk {
 
     fn over((client, io): (DuplexStream, DuplexStream)) -> Self {
         let server = Arc::new(Server::default());
-        Self { client, server: Arc::clone(&server), ended: tokio::spawn(server.serve(io)) }
+        Self { client, server: Arc::clone(&server), ended: TaskTracker::new().spawn(server.serve(io)) }
     }
 
     async fn write(&mut self, text: &str) {
@@ -117,7 +123,7 @@ async fn a_used_connection_gives_hyper_up_after_a_second_and_serves_again() {
     let mut talk = Talk::begin();
     for round in 1..4 {
         assert_eq!(talk.ask(GET).await, "GET /a ");
-        tokio::time::sleep(KEPT - MS).await;
+        tokio::time::sleep(NEARLY_KEPT).await;
         assert_eq!(talk.server.counts(), (round, round - 1));
         tokio::time::sleep(2 * MS).await;
         assert_eq!(talk.server.counts(), (round, round), "given up, with nobody's help");
@@ -133,7 +139,7 @@ async fn a_connection_with_a_request_now_and_then_keeps_hyper() {
     let mut talk = Talk::begin();
     for _ in 0..20 {
         assert_eq!(talk.ask(GET).await, "GET /a ");
-        tokio::time::sleep(KEPT - MS).await;
+        tokio::time::sleep(NEARLY_KEPT).await;
     }
     assert_eq!(talk.server.counts(), (1, 0));
     talk.server.crowded.store(true, Ordering::SeqCst);
@@ -161,18 +167,18 @@ async fn pipelined_requests_are_all_served_before_hyper_is_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_in_two_parts_is_whole_whenever_hyper_is_given_up_between_them() {
-    let half = GET.len() / 2;
-    let moments = [KEPT - 2 * MS, KEPT - MS, KEPT, KEPT + MS, 3 * KEPT];
-    for (first, gap) in moments.into_iter().flat_map(|first| [MS, 2 * MS, 3 * MS, KEPT, HEAD - MS].map(|gap| (first, gap))) {
+    let (one, two) = GET.split_at(GET.len() / 2);
+    let moments = [Duration::from_millis(998), NEARLY_KEPT, KEPT, KEPT + MS, 3 * KEPT];
+    for (first, gap) in moments.into_iter().flat_map(|first| [MS, 2 * MS, 3 * MS, KEPT, NEARLY_A_HEAD].map(|gap| (first, gap))) {
         let mut talk = Talk::begin();
         assert_eq!(talk.ask(GET).await, "GET /a ");
         tokio::time::sleep(first).await;
-        talk.write(&GET[..half]).await;
+        talk.write(one).await;
         tokio::time::sleep(gap).await;
-        assert_eq!(talk.ask(&GET[half..]).await, "GET /a ", "{first:?} {gap:?}");
+        assert_eq!(talk.ask(two).await, "GET /a ", "{first:?} {gap:?}");
         // Begun in time and not finished, it ends the connection as ever.
         tokio::time::sleep(first).await;
-        talk.write(&GET[..half]).await;
+        talk.write(one).await;
         assert_eq!(talk.until_closed().await, HEAD, "{first:?}");
     }
 }
@@ -257,7 +263,7 @@ async fn what_was_written_and_not_flushed_keeps_hyper() {
         let server = Arc::new(Server::default());
         server.crowded.store(crowded, Ordering::SeqCst);
         let late = Late { io, kept: Vec::new(), alarm: None };
-        let mut talk = Talk { client, server: Arc::clone(&server), ended: tokio::spawn(server.serve(late)) };
+        let mut talk = Talk { client, server: Arc::clone(&server), ended: TaskTracker::new().spawn(server.serve(late)) };
         for round in 1..4 {
             assert_eq!(talk.ask(GET).await, "GET /a ");
             tokio::time::sleep(5 * KEPT).await;
@@ -270,8 +276,8 @@ async fn what_was_written_and_not_flushed_keeps_hyper() {
 async fn t24_the_idle_timeout_counts_from_the_last_reply() {
     assert_eq!(Talk::begin().until_closed().await, IDLE);
     let mut talk = Talk::begin();
-    tokio::time::sleep(IDLE - MS).await;
-    for pause in [Duration::ZERO, KEPT / 2, 2 * KEPT, IDLE - MS] {
+    tokio::time::sleep(NEARLY_IDLE).await;
+    for pause in [Duration::ZERO, KEPT / 2, 2 * KEPT, NEARLY_IDLE] {
         tokio::time::sleep(pause).await;
         assert_eq!(talk.ask(GET).await, "GET /a ");
     }
@@ -356,12 +362,13 @@ proptest! {
         let mut expected = Vec::new();
         for (number, (kind, bytes)) in requests.into_iter().enumerate() {
             let body = "y".repeat(bytes);
-            stream += &match kind {
-                0 => format!("GET /{number} HTTP/1.1\r\nHost: h\r\n\r\n"),
-                1 => format!("PUT /{number} HTTP/1.1\r\nHost: h\r\nContent-Length: {bytes}\r\n\r\n{body}"),
-                _ => format!("PUT /{number} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{bytes:x}{}\r\n\r\n",
-                    if bytes == 0 { String::new() } else { format!("\r\n{body}\r\n0") }),
+            let framed = if bytes == 0 { String::new() } else { format!("\r\n{body}\r\n0") };
+            let (head, rest) = match kind {
+                0 => ("GET", "\r\n".to_owned()),
+                1 => ("PUT", format!("Content-Length: {bytes}\r\n\r\n{body}")),
+                _ => ("PUT", format!("Transfer-Encoding: chunked\r\n\r\n{bytes:x}{framed}\r\n\r\n")),
             };
+            write!(stream, "{head} /{number} HTTP/1.1\r\nHost: h\r\n{rest}").unwrap();
             expected.push(if kind == 0 { format!("GET /{number} ") } else { format!("PUT /{number} {body}") });
         }
         let mut cuts: Vec<_> = cuts.into_iter().map(|(at, pause, crowded)| (at.index(stream.len()), pause, crowded)).collect();
