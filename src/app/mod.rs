@@ -176,6 +176,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
         handshake_timeout: settings.limits.handshake_timeout,
         last_answer: settings.limits.drain_timeout,
         connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
+        awake: budget.seats(),
         per_address: settings.limits.connections_per_address,
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,

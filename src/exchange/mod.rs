@@ -209,7 +209,7 @@ impl Exchange {
         let pace = Pace { piece: limits.body_timeout, bytes_per_second: limits.body_rate, total: limits.outside_timeout };
         let mut request = request.map(|body| Arriving::new(body, pace).boxed_unsync());
         self.receive(&mut context, &mut request, &peer);
-        let Some(seat) = self.metrics.begun(limits.requests) else {
+        let Some(seat) = self.metrics.begun(limits.requests.min(self.budget.seats())) else {
             return Err(Box::new(Failure { error: Error::Overloaded("requests"), context }));
         };
         let requests = state.log;
@@ -321,7 +321,10 @@ impl Exchange {
                 let response = match checked {
                     Checked::Ready(outgoing) => match documents.flow {
                         Flow::Whole => self.forward(&state, parts, outgoing).await?,
-                        Flow::Feed(_) => self.forward_feed(&state, parts, outgoing, &ends).await?,
+                        Flow::Feed(_) => {
+                            context.held.feed(self.feed()?);
+                            self.forward_feed(&state, parts, outgoing, &ends).await?
+                        }
                     },
                     Checked::Over(draft) => self.replace(&state, context, &session, &documents, parts, draft).await?,
                 };
@@ -504,6 +507,12 @@ impl Exchange {
             context.held.place(place);
         }
         Ok(caller)
+    }
+
+    /// For a request that cannot even be read, because its connection has no memory for it.
+    pub fn full(&self) -> Failure {
+        let context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
+        Failure { error: Error::Overloaded("memory"), context }
     }
 
     /// Counts a request that was turned away for there being too much ([`Error::is_shed`]), with the status `front` chose.

@@ -100,6 +100,7 @@ pub struct Metrics {
     issuer_keys: Family<Labels<1>, Gauge>,
     issuer_keys_fetched: Family<Labels<1>, Gauge>,
     connections: Gauge,
+    awake: Gauge,
     under_way: Gauge,
     admission: Admission,
     store: StoreCalls,
@@ -178,6 +179,11 @@ impl Metrics {
             ),
             key_versions: registered(registry, "key_version", "Key versions of the ring in use, always 1, by line, id and state"),
             connections: registered(registry, "connections", "Connections of clients that are open"),
+            awake: registered(
+                registry,
+                "connections_awake",
+                "Connections over HTTP/1.1 that keep buffers, for a request is under way on them or was a moment ago",
+            ),
             under_way: registered(registry, "requests_under_way", "Requests that are being served"),
             admission: Admission::registered(registry),
             store: StoreCalls::registered(registry),
@@ -360,6 +366,12 @@ impl Metrics {
     #[must_use]
     pub fn connected(&self) -> Counted {
         Counted::on(&self.connections)
+    }
+
+    /// A connection makes the buffers that a request needs; it is counted until the returned value is dropped.
+    #[must_use]
+    pub fn awake(&self) -> Counted {
+        Counted::on(&self.awake)
     }
 
     /// This configuration is in force.
