@@ -158,7 +158,11 @@ where
             let answer = move |request: Request<Incoming>| answer::answer(Arc::clone(&exchange), request, peer.clone());
             let (stream, begun) = *begun;
             let serves = async {
-                if let Some(_place) = front.places.http2(front.config.header_timeout).await {
+                let place = tokio::select! {
+                    place = front.places.http2(front.config.header_timeout) => place,
+                    () = drain.cancelled() => return,
+                };
+                if let Some(_place) = place {
                     let bounds = (&front.config, http2, &*front.places);
                     http2::serve(stream, begun, answer, bounds, drain.clone(), front.tasks.clone()).await;
                 } else {
