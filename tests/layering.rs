@@ -21,14 +21,15 @@ const TABLE: &[(&str, &[&str])] = &[
     ("caller", &["base", "crypto"]),
     ("purpose", &["base", "caller"]),
     ("keys", &["base", "crypto", "purpose", "store", "net"]),
-    ("field", &["base", "crypto", "purpose", "document", "keys"]),
+    ("vault", &["base", "crypto", "purpose", "store", "keys"]),
+    ("field", &["base", "crypto", "purpose", "document", "keys", "vault"]),
     ("audit", &["base", "crypto", "purpose", "store"]),
     ("upstream", &["base", "net", "store", "field"]),
     (
         "exchange",
         &[
-            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "caller", "purpose", "keys", "field",
-            "audit", "upstream",
+            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "caller", "purpose", "keys", "vault",
+            "field", "audit", "upstream",
         ],
     ),
     ("batch", &["base", "crypto", "document", "purpose", "keys", "field", "audit"]),
