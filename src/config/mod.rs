@@ -12,7 +12,7 @@
 //! | `otlp` | the table of that name |
 //! | `upstream_tls` | `[upstream] tls` |
 //! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
-//! | `collections` | `[collection.*]` |
+//! | `collections`, `tokens` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
 //! | `build` | both together: categories of fields, callers of purposes, routes and plans |
 //! | `tree`, `source`, `report`, `findings`, `nearest`, `names`, `methods` | what all readers share |
@@ -36,6 +36,7 @@ mod report;
 mod service;
 mod source;
 pub mod templates;
+mod tokens;
 mod tree;
 mod upstream;
 mod upstream_tls;

@@ -6,6 +6,7 @@
 //! Called by `exchange` and `front` with what pure modules counted; `admin` prints [`Metrics::encode`].
 
 mod admission;
+mod vault;
 mod vitals;
 
 use std::fmt::{self, Write as _};
@@ -87,6 +88,7 @@ pub struct Metrics {
     connections: Gauge,
     under_way: Gauge,
     admission: Admission,
+    vault: vault::Vault,
     protocols: Protocols,
     reloads: Family<Labels<1>, Counter>,
     /// 1 while the files say something that was refused.
@@ -158,6 +160,7 @@ impl Metrics {
             connections: registered(registry, "connections", "Connections of clients that are open"),
             under_way: registered(registry, "requests_under_way", "Requests that are being served"),
             admission: Admission::registered(registry),
+            vault: vault::Vault::registered(registry),
             reloads: registered(
                 registry,
                 "config_reloads",

@@ -13,10 +13,6 @@
 mod format;
 mod row;
 mod shape;
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -24,7 +20,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::base::{FieldPlace, RecordId};
+use crate::base::{CollectionName, FieldName, RecordId};
 use crate::crypto::RandomError;
 use crate::keys::{KeyError, KeyRing};
 use crate::purpose::{Permit, Upkeep};
@@ -46,8 +42,8 @@ pub struct Scope(Arc<str>);
 
 impl Scope {
     /// The values of one field. A name given by the configuration has no dot, so that the two never meet.
-    pub fn of_field(place: &FieldPlace) -> Self {
-        Self(format!("{}.{}", place.collection, place.field).into())
+    pub fn of_field(collection: &CollectionName, field: &FieldName) -> Self {
+        Self(format!("{collection}.{field}").into())
     }
 
     /// The values of all fields that say this name.
@@ -69,7 +65,7 @@ impl fmt::Display for Scope {
 
 /// The tokens of one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tokens {
+pub struct Kind {
     /// Which values share them.
     pub scope: Scope,
     /// How they look.
@@ -82,7 +78,7 @@ pub struct Tokens {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Wish {
     /// Of which kind.
-    pub tokens: Tokens,
+    pub kind: Kind,
     /// The value's JSON text, as it will be shown again. Where tokens are consistent, the one text of all equal values.
     pub json: Vec<u8>,
     /// The text of a JSON string, of which a token takes its shape; empty for other values, and not looked at for opaque tokens.
@@ -94,7 +90,7 @@ pub struct Wish {
 /// Without the value (T13).
 impl fmt::Debug for Wish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wish").field("tokens", &self.tokens).finish_non_exhaustive()
+        f.debug_struct("Wish").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
@@ -161,6 +157,19 @@ pub enum VaultError {
     /// The store answered something else than it was asked; a mistake of ours.
     #[error("the store's answer does not fit the question")]
     Answer,
+}
+
+impl VaultError {
+    /// In one word, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::Exhausted { .. } => "exhausted",
+            Self::NotAuthentic { .. } => "not-authentic",
+            Self::Keys(_) | Self::Random(_) => "keys",
+            Self::Misfit { .. } | Self::Answer => "internal",
+        }
+    }
 }
 
 /// What is wrong with a stored row. Names no value.
@@ -248,7 +257,7 @@ impl Vault {
         for ((number, key), value) in found.into_iter().zip(values) {
             let Some(value) = value else { continue };
             let wish = batch.wish(number).ok_or(VaultError::Answer)?;
-            let scope = &wish.tokens.scope;
+            let scope = &wish.kind.scope;
             let led_astray = || VaultError::NotAuthentic { scope: scope.clone() };
             let (_, of, token) = row::read_key(&key).ok_or_else(led_astray)?;
             let at_home = key == row::key(self.keys.controller(), scope, &token) && of == scope.as_str();
@@ -410,29 +419,26 @@ impl<'a> Batch<'a> {
         };
         let mut equal: HashMap<(&Scope, &[u8]), usize> = HashMap::new();
         for (number, wish) in wishes.iter().enumerate() {
-            let scope = &wish.tokens.scope;
-            wish.tokens.format.check(&wish.text).map_err(|why| VaultError::Misfit { scope: scope.clone(), why })?;
+            let scope = &wish.kind.scope;
+            wish.kind.format.check(&wish.text).map_err(|why| VaultError::Misfit { scope: scope.clone(), why })?;
             let reference = wish.subject.as_ref().zip(batch.subjects.as_ref()).map(|(subject, key)| row::reference(key, subject));
-            let known = equal.get(&(scope, wish.json.as_slice())).copied().filter(|_| wish.tokens.consistent);
-            let own = match known.and_then(|known| batch.own.get_mut(known).map(|own| (known, own))) {
-                Some((known, own)) => {
-                    own.others.extend(reference.filter(|reference| own.linked != Some(*reference)));
-                    known
+            let known = equal.get(&(scope, wish.json.as_slice())).copied().filter(|_| wish.kind.consistent);
+            let own = if let Some((known, own)) = known.and_then(|known| batch.own.get_mut(known).map(|own| (known, own))) {
+                own.others.extend(reference.filter(|reference| own.linked != Some(*reference)));
+                known
+            } else {
+                let own = batch.own.len();
+                batch.own.push(Own {
+                    wish: number,
+                    drawn: String::new(),
+                    token: None,
+                    linked: reference,
+                    others: HashSet::new(),
+                });
+                if wish.kind.consistent {
+                    equal.insert((scope, &wish.json), own);
                 }
-                None => {
-                    let own = batch.own.len();
-                    batch.own.push(Own {
-                        wish: number,
-                        drawn: String::new(),
-                        token: None,
-                        linked: reference,
-                        others: HashSet::new(),
-                    });
-                    if wish.tokens.consistent {
-                        equal.insert((scope, &wish.json), own);
-                    }
-                    own
-                }
+                own
             };
             batch.of_wish.push(own);
         }
@@ -444,7 +450,7 @@ impl<'a> Batch<'a> {
         let (mut numbers, mut claims) = (Vec::new(), Vec::new());
         for (number, own) in self.own.iter_mut().enumerate().filter(|(_, own)| own.token.is_none()) {
             let wish = self.wishes.get(own.wish).ok_or(VaultError::Answer)?;
-            let Tokens { scope, format, consistent } = &wish.tokens;
+            let Kind { scope, format, consistent } = &wish.kind;
             let sealer = match self.sealers.entry(scope) {
                 std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
                 std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Sealer::new(&self.vault.keys, scope)?),
@@ -481,7 +487,7 @@ impl<'a> Batch<'a> {
     /// The scope of a wish without a token.
     fn unserved(&self) -> Option<&'a Scope> {
         let own = self.own.iter().find(|own| own.token.is_none())?;
-        self.wishes.get(own.wish).map(|wish| &wish.tokens.scope)
+        self.wishes.get(own.wish).map(|wish| &wish.kind.scope)
     }
 
     /// What a claim, which has room for one link, could not say.
@@ -489,7 +495,7 @@ impl<'a> Batch<'a> {
         let mut links = Vec::new();
         for own in &self.own {
             let (Some(wish), Some(token)) = (self.wishes.get(own.wish), &own.token) else { continue };
-            let key = row::key(self.vault.keys.controller(), &wish.tokens.scope, token);
+            let key = row::key(self.vault.keys.controller(), &wish.kind.scope, token);
             links.extend(own.others.iter().map(|reference| {
                 Change::Put(Row { key: row::reference_key(&key, reference), value: Vec::new(), marks: Vec::new() })
             }));
@@ -501,3 +507,8 @@ impl<'a> Batch<'a> {
         self.of_wish.iter().map(|own| self.own.get(*own)?.token.clone()).collect()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -74,9 +74,9 @@ pub(super) fn kid_of_mark(mark: &[u8]) -> Option<Kid> {
     Kid::from_text(mark.first_chunk::<8>()?).ok()
 }
 
-fn context(kind: u8, kid: Kid, controller: &Controller, scope: &Scope, token: &str) -> Vec<u8> {
+fn context(consistent: u8, kid: Kid, controller: &Controller, scope: &Scope, token: &str) -> Vec<u8> {
     let (controller, scope) = (controller.as_str().as_bytes(), scope.as_str().as_bytes());
-    enc(&[LABEL, &[kind], kid.as_bytes(), controller, scope, token.as_bytes()])
+    enc(&[LABEL, &[consistent], kid.as_bytes(), controller, scope, token.as_bytes()])
 }
 
 /// Seals the new rows of one scope.
@@ -139,10 +139,10 @@ pub(super) fn open(
     permit: Permit<'_>,
 ) -> Result<Option<Opened>, KeyError> {
     let Some((head, sealed)) = value.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
-    let Some((kind, rest)) = head.split_first() else { return Ok(None) };
+    let Some((consistent, rest)) = head.split_first() else { return Ok(None) };
     let Some((kid, nonce)) = rest.split_first_chunk::<8>() else { return Ok(None) };
     let [prefix, suffix] = nonce.as_chunks::<NONCE_HALF_BYTES>().0 else { return Ok(None) };
-    let (0 | 1, Ok(kid)) = (*kind, Kid::from_text(kid)) else { return Ok(None) };
+    let (0 | 1, Ok(kid)) = (*consistent, Kid::from_text(kid)) else { return Ok(None) };
     let key = match keys.open_token_key(kid, scope.as_str(), permit) {
         Ok(key) => key,
         Err(error) => {
@@ -151,10 +151,10 @@ pub(super) fn open(
         }
     };
     let mut room = Zeroizing::new(sealed.to_vec());
-    let aad = context(*kind, kid, keys.controller(), scope, token);
+    let aad = context(*consistent, kid, keys.controller(), scope, token);
     let Ok(opened) = key.xaes.row_key(prefix).open_in_place(suffix, &aad, &mut room) else { return Ok(None) };
     let padding = opened.iter().rev().take_while(|byte| **byte == b' ').count();
     let len = opened.len() - padding;
     room.truncate(len);
-    Ok(Some(Opened { json: room, consistent: *kind == 1 }))
+    Ok(Some(Opened { json: room, consistent: *consistent == 1 }))
 }

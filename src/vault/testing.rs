@@ -44,7 +44,7 @@ impl Memory {
     ) -> Answer<'a, T> {
         count.fetch_add(1, Ordering::Relaxed);
         if self.down.load(Ordering::Relaxed) {
-            return Box::pin(async { Err(StoreError::Failed("memory".into(), "down".to_owned())) });
+            return Box::pin(async { Err(StoreError::Failed("memory".to_owned(), "down".to_owned())) });
         }
         let done = work(&mut self.tables.lock().unwrap());
         Box::pin(async move { Ok(done) })

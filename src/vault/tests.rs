@@ -6,15 +6,15 @@ use proptest::prelude::*;
 
 use super::testing::*;
 use super::*;
-use crate::base::{CollectionName, Controller, FieldName};
+use crate::base::Controller;
 use crate::keys::{LineName, State};
 
-fn kind(scope: &str, format: Format, consistent: bool) -> Tokens {
-    Tokens { scope: Scope::named(scope), format, consistent }
+fn kind(scope: &str, format: Format, consistent: bool) -> Kind {
+    Kind { scope: Scope::named(scope), format, consistent }
 }
 
 fn wish(scope: &str, format: Format, text: &str) -> Wish {
-    Wish { tokens: kind(scope, format, true), json: format!("\"{text}\"").into_bytes(), text: text.to_owned(), subject: None }
+    Wish { kind: kind(scope, format, true), json: format!("\"{text}\"").into_bytes(), text: text.to_owned(), subject: None }
 }
 
 fn opaque(text: &str) -> Wish {
@@ -26,7 +26,7 @@ fn about(subject: &str, wish: Wish) -> Wish {
 }
 
 fn vault(rows: &Arc<Memory>, keys: &Arc<KeyRing>) -> Vault {
-    Vault::new(Arc::clone(rows) as Arc<dyn Rows>, Arc::clone(keys))
+    Vault::new(rows.clone(), Arc::clone(keys))
 }
 
 fn new() -> (Arc<Memory>, Vault) {
@@ -72,7 +72,7 @@ async fn equal_values_have_one_token_and_fresh_ones_never() {
     let first = one(&vault, opaque("a")).await;
     assert_eq!(vault.tokenise(&[opaque("a"), opaque("b"), opaque("a")]).await.unwrap()[0], first);
     assert_eq!(rows.all(Table::Token).len(), 2);
-    let fresh = || Wish { tokens: kind("ids", Format::Opaque, false), ..opaque("a") };
+    let fresh = || Wish { kind: kind("ids", Format::Opaque, false), ..opaque("a") };
     let tokens = vault.tokenise(&[fresh(), fresh()]).await.unwrap();
     assert!(tokens[0] != tokens[1] && !tokens.contains(&first));
     assert_eq!(opened(&vault, "ids", &tokens[1]).await, value("a"));
@@ -108,13 +108,9 @@ async fn a_token_of_another_scope_or_controller_is_not_there() {
     assert_ne!(one(&market, opaque("a")).await, token);
     let foreign = rows.all(Table::Token).iter().filter(|row| market.verify(row) == Err(Unsound::Controller)).count();
     assert_eq!(foreign, 2);
-    let place = |field: &str| FieldPlace {
-        controller: Controller::new("shop"),
-        collection: CollectionName::new("customers"),
-        field: FieldName::new(field),
-    };
-    assert_eq!(Scope::of_field(&place("phone")).as_str(), "customers.phone");
-    assert_ne!(Scope::of_field(&place("phone")), Scope::of_field(&place("name")));
+    let of_field = |field: &str| Scope::of_field(&CollectionName::new("customers"), &FieldName::new(field));
+    assert_eq!(of_field("phone").as_str(), "customers.phone");
+    assert_ne!(of_field("phone"), of_field("name"));
 }
 
 /// T1, of the store: nothing that is done to a row by hand makes it open as something else.
@@ -178,7 +174,7 @@ async fn t1_a_row_that_was_edited_by_hand_does_not_open() {
 #[tokio::test]
 async fn a_fresh_row_cannot_be_marked_as_known() {
     let (rows, vault) = new();
-    let fresh = Wish { tokens: kind("ids", Format::Opaque, false), ..opaque("a") };
+    let fresh = Wish { kind: kind("ids", Format::Opaque, false), ..opaque("a") };
     let token = one(&vault, fresh).await;
     let mark = row::marks(&ring("shop").fingerprint_keys("ids").unwrap(), b"\"a\"").remove(0);
     rows.edit(|rows| rows.values_mut().for_each(|row| row.marks = vec![mark.clone()]));
@@ -211,8 +207,12 @@ async fn a_value_keeps_its_token_before_while_and_after_the_lookup_line_is_rotat
         let all: Vec<_> = lines.chain([(LineName::Token, 1, State::Active)]).collect();
         vault(&rows, &ring_of("shop", &all))
     };
-    use State::{Active, Deactivated, PreActive};
-    let steps = [at(&[(7, Active)]), at(&[(7, Active), (8, PreActive)]), at(&[(7, Deactivated), (8, Active)])];
+
+    let steps = [
+        at(&[(7, State::Active)]),
+        at(&[(7, State::Active), (8, State::PreActive)]),
+        at(&[(7, State::Deactivated), (8, State::Active)]),
+    ];
     let mut tokens = Vec::new();
     for (number, one_node) in steps.iter().enumerate() {
         // Each makes one of its own, in either order with its neighbour.
@@ -228,7 +228,7 @@ async fn a_value_keeps_its_token_before_while_and_after_the_lookup_line_is_rotat
         assert_eq!(steps[2].verify(&row), Ok(()));
     }
     // What was made when the new version was published carries its mark, and outlives the old one.
-    let last = at(&[(8, Active)]);
+    let last = at(&[(8, State::Active)]);
     let made = one(&steps[1], opaque("later")).await;
     assert_eq!(one(&last, opaque("later")).await, made);
 }
@@ -394,7 +394,7 @@ proptest! {
             let (_, vault) = new();
             let wishes: Vec<Wish> = texts
                 .iter()
-                .map(|text| Wish { tokens: kind("ids", Format::Opaque, consistent), ..opaque(text) })
+                .map(|text| Wish { kind: kind("ids", Format::Opaque, consistent), ..opaque(text) })
                 .collect();
             let tokens = vault.tokenise(&wishes).await.unwrap();
             for (text, token) in texts.iter().zip(&tokens) {

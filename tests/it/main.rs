@@ -37,6 +37,7 @@ mod semantics;
 mod smuggling;
 mod support;
 mod tls;
+mod tokens;
 mod unix;
 mod upkeep;
 mod upstream_faults;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{KeyRing, Version, opens_under};
+use super::{KeyRing, Version};
 use crate::base::Kid;
 use crate::crypto::{self, MacKey, XaesKey};
 use crate::keys::{KeyError, LineName, State};
