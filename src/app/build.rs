@@ -125,6 +125,15 @@ mod tests {
         };
         assert!(has_lines(&ring(&LineName::Token), &sealed).is_ok());
         assert!(has_lines(&ring(&LineName::Lookup), &deterministic).is_ok());
+        let tokens = |more: &str| {
+            load(&service.replace("\"$.phone\"", &format!("{{ at = \"$.phone\", protect = \"token\", consistent = {more} }}")))
+        };
+        assert!(has_lines(&ring(&LineName::Token), &tokens("false")).is_ok());
+        for (line, more) in [(LineName::Lookup, "false"), (LineName::Lookup, "true"), (LineName::Token, "true")] {
+            let missing = if line == LineName::Token { LineName::Lookup } else { LineName::Token };
+            let error = has_lines(&ring(&line), &tokens(more)).unwrap_err().to_string();
+            assert!(error.contains(&format!("line {missing} has no active version")), "{error}");
+        }
         let error = has_lines(&ring(&LineName::Token), &deterministic).unwrap_err().to_string();
         assert_eq!(error, "the key ring's line lookup has no active version; `sudare keys init` adds a line that is missing");
     }

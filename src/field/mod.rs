@@ -43,5 +43,5 @@ pub use protect::{
 pub use reveal::{Found, RevealError, Revealed, reveal, reveal_found};
 pub use stored::{Before, Stored, StoredRow};
 pub use tally::Tally;
-pub use tokens::{Tokens, token_term, tokens_of_write, tokens_shown};
+pub use tokens::{Tokens, token_term, tokens_of_write, tokens_shown, tokens_stored};
 pub use upkeep::{SealedRow, StandIns, UpkeepRow, open_by_hand, seal_clear};

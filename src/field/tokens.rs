@@ -187,6 +187,18 @@ pub fn tokens_of_write(
     wanted.into_iter().collect()
 }
 
+/// Texts that are tokens at sight, and those of which only the vault can tell.
+pub fn tokens_stored(collection: &Collection, plan: &Plan, bytes: &[u8], layout: &Layout) -> Vec<(Scope, String)> {
+    let mut wanted = HashSet::new();
+    for (found, _, kind) in values(collection, plan, &layout.found) {
+        let Some(text) = text_of(bytes, found) else { continue };
+        if kind.format.is_token(&text).unwrap_or_else(|| kind.format.check(&text).is_ok()) {
+            wanted.insert((kind.scope.clone(), text));
+        }
+    }
+    wanted.into_iter().collect()
+}
+
 fn shown(
     collection: &Collection,
     plan: &Plan,

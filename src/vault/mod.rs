@@ -291,6 +291,21 @@ impl Vault {
         tokens.iter().zip(values).map(known).collect()
     }
 
+    /// Which of these are sound tokens of their scopes. What they stand for is not in the answer: a [`Known::Value`] is empty.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::detokenise`].
+    pub async fn recognise(&self, tokens: &[(Scope, String)]) -> Result<Vec<Known>, VaultError> {
+        let upkeep = Upkeep::dangerous_for("is a stored text a token of its scope? Its content is dropped at once");
+        let known = self.detokenise(tokens, Permit::Upkeep(&upkeep)).await?;
+        let without_value = |known| match known {
+            Known::Value(_) => Known::Value(Zeroizing::default()),
+            Known::Not | Known::Bad => known,
+        };
+        Ok(known.into_iter().map(without_value).collect())
+    }
+
     /// The tokens of values that are known, in the order asked; None is made. All in one call. Only consistent tokens can be found.
     ///
     /// # Errors

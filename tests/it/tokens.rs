@@ -41,7 +41,7 @@ const PERSON: &str =
 
 /// The store of a proxy, in the hands of a test.
 #[derive(Debug)]
-struct Watched {
+pub(crate) struct Watched {
     inner: Arc<dyn Rows>,
     claims: AtomicUsize,
     reads: AtomicUsize,
@@ -56,7 +56,7 @@ impl Watched {
     }
 
     /// Claims and reads since the last time.
-    fn calls(&self) -> (usize, usize) {
+    pub(crate) fn calls(&self) -> (usize, usize) {
         (self.claims.swap(0, Ordering::Relaxed), self.reads.swap(0, Ordering::Relaxed))
     }
 
@@ -99,7 +99,7 @@ impl Rows for Watched {
 }
 
 /// A proxy whose store is watched. `share` is the store of another one, whose keys it then has.
-fn watched(setup: Setup, share: Option<(&Path, Arc<Watched>)>) -> (Proxy, Arc<Watched>) {
+pub(crate) fn watched(setup: Setup, share: Option<(&Path, Arc<Watched>)>) -> (Proxy, Arc<Watched>) {
     let (folder, file) = setup.files();
     if let Some((keys, _)) = &share {
         for name in ["ring.json", "kek"] {
