@@ -169,15 +169,13 @@ pub fn start_over(
     clock: Arc<dyn Clock>,
     rows: impl FnOnce(Arc<dyn Rows>) -> Arc<dyn Rows>,
 ) -> Result<Running, StartError> {
-    let fixed = Fixed::of(&settings);
-    let at_start = AtStart::of(&settings);
-    let watch = Watch::of(&settings);
-    let store = Arc::new(crate::store::Store::open(&settings.store)?);
+    let (fixed, at_start, watch) = (Fixed::of(&settings), AtStart::of(&settings), Watch::of(&settings));
+    let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
+    let store = Arc::new(crate::store::Store::open(&settings.store, Some(Arc::clone(&metrics)))?);
     let rows = rows(store.clone());
     let keys = build::keys(&settings, &store)?;
     let audit = audit::Log::open(&settings.audit, keys.audit_keys()?, Arc::clone(&clock))?;
     let audit_dir = settings.audit.dir.clone();
-    let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
     let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let budget = Budget::new(settings.limits.memory_bytes, Arc::clone(&metrics));
@@ -231,6 +229,7 @@ pub fn start_over(
             exchange: Arc::downgrade(&exchange),
             audit: audit.clone(),
             audit_dir,
+            store: Arc::downgrade(&store),
             metrics: Arc::clone(&metrics),
             leaving: leaving.clone(),
             clock: Arc::clone(&clock),

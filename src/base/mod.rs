@@ -14,5 +14,5 @@ pub use names::{
     CallerName, CategoryName, CollectionName, Controller, FieldName, IssuerName, Kid, ParseKidError, PurposeName, RecordId,
     RecordIdError, is_canonical_integer,
 };
-pub use place::{Bind, FieldPlace, enc};
+pub use place::{Bind, FieldPlace, enc, parts};
 pub use segment::encode_segment;

@@ -13,6 +13,7 @@ mod meter;
 pub mod policy;
 mod seal;
 mod serve;
+mod store;
 mod sweep;
 
 use std::ffi::OsString;
@@ -91,6 +92,9 @@ enum Command {
     /// The audit log: read, prove, query
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The store of tokens and high-water marks: migrate, check, copy
+    #[command(subcommand)]
+    Store(store::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -321,6 +325,7 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Keys(command) => keys_command(command, out),
         Command::Policy(command) => policy_command(command, out),
         Command::Audit(command) => audit_command(command, out),
+        Command::Store(command) => store::run(&command, out),
     }
 }
 
@@ -462,14 +467,16 @@ fn collection_index(settings: &config::Settings, name: &str) -> Result<usize, Tr
 
 /// The vault, if values of the collection are in it. Its store may be held by a running proxy.
 fn vault(
-    settings: &config::Settings,
+    file: &std::path::Path,
     collection: &crate::field::Collection,
     keys: &Arc<crate::keys::KeyRing>,
 ) -> Result<Option<Vault>, Trouble> {
     if !collection.has_tokens() {
         return Ok(None);
     }
-    let store = Store::open(&settings.store).map_err(|error| {
+    // The store's password is asked for only where it is used.
+    let config = config::load_store_only(file).map_err(wrong)?;
+    let store = Store::open(&config, None).map_err(|error| {
         if let StoreError::InUse(path) = &error {
             failed(format!(
                 "{}: a running `sudare serve` holds this store, and collection {} has tokens in it: stop it meanwhile, or send the documents through it",

@@ -57,7 +57,7 @@ pub(super) fn seal(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble
     let mut settings = config::load_with(&options.file.config, Environment::Ignored).map_err(wrong)?;
     let (collection, ring) = take(&mut settings, options)?;
     let runtime = super::runtime().map_err(failed)?;
-    let vault = super::vault(&settings, &collection, &ring)?;
+    let vault = super::vault(&options.file.config, &collection, &ring)?;
     let mut work = Work::seal(collection, ring).map_err(|errors| wrong(errors.join("\n")))?;
     if let Some(vault) = vault {
         work = work.with_vault(vault, runtime.handle().clone());
@@ -81,7 +81,7 @@ pub(super) fn open(options: &Options, reason: &str, out: &mut dyn Write) -> Resu
         collection.fields.iter().map(|field| (field.category, field.category_name.clone())).collect();
     let keys = ring.audit_keys().map_err(failed)?;
     let runtime = super::runtime().map_err(failed)?;
-    let vault = super::vault(&settings, &collection, &ring)?;
+    let vault = super::vault(&options.file.config, &collection, &ring)?;
     let mut work = Work::open(collection, ring).map_err(|errors| wrong(errors.join("\n")))?;
     if let Some(vault) = vault {
         work = work.with_vault(vault, runtime.handle().clone());

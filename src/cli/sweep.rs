@@ -61,7 +61,7 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble>
     let collection = settings.collections.swap_remove(index).field_map;
     let strict = collection.strict;
     let keys = Arc::new(KeyRing::open(&settings.keys).map_err(failed)?);
-    let vault = super::vault(&settings, &collection, &keys)?;
+    let vault = super::vault(&options.file.config, &collection, &keys)?;
     let report = options.errors.as_deref().map(new_report).transpose().map_err(failed)?;
     let runtime = super::runtime().map_err(failed)?;
     let meter = Meter::new("migrate", None, io::stderr().is_terminal());

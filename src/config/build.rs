@@ -16,7 +16,7 @@ use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
 use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Otlp, Settings};
-use super::{callers, collections, files, jwt, limits, listen, operator, otlp, policy, service, upstream};
+use super::{callers, collections, files, jwt, limits, listen, operator, otlp, policy, service, store, upstream};
 use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::{Callers, Means};
 use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
@@ -31,7 +31,7 @@ struct Service {
     listen: Option<Listen>,
     upstream: Option<Upstream>,
     keys: Option<crate::keys::Config>,
-    store: Option<(PathBuf, Range<usize>)>,
+    store: Option<(crate::store::Config, Range<usize>)>,
     audit: Option<crate::audit::Config>,
     limits: Option<Limits>,
     admin: Option<Admin>,
@@ -109,7 +109,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let (listen, sees) = listen::listen(root, folder, environment);
     let upstream = upstream::upstream(root, folder, environment);
     let keys = service::keys(root, folder, &controller);
-    let store = service::store(root, folder);
+    let store = store::store(root, folder, environment);
     let audit = service::audit(root, folder, &controller);
     let limits = limits::limits(root);
     let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
@@ -447,7 +447,7 @@ fn field_map(
 fn check_files(report: &Report<'_>, service: &Service) {
     let embedded = service.upstream.as_ref().and_then(|upstream| upstream.config.as_ref()).map(|config| &config.endpoint);
     if let (Some((store, span)), Some(crate::upstream::Endpoint::Embedded(documents))) = (&service.store, embedded)
-        && store == documents
+        && matches!(store, crate::store::Config::Embedded(path) if path == documents)
     {
         report.push(
             Draft::error(span, "the store and the embedded database name the same file").remedy("give each a file of its own"),

@@ -6,6 +6,7 @@
 //! Called by `exchange` and `front` with what pure modules counted; `admin` prints [`Metrics::encode`].
 
 mod admission;
+mod store;
 mod vault;
 mod vitals;
 
@@ -24,9 +25,11 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::base::{CategoryName, CollectionName, Intent, IssuerName, Kid};
 use admission::Admission;
+use store::StoreCalls;
 use vitals::{Board, Process};
 
 pub use admission::Reserved;
+pub use store::StoreCall;
 pub use vitals::{Loaded, Vitals};
 
 /// What the dialect took a request for.
@@ -88,6 +91,7 @@ pub struct Metrics {
     connections: Gauge,
     under_way: Gauge,
     admission: Admission,
+    store: StoreCalls,
     vault: vault::Vault,
     protocols: Protocols,
     reloads: Family<Labels<1>, Counter>,
@@ -160,6 +164,7 @@ impl Metrics {
             connections: registered(registry, "connections", "Connections of clients that are open"),
             under_way: registered(registry, "requests_under_way", "Requests that are being served"),
             admission: Admission::registered(registry),
+            store: StoreCalls::registered(registry),
             vault: vault::Vault::registered(registry),
             reloads: registered(
                 registry,
@@ -338,6 +343,11 @@ impl Metrics {
     pub fn reload_refused(&self) {
         self.reloads.get_or_create(&[("outcome", Word::Fixed("refused"))]).inc();
         self.refused.set(1);
+    }
+
+    /// A call to the store ended; `failure` is the kind of its error.
+    pub fn store_call(&self, call: StoreCall, took: Duration, failure: Option<&'static str>) {
+        self.store.called(call, took, failure);
     }
 
     /// What was looked up to be printed next.
@@ -520,6 +530,8 @@ mod tests {
         metrics.token_refused(&IssuerName::new("idp"), "expired");
         metrics.issuer_asked(&IssuerName::new("idp"), "status");
         metrics.issuer_keys(&IssuerName::new("idp"), 2, Some(1_800_000_000));
+        metrics.store_call(StoreCall::Claim, Duration::from_millis(3), None);
+        metrics.store_call(StoreCall::Read, Duration::from_secs(2), Some("slow"));
         let open = metrics.connected();
         drop(metrics.begun(1));
         let text = metrics.encode();
@@ -549,6 +561,8 @@ mod tests {
             r#"sudare_issuer_key_fetches_total{issuer="idp",outcome="status"} 1"#,
             r#"sudare_issuer_keys{issuer="idp"} 2"#,
             r#"sudare_issuer_keys_fetched_timestamp_seconds{issuer="idp"} 1800000000"#,
+            r#"sudare_store_seconds_sum{call="claim"} 0.003"#,
+            r#"sudare_store_failures_total{call="read",kind="slow"} 1"#,
             "sudare_connections 1",
             "sudare_requests_under_way 0",
             "# EOF",

@@ -14,10 +14,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition};
+use tokio::sync::watch;
 
-use super::rows::{self, Answer, Change, Claim, Claimed, Row, Table};
+use super::rows::{self, Answer, Change, Claim, Claimed, Row, Rows, Table};
 use super::schema::{self, Opening};
-use super::{Named, StoreError, Tally};
+use super::watch::{Changes, Topics};
+use super::{Named, StoreError};
 use writer::{Done, Work, Writer};
 
 /// Bytes of the file that are kept in memory at most.
@@ -49,6 +51,7 @@ fn marks_of(table: Table) -> MarksOf<'static> {
 pub(super) struct Embedded {
     file: Arc<File>,
     writer: Writer,
+    topics: watch::Sender<Topics>,
 }
 
 /// The file, open but for moments.
@@ -66,11 +69,14 @@ impl Embedded {
     }
 
     fn open_by(path: &Path, opening: Opening, open: fn(&Path) -> Result<Database, StoreError>) -> Result<Self, StoreError> {
+        if opening == Opening::Read && !path.exists() {
+            return Err(StoreError::Absent(path.display().to_string()));
+        }
         let file = File { path: path.to_path_buf(), database: RwLock::new(Some(open(path)?)), open };
         let file = Arc::new(file);
         file.prepare(opening)?;
         let writer = Writer::start(Arc::clone(&file)).map_err(|error| StoreError::Open(path.to_path_buf(), error.to_string()))?;
-        Ok(Self { file, writer })
+        Ok(Self { file, writer, topics: watch::Sender::default() })
     }
 
     pub(super) fn at(&self) -> String {
@@ -78,16 +84,34 @@ impl Embedded {
     }
 
     /// Of the schema.
-    pub(super) fn version(&self) -> Result<u64, StoreError> {
-        Ok(self.file.with(version)?.unwrap_or(0))
+    pub(super) async fn version(&self) -> Result<u64, StoreError> {
+        Ok(self.reading(version).await?.unwrap_or(0))
     }
 
     pub(super) fn high_water(&self, name: &str) -> Result<u64, StoreError> {
         self.file.with(|transaction| apply::high_water(transaction, name))
     }
 
-    pub(super) fn high_waters(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        self.file.with(apply::high_waters)
+    pub(super) async fn raise(&self, name: &str, seen: u64) -> Result<u64, StoreError> {
+        match self.writer.apply(Work::Raise(name.to_owned(), seen)).await? {
+            Done::Raised(after) => Ok(after),
+            Done::Claimed(_) | Done::Changed => Err(self.file.failed("another answer than asked for")),
+        }
+    }
+
+    pub(super) fn high_waters(&self) -> Answer<'_, Vec<(String, u64)>> {
+        Box::pin(self.reading(apply::high_waters))
+    }
+
+    /// There is no other node: word goes round in this process.
+    pub(super) fn announce(&self, topic: &str) {
+        self.topics.send_modify(|topics| *topics.entry(topic.to_owned()).or_default() += 1);
+    }
+
+    pub(super) fn watch(&self, topic: &str) -> Changes {
+        let receiver = self.topics.subscribe();
+        let seen = receiver.borrow().get(topic).copied().unwrap_or(0);
+        Changes::of(topic, seen, receiver)
     }
 
     /// Blocks until it is durable.
@@ -103,7 +127,23 @@ impl Embedded {
         }
     }
 
-    pub(super) fn claim(&self, table: Table, claims: Vec<Claim>) -> Answer<'_, Vec<Claimed>> {
+    pub(super) fn marks(&self, table: Table, after: Option<Vec<u8>>, most: usize) -> Answer<'_, Vec<Named>> {
+        Box::pin(self.reading(move |read| apply::marks(read, table, after.as_deref(), most)))
+    }
+
+    /// Reads on a thread that may wait for the disk.
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let file = Arc::clone(&self.file);
+        let done = tokio::task::spawn_blocking(move || file.with(read)).await;
+        done.unwrap_or_else(|_panicked| Err(self.file.failed("a reader broke off")))
+    }
+}
+
+impl Rows for Embedded {
+    fn claim(&self, table: Table, claims: Vec<Claim>) -> Answer<'_, Vec<Claimed>> {
         Box::pin(async move {
             let claims = rows::checked_claims(table, claims)?;
             // Most rows are there: what is committed is durable, so it is an answer, without a transaction that writes.
@@ -119,27 +159,19 @@ impl Embedded {
         })
     }
 
-    pub(super) fn read(&self, table: Table, keys: Vec<Vec<u8>>) -> Answer<'_, Vec<Option<Vec<u8>>>> {
+    fn read(&self, table: Table, keys: Vec<Vec<u8>>) -> Answer<'_, Vec<Option<Vec<u8>>>> {
         Box::pin(self.reading(move |read| apply::read(read, table, &keys)))
     }
 
-    pub(super) fn find(&self, table: Table, marks: Vec<Vec<u8>>) -> Answer<'_, Vec<Option<Vec<u8>>>> {
+    fn find(&self, table: Table, marks: Vec<Vec<u8>>) -> Answer<'_, Vec<Option<Vec<u8>>>> {
         Box::pin(self.reading(move |read| apply::find(read, table, &marks)))
     }
 
-    pub(super) fn list(&self, table: Table, prefix: Vec<u8>, after: Option<Vec<u8>>, most: usize) -> Answer<'_, Vec<Row>> {
+    fn list(&self, table: Table, prefix: Vec<u8>, after: Option<Vec<u8>>, most: usize) -> Answer<'_, Vec<Row>> {
         Box::pin(self.reading(move |read| apply::list(read, table, &prefix, after.as_deref(), most)))
     }
 
-    pub(super) fn marks(&self, table: Table, after: Option<Vec<u8>>, most: usize) -> Answer<'_, Vec<Named>> {
-        Box::pin(self.reading(move |read| apply::marks(read, table, after.as_deref(), most)))
-    }
-
-    pub(super) fn count(&self, table: Table) -> Answer<'_, Tally> {
-        Box::pin(self.reading(move |read| apply::count(read, table)))
-    }
-
-    pub(super) fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()> {
+    fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()> {
         Box::pin(async move {
             let changes = rows::checked_changes(changes)?;
             if changes.is_empty() {
@@ -147,16 +179,6 @@ impl Embedded {
             }
             self.writer.apply(Work::Change(table, changes)).await.map(|_done| ())
         })
-    }
-
-    /// Reads on a thread that may wait for the disk.
-    async fn reading<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let file = Arc::clone(&self.file);
-        let done = tokio::task::spawn_blocking(move || file.with(read)).await;
-        done.unwrap_or_else(|_panicked| Err(self.file.failed("a reader broke off")))
     }
 }
 
@@ -225,6 +247,7 @@ impl File {
     fn prepare(&self, opening: Opening) -> Result<(), StoreError> {
         // A file without a version has high-water marks at most, which stay as they are.
         let found = self.with(version)?;
+        let opening = if opening == Opening::Read { Opening::Use } else { opening };
         if schema::is_ready(&self.at(), found, opening)? {
             return Ok(());
         }

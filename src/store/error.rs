@@ -42,6 +42,9 @@ pub enum StoreError {
     /// A transaction did not take place.
     #[error("{0}: the store failed: {1}")]
     Failed(String, String),
+    /// There is none.
+    #[error("{0}: there is no store")]
+    Absent(String),
     /// It was made by a later release.
     #[error("{at}: its schema is version {found}, and this program knows {known}: upgrade Sudare")]
     Newer {
@@ -83,7 +86,7 @@ impl StoreError {
             Self::Busy(..) => "busy",
             Self::Full(_) => "full",
             Self::Contended(..) => "contended",
-            Self::Newer { .. } | Self::Older { .. } => "schema",
+            Self::Newer { .. } | Self::Older { .. } | Self::Absent(_) => "schema",
             Self::MarkTaken => "mark-taken",
             Self::Misuse(_) => "misuse",
         }

@@ -54,6 +54,7 @@ pub struct Claim {
     /// names a row already, that row is the answer. Empty: a row of its own in any case.
     pub marks: Vec<Vec<u8>>,
     /// Of the row that is made or found: a row of another table that is to be there, too, its key `enc(key, link)`, without a value.
+    /// All links of one call go into one table.
     pub link: Option<(Table, Vec<u8>)>,
 }
 
@@ -142,6 +143,10 @@ pub(super) fn checked_claims(table: Table, mut claims: Vec<Claim>) -> Result<Vec
         if claim.link.as_ref().is_some_and(|(other, _)| *other == table) {
             return Err(StoreError::Misuse("a link into the row's own table"));
         }
+    }
+    let mut links = claims.iter().filter_map(|claim| claim.link.as_ref().map(|(other, _)| *other));
+    if links.next().is_some_and(|first| links.any(|other| other != first)) {
+        return Err(StoreError::Misuse("links into several tables"));
     }
     all_differ(claims.iter().flat_map(|claim| &claim.marks))?;
     Ok(claims)

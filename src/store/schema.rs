@@ -15,6 +15,8 @@ pub enum Opening {
     Use,
     /// To be brought to today's schema, if it is older.
     Migrate,
+    /// As [`Self::Use`], but it must be there.
+    Read,
 }
 
 /// True if it can be used as it is, false if it is to be migrated first. `found` is its version, none if it has no schema.
@@ -22,7 +24,8 @@ pub(super) fn is_ready(at: &str, found: Option<u64>, opening: Opening) -> Result
     match found {
         Some(found) if found > KNOWN => Err(StoreError::Newer { at: at.to_owned(), found, known: KNOWN }),
         Some(found) if found == KNOWN => Ok(true),
-        Some(found) if opening == Opening::Use => Err(StoreError::Older { at: at.to_owned(), found, known: KNOWN }),
+        Some(found) if opening != Opening::Migrate => Err(StoreError::Older { at: at.to_owned(), found, known: KNOWN }),
+        None if opening == Opening::Read => Err(StoreError::Absent(at.to_owned())),
         Some(_) | None => Ok(false),
     }
 }

@@ -15,13 +15,13 @@ fn a_mark_only_rises_and_survives_reopening() {
     let dir = folder();
     let path = dir.path().join("data/sudare.redb");
     {
-        let store = Store::open(&path).unwrap();
+        let store = Store::embedded(&path).unwrap();
         assert_eq!(store.high_water("ring:main:shop").unwrap(), 0);
         assert_eq!(store.raise_high_water("ring:main:shop", 7).unwrap(), 7);
         assert_eq!(store.raise_high_water("ring:main:shop", 3).unwrap(), 7, "a lower number is answered with the mark");
         assert_eq!(store.raise_high_water("ring:main:other", 1).unwrap(), 1);
     }
-    let store = Store::open(&path).unwrap();
+    let store = Store::embedded(&path).unwrap();
     assert_eq!(store.high_water("ring:main:shop").unwrap(), 7);
     assert_eq!(store.high_water("ring:main:other").unwrap(), 1);
     assert_eq!(store.high_water("unknown").unwrap(), 0);
@@ -30,7 +30,7 @@ fn a_mark_only_rises_and_survives_reopening() {
 #[test]
 fn racing_raises_end_at_the_highest() {
     let dir = folder();
-    let store = Arc::new(Store::open(&dir.path().join("s.redb")).unwrap());
+    let store = Arc::new(Store::embedded(&dir.path().join("s.redb")).unwrap());
     std::thread::scope(|scope| {
         for start in 0..4_u64 {
             let store = Arc::clone(&store);
@@ -49,10 +49,10 @@ fn racing_raises_end_at_the_highest() {
 fn the_file_is_private_and_an_exposed_one_is_refused_with_the_remedy() {
     let dir = folder();
     let path = dir.path().join("s.redb");
-    drop(Store::open(&path).unwrap());
+    drop(Store::embedded(&path).unwrap());
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    let said = Store::open(&path).unwrap_err().to_string();
+    let said = Store::embedded(&path).unwrap_err().to_string();
     assert_eq!(said, format!("{0}: open to others (mode 0640): chmod 600 {0}", path.display()));
 }
 
@@ -60,9 +60,9 @@ fn the_file_is_private_and_an_exposed_one_is_refused_with_the_remedy() {
 fn a_second_holder_and_a_foreign_file_are_refused() {
     let dir = folder();
     let path = dir.path().join("s.redb");
-    let held = Store::open(&path).unwrap();
-    assert!(matches!(Store::open(&path), Err(StoreError::InUse(_))), "two holders");
+    let held = Store::embedded(&path).unwrap();
+    assert!(matches!(Store::embedded(&path), Err(StoreError::InUse(_))), "two holders");
     drop(held);
     fs::write(&path, b"this is not a database, whatever its name says").unwrap();
-    assert!(matches!(Store::open(&path), Err(StoreError::Open(..))));
+    assert!(matches!(Store::embedded(&path), Err(StoreError::Open(..))));
 }

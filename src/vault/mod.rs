@@ -7,12 +7,13 @@
 //! scope is consistent); a row opens only under the very token and scope it was made for, against a permit; a token is never a valid real
 //! value of its kind; nothing here prints a value (T13). Formats: `docs/format.md`.
 //!
-//! Where to look: `format` what tokens look like · `shape` digits that are no real number · `row` what the store keeps. `exchange` calls
+//! Where to look: `format` what tokens look like · `shape` digits that are no real number · `row` what the store keeps · `verify` whether it still does. `exchange` calls
 //! the vault, `field` says what is wanted of it.
 
 mod format;
 mod row;
 mod shape;
+mod verify;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -30,6 +31,7 @@ use format::Dice;
 use row::{Opened, Sealer};
 
 pub use format::{Format, Misfit};
+pub use verify::{Unsound, Verifier};
 
 /// How often new tokens are drawn for those that were taken before a format counts as exhausted.
 const ATTEMPTS: u32 = 16;
@@ -170,27 +172,6 @@ impl VaultError {
             Self::Misfit { .. } | Self::Answer => "internal",
         }
     }
-}
-
-/// What is wrong with a stored row. Names no value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unsound {
-    /// Its key is not one of ours.
-    #[error("its key is not that of a token")]
-    Key,
-    /// It belongs to another controller.
-    #[error("it belongs to another controller than the key ring")]
-    Controller,
-    /// It does not open under its token and scope.
-    #[error("a row of scope {0} does not open: it was changed, moved, or its key is not in the ring")]
-    Value(Scope),
-    /// A mark is not that of its value.
-    #[error("a row of scope {0} is marked as another value")]
-    Mark(Scope),
-    /// Nothing marks it, so that its value would get another token.
-    #[error("a row of scope {0} has no mark that a live version of the lookup line could find")]
-    Unmarked(Scope),
 }
 
 /// Keeps values in the store, and gives tokens for them. Cheap to make: one for each key ring that is put in force.
@@ -359,36 +340,6 @@ impl Vault {
     /// [`VaultError::Keys`].
     pub fn names_of(&self, subject: &RecordId) -> Result<Vec<Reference>, VaultError> {
         Ok(self.keys.subject_keys()?.iter().map(|key| row::reference(key, subject)).collect())
-    }
-
-    /// Is this row of [`Table::Token`] as the vault wrote it: does it open where it stands, and do its marks belong to its value?
-    ///
-    /// # Errors
-    ///
-    /// [`Unsound`].
-    pub fn verify(&self, row: &Row) -> Result<(), Unsound> {
-        let (controller, scope, token) = row::read_key(&row.key).ok_or(Unsound::Key)?;
-        if controller != self.keys.controller().as_str() {
-            return Err(Unsound::Controller);
-        }
-        let scope = Scope::named(&scope);
-        let upkeep = Upkeep::dangerous_for("is a row of the vault as it was written? Its content is dropped at once");
-        let opened = row::open(&self.keys, &scope, &token, &row.value, Permit::Upkeep(&upkeep));
-        let Ok(Some(opened)) = opened else { return Err(Unsound::Value(scope)) };
-        let mut recognised = false;
-        for mark in &row.marks {
-            let kid = row::kid_of_mark(mark).ok_or_else(|| Unsound::Mark(scope.clone()))?;
-            match self.keys.fingerprint_key(kid, scope.as_str()) {
-                Ok(Some(key)) if row::mark(kid, &key, &opened.json) == *mark => recognised = true,
-                Ok(None) => {}
-                Ok(Some(_)) | Err(_) => return Err(Unsound::Mark(scope)),
-            }
-        }
-        match (opened.consistent, recognised) {
-            (true, false) => Err(Unsound::Unmarked(scope)),
-            (false, true) => Err(Unsound::Mark(scope)),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 use zeroize::Zeroizing;
 
 use super::Scope;
-use crate::base::{Controller, Kid, RecordId, enc};
+use crate::base::{Controller, Kid, RecordId, enc, parts};
 use crate::crypto::{MacKey, NONCE_HALF_BYTES, SealError, TAG_BYTES};
 use crate::keys::{KeyError, KeyRing, TokenKey};
 use crate::purpose::Permit;
@@ -33,15 +33,10 @@ pub(super) fn key(controller: &Controller, scope: &Scope, token: &str) -> Vec<u8
 }
 
 /// Controller, scope and token of a row's key; None if it is no such key.
-pub(super) fn read_key(mut key: &[u8]) -> Option<(String, String, String)> {
-    let mut part = || {
-        let (len, rest) = key.split_first_chunk::<4>()?;
-        let (part, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
-        key = rest;
-        String::from_utf8(part.to_vec()).ok()
-    };
-    let parts = (part()?, part()?, part()?);
-    key.is_empty().then_some(parts)
+pub(super) fn read_key(key: &[u8]) -> Option<(String, String, String)> {
+    let [controller, scope, token] = parts(key)?.try_into().ok()?;
+    let text = |part: &[u8]| String::from_utf8(part.to_vec()).ok();
+    Some((text(controller)?, text(scope)?, text(token)?))
 }
 
 /// The key under which it is kept that a subject uses a row.

@@ -11,9 +11,10 @@ const ALLOWED: &[(&str, usize, &str)] = &[
     ("src/field/upkeep.rs", 1, "an envelope in a stored row is opened to verify its place; it is kept byte for byte"),
     (
         "src/vault/mod.rs",
-        3,
-        "a row of the vault is compared with the value it was found by, recognised or verified; its content is dropped at once",
+        2,
+        "a row of the vault is compared with the value it was found by, or recognised; its content is dropped at once",
     ),
+    ("src/vault/verify.rs", 1, "a row of the vault is opened to verify it where it stands; its content is dropped at once"),
 ];
 
 fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {

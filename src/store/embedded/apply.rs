@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use redb::{Database, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, TableError, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use super::super::rows::{Claim, Claimed, Row, Table};
 use super::super::schema::KNOWN;
-use super::super::{Named, StoreError, Tally};
+use super::super::{Named, StoreError};
 use super::{HIGH_WATER, SCHEMA, marks_of, rows_of};
 use crate::base::enc;
 
@@ -222,8 +222,4 @@ pub(super) fn marks(read: &ReadTransaction, table: Table, after: Option<&[u8]>, 
         page.push((mark.value().to_vec(), key.value().to_vec()));
     }
     Ok(page)
-}
-
-pub(super) fn count(read: &ReadTransaction, table: Table) -> Result<Tally, redb::Error> {
-    Ok(Tally { rows: read.open_table(rows_of(table))?.len()?, marks: read.open_table(marks_of(table))?.len()? })
 }
