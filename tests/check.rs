@@ -180,7 +180,6 @@ fn mistakes_in_the_tables_of_places() {
         ("a passphrase in the file", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"passphrase\", env = \"correct horse\" }", 1),
         ("ring and key-encryption key in one file", In::Service, "path = \"keys/kek\"", "path = \"keys/ring.json\"", 1),
         ("a second ring", In::Service, "[store]", "[keys.identity]\nring = \"keys/identity.json\"\n\n[store]", 1),
-        ("a store in PostgreSQL", In::Service, "\"redb:data/sudare.redb\"", "\"postgres://sudare:hunter2@127.0.0.1/sudare\"", 1),
         ("the store without its kind", In::Service, "\"redb:data/sudare.redb\"", "\"data/sudare.redb\"", 1),
         ("the store in the database's file", In::Service, "\"redb:data/sudare.redb\"", "\"redb:data/documents.redb\"", 1),
         ("no audit log", In::Service, "[audit]\ndir = \"data/audit\"", "", 1),
@@ -195,6 +194,67 @@ fn mistakes_in_the_tables_of_places() {
         ("the purpose in a taken header", In::Service, "controller =", "purpose_header = \"Authorization\"\ncontroller =", 1),
     ];
     snapshot("places", &outputs(cases));
+}
+
+#[test]
+fn mistakes_in_the_store() {
+    const URL: &str = "url = \"redb:data/sudare.redb\"";
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let (good, open, empty) = (file("good", "hunter2\n", 0o600), file("open", "hunter2", 0o644), file("empty", "\n", 0o600));
+    let lines = |more: &str| format!("url = \"postgres://sudare@127.0.0.1/sudare\"\n{more}");
+    let password = |path: &Path| lines(&format!("password = \"file:{}\"", path.display()));
+    let texts = [
+        ("a password in the URL", "url = \"postgres://sudare:hunter2@127.0.0.1/sudare\"".to_owned(), 1),
+        ("a password behind the URL", "url = \"postgres://sudare@127.0.0.1/sudare?password=hunter2\"".to_owned(), 1),
+        ("no account", "url = \"postgres://127.0.0.1/sudare\"".to_owned(), 1),
+        ("no database", "url = \"postgres://sudare@127.0.0.1\"".to_owned(), 1),
+        ("two hosts", "url = \"postgres://sudare@one,two/sudare\"".to_owned(), 1),
+        ("parameters", "url = \"postgres://sudare@127.0.0.1/sudare?sslmode=disable\"".to_owned(), 1),
+        ("another kind", "url = \"mysql://sudare@127.0.0.1/sudare\"".to_owned(), 1),
+        ("the password itself", lines("password = \"hunter2\""), 1),
+        ("the password as a number", lines("password = 4711"), 1),
+        ("a variable that is not set", lines("password = \"env:NOT_SET\""), 1),
+        ("a variable with a line end", lines("password = \"env:LINE_END\""), 1),
+        ("a password file", password(&good), 0),
+        ("a password file that others read", password(&open), 1),
+        ("a password file with nothing in it", password(&empty), 1),
+        ("a password file that is not there", lines("password = \"file:absent\""), 1),
+        (
+            "numbers out of range",
+            lines("pool = 0\nconnect_timeout_ms = 5\nstatement_timeout_ms = 90_000\nwait_timeout_ms = \"1s\"\npoll_ms = 1"),
+            5,
+        ),
+        ("listening by a word", lines("listen = \"no\""), 1),
+        ("a slip", lines("pols = 5"), 1),
+        ("TLS by another word", lines("tls = \"on\""), 1),
+        ("TLS off on another machine", "url = \"postgres://sudare@db.internal/sudare\"\ntls = \"off\"".to_owned(), 1),
+        (
+            "an authority that is not there",
+            "url = \"postgres://sudare@db.internal/sudare\"\ntls = { ca = \"absent.pem\" }".to_owned(),
+            1,
+        ),
+        ("an unknown member of tls", lines("tls = { cert = \"x\" }"), 1),
+        (
+            "TLS over a Unix socket",
+            "url = \"postgres://sudare@/sudare?host=/run/postgresql\"\ntls = { ca = \"x\" }".to_owned(),
+            1,
+        ),
+        ("what a file has no use for", format!("{URL}\npool = 5\ntls = \"off\""), 2),
+        ("a store on a socket as it should be", "url = \"postgres://sudare@/sudare?host=/run/postgresql\"".to_owned(), 0),
+        ("a store as it should be", lines("pool = 20\npassword = \"env:DATABASE_TOKEN\"\nlisten = false"), 0),
+    ];
+    let cases: Vec<Case<'_>> =
+        texts.iter().map(|(what, text, mistakes)| (*what, In::Service, URL, text.as_str(), *mistakes)).collect();
+    let shown = outputs(&cases);
+    assert!(!shown.contains("hunter2") && !shown.contains("4711"), "{shown}");
+    snapshot("store", &shown.replace(&folder.path().display().to_string(), "FOLDER"));
 }
 
 #[test]
@@ -574,7 +634,7 @@ fn settings_are_as_the_files_say() {
     let dir = folder.file().parent().unwrap().to_owned();
     assert_eq!(settings.controller.as_str(), "example-shop");
     assert_eq!(settings.listen.address, config::Endpoint::Unix(dir.join("run/sudare.sock")));
-    assert_eq!(settings.store, dir.join("data/sudare.redb"));
+    assert_eq!(settings.store, sudare::store::Config::Embedded(dir.join("data/sudare.redb")));
     assert_eq!(settings.audit.dir, dir.join("data/audit"));
     assert_eq!(settings.audit.durable_timeout.as_millis(), 2_000);
     assert_eq!(settings.keys.ring, dir.join("keys/ring.json"));

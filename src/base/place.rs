@@ -92,8 +92,8 @@ mod tests {
 
     #[test]
     fn parts_are_what_enc_joined_and_nothing_else() {
-        for joined in [&[][..], &[b""], &[b"ab", b"c"], &[b"\0", b"", b"x"]] {
-            let joined: Vec<&[u8]> = joined.to_vec();
+        let lists: [Vec<&[u8]>; 4] = [vec![], vec![b""], vec![b"ab", b"c"], vec![b"\0", b"", b"x"]];
+        for joined in lists {
             assert_eq!(parts(&enc(&joined)), Some(joined));
         }
         for wrong in [&b"\0"[..], b"\0\0\0\x02a", b"\0\0\0\x01ab", b"\xff\xff\xff\xffabc"] {

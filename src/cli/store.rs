@@ -98,7 +98,8 @@ fn run_check(config: &Config, verify: Option<&dyn Verify>, out: &mut dyn Write) 
         writeln!(out, "{}: everything fits{values}", store.at()).map_err(failed)?;
         return Ok(0);
     }
-    writeln!(out, "{}: {} findings{values}", store.at(), thousands(findings)).map_err(failed)?;
+    let findings = if findings == 1 { "1 finding".to_owned() } else { format!("{} findings", thousands(findings)) };
+    writeln!(out, "{}: {findings}{values}", store.at()).map_err(failed)?;
     Ok(FAILED)
 }
 

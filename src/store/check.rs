@@ -50,25 +50,25 @@ pub async fn check(
 ) -> Result<Vec<Counted>, StoreError> {
     let mut counted = Vec::new();
     for table in Table::ALL {
-        let (rows, listed) = check_rows(store, *table, verify, found).await?;
-        let marks = check_marks(store, *table, listed, found).await?;
+        let (rows, sound) = check_rows(store, *table, verify, found).await?;
+        let marks = check_marks(store, *table, sound, found).await?;
         counted.push(Counted { table: *table, rows, marks });
     }
     Ok(counted)
 }
 
-/// How many rows there are, and how many marks they say they have.
+/// How many rows there are, and how many of their marks name them.
 async fn check_rows(
     store: &Store,
     table: Table,
     verify: Option<&dyn Verify>,
     found: &mut (dyn FnMut(Finding) + Send),
 ) -> Result<(u64, u64), StoreError> {
-    let (mut rows, mut listed) = (0, 0);
+    let (mut rows, mut sound) = (0, 0);
     let mut after = None;
     loop {
         let page = store.list(table, Vec::new(), after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok((rows, listed)) };
+        let Some(last) = page.last() else { return Ok((rows, sound)) };
         after = Some(last.key.clone());
         let marks: Vec<Vec<u8>> = page.iter().flat_map(|row| row.marks.iter().cloned()).collect();
         let mut named = store.find(table, marks).await?.into_iter();
@@ -86,11 +86,10 @@ async fn check_rows(
                 tell("its marks are not in order, or one stands twice");
             }
             for _ in &row.marks {
-                listed += 1;
                 match named.next().flatten() {
                     None => tell("a mark of it is not there"),
                     Some(key) if key != row.key => tell("a mark of it names another row"),
-                    Some(_) => {}
+                    Some(_) => sound += 1,
                 }
             }
             if let Some(Err(what)) = verify.map(|verify| verify.verify(table, row)) {
@@ -114,11 +113,11 @@ async fn linked_rows(store: &Store, table: Table, page: &[Row]) -> Result<Vec<Op
     Ok(keys.iter().map(|key| key.as_ref().and_then(|_| there.next())).collect())
 }
 
-/// How many marks there are; those beyond the `listed` ones of the rows are findings.
+/// How many marks there are; those beyond the `sound` ones, which name rows that have them, are findings.
 async fn check_marks(
     store: &Store,
     table: Table,
-    listed: u64,
+    sound: u64,
     found: &mut (dyn FnMut(Finding) + Send),
 ) -> Result<u64, StoreError> {
     let mut marks = 0;
@@ -138,7 +137,7 @@ async fn check_marks(
         }
     }
     // Every mark of a row was looked up, so there are more only if some name rows that do not have them.
-    if marks > listed + strays {
+    if marks > sound + strays {
         strange_marks(store, table, found).await?;
     }
     Ok(marks)

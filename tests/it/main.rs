@@ -35,6 +35,7 @@ mod roundtrips;
 mod searches;
 mod semantics;
 mod smuggling;
+mod store;
 mod support;
 mod tls;
 mod tokens;
