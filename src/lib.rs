@@ -31,3 +31,4 @@ pub mod purpose;
 pub mod store;
 pub mod sweep;
 pub mod upstream;
+pub mod vault;

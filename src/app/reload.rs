@@ -180,7 +180,7 @@ impl Running {
         let access = access(&settings);
         let tls = settings.listen.tls.clone();
         let fetched_keys = std::mem::take(&mut settings.fetched_keys);
-        let state = build::state(settings, keys, Some(&self.exchange.state()))?;
+        let state = build::state(settings, keys, Arc::clone(&self.rows), Some(&self.exchange.state()))?;
         let fetching = Fetching::prepare(fetched_keys, &self.fetching.load(), &self.metrics, &self.clock);
         // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);

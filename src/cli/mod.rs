@@ -22,12 +22,15 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::limits::STACK_BYTES;
 use crate::base::{CallerName, CategoryName, PurposeName, RecordId, SystemClock};
 use crate::config::{self, Environment};
+use crate::store::{Store, StoreError};
+use crate::vault::Vault;
 
 /// A screen between an application and its database: protects personal fields in JSON on write, reveals them by purpose.
 ///
@@ -476,6 +479,31 @@ fn collection_index(settings: &config::Settings, name: &str) -> Result<usize, Tr
     names.iter().position(|known| *known == name).ok_or_else(|| {
         wrong(format!("--collection {name:?}: the configuration has no such collection; it has {}", names.join(", ")))
     })
+}
+
+/// The vault, if values of the collection are in it. Its store may be held by a running proxy.
+fn vault(
+    file: &std::path::Path,
+    collection: &crate::field::Collection,
+    keys: &Arc<crate::keys::KeyRing>,
+) -> Result<Option<Vault>, Trouble> {
+    if !collection.has_tokens() {
+        return Ok(None);
+    }
+    // The store's password is asked for only where it is used.
+    let config = config::load_store_only(file).map_err(wrong)?;
+    let store = Store::open(&config, None).map_err(|error| {
+        if let StoreError::InUse(path) = &error {
+            failed(format!(
+                "{}: a running `sudare serve` holds this store, and collection {} has tokens in it: stop it meanwhile, or send the documents through it",
+                path.display(),
+                collection.name
+            ))
+        } else {
+            failed(error)
+        }
+    })?;
+    Ok(Some(Vault::new(Arc::new(store), Arc::clone(keys))))
 }
 
 /// The runtime of commands that serve: one worker per core.

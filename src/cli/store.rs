@@ -5,15 +5,18 @@
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
 use super::meter::{Meter, thousands};
 use super::{FAILED, Trouble, failed, wrong};
 use crate::config;
+use crate::keys::KeyRing;
 use crate::store::check::{Finding, Verify, check};
 use crate::store::copy::{Step, copy};
 use crate::store::{Config, Store};
+use crate::vault::Verifier;
 
 /// Findings that are told one by one at most.
 const MOST_FINDINGS: u64 = 100;
@@ -56,8 +59,13 @@ pub(super) struct CopyOptions {
 pub(super) fn run(command: &Command, out: &mut dyn Write) -> Result<u8, Trouble> {
     match command {
         Command::Migrate { file } => migrate(&config::load_store_only(&file.config).map_err(wrong)?, out),
-        // What values mean is not known here yet: they are counted, not opened.
-        Command::Check { file } => run_check(&config::load_store_only(&file.config).map_err(wrong)?, None, out),
+        Command::Check { file } => {
+            let settings = config::load_with(&file.config, config::STORE_ONLY).map_err(wrong)?;
+            // Without keys values are counted, not opened.
+            let keys = KeyRing::open(&settings.keys).inspect_err(|error| super::complain(error)).ok();
+            let verifier = keys.map(|keys| Verifier::new(Arc::new(keys)));
+            run_check(&settings.store, verifier.as_ref().map(|verifier| -> &dyn Verify { verifier }), out)
+        }
         Command::Copy(options) => run_copy(options, out),
     }
 }

@@ -204,7 +204,7 @@ fn check_categories(
 /// What has few values is not stored so that equal ones show.
 fn check_deterministic(report: &Report<'_>, collections: &[collections::Written], policy: &policy::Written) {
     let fields = collections.iter().flat_map(|collection| &collection.fields);
-    for field in fields.filter(|field| field.protection == field::Protection::Deterministic) {
+    for field in fields.filter(|field| field.protection.shows_equality()) {
         let category = policy.spec.categories.iter().find(|category| category.name.as_str() == field.category.value);
         let Some(category) = category.filter(|category| dpv::has_few_values(&category.dpv)) else { continue };
         let name = shorten(&field.name.value);
@@ -216,7 +216,12 @@ fn check_deterministic(report: &Report<'_>, collections: &[collections::Written]
                     category.dpv
                 ),
             )
-            .remedy("write protect = \"seal\"; what has few values cannot be searched safely"),
+            .remedy(match field.protection {
+                field::Protection::Token(_) => "write consistent = false; what has few values cannot be searched safely",
+                field::Protection::Seal | field::Protection::Deterministic => {
+                    "write protect = \"seal\"; what has few values cannot be searched safely"
+                }
+            }),
         );
     }
 }
@@ -390,7 +395,7 @@ fn protected_member(field: &WrittenField) -> ProtectedMember {
     ProtectedMember {
         field: FieldName::new(&field.name.value),
         at: field.at.selector.clone(),
-        equality: field.protection == field::Protection::Deterministic,
+        equality: field.protection.shows_equality(),
         subject: field.subject.as_ref().map(|subject| subject.selector.clone()),
     }
 }
@@ -416,7 +421,7 @@ fn field_map(
             // Only a policy with a mistake has no such category, and then nothing is built from this.
             category: policy.and_then(|policy| policy.category(&field.category.value)).unwrap_or(CategoryId(0)),
             category_name: CategoryName::new(&field.category.value),
-            protection: field.protection,
+            protection: field.protection.clone(),
             // Without a word about it, masked shows nothing of the value.
             mask: field.mask.clone().or(inherited_mask).unwrap_or(field::Mask::All),
             generalise: field.generalise.clone().or_else(|| category.and_then(|category| category.generalise.clone())),
@@ -424,7 +429,7 @@ fn field_map(
                 field::Protection::Seal => {
                     field.pad.unwrap_or_else(|| default_pad(category.map_or(Nature::Identifying, |category| category.nature)))
                 }
-                field::Protection::Deterministic => 0,
+                field::Protection::Deterministic | field::Protection::Token(_) => 0,
             },
             seal_null: field.seal_null,
             subject: field.subject.as_ref().map(|subject| subject.selector.clone()),

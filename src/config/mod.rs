@@ -12,7 +12,7 @@
 //! | `otlp` | the table of that name |
 //! | `upstream_tls` | `[upstream] tls`, `[store] tls` |
 //! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
-//! | `collections` | `[collection.*]` |
+//! | `collections`, `tokens` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
 //! | `build` | both together: categories of fields, callers of purposes, routes and plans |
 //! | `tree`, `source`, `report`, `findings`, `nearest`, `names`, `methods` | what all readers share |
@@ -37,6 +37,7 @@ mod service;
 mod source;
 mod store;
 pub mod templates;
+mod tokens;
 mod tree;
 mod upstream;
 mod upstream_tls;
@@ -228,14 +229,19 @@ pub fn load_with(path: &Path, environment: Environment<'_>) -> Result<Settings, 
     build::both(path, environment).map(|(settings, _spec)| settings)
 }
 
+/// Only what the store needs, from the environment of the process.
+pub const STORE_ONLY: Environment<'static> = Environment::StoreOnly(&|name| match std::env::var(name) {
+    Ok(value) => Some(Zeroizing::new(value)),
+    Err(_) => None,
+});
+
 /// Reads and checks the same two files for commands that only use the store: no other credential need be there.
 ///
 /// # Errors
 ///
 /// As [`load`].
 pub fn load_store_only(path: &Path) -> Result<crate::store::Config, Findings> {
-    let environment = Environment::StoreOnly(&|name| std::env::var(name).ok().map(Zeroizing::new));
-    load_with(path, environment).map(|settings| settings.store)
+    load_with(path, STORE_ONLY).map(|settings| settings.store)
 }
 
 /// Reads and checks the same two files for commands that only use the policy: the database's credential need not be there.

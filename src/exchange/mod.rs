@@ -24,6 +24,7 @@ mod reply;
 mod request;
 mod span;
 mod state;
+mod tokens;
 mod view;
 
 use std::future::Future;
@@ -65,6 +66,7 @@ pub use crate::encoding::CODINGS;
 pub use crate::field::{RevealError, TermError, WriteError};
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
+pub use crate::vault::VaultError;
 pub use context::Context;
 pub use error::{Conflict, Error, Failure};
 pub use log::{RequestLog, Requests};
@@ -312,7 +314,7 @@ impl Exchange {
                 let body = self.read_body(&state, context, body, coding).await?;
                 let checked = match documents.request {
                     RequestBody::Query { row_set } => {
-                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, &body)?)
+                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, &body).await?)
                     }
                     RequestBody::None | RequestBody::Plain { .. } | RequestBody::Patch { .. } | RequestBody::Documents { .. } => {
                         self.protect(&state, context, &session, &documents, body).await?

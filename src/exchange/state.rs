@@ -14,6 +14,7 @@ use crate::field;
 use crate::keys::KeyRing;
 use crate::purpose::{CategoryId, Policy};
 use crate::upstream::Upstream;
+use crate::vault::Vault;
 
 use super::{Asker, Error, Gates, RequestLog, headers};
 
@@ -30,6 +31,8 @@ pub struct State {
     pub callers: Callers,
     /// Keys of one ring revision.
     pub keys: Arc<KeyRing>,
+    /// Values that are stored as tokens.
+    pub vault: Vault,
     /// The database.
     pub upstream: Upstream,
     /// True if `[upstream] auth` is set.

@@ -8,6 +8,7 @@
 
 mod admission;
 mod store;
+mod vault;
 mod vitals;
 
 use std::fmt::{self, Write as _};
@@ -104,6 +105,7 @@ pub struct Metrics {
     under_way: Gauge,
     admission: Admission,
     store: StoreCalls,
+    vault: vault::Vault,
     protocols: Protocols,
     reloads: Family<Labels<1>, Counter>,
     /// 1 while the files say something that was refused.
@@ -187,6 +189,7 @@ impl Metrics {
             under_way: registered(registry, "requests_under_way", "Requests that are being served"),
             admission: Admission::registered(registry),
             store: StoreCalls::registered(registry),
+            vault: vault::Vault::registered(registry),
             reloads: registered(
                 registry,
                 "config_reloads",

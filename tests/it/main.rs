@@ -40,6 +40,7 @@ mod smuggling;
 mod store;
 mod support;
 mod tls;
+mod tokens;
 mod unix;
 mod upkeep;
 mod upstream_faults;
