@@ -410,6 +410,18 @@ impl Exchange {
         if tally.bad > 0 {
             self.metrics.bad_values(collection, tally.bad);
         }
+        if tally.compromised > 0 {
+            self.metrics.compromised_values(collection, tally.compromised);
+        }
+    }
+
+    /// Counts the one value for which a reply was refused; no tally comes of such a reply.
+    fn count_alarm(&self, context: &Context, code: &'static str) {
+        match (&context.collection, code) {
+            (Some(collection), "key-compromised") => self.metrics.compromised_values(collection, 1),
+            (Some(collection), _) => self.metrics.bad_values(collection, 1),
+            (None, _) => {}
+        }
     }
 
     /// Who asks, and what the policy allows this request.
@@ -499,6 +511,9 @@ impl Exchange {
         self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
         log::refused(context, status, code, self.state.load().log, self.spans.as_deref());
         let kind = if alarm { Kind::Alarm } else { Kind::Refused };
+        if alarm {
+            self.count_alarm(context, code);
+        }
         let event = audit::Event { status: Some(status), code: Some(code.to_owned()), ..context.event(kind) };
         if alarm {
             if let Err(error) = self.record(event).await {

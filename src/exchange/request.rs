@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
-use crate::audit::Kind;
+use crate::audit::{self, Kind};
 use crate::base::{Intent, RecordId};
 use crate::caller::Caller;
 use crate::dialect::{Documents, RequestBody};
@@ -213,6 +213,12 @@ impl Exchange {
     ) -> Result<Outgoing, Error> {
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         self.count(state, &collection.field_map.name, &protected.tally);
+        if protected.tally.compromised > 0 {
+            // The write is not refused for it: what it carries on is as unreadable afterwards as it was before.
+            let code = Some("key-compromised".to_owned());
+            let alarm = audit::Event { code, subjects: protected.subjects.clone(), ..context.event(Kind::Alarm) };
+            let _recorded = self.record(alarm).await?;
+        }
         let mut event = context.event(Kind::Write);
         event.subjects = protected.subjects;
         event.kept = protected.tally.kept;

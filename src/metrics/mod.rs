@@ -72,6 +72,7 @@ pub struct Metrics {
     kept: Counter,
     clear_found: Family<Labels<1>, Counter>,
     bad_values: Family<Labels<1>, Counter>,
+    compromised_values: Family<Labels<1>, Counter>,
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
     upstream_circuit: Gauge,
@@ -135,6 +136,11 @@ impl Metrics {
                 registry,
                 "bad_values",
                 "Stored values that did not authenticate, by collection: look into every one",
+            ),
+            compromised_values: registered(
+                registry,
+                "compromised_values",
+                "Stored values under a compromised key that were withheld, or kept by a write, by collection",
             ),
             upstream,
             upstream_failures: registered(
@@ -246,6 +252,11 @@ impl Metrics {
     /// Stored values did not authenticate.
     pub fn bad_values(&self, collection: &CollectionName, count: u32) {
         self.bad_values.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
+    }
+
+    /// Stored values hang on a compromised key.
+    pub fn compromised_values(&self, collection: &CollectionName, count: u32) {
+        self.compromised_values.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
     }
 
     /// The head of a reply came `after` the request was sent.
@@ -506,6 +517,7 @@ mod tests {
         metrics.values_kept(4);
         metrics.clear_found(&CollectionName::new("customers"), 1);
         metrics.bad_values(&CollectionName::new("customers"), 5);
+        metrics.compromised_values(&CollectionName::new("customers"), 6);
         metrics.upstream_answered(Duration::from_millis(2));
         metrics.upstream_failed("timeout");
         metrics.upstream_circuit(true);
@@ -531,6 +543,7 @@ mod tests {
             "sudare_values_kept_total 4",
             r#"sudare_clear_found_total{collection="customers"} 1"#,
             r#"sudare_bad_values_total{collection="customers"} 5"#,
+            r#"sudare_compromised_values_total{collection="customers"} 6"#,
             "sudare_upstream_seconds_sum 0.002",
             r#"sudare_upstream_failures_total{kind="timeout"} 1"#,
             "sudare_upstream_circuit_open 1",
