@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::base::Kid;
 use crate::config::Settings;
-use crate::exchange::{Collection, Gates, Limits, State};
+use crate::exchange::{Collection, Gates, Limits, Newest, State};
 use crate::field::Protection;
 use crate::keys::{KeyRing, LineName};
 use crate::store::Store;
@@ -61,6 +61,7 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Stat
         collections,
         policy: settings.policy,
         callers: settings.callers,
+        newest: Newest::of(&keys, before.map(|before| &before.newest)),
         keys,
         lends_credential: settings.upstream.authorization.is_some(),
         upstream,

@@ -17,6 +17,7 @@ mod feed;
 mod headers;
 mod heavy;
 mod log;
+mod newest;
 mod query;
 mod replace;
 mod reply;
@@ -66,6 +67,7 @@ pub use crate::upstream::{PassBody, UpstreamError};
 pub use context::Context;
 pub use error::{Conflict, Error, Failure};
 pub use log::{RequestLog, Requests};
+pub use newest::Newest;
 pub use span::{Ids as SpanIds, Span, Spans};
 pub use state::{Collection, Limits, State};
 
@@ -146,9 +148,12 @@ impl Exchange {
         self.state.load_full()
     }
 
-    /// Puts a checked configuration in force, whole (T30). Exchanges under way keep the one they began with; replies
-    /// that still stream go on only while the new one grants the same (T33). Feeds end: their keys and policy are the old ones.
+    /// Puts a checked configuration in force, whole (T30). Exchanges under way keep the one they began with, but for its keys
+    /// (`newest`); replies that still stream go on only while the new one grants the same (T33). Feeds end: their policy is the
+    /// old one.
     pub fn replace_state(&self, state: State) {
+        // First: nothing may be sealed under a version that an exchange under way does not find.
+        state.bring_keys();
         self.state.store(Arc::new(state));
         self.feeds.end();
     }

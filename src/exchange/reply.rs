@@ -304,7 +304,7 @@ impl Reply {
         let revealed = field::reveal_found(
             &collection.field_map,
             plan,
-            &self.state.keys,
+            &self.state.ring(),
             &self.session.grant,
             &window.bytes,
             &window.layout,

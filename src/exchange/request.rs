@@ -110,12 +110,12 @@ impl<'s> Draft<'s> {
             let id = url_id(documents)?.ok_or(Error::Internal("a patch without an id"))?;
             let stored = before.rows.first().copied().flatten();
             let of = Patched { id: &id, subject: stored.and_then(|stored| stored.subject(&collection.field_map)) };
-            return Ok(field::protect_patch(&collection.field_map, plan, &state.keys, grant, format, bytes, layout, of)?);
+            return Ok(field::protect_patch(&collection.field_map, plan, &state.ring(), grant, format, bytes, layout, of)?);
         }
         Ok(field::protect_over(
             &self.collection.field_map,
             self.plan,
-            &state.keys,
+            &state.ring(),
             grant,
             &self.bytes,
             &self.layout,

@@ -15,7 +15,7 @@ use crate::keys::KeyRing;
 use crate::purpose::{CategoryId, Policy};
 use crate::upstream::Upstream;
 
-use super::{Asker, Error, Gates, RequestLog, headers};
+use super::{Asker, Error, Gates, Newest, RequestLog, headers};
 
 /// Everything one exchange needs to know.
 #[derive(Debug)]
@@ -28,8 +28,10 @@ pub struct State {
     pub policy: Arc<Policy>,
     /// Who may ask.
     pub callers: Callers,
-    /// Keys of one ring revision.
+    /// Keys of one ring revision: those it was built with. What is used is [`Self::ring`].
     pub keys: Arc<KeyRing>,
+    /// The newest ring, whatever this one was built with.
+    pub newest: Newest,
     /// The database.
     pub upstream: Upstream,
     /// True if `[upstream] auth` is set.
