@@ -176,6 +176,9 @@ fn usage() {
         "keys init",
         "keys list",
         "keys rotate",
+        "keys activate 7k3m9qpa",
+        "keys deactivate 7k3m9qpa",
+        "keys compromise 7k3m9qpa",
         "keys verify",
         "policy explain",
         "policy test",
@@ -293,6 +296,53 @@ fn caller_add() {
     assert_eq!(folder.run("caller add guest --write -c broken.toml").wrong(2, &["not TOML", "sudare check"]).out, "");
 }
 
+/// The ids of versions in a state, in the order of the table.
+fn kids(folder: &Folder, line: &str, state: &str) -> Vec<String> {
+    let listed = folder.run("keys list").done().out;
+    let rows = listed.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.first() == Some(&line) && row.get(2) == Some(&state))
+        .map(|row| row.get(1).unwrap().to_string())
+        .collect()
+}
+
+#[test]
+fn keys_are_moved() {
+    let (folder, _) = Folder::made();
+    let [old] = &kids(&folder, "seal", "active")[..] else { unreachable!() };
+    folder.run("keys rotate --publish-only").done().says(&["is published (pre-active)", "sudare keys activate "]);
+    let [new] = &kids(&folder, "seal", "pre-active")[..] else { unreachable!() };
+    folder.run(&format!("keys activate {new}")).done().says(&[&format!("{new} is active"), &format!("{old} is deactivated")]);
+    folder.run(&format!("keys activate {new}")).done().says(&["is active already", "nothing to do"]);
+    folder.run(&format!("keys activate {old}")).wrong(1, &["does not begin again", "sudare keys rotate --line seal"]);
+    folder.run(&format!("keys deactivate {old}")).done().says(&["is deactivated already"]);
+    folder
+        .run(&format!("keys deactivate {new}"))
+        .wrong(1, &["left without one", "sudare keys activate KID", "rotate --line seal"]);
+    folder.run(&format!("keys deactivate {new} --end-scope")).wrong(2, &["--end-scope is for a line pseudonym/<scope>"]);
+    folder.run(&format!("keys compromise {new}")).wrong(1, &[&format!("sudare keys compromise {new} --replace")]);
+    folder.run(&format!("keys compromise {old} {new}")).wrong(1, &["--replace"]);
+    assert_eq!(kids(&folder, "seal", "compromised").len(), 0, "all or none");
+    folder
+        .run(&format!("keys compromise {old} {new} --replace --at-revision 2"))
+        .wrong(1, &["is at revision 3, not 2", "nothing was done", "sudare keys list"]);
+    folder.run(&format!("keys compromise {old} {new} --replace --at-revision 3")).done().says(&[
+        "is active in its place",
+        "key-compromised",
+        "SIGHUP",
+    ]);
+    folder.run(&format!("keys activate {new}")).wrong(1, &["is compromised", "sudare keys rotate"]);
+    folder.run("keys list").done().says(&["upkeep only", "compromised", "protect, open"]);
+    folder.run("keys list --format json").done().says(&["\"opens_for_upkeep\": true"]);
+    folder.run("keys verify").done().says(&["sound: ", "note: compromised: "]);
+    folder.run("keys rotate --format json").done().says(&["\"revision\": 5"]);
+
+    folder.run("keys activate").wrong(2, &["<KID>", "Usage: sudare keys activate"]);
+    folder.run("keys compromise").wrong(2, &["<KID>"]);
+    folder.run("keys activate latest").wrong(2, &["latest", "<KID>"]);
+    folder.run("keys compromise 00000000").wrong(2, &["no version 00000000", "sudare keys list"]);
+    folder.run("keys activate 00000000 --at-revision soon").wrong(2, &["soon", "--at-revision"]);
+}
+
 #[test]
 fn keys() {
     let (folder, _) = Folder::made();
@@ -323,7 +373,7 @@ fn keys() {
     folder.run("keys verify").wrong(1, &["keys/ring.json: was changed", "backup"]);
     folder.run("serve").wrong(1, &["keys/ring.json: was changed"]);
     fs::remove_dir_all(folder.path("keys")).unwrap();
-    for words in ["keys list", "keys verify", "keys rotate", "serve"] {
+    for words in ["keys list", "keys verify", "keys rotate", "keys activate 7k3m9qpa", "keys compromise 7k3m9qpa", "serve"] {
         folder.run(words).wrong(1, &["keys/ring.json: not there", "sudare keys init"]);
     }
     assert!(!folder.path("keys").exists());
@@ -572,3 +622,6 @@ fn seal_and_open_say_what_they_did_and_what_to_do_instead() {
     folder.run("sweep migrate --collection customers --rate 0").wrong(2, &["--rate"]);
     folder.run("sweep migrate").wrong(2, &["--collection <NAME>"]);
 }
+
+#[path = "cli/runbook.rs"]
+mod runbook;

@@ -29,8 +29,8 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "exchange",
         &[
-            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "discover", "caller", "purpose", "keys", "vault",
-            "field", "audit", "upstream",
+            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "discover", "caller", "purpose", "keys",
+            "vault", "field", "audit", "upstream",
         ],
     ),
     ("batch", &["base", "crypto", "document", "purpose", "keys", "vault", "field", "audit"]),

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use super::StartError;
 use crate::base::Kid;
 use crate::config::Settings;
-use crate::exchange::{Collection, Gates, Limits, State};
+use crate::exchange::{Collection, Gates, Limits, Newest, State};
 use crate::field::Protection;
 use crate::keys::{KeyRing, LineName};
 use crate::store::{Rows, Store};
 use crate::upstream::Upstream;
-use crate::vault::Vault;
 
 /// Opens the ring, refuses one older than this node has seen, and one that lacks a line that policy or fields need.
 pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<KeyRing>, StartError> {
@@ -76,7 +75,8 @@ pub(super) fn state(
         collections,
         policy: settings.policy,
         callers: settings.callers,
-        vault: Vault::new(store, Arc::clone(&keys)),
+        store,
+        newest: Newest::of(&keys, before.map(|before| &before.newest)),
         keys,
         lends_credential: settings.upstream.authorization.is_some(),
         upstream,

@@ -1,17 +1,25 @@
-//! `sudare keys init · list · rotate · verify`: what operators do to the key ring, and what they are told.
+//! `sudare keys init · list · verify`, and the commands that move versions (`change`): what operators do to the key ring, and
+//! what they are told.
 //!
 //! Always holds: no secret is printed, in any format; what is not done is an error, never a line of output. The command line
 //! calls these with standard output and turns the answer into an exit code: an error is 1, `false` (unsound) is 1, else 0.
 
+mod change;
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Write};
 use std::path::Path;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::policy::Format;
 use crate::base::Clock;
-use crate::keys::{self, Config, Kek, KeyError, LineName, ParseLineError, VerifyReport, VersionInfo};
+use crate::keys::{self, Config, Kek, KeyError, ParseLineError, State, VerifyReport, VersionInfo};
+
+pub use change::{activate, compromise, deactivate, publish, rotate};
+use table::{table, time};
 
 /// Why a key command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -90,42 +98,6 @@ pub fn list(config: &Config, format: Format, out: &mut dyn Write) -> Result<(), 
     Ok(())
 }
 
-/// Gives a line (`seal`, `lookup`, `token`, `audit`, `pseudonym/<scope>`) a new Active version.
-///
-/// # Errors
-///
-/// A word that is no line; as [`keys::rotate`]; output that cannot be written.
-pub fn rotate(
-    config: &Config,
-    line: &str,
-    clock: &dyn Clock,
-    format: Format,
-    out: &mut dyn Write,
-) -> Result<(), KeysCommandError> {
-    let name: LineName = line.parse().map_err(|error| KeysCommandError::Line { word: line.to_string(), error })?;
-    let report = keys::rotate(config, &name, clock)?;
-    if format == Format::Json {
-        let deactivated = report.deactivated.map(|kid| kid.to_string());
-        let all = json!({ "line": name.to_string(), "active": report.active.to_string(), "deactivated": deactivated, "revision": report.revision });
-        writeln!(out, "{all:#}")?;
-        return Ok(());
-    }
-    let (active, revision) = (report.active, report.revision);
-    writeln!(out, "{name}: {active} is active; {} revision {revision}", config.ring.display())?;
-    if let Some(old) = report.deactivated {
-        writeln!(out, "{name}: {old} is deactivated and still opens what it protected")?;
-    }
-    match name {
-        LineName::Pseudonym(scope) => {
-            writeln!(out, "Pseudonyms of {scope} change: those given out from now on do not link to those given out before.")?;
-        }
-        LineName::Audit => writeln!(out, "The audit log begins a new segment under it at the next start.")?,
-        LineName::Seal | LineName::Lookup | LineName::Token => {}
-    }
-    writeln!(out, "A running `sudare serve` learns of it by SIGHUP or a restart.")?;
-    Ok(())
-}
-
 /// Checks the ring and every version of it. True if all is sound.
 ///
 /// # Errors
@@ -142,6 +114,7 @@ pub fn verify(config: &Config, format: Format, out: &mut dyn Write) -> Result<bo
             let bad = report.versions.iter().filter(|(_, found)| found.is_err()).count();
             if bad == 0 {
                 writeln!(out, "sound: the manifest is authentic, {all} of {all} versions unwrap and match their commitments")?;
+                notes(&report, out)?;
             } else {
                 writeln!(out, "NOT sound: {bad} of {all} versions. No node opens this ring; put it back from your backup")?;
             }
@@ -160,32 +133,18 @@ fn headline(report: &VerifyReport, path: &Path, out: &mut dyn Write) -> io::Resu
     )
 }
 
-fn table(report: &VerifyReport, checked: bool, out: &mut dyn Write) -> io::Result<()> {
-    let width = report.versions.iter().map(|(version, _)| version.line.to_string().len()).max().unwrap_or(0).max(4);
-    let last = if checked { "found" } else { "" };
-    writeln!(
-        out,
-        "{}",
-        format!(
-            "{:width$}  {:8}  {:11}  {:24}  {:24}  {:24}  {last}",
-            "line", "kid", "state", "created", "activated", "deactivated"
-        )
-        .trim_end()
-    )?;
-    for (version, found) in &report.versions {
-        let VersionInfo { line, kid, state, created_ms, activated_ms, deactivated_ms, .. } = version;
-        let (created, activated, deactivated) = (time(Some(*created_ms)), time(*activated_ms), time(*deactivated_ms));
-        let last = match found {
-            Ok(()) if checked => "ok",
-            Ok(()) => "",
-            Err(why) => why,
-        };
-        let kid = kid.as_str();
-        writeln!(
-            out,
-            "{}",
-            format!("{line:width$}  {kid:8}  {state:11}  {created:24}  {activated:24}  {deactivated:24}  {last}").trim_end()
-        )?;
+/// What is sound and still waits for somebody.
+fn notes(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
+    let in_state = |state| {
+        let versions = report.versions.iter().map(|(version, _)| version).filter(move |version| version.state == state);
+        versions.map(|version| format!("{} ({})", version.kid, version.line)).collect::<Vec<_>>().join(", ")
+    };
+    let (waiting, compromised) = (in_state(State::PreActive), in_state(State::Compromised));
+    if !waiting.is_empty() {
+        writeln!(out, "note: published and not active yet: {waiting}")?;
+    }
+    if !compromised.is_empty() {
+        writeln!(out, "note: compromised: {compromised}; what they protect is shown to nobody until it is written anew")?;
     }
     Ok(())
 }
@@ -197,6 +156,9 @@ fn as_json(report: &VerifyReport, checked: bool) -> Value {
             "line": version.line.to_string(),
             "kid": version.kid.to_string(),
             "state": version.state.to_string(),
+            "protects": version.state.protects(),
+            "opens": version.state.opens_to_reveal(),
+            "opens_for_upkeep": version.state.opens_for_upkeep(),
             "created": stamp(Some(version.created_ms)),
             "activated": stamp(version.activated_ms),
             "deactivated": stamp(version.deactivated_ms),
@@ -220,105 +182,4 @@ fn as_json(report: &VerifyReport, checked: bool) -> Value {
         members.insert("sound".to_string(), report.sound().into());
     }
     all
-}
-
-/// RFC 3339 in UTC; a dash for what has not happened.
-fn time(ms: Option<u64>) -> String {
-    let time = ms.and_then(|ms| i64::try_from(ms).ok()).and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    time.map_or_else(|| "–".to_string(), |time| time.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::{Controller, FixedClock};
-
-    const NOON: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
-
-    fn config(dir: &Path) -> Config {
-        Config {
-            controller: Controller::new("shop"),
-            ring: dir.join("ring.json"),
-            kek: Kek::File(dir.join("kek")),
-            min_revision: 0,
-        }
-    }
-
-    /// What a command prints, with the folder taken out and each key id named after its place in `versions`.
-    fn printed(dir: &Path, run: impl FnOnce(&Config, &mut dyn Write)) -> String {
-        let mut out = Vec::new();
-        run(&config(dir), &mut out);
-        let mut text = String::from_utf8(out).unwrap().replace(&format!("{}/", dir.display()), "");
-        for (number, (version, _)) in keys::verify(&config(dir)).unwrap().versions.iter().enumerate() {
-            text = text.replace(version.kid.as_str(), &format!("kid0000{number}"));
-        }
-        text
-    }
-
-    #[test]
-    fn an_operator_reads_what_was_done() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path();
-        let clock = FixedClock::at(NOON);
-        let first = printed(dir, |config, out| init(config, &["marketing".to_string()], &clock, Format::Table, out).unwrap());
-        assert_eq!(
-            first,
-            "made kek: the key-encryption key. Back it up, apart from the ring: without it no value can be opened.\n\
-             made ring.json, revision 1:\n  kid00000  seal\n  kid00001  lookup\n  kid00002  token\n  kid00003  audit\n  kid00004  pseudonym/marketing\n"
-        );
-        let second = printed(dir, |config, out| init(config, &[], &clock, Format::Table, out).unwrap());
-        assert_eq!(second, "ring.json has every line already; revision 1 stays.\n");
-        clock.set(NOON + 90_500);
-        let rotated = printed(dir, |config, out| rotate(config, "seal", &clock, Format::Table, out).unwrap());
-        assert_eq!(
-            rotated,
-            "seal: kid00001 is active; ring.json revision 2\nseal: kid00000 is deactivated and still opens what it protected\n\
-             A running `sudare serve` learns of it by SIGHUP or a restart.\n"
-        );
-        let listed = printed(dir, |config, out| list(config, Format::Table, out).unwrap());
-        let lines: Vec<&str> = listed.lines().collect();
-        assert_eq!(lines.first(), Some(&"ring.json: controller shop, ring main, revision 2, written 2026-11-22T12:01:30.5Z"));
-        assert_eq!(
-            lines.get(1..4).unwrap(),
-            [
-                "line                 kid       state        created                   activated                 deactivated",
-                "seal                 kid00000  deactivated  2026-11-22T12:00:00Z      2026-11-22T12:00:00Z      2026-11-22T12:01:30.5Z",
-                "seal                 kid00001  active       2026-11-22T12:01:30.5Z    2026-11-22T12:01:30.5Z    –",
-            ]
-        );
-        let verified = printed(dir, |config, out| assert!(verify(config, Format::Table, out).unwrap()));
-        assert!(
-            verified.ends_with("sound: the manifest is authentic, 6 of 6 versions unwrap and match their commitments\n"),
-            "{verified}"
-        );
-        assert_eq!(verified.matches("  ok\n").count(), 6);
-    }
-
-    #[test]
-    fn json_says_the_same() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = dir.path();
-        let clock = FixedClock::at(NOON);
-        let json = |text: String| serde_json::from_str::<Value>(&text).unwrap();
-        let made = json(printed(dir, |config, out| init(config, &[], &clock, Format::Json, out).unwrap()));
-        assert_eq!((&made["kek_made"], &made["revision"], &made["added"][3]["line"]), (&true.into(), &1.into(), &"audit".into()));
-        let rotated = json(printed(dir, |config, out| rotate(config, "audit", &clock, Format::Json, out).unwrap()));
-        assert_eq!(rotated, json!({ "line": "audit", "active": "kid00004", "deactivated": "kid00003", "revision": 2 }));
-        let listed = json(printed(dir, |config, out| list(config, Format::Json, out).unwrap()));
-        assert_eq!((&listed["versions"][4]["state"], &listed["versions"][4]["destroyed"]), (&"active".into(), &Value::Null));
-        assert!(listed.get("sound").is_none());
-        let verified = json(printed(dir, |config, out| assert!(verify(config, Format::Json, out).unwrap())));
-        assert_eq!((&verified["sound"], &verified["versions"][0]["found"]), (&true.into(), &"ok".into()));
-    }
-
-    #[test]
-    fn a_word_that_is_no_line_is_a_mistake_of_usage() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = rotate(&config(dir.path()), "seals", &FixedClock::at(NOON), Format::Table, &mut Vec::new()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "\"seals\" is not a line of a key ring: use seal, lookup, token, audit or pseudonym/<scope>"
-        );
-        assert!(matches!(error, KeysCommandError::Line { .. }));
-    }
 }

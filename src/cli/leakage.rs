@@ -11,6 +11,7 @@ use crate::base::Bind;
 use crate::config::Settings;
 use crate::field::{Field, Protection};
 use crate::purpose::{CategorySpec, EVERY, Level, Nature, Policy, dpv};
+use crate::vault;
 
 /// Where the words are explained.
 const EXPLAINED: &str = "docs/threat-model.md#what-the-database-learns";
@@ -52,7 +53,7 @@ fn tells(field: &Field) -> Tells {
     // No protection keeps the order of values.
     let hidden =
         Tells { stored: "", presence, length: String::new(), equality: "no", frequency: "no", format: "no", order: "no" };
-    match field.protection {
+    match &field.protection {
         Protection::Seal => {
             let length = if field.pad == 0 { "exact".to_owned() } else { format!("in steps of {}", field.pad) };
             Tells { stored: "seal", length, ..hidden }
@@ -64,6 +65,22 @@ fn tells(field: &Field) -> Tells {
             frequency: "yes",
             ..hidden
         },
+        Protection::Token(kind) => {
+            let shaped = kind.format == vault::Format::Digits;
+            let alike = match (kind.consistent, kind.scope.is_of_a_field()) {
+                (false, _) => "no",
+                (true, true) => "in the collection",
+                (true, false) => "in the scope",
+            };
+            Tells {
+                stored: "token",
+                length: if shaped { "exact" } else { "no" }.to_owned(),
+                equality: alike,
+                frequency: if kind.consistent { "yes" } else { "no" },
+                format: if shaped { "where digits stand" } else { "no" },
+                ..hidden
+            }
+        }
     }
 }
 
@@ -73,7 +90,12 @@ fn notes(field: &Field, category: Option<&CategorySpec>, search: Search) -> Vec<
     let few = category.is_some_and(|category| dpv::has_few_values(&category.dpv));
     let identifying = category.is_some_and(|category| category.nature == Nature::Identifying);
     let id = category.map_or("its category", |category| category.dpv.as_str());
-    match field.protection {
+    match &field.protection {
+        Protection::Token(kind) if kind.consistent && REPEATING.contains(&id) => {
+            notes.push(format!(
+                "{id} repeats in any population: how often a token occurs tells the common values; write consistent = false unless it must be found or joined"
+            ));
+        }
         Protection::Deterministic => {
             match search {
                 Search::Possible => {}
@@ -96,7 +118,7 @@ fn notes(field: &Field, category: Option<&CategorySpec>, search: Search) -> Vec<
         Protection::Seal if field.pad == 0 && identifying => {
             notes.push("the exact length narrows down who it is: add pad = 32, or remove pad = \"none\"".to_owned());
         }
-        Protection::Seal => {}
+        Protection::Seal | Protection::Token(_) => {}
     }
     notes
 }

@@ -27,8 +27,9 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::base::limits::STACK_BYTES;
-use crate::base::{CallerName, CategoryName, PurposeName, RecordId, SystemClock};
+use crate::base::{CallerName, CategoryName, Kid, PurposeName, RecordId, SystemClock};
 use crate::config::{self, Environment};
+use crate::keys::{Change, KeyError, Scope, Successor};
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 
@@ -94,7 +95,7 @@ enum Command {
     /// Callers: who may ask
     #[command(subcommand)]
     Caller(CallerCommand),
-    /// The key ring: make, list, rotate, verify
+    /// The key ring: make, list, rotate, mark compromised, verify
     #[command(subcommand)]
     Keys(KeysCommand),
     /// The policy: explain, test, schema
@@ -148,10 +149,45 @@ enum KeysCommand {
     /// Make a new version of a line and seal under it from now on; older ones still open
     Rotate {
         #[command(flatten)]
-        file: File,
+        changing: Changing,
         /// seal, lookup, token, audit, or pseudonym/SCOPE
         #[arg(long, default_value = "seal")]
         line: String,
+        /// Only publish the new version, so that every node has it before any seals under it; `activate` follows
+        #[arg(long)]
+        publish_only: bool,
+    },
+    /// Seal under a published version from now on; the one before it is deactivated
+    Activate {
+        #[command(flatten)]
+        changing: Changing,
+        /// The version's id, as `sudare keys list` prints it
+        kid: Kid,
+    },
+    /// Let a version protect nothing more; activating another does that by itself
+    ///
+    /// A line always has an active version, so this is refused for it; what is left is to end a pseudonym scope.
+    Deactivate {
+        #[command(flatten)]
+        changing: Changing,
+        /// The version's id, as `sudare keys list` prints it
+        kid: Kid,
+        /// Of a line pseudonym/SCOPE: show no pseudonym of it any more
+        #[arg(long)]
+        end_scope: bool,
+    },
+    /// Somebody else may know these versions: what they protect is shown to nobody until it is written anew
+    ///
+    /// All in one write, or none. There is no way back.
+    Compromise {
+        #[command(flatten)]
+        changing: Changing,
+        /// Their ids, as `sudare keys list` prints them
+        #[arg(required = true, value_name = "KID")]
+        kids: Vec<Kid>,
+        /// Make and activate a new version in place of one that is active
+        #[arg(long)]
+        replace: bool,
     },
     /// Check the ring: seal of the manifest, every wrapped key, every commitment
     Verify {
@@ -262,11 +298,29 @@ struct File {
     config: PathBuf,
 }
 
+/// What every command takes that changes the ring.
+#[derive(Debug, Args)]
+struct Changing {
+    #[command(flatten)]
+    file: File,
+    /// Do it only if the ring is still at this revision, as `sudare keys list` printed it
+    #[arg(long, value_name = "N")]
+    at_revision: Option<u64>,
+    #[command(flatten)]
+    format: Format,
+}
+
 #[derive(Debug, Args)]
 struct Format {
     /// How data is printed
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Kind,
+}
+
+impl Changing {
+    fn of<'a>(&self, config: &'a crate::keys::Config) -> Change<'a> {
+        Change { config, clock: &SystemClock, at_revision: self.at_revision }
+    }
 }
 
 impl From<Format> for policy::Format {
@@ -348,8 +402,11 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
 fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
     let (KeysCommand::Init { file }
     | KeysCommand::List { file, .. }
-    | KeysCommand::Rotate { file, .. }
-    | KeysCommand::Verify { file, .. }) = &command;
+    | KeysCommand::Verify { file, .. }
+    | KeysCommand::Rotate { changing: Changing { file, .. }, .. }
+    | KeysCommand::Activate { changing: Changing { file, .. }, .. }
+    | KeysCommand::Deactivate { changing: Changing { file, .. }, .. }
+    | KeysCommand::Compromise { changing: Changing { file, .. }, .. }) = &command;
     let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
     let ring = &settings.keys;
     let done = match command {
@@ -357,13 +414,30 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
             keys::init(ring, &settings.policy.pseudonym_scopes(), &SystemClock, policy::Format::Table, out)
         }
         KeysCommand::List { format, .. } => keys::list(ring, format.into(), out),
-        KeysCommand::Rotate { line, .. } => keys::rotate(ring, &line, &SystemClock, policy::Format::Table, out),
+        KeysCommand::Rotate { line, publish_only: true, changing } => {
+            keys::publish(&changing.of(ring), &line, changing.format.into(), out)
+        }
+        KeysCommand::Rotate { line, publish_only: false, changing } => {
+            keys::rotate(&changing.of(ring), &line, changing.format.into(), out)
+        }
+        KeysCommand::Activate { kid, changing } => keys::activate(&changing.of(ring), kid, changing.format.into(), out),
+        KeysCommand::Deactivate { kid, end_scope, changing } => {
+            let scope = if end_scope { Scope::End } else { Scope::Keep };
+            keys::deactivate(&changing.of(ring), kid, scope, changing.format.into(), out)
+        }
+        KeysCommand::Compromise { kids, replace, changing } => {
+            let successor = if replace { Successor::Make } else { Successor::MustBeThere };
+            keys::compromise(&changing.of(ring), &kids, successor, changing.format.into(), out)
+        }
         KeysCommand::Verify { format, .. } => {
             return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
         }
     };
     done.map(|()| 0).map_err(|error| match error {
-        keys::KeysCommandError::Line { .. } | keys::KeysCommandError::Key(crate::keys::KeyError::NoSuchLine(_)) => wrong(error),
+        keys::KeysCommandError::Line { .. }
+        | keys::KeysCommandError::Key(KeyError::NoSuchLine(_) | KeyError::NoSuchVersion(_) | KeyError::NoScopeToEnd(_)) => {
+            wrong(error)
+        }
         keys::KeysCommandError::Key(_) | keys::KeysCommandError::Print(_) => failed(error),
     })
 }

@@ -3,6 +3,7 @@
 //! Results go to the output, everything else (progress on a terminal, bad lines, the summary) to standard error. Opening is recorded in
 //! the audit log, window by window, before it leaves; without the log nothing is opened.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
@@ -98,23 +99,35 @@ pub(super) fn open(options: &Options, reason: &str, out: &mut dyn Write) -> Resu
             failed(error)
         }
     })?;
-    let event = |kind| Event {
+    let told = |kind| Event {
         operator: Some(format!("uid {}", rustix::process::getuid().as_raw())),
         reason: Some(reason.to_owned()),
         collection: Some(CollectionName::new(&options.collection)),
         route: Some("sudare open".to_owned()),
         ..Event::new(kind, 1)
     };
+    let distrusted = Cell::new(0_u32);
     let name = |id| names.iter().find(|(of, _)| *of == id).map(|(_, name)| name.clone());
     let mut record = |tally: &Tally, subjects: Vec<RecordId>| {
-        let mut event = event(Kind::Reveal);
+        let mut event = told(Kind::Reveal);
         event.subjects = subjects;
         event.shown = tally.shown.iter().filter_map(|(id, level, count)| Some((name(*id)?, *level, *count))).collect();
+        if tally.compromised > 0 {
+            distrusted.set(distrusted.get().saturating_add(tally.compromised));
+            let alarm = Event { code: Some("key-compromised".to_owned()), subjects: event.subjects.clone(), ..told(Kind::Alarm) };
+            let _recorded = runtime.block_on(log.record(alarm)).map_err(BatchError::Audit)?;
+        }
         runtime.block_on(log.record(event)).map_err(BatchError::Audit)
     };
     let words = Words { verb: "open", done: "opened", kept: "clear already" };
     let ended = go(&work, options, &mut record, words, out);
-    let mut close = event(Kind::Close);
+    if distrusted.get() > 0 {
+        super::complain(&format!(
+            "note: {} of the values hang on a compromised key: whoever knows it could have made them. Seal what you trust anew",
+            thousands(distrusted.get().into())
+        ));
+    }
+    let mut close = told(Kind::Close);
     close.code = (!matches!(ended, Ok(0))).then(|| "incomplete".to_owned());
     log.note(close);
     runtime.block_on(log.close());

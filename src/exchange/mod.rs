@@ -18,6 +18,7 @@ mod guard;
 mod headers;
 mod heavy;
 mod log;
+mod newest;
 mod query;
 mod replace;
 mod reply;
@@ -70,6 +71,7 @@ pub use crate::vault::VaultError;
 pub use context::Context;
 pub use error::{Conflict, Error, Failure};
 pub use log::{RequestLog, Requests};
+pub use newest::Newest;
 pub use span::{Ids as SpanIds, Span, Spans};
 pub use state::{Collection, Limits, State};
 
@@ -169,9 +171,12 @@ impl Exchange {
         self.state.load_full()
     }
 
-    /// Puts a checked configuration in force, whole (T30). Exchanges under way keep the one they began with; replies
-    /// that still stream go on only while the new one grants the same (T33). Feeds end: their keys and policy are the old ones.
+    /// Puts a checked configuration in force, whole (T30). Exchanges under way keep the one they began with, but for its keys
+    /// (`newest`); replies that still stream go on only while the new one grants the same (T33). Feeds end: their policy is the
+    /// old one.
     pub fn replace_state(&self, state: State) {
+        // First: nothing may be sealed under a version that an exchange under way does not find.
+        state.bring_keys();
         self.state.store(Arc::new(state));
         self.feeds.end();
     }
@@ -441,6 +446,18 @@ impl Exchange {
         if tally.bad > 0 {
             self.metrics.bad_values(collection, tally.bad);
         }
+        if tally.compromised > 0 {
+            self.metrics.compromised_values(collection, tally.compromised);
+        }
+    }
+
+    /// Counts the one value for which a reply was refused; no tally comes of such a reply.
+    fn count_alarm(&self, context: &Context, code: &'static str) {
+        match (&context.collection, code) {
+            (Some(collection), "key-compromised") => self.metrics.compromised_values(collection, 1),
+            (Some(collection), _) => self.metrics.bad_values(collection, 1),
+            (None, _) => {}
+        }
     }
 
     /// Who asks, and what the policy allows this request.
@@ -536,6 +553,9 @@ impl Exchange {
         self.metrics.request(context.class.unwrap_or(RouteClass::Unclassified), context.intent, status, code);
         log::refused(context, status, code, self.state.load().log, self.spans.as_deref());
         let kind = if alarm { Kind::Alarm } else { Kind::Refused };
+        if alarm {
+            self.count_alarm(context, code);
+        }
         let event = audit::Event { status: Some(status), code: Some(code.to_owned()), ..context.event(kind) };
         if alarm {
             if let Err(error) = self.record(event).await {

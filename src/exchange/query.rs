@@ -134,7 +134,7 @@ fn write_terms(
             continue;
         }
         let stored =
-            field::deterministic_terms(&collection.field_map, plan, &state.keys, terms.member, value, Permit::Reveal(grant))
+            field::deterministic_terms(&collection.field_map, plan, &state.ring(), terms.member, value, Permit::Reveal(grant))
                 .map_err(Error::Term)?;
         // Envelopes need no escapes.
         forms.extend(stored.iter().map(|envelope| format!("\"{envelope}\"")));

@@ -192,6 +192,16 @@ impl Exchange {
                 "stored values are not as they should be"
             );
         }
+        if tally.compromised > 0 {
+            let code = "key-compromised";
+            let alarm = audit::Event { code: Some(code.to_owned()), subjects: subjects.clone(), ..context.event(Kind::Alarm) };
+            let _recorded = self.record(alarm).await?;
+            tracing::error!(
+                collection = context.collection.as_ref().map(CollectionName::as_str),
+                code,
+                "stored values hang on a compromised key"
+            );
+        }
         if tally.shown.iter().all(|(_, level, _)| *level == Level::Absent) {
             return Ok(None);
         }
@@ -301,7 +311,7 @@ impl Reply {
         let revealed = field::reveal_found(
             &collection.field_map,
             plan,
-            &self.state.keys,
+            &self.state.ring(),
             &self.session.grant,
             &window.bytes,
             &window.layout,
@@ -323,14 +333,15 @@ impl Reply {
         }
         let level = view::check_whole(&self.state, self.documents.collection, &self.session.grant)?;
         let clear_left_out = tally.clear_found > 0 && (collection.strict || level == Level::Sealed);
-        if tally.bad > 0 || clear_left_out { Err(Error::CopyNotWhole) } else { Ok(()) }
+        if tally.bad > 0 || tally.compromised > 0 || clear_left_out { Err(Error::CopyNotWhole) } else { Ok(()) }
     }
 
     /// The alarm of a value that does not authenticate, where the reply is already under way. Before that, `front` records it
     /// with the status it answers.
     fn alarm(&self, error: &Error) -> Option<audit::Event> {
         let Error::Reveal(reason) = error else { return None };
-        let code = Some(reason.code()).filter(|code| *code == "value-not-authentic")?;
+        let code = Some(reason.code()).filter(|code| matches!(*code, "value-not-authentic" | "key-compromised"))?;
+        self.exchange.count_alarm(&self.context, code);
         Some(audit::Event { status: Some(self.status), code: Some(code.to_owned()), ..self.context.event(Kind::Alarm) })
     }
 

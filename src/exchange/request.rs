@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
-use crate::audit::Kind;
+use crate::audit::{self, Kind};
 use crate::base::{Intent, RecordId};
 use crate::caller::Caller;
 use crate::dialect::{Documents, RequestBody};
@@ -114,12 +114,12 @@ impl<'s> Draft<'s> {
                 subject: stored.and_then(|stored| stored.subject(&collection.field_map)),
                 tokens: before.tokens,
             };
-            return Ok(field::protect_patch(&collection.field_map, plan, &state.keys, grant, format, bytes, layout, of)?);
+            return Ok(field::protect_patch(&collection.field_map, plan, &state.ring(), grant, format, bytes, layout, of)?);
         }
         Ok(field::protect_over(
             &self.collection.field_map,
             self.plan,
-            &state.keys,
+            &state.ring(),
             grant,
             &self.bytes,
             &self.layout,
@@ -217,6 +217,12 @@ impl Exchange {
     ) -> Result<Outgoing, Error> {
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         self.count(state, &collection.field_map.name, &protected.tally);
+        if protected.tally.compromised > 0 {
+            // The write is not refused for it: what it carries on is as unreadable afterwards as it was before.
+            let code = Some("key-compromised".to_owned());
+            let alarm = audit::Event { code, subjects: protected.subjects.clone(), ..context.event(Kind::Alarm) };
+            let _recorded = self.record(alarm).await?;
+        }
         let mut event = context.event(Kind::Write);
         event.subjects = protected.subjects;
         event.kept = protected.tally.kept;

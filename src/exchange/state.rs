@@ -13,10 +13,10 @@ use crate::dialect::Dialect;
 use crate::field;
 use crate::keys::KeyRing;
 use crate::purpose::{CategoryId, Policy};
+use crate::store::Rows;
 use crate::upstream::Upstream;
-use crate::vault::Vault;
 
-use super::{Asker, Error, Gates, RequestLog, headers};
+use super::{Asker, Error, Gates, Newest, RequestLog, headers};
 
 /// Everything one exchange needs to know.
 #[derive(Debug)]
@@ -29,10 +29,12 @@ pub struct State {
     pub policy: Arc<Policy>,
     /// Who may ask.
     pub callers: Callers,
-    /// Keys of one ring revision.
+    /// Keys of one ring revision: those it was built with. What is used is [`Self::ring`].
     pub keys: Arc<KeyRing>,
-    /// Values that are stored as tokens.
-    pub vault: Vault,
+    /// Keeps what tokens stand for; with the newest keys it is [`Self::vault`].
+    pub store: Arc<dyn Rows>,
+    /// The newest ring, whatever this one was built with.
+    pub newest: Newest,
     /// The database.
     pub upstream: Upstream,
     /// True if `[upstream] auth` is set.

@@ -48,7 +48,7 @@ impl Exchange {
             let wishes = tokens.wishes();
             // With something unknown there may be fewer.
             if unknown.is_empty() {
-                let made = self.vault_answers("tokenise", state.vault.tokenise(&wishes)).await?;
+                let made = self.vault_answers("tokenise", state.vault().tokenise(&wishes)).await?;
                 tokens.give(wishes, made);
             }
         }
@@ -75,14 +75,14 @@ impl Exchange {
         if values.is_empty() {
             return Ok(Vec::new());
         }
-        self.vault_answers("find", state.vault.find(values)).await
+        self.vault_answers("find", state.vault().find(values)).await
     }
 
     async fn look(&self, state: &State, grant: &Grant, asked: Vec<(Scope, String)>, tokens: &mut Tokens) -> Result<(), Error> {
         if asked.is_empty() {
             return Ok(());
         }
-        let known = self.vault_answers("detokenise", state.vault.detokenise(&asked, Permit::Reveal(grant))).await?;
+        let known = self.vault_answers("detokenise", state.vault().detokenise(&asked, Permit::Reveal(grant))).await?;
         tokens.learn(asked, known);
         Ok(())
     }

@@ -15,6 +15,8 @@ use crate::purpose::Permit;
 pub(super) enum NotOpened {
     /// It does not authenticate, for whatever reason. `kid_known` is for the operator only (T23).
     Bad { kid_known: bool },
+    /// It hangs on a key that somebody else may know, so it is not tried: it may be anybody's. Never under [`Permit::Upkeep`].
+    Compromised(Kid),
     /// The ring cannot be asked for this place at all.
     Keys(KeyError),
 }
@@ -107,6 +109,11 @@ impl<'a> Opener<'a> {
     }
 }
 
+/// Does a value, which upkeep has opened, hang on a key that somebody else may know?
+pub(super) fn hangs_on_compromised(keys: &KeyRing, text: &str) -> bool {
+    Envelope::parse(text).is_ok_and(|envelope| keys.is_compromised(envelope.kid))
+}
+
 /// May this field hold deterministic values? Not a field that is configured to seal: they are bound to less than it asks for, so an old
 /// one could be moved between people. While migrating (`strict = false`) even clear values are taken, and these with them. The other way
 /// round needs no such rule: what suite `x` holds is bound to at least as much.
@@ -118,8 +125,10 @@ fn takes_deterministic(collection: &Collection, field: usize) -> bool {
 fn refused(error: KeyError) -> NotOpened {
     if matches!(error, KeyError::UnknownKid(_)) {
         UNKNOWN
-    } else if matches!(error, KeyError::Destroyed(_) | KeyError::Compromised(_)) {
+    } else if matches!(error, KeyError::Destroyed(_)) {
         BAD
+    } else if let KeyError::Compromised(kid) = error {
+        NotOpened::Compromised(kid)
     } else {
         NotOpened::Keys(error)
     }

@@ -20,7 +20,7 @@ use super::carry::{self, Carried};
 use super::envelope::{self, Suite};
 use super::ids::{Id, Ids, NoId, Subjects};
 use super::mask::has_mask_character;
-use super::open::{NotOpened, Opener};
+use super::open::{NotOpened, Opener, hangs_on_compromised};
 use super::plan::{Collection, Field, Meaning, Plan, Protection, Subject};
 use super::reveal::{RevealError, level_of};
 use super::seal::Sealer;
@@ -611,9 +611,14 @@ impl<'a> Write<'a> {
                     return match opener.open(index, &text, id, Permit::Upkeep(&upkeep)) {
                         Ok(_dropped) => {
                             tally.kept = tally.kept.saturating_add(1);
+                            if hangs_on_compromised(keys, &text) {
+                                tally.compromised = tally.compromised.saturating_add(1);
+                            }
                             Ok(true)
                         }
-                        Err(NotOpened::Bad { .. }) => Err(WriteError::ForeignEnvelope { field: field.name.clone() }),
+                        Err(NotOpened::Bad { .. } | NotOpened::Compromised(_)) => {
+                            Err(WriteError::ForeignEnvelope { field: field.name.clone() })
+                        }
                         Err(NotOpened::Keys(error)) => Err(WriteError::Keys(error)),
                     };
                 }

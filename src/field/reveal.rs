@@ -13,7 +13,7 @@ use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Meaning, OnBadValue, Plan, Protection};
 use super::tokens::Tokens;
 use super::{Mask, Tally, pseudonym};
-use crate::base::{FieldName, RecordId};
+use crate::base::{FieldName, Kid, RecordId};
 use crate::crypto::MacKey;
 use crate::document::{self, Change, Kind, Layout, splice, unescape, write_string};
 use crate::keys::{KeyError, KeyRing};
@@ -59,6 +59,16 @@ pub enum RevealError {
         /// Where.
         field: FieldName,
     },
+    /// 500 and an alarm: under a key that somebody else may know, so that it may be anybody's.
+    #[error(
+        "a stored value of field {field} is sealed under {kid}, which is compromised: it is not shown until it is written anew"
+    )]
+    KeyCompromised {
+        /// Where.
+        field: FieldName,
+        /// The version.
+        kid: Kid,
+    },
     /// 503: a key cannot be had.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -72,6 +82,7 @@ impl RevealError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotAuthentic { .. } | Self::ClearFound { .. } => "value-not-authentic",
+            Self::KeyCompromised { .. } => "key-compromised",
             Self::Keys(_) => "keys-unavailable",
             Self::Layout => "internal-error",
         }
@@ -268,6 +279,7 @@ impl<'a> Window<'a> {
                 let opened = match self.opener.open(index, &text, id, Permit::Reveal(self.grant)) {
                     Ok(opened) => opened,
                     Err(NotOpened::Bad { kid_known }) => return self.bad(field, kid_known),
+                    Err(NotOpened::Compromised(kid)) => return self.compromised(field, kid),
                     Err(NotOpened::Keys(error)) => return Err(RevealError::Keys(error)),
                 };
                 if level == Level::Clear {
@@ -332,6 +344,17 @@ impl<'a> Window<'a> {
             OnBadValue::Refuse => Err(RevealError::NotAuthentic { field: field.name.clone(), kid_known }),
             OnBadValue::Withhold => {
                 self.tally.bad = self.tally.bad.saturating_add(1);
+                Ok(Change::Remove)
+            }
+        }
+    }
+
+    /// A value under a key that somebody else may know.
+    fn compromised(&mut self, field: &Field, kid: Kid) -> Result<Change, RevealError> {
+        match self.collection.on_bad_value {
+            OnBadValue::Refuse => Err(RevealError::KeyCompromised { field: field.name.clone(), kid }),
+            OnBadValue::Withhold => {
+                self.tally.compromised = self.tally.compromised.saturating_add(1);
                 Ok(Change::Remove)
             }
         }

@@ -15,6 +15,8 @@ pub struct Tally {
     pub clear_found: u32,
     /// Values that did not authenticate and were withheld.
     pub bad: u32,
+    /// Values under a compromised key: withheld from a reader, kept as a write sent them, or opened by hand.
+    pub compromised: u32,
 }
 
 impl Tally {
@@ -35,6 +37,7 @@ impl Tally {
         self.kept = self.kept.saturating_add(other.kept);
         self.clear_found = self.clear_found.saturating_add(other.clear_found);
         self.bad = self.bad.saturating_add(other.bad);
+        self.compromised = self.compromised.saturating_add(other.compromised);
     }
 
     pub(super) fn show(&mut self, category: CategoryId, level: Level) {

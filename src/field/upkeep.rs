@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::envelope::{self, Suite};
 use super::ids::{Ids, NoId, Subjects};
 use super::mask::has_mask_character;
-use super::open::{NotOpened, Opener};
+use super::open::{NotOpened, Opener, hangs_on_compromised};
 use super::plan::{Collection, Field, Meaning, Plan, Protection};
 use super::protect::{ProtectedBody, WriteError, unbound};
 use super::pseudonym::is_pseudonym;
@@ -195,7 +195,9 @@ impl Pass<'_> {
                     Upkeep::dangerous_for("is a stored envelope at home where it stands? Its content is dropped at once");
                 return match self.opener.open(index, &text, id, Permit::Upkeep(&upkeep)) {
                     Ok(_dropped) => Ok(What::Kept),
-                    Err(NotOpened::Bad { .. }) => Err(WriteError::ForeignEnvelope { field: field.name.clone() }),
+                    Err(NotOpened::Bad { .. } | NotOpened::Compromised(_)) => {
+                        Err(WriteError::ForeignEnvelope { field: field.name.clone() })
+                    }
                     Err(NotOpened::Keys(error)) => Err(WriteError::Keys(error)),
                 };
             }
@@ -310,8 +312,12 @@ pub fn open_by_hand(
         let id = binding(collection, plan, &ids, Suite::named_by(&text), index, found).map_err(|_no_id| bad(true))?;
         let clear = opener.open(index, &text, id, Permit::Upkeep(upkeep)).map_err(|error| match error {
             NotOpened::Bad { kid_known } => bad(kid_known),
+            NotOpened::Compromised(kid) => RevealError::KeyCompromised { field: field.name.clone(), kid },
             NotOpened::Keys(error) => RevealError::Keys(error),
         })?;
+        if hangs_on_compromised(keys, &text) {
+            tally.compromised = tally.compromised.saturating_add(1);
+        }
         *change = Change::Replace(clear.to_vec());
         tally.show(field.category, Level::Clear);
     }

@@ -1,6 +1,7 @@
-//! Private files: read only if nobody else can, replaced whole or not at all, changed by one process at a time.
+//! Private files: read only if nobody else can, made or replaced whole or not at all, changed by one process at a time.
 //!
-//! Used by the KEK providers and the manifest. Every error names the file and the remedy, never a byte of it.
+//! Used by the KEK providers and the manifest. Every error names the file and the remedy, never a byte of it. Whatever ends a
+//! change at any [`Step`] leaves the old file or the new one (`life/tests/faults.rs` ends it at each).
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -13,6 +14,57 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::KeyError;
+use crate::crypto;
+
+/// The steps of a change, in their order: a test makes each fail, and dies at each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// 1: the ring's lock is taken.
+    Lock,
+    /// 2: the ring is read.
+    Read,
+    /// 3: what a process that died left beside it is removed.
+    Clear,
+    /// 4: the new file is made beside it.
+    Create,
+    /// 5: half of it is written.
+    Write,
+    /// 6: it is made durable.
+    Sync,
+    /// 7: the file in place is compared with what was read.
+    Compare,
+    /// 8: the new file takes its place.
+    Place,
+    /// 9: its name is made durable.
+    SyncFolder,
+}
+
+#[cfg(test)]
+impl Step {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Lock,
+        Self::Read,
+        Self::Clear,
+        Self::Create,
+        Self::Write,
+        Self::Sync,
+        Self::Compare,
+        Self::Place,
+        Self::SyncFolder,
+    ];
+}
+
+/// Where a test lets a step fail; nothing in the product.
+#[cfg_attr(not(test), expect(clippy::unnecessary_wraps, reason = "only a test makes a step fail"))]
+fn reach(step: Step) -> io::Result<()> {
+    #[cfg(test)]
+    return fault::reach(step);
+    #[cfg(not(test))]
+    {
+        let _: Step = step;
+        Ok(())
+    }
+}
 
 /// How often, and how far apart, a held lock is asked for again: 10 s in all, longer than any key operation takes.
 const LOCK_TRIES: u32 = 500;
@@ -42,6 +94,7 @@ pub(super) fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>,
 
 /// Reads a file that may be read by others, at most `limit` bytes.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, KeyError> {
+    reach(Step::Read).map_err(|error| KeyError::io(path, "read", &error))?;
     read_limited(path, &open(path)?, limit)
 }
 
@@ -72,44 +125,85 @@ pub(super) fn make_folder_of(path: &Path) -> Result<(), KeyError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| KeyError::io(folder, "made", &error))
 }
 
-/// Writes a new file with mode 0600, durably.
+/// Makes a new file with mode 0600, durably: it is there whole or not at all. It is written beside its place and then linked
+/// into it, for a link, unlike a rename, overwrites nothing.
 ///
 /// # Errors
 ///
-/// [`KeyError::Io`], also where the name is taken: nothing is ever overwritten. What could not be written whole (a full disk)
-/// is removed, so that the next attempt does not take the piece for a damaged key or ring.
+/// [`KeyError::Io`], also where the name is taken: nothing is ever overwritten. [`KeyError::Unconfirmed`].
 pub(super) fn create_private(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
-    create_with(path, |file| file.write_all(bytes))
-}
-
-fn create_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), KeyError> {
-    let failed = |error: io::Error| KeyError::io(path, "written", &error);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    if let Err(error) = write(&mut file).and_then(|()| file.sync_all()) {
-        // The name was free, so what is removed is ours.
-        fs::remove_file(path).ok();
-        return Err(failed(error));
-    }
-    sync_folder(path)
+    // A name of its own: two rings may share the KEK that both are about to make, and each has a lock of its own.
+    let [a, b, c, d] = crypto::random()?;
+    let fresh = beside(path, &format!(".{a:02x}{b:02x}{c:02x}{d:02x}.new"));
+    write_new(&fresh, bytes)?;
+    let placed = reach(Step::Place).and_then(|()| fs::hard_link(&fresh, path));
+    fs::remove_file(&fresh).ok();
+    placed.map_err(|error| KeyError::io(path, "made", &error))?;
+    confirm(path)
 }
 
 /// Puts `bytes` in place of the file, so that a reader, or a machine that loses power, finds the old content or the new one,
-/// never a part: a new file beside it (mode 0600), fsync, rename, fsync of the folder. The caller holds [`Lock`].
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+/// never a part: a new file beside it (mode 0600), fsync, rename, fsync of the folder. The caller holds [`Lock`]; `seen` is the
+/// SHA-256 of what it read, for a lock does not reach everybody (another machine, a lock file that was removed).
+///
+/// # Errors
+///
+/// [`KeyError::Io`], [`KeyError::Overtaken`]: nothing was changed. [`KeyError::Unconfirmed`]: it was.
+pub(super) fn replace(path: &Path, bytes: &[u8], seen: &[u8; 32]) -> Result<(), KeyError> {
     let fresh = beside(path, ".new");
-    match fs::remove_file(&fresh) {
+    match reach(Step::Clear).and_then(|()| fs::remove_file(&fresh)) {
         Ok(()) => {} // left by a process that died half way, under the lock we now hold
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(KeyError::io(&fresh, "removed", &error)),
     }
-    create_private(&fresh, bytes)?;
-    fs::rename(&fresh, path).map_err(|error| KeyError::io(path, "replaced", &error))?;
-    sync_folder(path)
+    write_new(&fresh, bytes)?;
+    let placed = is_as_seen(path, seen).and_then(|()| {
+        let placed = reach(Step::Place).and_then(|()| fs::rename(&fresh, path));
+        placed.map_err(|error| KeyError::io(path, "replaced", &error))
+    });
+    if placed.is_err() {
+        fs::remove_file(&fresh).ok();
+    }
+    placed?;
+    confirm(path)
 }
 
-fn sync_folder(path: &Path) -> Result<(), KeyError> {
-    let folder = folder_of(path);
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| KeyError::io(folder, "synced", &error))
+fn is_as_seen(path: &Path, seen: &[u8; 32]) -> Result<(), KeyError> {
+    let now = reach(Step::Compare).and_then(|()| fs::read(path)).map_err(|error| KeyError::io(path, "read again", &error))?;
+    if crypto::sha256(&now) == *seen { Ok(()) } else { Err(KeyError::Overtaken(path.to_path_buf())) }
+}
+
+/// Writes a new file with mode 0600 and makes its content durable. What could not be written whole (a full disk) is removed.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+    let failed = |error: io::Error| KeyError::io(path, "written", &error);
+    reach(Step::Create).map_err(failed)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let written = write_all(&mut file, bytes).and_then(|()| reach(Step::Sync)).and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        // The name was free, so what is removed is ours.
+        fs::remove_file(path).ok();
+        failed(error)
+    })
+}
+
+fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(test)]
+    file.write_all(bytes.get(..bytes.len() / 2).unwrap_or_default())?;
+    reach(Step::Write)?;
+    #[cfg(test)]
+    let bytes = bytes.get(bytes.len() / 2..).unwrap_or_default();
+    file.write_all(bytes)
+}
+
+/// The new name is made durable. It is in place already, so a failure here says something else than the others.
+fn confirm(path: &Path) -> Result<(), KeyError> {
+    reach(Step::SyncFolder)
+        .and_then(|()| sync_folder(path))
+        .map_err(|error| KeyError::Unconfirmed { path: path.to_path_buf(), why: error.to_string() })
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path)).and_then(|folder| folder.sync_all())
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -135,12 +229,8 @@ impl Lock {
     /// [`KeyError::Locked`] after that.
     pub(super) fn take(path: &Path) -> Result<Self, KeyError> {
         let name = beside(path, ".lock");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&name)
+        let file = reach(Step::Lock)
+            .and_then(|()| OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&name))
             .map_err(|error| KeyError::io(&name, "opened", &error))?;
         for _ in 0..LOCK_TRIES {
             match file.try_lock() {
@@ -153,23 +243,80 @@ impl Lock {
     }
 }
 
+/// Faults for tests: of the thread that asks for them only.
+#[cfg(test)]
+pub(super) mod fault {
+    use std::cell::Cell;
+    use std::io;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::Step;
+
+    #[derive(Clone, Copy)]
+    enum Fault {
+        Fails,
+        Dies,
+    }
+
+    thread_local! {
+        static PLANNED: Cell<Option<(Step, Fault)>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn reach(step: Step) -> io::Result<()> {
+        match PLANNED.get().filter(|(at, _)| *at == step) {
+            None => Ok(()),
+            Some((_, Fault::Fails)) => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            Some((_, Fault::Dies)) => std::panic::panic_any("killed"),
+        }
+    }
+
+    /// Every time the step is reached, the disk is full.
+    pub(in super::super) fn failing_at<T>(step: Step, run: impl FnOnce() -> T) -> T {
+        PLANNED.set(Some((step, Fault::Fails)));
+        let result = run();
+        PLANNED.set(None);
+        result
+    }
+
+    /// The process dies when it reaches the step: nothing after it is done, but its locks go. None if it never gets there.
+    pub(in super::super) fn dying_at(step: Step, run: impl FnOnce()) -> Option<()> {
+        PLANNED.set(Some((step, Fault::Dies)));
+        let died = catch_unwind(AssertUnwindSafe(run)).is_err();
+        PLANNED.set(None);
+        died.then_some(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_written_whole_is_not_left_behind() {
+    fn a_new_file_is_there_whole_or_not_at_all_and_overwrites_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kek");
-        let full = create_with(&path, |file| {
-            file.write_all(b"half")?;
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        });
-        assert!(matches!(full, Err(KeyError::Io { doing: "written", .. })), "{full:?}");
-        assert!(!path.exists());
+        let names = || fs::read_dir(dir.path()).unwrap().count();
+        for step in [Step::Create, Step::Write, Step::Sync, Step::Place] {
+            let full = fault::failing_at(step, || create_private(&path, b"whole"));
+            assert!(matches!(full, Err(KeyError::Io { .. })), "{step:?}: {full:?}");
+            assert_eq!(names(), 0, "{step:?}: nothing is left behind");
+        }
         create_private(&path, b"whole").unwrap();
         assert!(create_private(&path, b"other").is_err(), "nothing is overwritten");
-        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!((fs::read(&path).unwrap(), names()), (b"whole".to_vec(), 1));
+    }
+
+    #[test]
+    fn what_others_replaced_in_between_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ring.json");
+        create_private(&path, b"one").unwrap();
+        let seen = crypto::sha256(b"one");
+        fs::write(&path, b"two").unwrap();
+        assert!(matches!(replace(&path, b"three", &seen), Err(KeyError::Overtaken(_))));
+        assert_eq!((fs::read(&path).unwrap(), fs::read_dir(dir.path()).unwrap().count()), (b"two".to_vec(), 1));
+        replace(&path, b"three", &crypto::sha256(b"two")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
     }
 
     #[test]

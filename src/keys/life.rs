@@ -1,7 +1,14 @@
-//! What operators do to a ring: make it, rotate a line, prove it sound. `cli/keys` calls these, and prints what they report.
+//! What operators do to a ring: make it, move its versions (`change`), prove it sound. `cli/keys` calls these, and prints what
+//! they report.
 //!
 //! Always holds: nothing is overwritten by `init`; every change is a whole new revision, written under the ring's lock, and
-//! leaves either the old file or the new one behind; an old version keeps opening what it sealed.
+//! leaves either the old file or the new one behind, wherever it ends; an old version keeps opening what it sealed.
+
+mod change;
+#[cfg(test)]
+mod tests;
+
+pub use change::{Change, MoveReport, Moved, NotMoved, PublishReport, RotateReport, Scope, Successor};
 
 use super::files::{self, Lock};
 use super::manifest::{self, Opened};
@@ -20,19 +27,6 @@ pub struct InitReport {
     pub revision: u64,
     /// Versions added, one to each line that was missing.
     pub added: Vec<(LineName, Kid)>,
-}
-
-/// What [`rotate`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RotateReport {
-    /// The line.
-    pub line: LineName,
-    /// The version that protects from now on.
-    pub active: Kid,
-    /// The version that did until now; it goes on opening.
-    pub deactivated: Option<Kid>,
-    /// The ring's revision now.
-    pub revision: u64,
 }
 
 /// What [`verify`] found.
@@ -98,37 +92,19 @@ pub(super) fn init_with(
         if ring_made {
             files::create_private(&config.ring, &bytes)?;
         } else {
-            files::replace(&config.ring, &bytes)?;
+            files::replace(&config.ring, &bytes, &opened.seen)?;
         }
     }
     Ok(InitReport { kek_made, ring_made, revision: opened.manifest.revision, added })
 }
 
-/// Gives a line a new Active version and deactivates the old one, in one revision. For one node: it learns of it by a reload
-/// (SIGHUP) or a restart. No stored value changes; what the old version sealed still opens.
+/// [`Change::rotate`], whatever the revision. A node learns of it by a reload or a restart.
 ///
 /// # Errors
 ///
-/// [`KeyError::NoSuchLine`]; everything that opening refuses.
+/// As there.
 pub fn rotate(config: &Config, name: &LineName, clock: &dyn Clock) -> Result<RotateReport, KeyError> {
-    // Before the lock, which would leave a file of its own beside a ring that is not there, or complain of its folder.
-    if matches!(config.ring.try_exists(), Ok(false)) {
-        return Err(KeyError::Missing(config.ring.clone()));
-    }
-    let _held = Lock::take(&config.ring)?;
-    let mut opened = manifest::open(config)?;
-    let now_ms = clock.now_ms();
-    let line =
-        opened.manifest.lines.iter_mut().find(|line| line.name == *name).ok_or_else(|| KeyError::NoSuchLine(name.clone()))?;
-    let mut deactivated = None;
-    for version in line.versions.iter_mut().filter(|version| version.state == State::Active) {
-        version.shift(State::Deactivated, now_ms)?;
-        deactivated = Some(version.kid);
-    }
-    let active = opened.add(name, State::Active, now_ms)?;
-    let bytes = opened.next_revision(&config.ring, now_ms)?;
-    files::replace(&config.ring, &bytes)?;
-    Ok(RotateReport { line: name.clone(), active, deactivated, revision: opened.manifest.revision })
+    Change { config, clock, at_revision: None }.rotate(name)
 }
 
 /// Checks everything that opening checks, and goes on after a bad version to report on each.

@@ -76,6 +76,8 @@ pub(super) struct Opened {
     pub(super) manifest: Manifest,
     pub(super) kek: Secret,
     mac: MacKey,
+    /// SHA-256 of the file's bytes, to tell later whether it is still the same; zeros for a ring without a file.
+    pub(super) seen: [u8; 32],
 }
 
 /// Reads and authenticates the ring of `config`.
@@ -105,7 +107,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, KeyError> {
     if manifest.revision < config.min_revision {
         return Err(KeyError::TooOld { path: path.into(), found: manifest.revision, least: config.min_revision });
     }
-    Ok(Opened { manifest, kek, mac: key })
+    Ok(Opened { manifest, kek, mac: key, seen: crypto::sha256(&bytes) })
 }
 
 impl Opened {
@@ -122,7 +124,7 @@ impl Opened {
             lines: Vec::new(),
         };
         manifest.mac_key = crypto::wrap(&kek, &manifest.mac_aad(), &secret)?;
-        Ok(Self { manifest, kek, mac: MacKey::new(&secret) })
+        Ok(Self { manifest, kek, mac: MacKey::new(&secret), seen: [0; 32] })
     }
 
     /// Adds a new version to a line, and the line where it is absent. Returns the version's id.

@@ -2,15 +2,16 @@
 //!
 //! A [`KeyRing`] belongs to one controller and holds keys in lines (seal, lookup, token, audit, one per pseudonym scope), each
 //! wrapped under the ring's KEK in a manifest file. One version of a line is Active: new values are protected under it.
-//! Rotation rewrites nothing. States and moves: [`State`]. Format: `docs/format.md`. Runbook: `keys/README.md`.
+//! Rotation rewrites nothing. States and moves: [`State`]. Format: `docs/format.md`. Runbooks: `keys/README.md`,
+//! `docs/rotation.md`.
 //!
 //! Always holds: one Active version a line; an id is never used twice; an opening key leaves only against a
 //! [`Permit`](crate::purpose::Permit); a ring is believed only whole and authenticated; no secret is printed (T13).
 //!
-//! `app` opens a ring at start and reload; `field` and `audit` use its keys; `cli/keys` runs [`init`], [`rotate`], [`verify`].
+//! `app` opens a ring at start and reload; `field` and `audit` use its keys; `cli/keys` runs [`init`], [`Change`], [`verify`].
 //!
 //! Where to look: `state` what a version may do · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
-//! `kek` where the KEK comes from · `life` what operators do · `files` private, atomic, locked.
+//! `kek` where the KEK comes from · `life` what operators do, `life/change` the moves · `files` private, atomic, locked.
 
 mod files;
 mod kek;
@@ -28,9 +29,12 @@ use crate::base::{Controller, Kid};
 use crate::crypto::RandomError;
 use crate::store::StoreError;
 
-pub use life::{InitReport, RotateReport, VerifyReport, init, rotate, verify};
+pub use life::{
+    Change, InitReport, MoveReport, Moved, NotMoved, PublishReport, RotateReport, Scope, Successor, VerifyReport, init, rotate,
+    verify,
+};
 pub use ring::{AuditKey, FieldKey, KeyRing, LookupKey, TokenKey, VersionInfo};
-pub use state::{LineName, ParseLineError, ParseStateError, State};
+pub use state::{LineName, Operation, ParseLineError, ParseStateError, Refusal, State, Step};
 pub use subkeys::CacheUse;
 
 /// The name of the one ring of a configuration. It is bound into every wrapped secret, so that rings by field group can join
@@ -202,9 +206,39 @@ pub enum KeyError {
     /// Another process is changing the ring.
     #[error("{path}: held by another `sudare keys`: wait until it ends", path = .0.display())]
     Locked(PathBuf),
+    /// The ring was replaced between reading and writing, in spite of the lock.
+    #[error("{path}: was replaced by somebody else while this command ran, so nothing was changed: look with `sudare keys list`, then run it again", path = .0.display())]
+    Overtaken(PathBuf),
+    /// The ring is not at the revision the operator looked at.
+    #[error("{path}: is at revision {found}, not {expected}: it was changed since you looked, so nothing was done; look again with `sudare keys list`", path = .path.display())]
+    MovedOn {
+        /// The ring's file.
+        path: PathBuf,
+        /// Its revision.
+        found: u64,
+        /// The one asked for.
+        expected: u64,
+    },
+    /// The new file is in place, but its name may be lost with power.
+    #[error("{path}: is written, but the disk did not confirm that this outlasts a power failure: {why}: look at the disk, then with `sudare keys list` at what holds, before you run it again", path = .path.display())]
+    Unconfirmed {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
     /// The ring has no such line.
     #[error("the key ring has no line {0}: see `sudare keys list`")]
     NoSuchLine(LineName),
+    /// The ring has no such version.
+    #[error("the key ring has no version {0}: see `sudare keys list`")]
+    NoSuchVersion(Kid),
+    /// A version does not move as asked.
+    #[error(transparent)]
+    NotMoved(#[from] NotMoved),
+    /// Only pseudonym lines have a scope.
+    #[error("--end-scope is for a line pseudonym/<scope>; the line {0} always has an active version")]
+    NoScopeToEnd(LineName),
     /// Not the name of a line.
     #[error(transparent)]
     Line(#[from] ParseLineError),

@@ -311,6 +311,11 @@ impl KeyRing {
         self.sealing.usage() + self.lookups.usage()
     }
 
+    /// Does this id name a version that somebody else may know?
+    pub fn is_compromised(&self, kid: Kid) -> bool {
+        self.versions.get(&kid).is_some_and(|version| version.info.state == State::Compromised)
+    }
+
     /// Every version, in the manifest's order.
     pub fn versions(&self) -> Vec<VersionInfo> {
         self.order.iter().filter_map(|kid| self.versions.get(kid)).map(|version| version.info.clone()).collect()

@@ -1,7 +1,8 @@
 //! What a key version may do at each point of its life, and which moves there are.
 //!
 //! Source: NIST SP 800-57 Part 1 Rev. 5, section 7, without Suspended. Used by the ring (may this version act?), by the
-//! manifest (is what it says possible?) and by the operator's commands (may it move there?).
+//! manifest (is what it says possible?) and by the operator's commands: [`State::on`] is the whole table of what each does
+//! to a version in each state.
 
 use std::fmt;
 use std::str::FromStr;
@@ -63,6 +64,78 @@ impl State {
             Self::Deactivated => matches!(next, Self::Compromised | Self::Destroyed),
             Self::Compromised => next == Self::Destroyed,
             Self::Destroyed => false,
+        }
+    }
+}
+
+/// What an operator asks of one version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Protect from now on, in place of the line's Active version.
+    Activate,
+    /// Cease to protect.
+    Deactivate,
+    /// Somebody else may know it.
+    Compromise,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 3] = [Self::Activate, Self::Deactivate, Self::Compromise];
+
+    /// The command's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Activate => "activate",
+            Self::Deactivate => "deactivate",
+            Self::Compromise => "compromise",
+        }
+    }
+}
+
+/// What an [`Operation`] does to a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It moves there.
+    Becomes(State),
+    /// It moves there once another version of its line is Active, in the same revision: a line is never without one.
+    AfterSuccessor(State),
+    /// It is there already. A command that is run again ends well.
+    Stays,
+    /// There is no such move.
+    Refused(Refusal),
+}
+
+/// Why there is no such move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// A version that ceased to protect does not begin again.
+    NoWayBack,
+    /// A version that never protected has nothing to cease.
+    NeverActive,
+    /// A compromised version protects nothing and opens less than a deactivated one.
+    Compromised,
+    /// Its secret is gone.
+    Destroyed,
+}
+
+impl State {
+    /// What an operation does to a version in this state: the whole table.
+    pub fn on(self, operation: Operation) -> Step {
+        match (self, operation) {
+            (Self::PreActive, Operation::Activate) => Step::Becomes(Self::Active),
+            (Self::PreActive, Operation::Deactivate) => Step::Refused(Refusal::NeverActive),
+            (Self::PreActive | Self::Deactivated, Operation::Compromise) => Step::Becomes(Self::Compromised),
+            (Self::Active, Operation::Activate)
+            | (Self::Deactivated, Operation::Deactivate)
+            | (Self::Compromised, Operation::Compromise) => Step::Stays,
+            (Self::Active, Operation::Deactivate) => Step::AfterSuccessor(Self::Deactivated),
+            (Self::Active, Operation::Compromise) => Step::AfterSuccessor(Self::Compromised),
+            (Self::Deactivated, Operation::Activate) => Step::Refused(Refusal::NoWayBack),
+            (Self::Compromised, Operation::Activate | Operation::Deactivate) => Step::Refused(Refusal::Compromised),
+            (Self::Destroyed, Operation::Activate | Operation::Deactivate | Operation::Compromise) => {
+                Step::Refused(Refusal::Destroyed)
+            }
         }
     }
 }
@@ -190,6 +263,41 @@ mod tests {
                 (protects, reveal, upkeep),
                 "{state}"
             );
+        }
+    }
+
+    #[test]
+    fn every_operation_does_in_every_state_what_the_table_says() {
+        use Operation::{Activate, Compromise, Deactivate};
+        use Step::{AfterSuccessor, Becomes, Refused, Stays};
+        let table = [
+            (PreActive, Activate, Becomes(Active)),
+            (PreActive, Deactivate, Refused(Refusal::NeverActive)),
+            (PreActive, Compromise, Becomes(Compromised)),
+            (Active, Activate, Stays),
+            (Active, Deactivate, AfterSuccessor(Deactivated)),
+            (Active, Compromise, AfterSuccessor(Compromised)),
+            (Deactivated, Activate, Refused(Refusal::NoWayBack)),
+            (Deactivated, Deactivate, Stays),
+            (Deactivated, Compromise, Becomes(Compromised)),
+            (Compromised, Activate, Refused(Refusal::Compromised)),
+            (Compromised, Deactivate, Refused(Refusal::Compromised)),
+            (Compromised, Compromise, Stays),
+            (Destroyed, Activate, Refused(Refusal::Destroyed)),
+            (Destroyed, Deactivate, Refused(Refusal::Destroyed)),
+            (Destroyed, Compromise, Refused(Refusal::Destroyed)),
+        ];
+        let pairs: Vec<_> = State::ALL.into_iter().flat_map(|state| Operation::ALL.map(|operation| (state, operation))).collect();
+        assert_eq!(table.map(|(state, operation, _)| (state, operation)).to_vec(), pairs, "every pair, once");
+        for (state, operation, step) in table {
+            assert_eq!(state.on(operation), step, "{} {state}", operation.as_str());
+            if let Becomes(next) | AfterSuccessor(next) = step {
+                assert!(state.may_become(next), "{state} to {next}");
+                assert_eq!(next.on(operation), Stays, "run again it changes nothing");
+            }
+            // Only the Active version of a line has a successor to wait for, and nothing but Activate makes one.
+            assert_eq!(matches!(step, AfterSuccessor(_)), state == Active && operation != Activate);
+            assert_eq!(step == Becomes(Active), operation == Activate && state == PreActive);
         }
     }
 

@@ -88,6 +88,7 @@ pub struct Metrics {
     bad_values: Family<Labels<1>, Counter>,
     unmapped: Family<Labels<3>, Counter>,
     leak_guard: Family<Labels<1>, Counter>,
+    compromised_values: Family<Labels<1>, Counter>,
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
     upstream_circuit: Gauge,
@@ -161,6 +162,11 @@ impl Metrics {
                 "Values written that look personal at paths that are no field, in the sample of the leak guard",
             ),
             leak_guard: registered(registry, "leak_guard_bodies", "Bodies in the sample of the leak guard, by outcome"),
+            compromised_values: registered(
+                registry,
+                "compromised_values",
+                "Stored values under a compromised key that were withheld, or kept by a write, by collection",
+            ),
             upstream,
             upstream_failures: registered(
                 registry,
@@ -297,6 +303,11 @@ impl Metrics {
             Looked::PassedOver => "passed-over",
         };
         self.leak_guard.get_or_create(&[("outcome", Word::Fixed(outcome))]).inc();
+    }
+
+    /// Stored values hang on a compromised key.
+    pub fn compromised_values(&self, collection: &CollectionName, count: u32) {
+        self.compromised_values.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
     }
 
     /// The head of a reply came `after` the request was sent.
@@ -573,6 +584,7 @@ mod tests {
         metrics.unmapped_personal(&CollectionName::new("customers"), ShownPath::new("$.a[*].b\"ü"), "email", 6);
         metrics.leak_guard(Looked::Looked);
         metrics.leak_guard(Looked::PassedOver);
+        metrics.compromised_values(&CollectionName::new("customers"), 6);
         metrics.upstream_answered(Duration::from_millis(2));
         metrics.upstream_failed("timeout");
         metrics.upstream_circuit(true);
@@ -602,6 +614,7 @@ mod tests {
             r#"sudare_bad_values_total{collection="customers"} 5"#,
             r#"sudare_unmapped_personal_total{collection="customers",path="$.a[*].b??",category="email"} 6"#,
             r#"sudare_leak_guard_bodies_total{outcome="looked-at"} 1"#,
+            r#"sudare_compromised_values_total{collection="customers"} 6"#,
             "sudare_upstream_seconds_sum 0.002",
             r#"sudare_upstream_failures_total{kind="timeout"} 1"#,
             "sudare_upstream_circuit_open 1",

@@ -53,6 +53,11 @@ impl Scope {
         Self(Arc::from(name))
     }
 
+    /// Is it that of one field?
+    pub fn is_of_a_field(&self) -> bool {
+        self.0.contains('.')
+    }
+
     /// Its name, as bound into rows.
     pub fn as_str(&self) -> &str {
         &self.0

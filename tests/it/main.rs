@@ -33,6 +33,7 @@ mod otlp;
 mod patches;
 mod proxy_protocol;
 mod replication;
+mod rotation;
 mod roundtrips;
 mod searches;
 mod semantics;

@@ -556,10 +556,10 @@ fn kids_of_rotated_keys_still_open() {
         (LineName::Seal, kid("00000001"), State::Compromised, [1; 32]),
         (LineName::Seal, kid("00000002"), State::Active, [2; 32]),
     ]);
-    assert_eq!(
-        protect_as(&customers(), &compromised, &all_at(Level::Clear), Intent::Replace, &stored, None).unwrap().tally.kept,
-        4
-    );
+    let tally = protect_as(&customers(), &compromised, &all_at(Level::Clear), Intent::Replace, &stored, None).unwrap().tally;
+    assert_eq!((tally.kept, tally.compromised), (4, 4));
+    let tally = protect_as(&customers(), &rotated, &all_at(Level::Clear), Intent::Replace, &stored, None).unwrap().tally;
+    assert_eq!((tally.kept, tally.compromised), (4, 0));
     assert!(reveal_all(&customers(), &compromised, &all_at(Level::Clear), &stored, None).is_err());
 }
 

@@ -30,7 +30,13 @@ pub(super) struct Problem {
 pub(super) fn problem(error: &Error) -> Problem {
     let (status, code) = status_and_code(error);
     let retry_after = retry_after(status, error);
-    Problem { status, code, sentence: sentence(error), alarm: code == "value-not-authentic", retry_after }
+    Problem {
+        status,
+        code,
+        sentence: sentence(error),
+        alarm: matches!(code, "value-not-authentic" | "key-compromised"),
+        retry_after,
+    }
 }
 
 /// Spread out for those that were turned away together, or they would come back together.
@@ -161,9 +167,10 @@ fn term_status(error: &TermError) -> StatusCode {
 fn reveal_status(error: &RevealError) -> StatusCode {
     match error {
         RevealError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
-        RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. } | RevealError::Layout => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        RevealError::NotAuthentic { .. }
+        | RevealError::ClearFound { .. }
+        | RevealError::KeyCompromised { .. }
+        | RevealError::Layout => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -232,6 +239,10 @@ fn stored_sentence(error: &RevealError) -> String {
     match error {
         RevealError::Keys(_) => no_key(),
         RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. } => not_authentic(),
+        RevealError::KeyCompromised { .. } => {
+            "a stored value is sealed under a key that is no longer trusted; it is neither shown nor replaced until it is written anew, and an alarm is raised"
+                .to_owned()
+        }
         RevealError::Layout => failed_check(),
     }
 }
