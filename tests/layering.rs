@@ -15,13 +15,14 @@ const TABLE: &[(&str, &[&str])] = &[
     ("crypto", &["base"]),
     ("document", &["base"]),
     ("encoding", &[]),
+    ("normalise", &[]),
     ("store", &["base"]),
     ("net", &["base"]),
     ("dialect", &["base", "document"]),
     ("caller", &["base", "crypto"]),
     ("purpose", &["base", "caller"]),
     ("keys", &["base", "crypto", "purpose", "store", "net"]),
-    ("field", &["base", "crypto", "purpose", "document", "keys"]),
+    ("field", &["base", "normalise", "crypto", "purpose", "document", "keys"]),
     ("audit", &["base", "crypto", "purpose", "store"]),
     ("upstream", &["base", "net", "store", "field"]),
     (
@@ -41,7 +42,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that are fuzzed as they stand: no runtime, no sockets, no files.
-const PURE: &[&str] = &["base", "document", "encoding", "dialect", "caller", "purpose", "crypto"];
+const PURE: &[&str] = &["base", "document", "encoding", "normalise", "dialect", "caller", "purpose", "crypto"];
 const IMPURE_WORDS: &[&str] = &["tokio", "hyper::", "hyper_util", "std::fs", "std::net::Tcp", "redb"];
 
 fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {

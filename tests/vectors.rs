@@ -187,6 +187,7 @@ fn collection(place: FieldPlace, bind: Bind, strict: bool) -> Collection {
         pad: 0,
         seal_null: true,
         subject: None,
+        indexes: Vec::new(),
     };
     Collection {
         name: place.collection,
@@ -220,6 +221,8 @@ fn grant(purpose: &str, level: Level) -> Grant {
         reveal_line: 1,
         writes: None,
         writes_line: 1,
+        search: Vec::new(),
+        search_line: 0,
         delete: false,
         clauses: vec![],
     };

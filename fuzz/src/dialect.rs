@@ -44,7 +44,7 @@ impl Stage {
 
 fn protected((name, equality): (&str, bool)) -> ProtectedMember {
     let at = Selector::parse(&format!("$.{name}")).unwrap();
-    ProtectedMember { field: FieldName::new(name), at, equality, subject: None }
+    ProtectedMember { field: FieldName::new(name), at, equality, subject: None, indexes: Vec::new() }
 }
 
 fn route(matches: &str, id: &str) -> Route {

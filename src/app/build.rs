@@ -21,7 +21,7 @@ pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<KeyRing>, S
 
 fn has_lines(ring: &KeyRing, settings: &Settings) -> Result<(), StartError> {
     let fields = settings.collections.iter().flat_map(|collection| &collection.field_map.fields);
-    for field in fields.filter(|field| field.protection == Protection::Deterministic) {
+    for field in fields.filter(|field| field.protection == Protection::Deterministic || !field.indexes.is_empty()) {
         ring.lookup_key(&field.place)?;
     }
     let missing: Vec<String> =

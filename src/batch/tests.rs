@@ -36,6 +36,7 @@ fn collection() -> field::Collection {
         pad: 32,
         seal_null,
         subject: None,
+        indexes: Vec::new(),
     };
     field::Collection {
         name: CollectionName::new("customers"),

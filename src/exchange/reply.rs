@@ -192,12 +192,13 @@ impl Exchange {
                 "stored values are not as they should be"
             );
         }
-        if tally.shown.iter().all(|(_, level, _)| *level == Level::Absent) {
+        let strayed = (tally.strays > 0).then(|| "stray-term".to_owned());
+        if tally.shown.iter().all(|(_, level, _)| *level == Level::Absent) && strayed.is_none() {
             return Ok(None);
         }
         let mut event = context.event(Kind::Reveal);
         event.subjects = subjects;
-        event.code = (migrating && tally.clear_found > 0).then(|| "clear-value-found".to_owned());
+        event.code = (migrating && tally.clear_found > 0).then(|| "clear-value-found".to_owned()).or(strayed);
         event.shown = tally
             .shown
             .iter()
@@ -300,7 +301,13 @@ impl Reply {
             &window.layout,
             self.url_id.as_ref(),
             self.exchange.clock.now_ms(),
-            Found { searched: &self.documents.search.searched, strip: &self.documents.search.strip },
+            Found {
+                searched: &self.documents.search.searched,
+                strip: &self.documents.search.strip,
+                strip_fields: &self.documents.search.strip_members,
+                // What the database has against a search is no list of documents.
+                sought: self.session.sought.as_ref().filter(|_| (200..300).contains(&self.status)),
+            },
         )?;
         self.exchange.metrics.phase(Phase::Reveal, started.elapsed());
         self.exchange.count(&self.state, &collection.field_map.name, &revealed.tally);

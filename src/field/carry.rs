@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::envelope;
+use super::envelope::{self, Suite};
 use super::gaps::Gaps;
 use super::ids::Place;
 use super::pairs::{self, Alike, Looks, Pair, canonical};
@@ -422,6 +422,8 @@ impl<'c> Carrier<'c, '_, '_> {
         match unescape(stored).filter(|_| found.kind == Kind::String) {
             Some(text) if text.starts_with(envelope::PREFIX) => {
                 if self.window.opener.is_envelope(way.field, &text) {
+                    let bound = if Suite::named_by(&text) == Suite::D { "" } else { id };
+                    self.sealer.indexer.add_sealed(self.row, way.field, &text, bound)?;
                     return Ok(stored.to_vec());
                 }
                 Err(WriteError::Stored(RevealError::NotAuthentic { field: field.name.clone(), kid_known: false }))

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::envelope::{Context, Suite};
-use super::{Generalise, Mask};
+use super::{Generalise, Index, Mask};
 use crate::base::{Bind, CategoryName, CollectionName, FieldName, FieldPlace};
 use crate::document::{BodyFacts, Found, Layout, Map, MapError, Role, Row, RowFacts, RowSet, Scope, Selector, Target};
 use crate::purpose::CategoryId;
@@ -94,6 +94,8 @@ pub struct Field {
     pub seal_null: bool,
     /// Who the value is about where it is not who the document is about: `$.guests[*].id`.
     pub subject: Option<Selector>,
+    /// By what a database finds its values; the first is meant where a search says no other. None of a deterministic field.
+    pub indexes: Vec<Index>,
 }
 
 /// The targets of a [`crate::document::Map`] for one collection and one row set, and what each means.
@@ -129,6 +131,8 @@ pub(super) enum Meaning {
     Field(usize),
     /// Who a value of this field is about.
     FieldSubject(usize),
+    /// A term, or a list of terms, of this field.
+    Index(usize),
     Id,
     Subject,
     RowPeek(usize),
@@ -168,6 +172,10 @@ impl Plan {
                 }
                 let name = format!("the subject of field {} ({subject})", field.name);
                 targets.add(subject, Role::Peek, Scope::Row, Meaning::FieldSubject(index), name);
+            }
+            for by in &field.indexes {
+                let name = format!("the index member of field {} ({})", field.name, by.at);
+                targets.add(&by.at, Role::Value, Scope::Row, Meaning::Index(index), name);
             }
         }
         targets.add(&collection.id, Role::Peek, Scope::Row, Meaning::Id, format!("the id ({})", collection.id));
@@ -238,7 +246,15 @@ pub fn facts<'a>(plan: &Plan, bytes: &'a [u8], layout: &Layout) -> BodyFacts<'a>
             (Some(Meaning::RowPeek(index)), Some(row)) => row.peeks.push((index, text)),
             (Some(Meaning::Id), Some(row)) => row.id = Some(text),
             (
-                Some(Meaning::Field(_) | Meaning::FieldSubject(_) | Meaning::Subject | Meaning::RowPeek(_) | Meaning::Id) | None,
+                Some(
+                    Meaning::Field(_)
+                    | Meaning::FieldSubject(_)
+                    | Meaning::Index(_)
+                    | Meaning::Subject
+                    | Meaning::RowPeek(_)
+                    | Meaning::Id,
+                )
+                | None,
                 _,
             ) => {}
         }

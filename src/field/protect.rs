@@ -19,6 +19,7 @@ pub use patch::{Patched, patch_needs_subject, protect_patch};
 use super::carry::{self, Carried};
 use super::envelope::{self, Suite};
 use super::ids::{Id, Ids, NoId, Subjects};
+use super::index::{Indexer, envelope_of};
 use super::mask::has_mask_character;
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Meaning, Plan, Subject};
@@ -29,7 +30,7 @@ use super::{NotCanonical, Tally, pseudonym};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::base::{Bind, CategoryName, FieldName, Intent, PurposeName, RecordId, RecordIdError};
 use crate::crypto::RandomError;
-use crate::document::{Found, Kind, Layout, Selector, unescape, write_string};
+use crate::document::{Found, Kind, Layout, Row, Selector, unescape, write_string};
 use crate::keys::{KeyError, KeyRing};
 use crate::purpose::{Grant, Level, Permit, Upkeep};
 
@@ -211,6 +212,14 @@ pub enum WriteError {
         /// Why.
         why: NotCanonical,
     },
+    /// A client sent a member that holds terms of a search index.
+    #[error("the member {selector} is the search index of field {field}; Sudare alone writes it: leave it out")]
+    IndexMember {
+        /// Whose.
+        field: FieldName,
+        /// Where.
+        selector: String,
+    },
     /// A body that should carry no document has one.
     #[error("this route takes no documents, but the body has one")]
     UnexpectedDocument,
@@ -259,6 +268,7 @@ impl WriteError {
             Self::Misfit { .. } => "misfit",
             Self::TooLong { .. } => "value-too-long",
             Self::NotCanonical { .. } => "not-canonical",
+            Self::IndexMember { .. } => "index-member",
             Self::UnexpectedDocument => "unexpected-document",
             Self::PatchRefused { .. } | Self::Operation { .. } => "patch-refused",
             Self::Keys(_) => "keys-unavailable",
@@ -330,7 +340,7 @@ pub fn protect_over(
     write.judge()?;
     let mut sealer = Sealer::new(collection, plan, keys, layout.rows.len());
     let carried = write.carry(keys, &mut sealer)?;
-    let (body, tally) = write.seal(keys, id_member, sealer, carried)?;
+    let (body, tally) = write.seal(keys, id_member, &mut sealer, carried)?;
     let mut subjects = Subjects::default();
     for row in 0..layout.rows.len() {
         subjects.add(write.ids.row(row).and_then(|ids| ids.about(collection)));
@@ -403,6 +413,7 @@ impl<'a> Write<'a> {
 
     /// May this grant do this to these rows? Looks at which values there are, not at what they say.
     fn judge(&self) -> Result<(), WriteError> {
+        self.no_index_members()?;
         for (_, found, index) in self.values() {
             let field = self.field(index)?;
             if found.misfit {
@@ -428,6 +439,16 @@ impl<'a> Write<'a> {
                         return Err(self.would_erase(self.field(index)?, reason));
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// No row brings its terms along, not even `null`.
+    fn no_index_members(&self) -> Result<(), WriteError> {
+        for found in &self.layout.found {
+            if let Some(Meaning::Index(index)) = self.plan.meaning(found) {
+                return Err(index_member(self.field(index)?));
             }
         }
         Ok(())
@@ -473,7 +494,7 @@ impl<'a> Write<'a> {
         &self,
         keys: &KeyRing,
         id_member: &str,
-        mut sealer: Sealer<'_>,
+        sealer: &mut Sealer<'_>,
         carried: Carried,
     ) -> Result<(Bytes, Tally), WriteError> {
         let mut tally = Tally { kept: carried.count, ..Tally::default() };
@@ -482,37 +503,53 @@ impl<'a> Write<'a> {
         }
         let mut opener = None;
         let mut inserts = self.inserts(id_member, carried.inserts);
-        let mut out = Vec::with_capacity(self.bytes.len() + self.bytes.len() / 2 + 128 * self.layout.found.len().min(4096));
-        let mut copied = 0;
+        let room = self.bytes.len() + self.bytes.len() / 2 + 128 * self.layout.found.len().min(4096);
+        let mut out = Out { bytes: self.bytes, copied: 0, rows: &self.layout.rows, row: 0, text: Vec::with_capacity(room) };
         for (at, found, index) in self.values() {
             let field = self.field(index)?;
             let value = self.bytes.get(found.value.clone()).ok_or(WriteError::Layout)?;
             let kept = carried.kept.get(&at);
             if kept.is_none() && self.stays(found, index, field, value, keys, &mut opener, &mut tally)? {
+                self.index_sealed(sealer, index, field, found, value)?;
                 continue;
             }
             while let Some((at, text)) = inserts.next_if(|(at, _)| *at <= found.value.start) {
-                out.extend_from_slice(self.bytes.get(copied..at).ok_or(WriteError::Layout)?);
-                out.extend_from_slice(&text);
-                copied = at;
+                out.copy_to(at, &sealer.indexer)?;
+                out.text.extend_from_slice(&text);
             }
-            out.extend_from_slice(self.bytes.get(copied..found.value.start).ok_or(WriteError::Layout)?);
+            out.copy_to(found.value.start, &sealer.indexer)?;
             if let Some(text) = kept {
-                out.extend_from_slice(text);
+                out.text.extend_from_slice(text);
             } else {
                 let id = self.binding(field.protection.suite(), index, field, found)?;
-                sealer.seal(index, row_index(found)?, id, value, &mut out)?;
+                sealer.seal(index, row_index(found)?, id, value, &mut out.text)?;
                 tally.protect(field.category);
             }
-            copied = found.value.end;
+            out.copied = found.value.end;
         }
         for (at, text) in inserts {
-            out.extend_from_slice(self.bytes.get(copied..at).ok_or(WriteError::Layout)?);
-            out.extend_from_slice(&text);
-            copied = at;
+            out.copy_to(at, &sealer.indexer)?;
+            out.text.extend_from_slice(&text);
         }
-        out.extend_from_slice(self.bytes.get(copied..).ok_or(WriteError::Layout)?);
-        Ok((Bytes::from(out), tally))
+        out.copy_to(self.bytes.len(), &sealer.indexer)?;
+        Ok((Bytes::from(out.text), tally))
+    }
+
+    /// The term of an envelope that came with the write and stays.
+    fn index_sealed(
+        &self,
+        sealer: &mut Sealer<'_>,
+        index: usize,
+        field: &Field,
+        found: &Found,
+        value: &[u8],
+    ) -> Result<(), WriteError> {
+        if field.indexes.is_empty() {
+            return Ok(());
+        }
+        let Some((text, suite)) = envelope_of(value) else { return Ok(()) };
+        let id = self.binding(suite, index, field, found)?;
+        Ok(sealer.indexer.add_sealed(row_index(found)?, index, &text, id)?)
     }
 
     /// Members with assigned ids and what is carried over, in order of their place.
@@ -600,6 +637,40 @@ impl<'a> Write<'a> {
         }
         self.ids.binding(self.collection, self.plan, index, found).map_err(|reason| unbound(self.collection, field, reason))
     }
+}
+
+/// The body as it leaves, copied up to some place.
+struct Out<'w> {
+    bytes: &'w [u8],
+    copied: usize,
+    rows: &'w [Row],
+    /// The next row whose end is not copied yet.
+    row: usize,
+    text: Vec<u8>,
+}
+
+impl Out<'_> {
+    /// Copies up to `end`. Each row that ends on the way gets its terms before the brace that closes it: by then all its values have passed.
+    fn copy_to(&mut self, end: usize, indexer: &Indexer<'_>) -> Result<(), WriteError> {
+        while let Some(row) = self.rows.get(self.row).filter(|row| !indexer.is_idle() && row.range.end <= end) {
+            self.copy(row.range.end.saturating_sub(1))?;
+            indexer.write_members(self.row, &mut self.text);
+            self.row += 1;
+        }
+        self.copy(end)
+    }
+
+    fn copy(&mut self, end: usize) -> Result<(), WriteError> {
+        self.text.extend_from_slice(self.bytes.get(self.copied..end).ok_or(WriteError::Layout)?);
+        self.copied = end;
+        Ok(())
+    }
+}
+
+/// The refusal of a member that holds terms.
+pub(super) fn index_member(field: &Field) -> WriteError {
+    let members: Vec<String> = field.indexes.iter().map(|index| index.at.to_string()).collect();
+    WriteError::IndexMember { field: field.name.clone(), selector: members.join(" or ") }
 }
 
 /// Why a value has nothing to be bound to.

@@ -15,6 +15,8 @@ pub struct Tally {
     pub clear_found: u32,
     /// Values that did not authenticate and were withheld.
     pub bad: u32,
+    /// Documents that a search by an index found and that do not have what was searched; they were left out.
+    pub strays: u32,
 }
 
 impl Tally {
@@ -35,6 +37,7 @@ impl Tally {
         self.kept = self.kept.saturating_add(other.kept);
         self.clear_found = self.clear_found.saturating_add(other.clear_found);
         self.bad = self.bad.saturating_add(other.bad);
+        self.strays = self.strays.saturating_add(other.strays);
     }
 
     pub(super) fn show(&mut self, category: CategoryId, level: Level) {

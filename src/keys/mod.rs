@@ -29,7 +29,7 @@ use crate::crypto::RandomError;
 use crate::store::StoreError;
 
 pub use life::{InitReport, RotateReport, VerifyReport, init, rotate, verify};
-pub use ring::{AuditKey, FieldKey, KeyRing, LookupKey, VersionInfo};
+pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, VersionInfo};
 pub use state::{LineName, ParseLineError, ParseStateError, State};
 pub use subkeys::CacheUse;
 

@@ -72,6 +72,7 @@ pub struct Metrics {
     kept: Counter,
     clear_found: Family<Labels<1>, Counter>,
     bad_values: Family<Labels<1>, Counter>,
+    strays: Family<Labels<1>, Counter>,
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
     upstream_circuit: Gauge,
@@ -135,6 +136,11 @@ impl Metrics {
                 registry,
                 "bad_values",
                 "Stored values that did not authenticate, by collection: look into every one",
+            ),
+            strays: registered(
+                registry,
+                "strays",
+                "Documents that a search found by a term, and left out as they do not have what was searched, by collection",
             ),
             upstream,
             upstream_failures: registered(
@@ -241,6 +247,11 @@ impl Metrics {
     /// Clear values were found where protected ones should be (T4).
     pub fn clear_found(&self, collection: &CollectionName, count: u32) {
         self.clear_found.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
+    }
+
+    /// Documents that a search found by a term do not have what was searched, and were left out.
+    pub fn strays(&self, collection: &CollectionName, count: u32) {
+        self.strays.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
     }
 
     /// Stored values did not authenticate.
@@ -506,6 +517,7 @@ mod tests {
         metrics.values_kept(4);
         metrics.clear_found(&CollectionName::new("customers"), 1);
         metrics.bad_values(&CollectionName::new("customers"), 5);
+        metrics.strays(&CollectionName::new("customers"), 6);
         metrics.upstream_answered(Duration::from_millis(2));
         metrics.upstream_failed("timeout");
         metrics.upstream_circuit(true);
@@ -531,6 +543,7 @@ mod tests {
             "sudare_values_kept_total 4",
             r#"sudare_clear_found_total{collection="customers"} 1"#,
             r#"sudare_bad_values_total{collection="customers"} 5"#,
+            r#"sudare_strays_total{collection="customers"} 6"#,
             "sudare_upstream_seconds_sum 0.002",
             r#"sudare_upstream_failures_total{kind="timeout"} 1"#,
             "sudare_upstream_circuit_open 1",

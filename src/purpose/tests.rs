@@ -36,6 +36,8 @@ fn purpose(name: &str, line: Line, dpv: &str, callers: &[&str], reveal: &[(&str,
         reveal_line: line + 4,
         writes: None,
         writes_line: 0,
+        search: Vec::new(),
+        search_line: 0,
         delete: false,
         clauses: vec![format!("clause-{name}")],
     }
@@ -57,7 +59,7 @@ fn never(name: &str, line: Line, purposes: &[&str]) -> NeverSpec {
 
 fn test(name: &str, line: Line, caller: &str, purpose: &str, expect: &[(&str, Level)]) -> TestSpec {
     let (caller, purpose) = (CallerName::new(caller), PurposeName::new(purpose));
-    TestSpec { name: name.to_owned(), line, caller, purpose, expect: levels(expect, line + 3) }
+    TestSpec { name: name.to_owned(), line, caller, purpose, expect: levels(expect, line + 3), search: None }
 }
 
 /// The shop of the demo: four purposes, one recipient.

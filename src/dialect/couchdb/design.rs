@@ -59,6 +59,12 @@ impl Guarded {
         guarded
     }
 
+    /// Members with terms, each with its field.
+    pub(super) fn and_terms<'a>(mut self, terms: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        self.members.extend(terms.map(|(field, member)| (member.to_owned(), field.to_owned())));
+        self
+    }
+
     fn field_at(&self, member: &str) -> Option<&str> {
         let named = self.members.iter().find(|(guarded, _)| guarded == member).map(|(_, field)| field);
         named.or(self.anything.as_ref()).map(String::as_str)

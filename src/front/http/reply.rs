@@ -130,6 +130,7 @@ fn write_status(error: &WriteError) -> StatusCode {
         | WriteError::PatchRefused { .. }
         | WriteError::Operation { .. }
         | WriteError::NotCanonical { .. }
+        | WriteError::IndexMember { .. }
         | WriteError::UnexpectedDocument => StatusCode::UNPROCESSABLE_ENTITY,
         WriteError::Stored(error) => reveal_status(error),
         WriteError::Keys(_) | WriteError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -139,7 +140,7 @@ fn write_status(error: &WriteError) -> StatusCode {
 
 fn term_status(error: &TermError) -> StatusCode {
     match error {
-        TermError::Sealed { .. } | TermError::NotCanonical { .. } => StatusCode::BAD_REQUEST,
+        TermError::Sealed { .. } | TermError::NotCanonical { .. } | TermError::NoForm { .. } => StatusCode::BAD_REQUEST,
         TermError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
         TermError::NoField => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -148,6 +149,8 @@ fn term_status(error: &TermError) -> StatusCode {
 fn reveal_status(error: &RevealError) -> StatusCode {
     match error {
         RevealError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
+        RevealError::Stray => StatusCode::NOT_FOUND,
+        RevealError::Unsifted => StatusCode::BAD_GATEWAY,
         RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. } | RevealError::Layout => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
@@ -209,6 +212,7 @@ fn stored_sentence(error: &RevealError) -> String {
             "a stored value did not authenticate in its place; it is neither shown nor replaced, and an alarm is raised"
                 .to_owned()
         }
+        RevealError::Stray | RevealError::Unsifted => error.to_string(),
         RevealError::Layout => failed_check(),
     }
 }
