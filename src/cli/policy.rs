@@ -212,10 +212,12 @@ fn explain_table(file: &str, answer: &Answer, out: &mut dyn Write) -> io::Result
     writeln!(out)?;
     let mut rows = vec![
         vec!["writes".to_owned(), writable, place(file, &explanation.writes), explanation.writes.says.clone()],
-        vec!["searches by".to_owned(), searchable, place(file, &explanation.searches), explanation.searches.says.clone()],
         vec!["deletes".to_owned(), if explanation.delete { "yes" } else { "no" }.to_owned()],
         vec!["replies".to_owned(), format!("Data-View: {}", explanation.data_view)],
     ];
+    if let Some(rule) = &explanation.searches {
+        rows.insert(1, vec!["searches".to_owned(), searchable, place(file, rule), rule.says.clone()]);
+    }
     if explanation.categories.iter().any(|category| category.level == Level::Pseudonym) {
         rows.push(vec!["pseudonyms".to_owned(), format!("the same within {}, unlinkable outside", explanation.scope)]);
     }
@@ -333,7 +335,7 @@ fn answer_json(answer: &Answer) -> Value {
         "scope": explanation.scope,
         "categories": categories,
         "writes": rule_json(&explanation.writes),
-        "searches": rule_json(&explanation.searches),
+        "searches": explanation.searches.as_ref().map(rule_json),
         "delete": explanation.delete,
         "data_view": explanation.data_view,
         "clauses": explanation.clauses,

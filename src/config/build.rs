@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::collections::WrittenField;
-use super::index::WrittenIndex;
 use super::findings::{Finding, Findings, Severity};
+use super::index::WrittenIndex;
 use super::methods::default_pad;
 use super::report::{Draft, Report};
 use super::source::Source;
@@ -400,6 +400,7 @@ fn member_index(field: &WrittenField, index: &WrittenIndex) -> MemberIndex {
     MemberIndex {
         member: index.at.selector.last_member().unwrap_or_default().to_owned(),
         param: index.param.value.clone(),
+        named: index.named,
         list: field.at.selector.before_wildcard().is_some(),
     }
 }

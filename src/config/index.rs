@@ -20,6 +20,8 @@ pub(super) struct WrittenIndex {
     pub(super) bits: u16,
     /// The name by which clients search.
     pub(super) param: Text,
+    /// The file says so; else it is the field's name.
+    pub(super) named: bool,
 }
 
 const EXAMPLE: &str = "write index = { at = \"$.email_ix\", normalise = \"email\" }";
@@ -37,6 +39,9 @@ pub(super) fn read(node: &Node<'_>, field: &Text, protection: Option<Protection>
             .remedy("remove `index`; or write protect = \"seal\", so that the index alone shows which values are equal"),
         );
         return None;
+    }
+    if node.is_text() {
+        return node.wrong_type("a table, or a list of tables", EXAMPLE);
     }
     let tables = if node.is_table() { vec![node.table_named(title.clone())?] } else { of_list(node, &title)? };
     if tables.is_empty() {
@@ -78,19 +83,24 @@ fn read_one(entry: &Section<'_>, field: &Text, first: bool) -> Option<WrittenInd
         let fits = matches!(at.selector.steps(), [Step::Member(_)]);
         if !fits {
             report.push(
-                Draft::error(&at.span, "an index stands in a member at the top of the document, also that of a value deeper in it")
-                    .expected("a member at the top, such as \"$.email_ix\"")
-                    .remedy("name a member that the application does not use"),
+                Draft::error(
+                    &at.span,
+                    "an index stands in a member at the top of the document, also that of a value deeper in it",
+                )
+                .expected("a member at the top, such as \"$.email_ix\"")
+                .remedy("name a member that the application does not use"),
             );
         }
         fits
     });
-    let normaliser =
-        entry.required("normalise", "normalise = \"text\", \"email\", \"phone:HK\", \"digits\" or \"date\"").and_then(|node| normaliser(&node));
+    let normaliser = entry
+        .required("normalise", "normalise = \"text\", \"email\", \"phone:HK\", \"digits\" or \"date\"")
+        .and_then(|node| normaliser(&node));
     let bits = match entry.optional("bits") {
         None => Some(DEFAULT_TERM_BITS),
         Some(node) => bits(&node),
     };
+    let named = entry.has("param");
     let param = match entry.optional("param") {
         None if first => Some(field.clone()),
         None => {
@@ -106,7 +116,7 @@ fn read_one(entry: &Section<'_>, field: &Text, first: bool) -> Option<WrittenInd
     if report.errors() > before {
         return None;
     }
-    Some(WrittenIndex { at: at?, normaliser: normaliser?, bits: bits?, param: param? })
+    Some(WrittenIndex { at: at?, normaliser: normaliser?, bits: bits?, param: param?, named })
 }
 
 fn is_param(report: &Report<'_>, text: &Text) -> bool {
@@ -149,11 +159,11 @@ fn normaliser(node: &Node<'_>) -> Option<Normaliser> {
             Err(error) => {
                 let names = ["text", "email", "phone", "digits", "date", "nfc", "nfkc", "casefold", "trim", "collapse"];
                 let written = text.value.split(':').next().unwrap_or_default();
-                report.push(
-                    Draft::error(&text.span, format!("\"{}\" cannot normalise: {error}", shorten(&text.value)))
-                        .near(written, names)
-                        .remedy("write \"text\", \"email\", \"phone:HK\", \"digits\", \"date\", or a list of steps (docs/search.md)"),
-                );
+                let draft = Draft::error(&text.span, format!("\"{}\" cannot normalise: {error}", shorten(&text.value)));
+                let known = names.contains(&written);
+                report.push(if known { draft } else { draft.near(written, names) }.remedy(
+                    "write \"text\", \"email\", \"phone:HK\", \"digits\", \"date\", or a list of steps (docs/search.md)",
+                ));
                 return None;
             }
         }
@@ -182,7 +192,8 @@ pub(super) fn check(report: &Report<'_>, written: &Written, rest: bool) {
         };
         if !rest && at.selector.to_string().trim_start_matches(['$', '.', '[', '"']).starts_with('_') {
             report.push(
-                Draft::error(&at.span, "members that begin with _ belong to CouchDB itself").remedy("name it otherwise, such as \"$.email_ix\""),
+                Draft::error(&at.span, "members that begin with _ belong to CouchDB itself")
+                    .remedy("name it otherwise, such as \"$.email_ix\""),
             );
             continue;
         }

@@ -119,6 +119,8 @@ pub struct MemberIndex {
     pub member: String,
     /// The name by which clients search.
     pub param: String,
+    /// The configuration gives it that name, so that it also names the index where members are named by their paths.
+    pub named: bool,
     /// It holds a list of terms.
     pub list: bool,
 }
@@ -481,6 +483,21 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     /// A view that could show what is protected.
     fn judge_view(&self, documents: &Documents, _definition: Option<&[u8]>) -> Result<usize, Refused> {
         Err(head::refused(Some(documents.collection), RefusedCode::Route, "views are not mapped"))
+    }
+
+    /// The search that a request for a view is, whose definition was judged and whose keys are terms; `query` is that of the target, in whose
+    /// place it is sent. `None` of every other view.
+    ///
+    /// # Errors
+    ///
+    /// A request that could not be answered without showing terms.
+    fn view_lookup(
+        &self,
+        _documents: &Documents,
+        _definition: Option<&[u8]>,
+        _query: Option<&str>,
+    ) -> Result<Option<Query>, Refused> {
+        Ok(None)
     }
 
     /// Member that [`RowIntent::assign_id`] inserts, e.g. `_id`.

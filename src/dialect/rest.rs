@@ -11,8 +11,8 @@ mod sweep;
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
-use super::head::{self, Parameter, Untyped, refused};
 use self::lookup::Lookups;
+use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
 use super::sweep::Sweep;
 use super::target::{check_path, decode_segment, fold_case, loose_segments};
@@ -194,14 +194,17 @@ impl Rest {
         }
         let (name, intent, request) = how(hit, head).map_err(|detail| refuse(RefusedCode::Route, detail.into()))?;
         let lookup = match route.lookups.read(head.query).map_err(|(code, detail)| refuse(code, detail))? {
-            Some(lookup) if intent == Intent::Read && head.method == Method::GET && matches!(hit, Hit::Collection) => Some(lookup),
+            Some(lookup) if intent == Intent::Read && head.method == Method::GET && matches!(hit, Hit::Collection) => {
+                Some(lookup)
+            }
             Some(_elsewhere) => {
                 let detail = "a collection is searched with GET; of HEAD, a single document and a write the answer could not be compared with what was searched";
                 return Err(refuse(RefusedCode::NotSearchable, detail.into()));
             }
             None => None,
         };
-        let others: Vec<Parameter> = parameters.iter().filter(|parameter| !route.lookups.is_one(&parameter.name)).cloned().collect();
+        let others: Vec<Parameter> =
+            parameters.iter().filter(|parameter| !route.lookups.is_one(&parameter.name)).cloned().collect();
         self.check_parameters(route, &others).map_err(|(code, detail)| refuse(code, detail))?;
         if intent != Intent::Read {
             head::check_merge(head.headers, &parameters).map_err(|detail| refuse(RefusedCode::Route, detail))?;

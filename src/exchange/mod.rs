@@ -282,7 +282,7 @@ impl Exchange {
                 let coding = if documents.request == RequestBody::None { None } else { encoding::of_request(&parts.headers)? };
                 headers::prepare_documents(&mut parts.headers, parts.version, &documents, &state.purpose_header)?;
                 self.look_up(&state, &mut session, &mut documents, &mut parts.uri)?;
-                self.judge_view(&state, &parts.headers, &mut documents).await?;
+                self.judge_view(&state, &mut session, &parts.headers, &mut parts.uri, &mut documents).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
                 let body = self.read_body(&state, context, body, coding).await?;
                 let checked = match documents.request {

@@ -93,7 +93,14 @@ impl Exchange {
     }
 
     /// Reads the definition of the view that is asked, and judges it.
-    pub(super) async fn judge_view(&self, state: &State, headers: &HeaderMap, documents: &mut Documents) -> Result<(), Error> {
+    pub(super) async fn judge_view(
+        &self,
+        state: &State,
+        session: &mut Session,
+        headers: &HeaderMap,
+        target: &mut http::Uri,
+        documents: &mut Documents,
+    ) -> Result<(), Error> {
         let Some(view) = &documents.view else { return Ok(()) };
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(view.row_set).ok_or(Error::Internal("no such row set"))?;
@@ -109,7 +116,9 @@ impl Exchange {
             _ => return Err(unreadable("it is not the definition of the view")),
         };
         documents.reply = state.dialect.judge_view(documents, definition).map_err(Error::Dialect)?;
-        Ok(())
+        let search = state.dialect.view_lookup(documents, definition, target.query()).map_err(Error::Dialect)?;
+        documents.lookup = search.map(Box::new);
+        self.look_up(state, session, documents, target)
     }
 }
 
@@ -137,8 +146,7 @@ fn check(
     for field in fields {
         let field = collection.field_map.fields.get(*field).ok_or(Error::Internal("no such field"))?;
         if !may(field) {
-            let (purpose, category, level) =
-                (grant.purpose().clone(), field.category_name.clone(), grant.level(field.category));
+            let (purpose, category, level) = (grant.purpose().clone(), field.category_name.clone(), grant.level(field.category));
             return Err(Error::SearchRefused { purpose, category, level, what });
         }
     }

@@ -26,7 +26,7 @@ use crate::normalise::{NoForm, Normaliser};
 use crate::purpose::{Permit, Upkeep};
 
 /// What every term begins with.
-pub const TERM_PREFIX: &str = "ix1.";
+const TERM_PREFIX: &str = "ix1.";
 /// Fewest and most bits of a term, and what it takes when nothing is said. Always whole bytes.
 pub const TERM_BITS: std::ops::RangeInclusive<u16> = 16..=128;
 /// Bits of a term where the configuration says nothing.
@@ -215,7 +215,8 @@ impl<'a> Indexer<'a> {
         if !self.indexes(field) {
             return Ok(());
         }
-        let upkeep = Upkeep::dangerous_for("the term of a value that stays sealed is made anew; its clear text is dropped at once");
+        let upkeep =
+            Upkeep::dangerous_for("the term of a value that stays sealed is made anew; its clear text is dropped at once");
         let mut opener = self.opener.take().unwrap_or_else(|| Opener::new(self.collection, self.plan, self.keys));
         let added = match opener.open(field, envelope, id, Permit::Upkeep(&upkeep)) {
             Ok(clear) => {

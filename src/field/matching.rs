@@ -191,7 +191,8 @@ impl Compare<'_, '_> {
                     Suite::X => self.ids.binding(self.collection, self.plan, probe.field, found),
                     Suite::D => Ok(""),
                 };
-                let upkeep = Upkeep::dangerous_for("has a row that was found what was searched? The value is compared and dropped");
+                let upkeep =
+                    Upkeep::dangerous_for("has a row that was found what was searched? The value is compared and dropped");
                 let opened = match id {
                     Ok(id) => self.opener.open(probe.field, &text, id, Permit::Upkeep(&upkeep)),
                     Err(_no_id) => Err(NotOpened::Bad { kid_known: true }),

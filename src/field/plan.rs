@@ -149,6 +149,7 @@ impl Plan {
     pub fn compile(collection: &Collection, set: &RowSet) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
         let mut targets = Targets::default();
+        let in_row = |at: &Selector| set.below.as_ref().map_or_else(|| at.clone(), |below| below.join(at));
         for (index, field) in collection.fields.iter().enumerate() {
             if field.at.is_root() {
                 errors.push(format!("field {}: $ is the whole document; name a member", field.name));
@@ -160,7 +161,7 @@ impl Plan {
                 ));
             }
             targets.add(
-                &field.at,
+                &in_row(&field.at),
                 Role::Value,
                 Scope::Row,
                 Meaning::Field(index),
@@ -171,17 +172,17 @@ impl Plan {
                     errors.push(format!("field {}: subject {subject} cannot be paired with {}: {reason}", field.name, field.at));
                 }
                 let name = format!("the subject of field {} ({subject})", field.name);
-                targets.add(subject, Role::Peek, Scope::Row, Meaning::FieldSubject(index), name);
+                targets.add(&in_row(subject), Role::Peek, Scope::Row, Meaning::FieldSubject(index), name);
             }
             for by in &field.indexes {
                 let name = format!("the index member of field {} ({})", field.name, by.at);
-                targets.add(&by.at, Role::Value, Scope::Row, Meaning::Index(index), name);
+                targets.add(&in_row(&by.at), Role::Value, Scope::Row, Meaning::Index(index), name);
             }
         }
-        targets.add(&collection.id, Role::Peek, Scope::Row, Meaning::Id, format!("the id ({})", collection.id));
+        targets.add(&in_row(&collection.id), Role::Peek, Scope::Row, Meaning::Id, format!("the id ({})", collection.id));
         single(&collection.id, "the id", &mut errors);
         if let Subject::At(subject) = &collection.subject {
-            targets.add(subject, Role::Peek, Scope::Row, Meaning::Subject, format!("the subject ({subject})"));
+            targets.add(&in_row(subject), Role::Peek, Scope::Row, Meaning::Subject, format!("the subject ({subject})"));
             single(subject, "the subject", &mut errors);
         }
         for (index, peek) in set.row_peeks.iter().enumerate() {

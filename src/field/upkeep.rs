@@ -198,8 +198,9 @@ impl Pass<'_> {
             let text = unescape(value).ok_or(WriteError::Layout)?;
             if text.starts_with(envelope::PREFIX) {
                 let id = binding(self.collection, self.plan, &self.ids, Suite::named_by(&text), index, found)?;
-                let upkeep =
-                    Upkeep::dangerous_for("is a stored envelope at home where it stands? Its content is dropped at once, but for a term");
+                let upkeep = Upkeep::dangerous_for(
+                    "is a stored envelope at home where it stands? Its content is dropped at once, but for a term",
+                );
                 return match self.opener.open(index, &text, id, Permit::Upkeep(&upkeep)) {
                     Ok(clear) => {
                         self.sealer.indexer.add(row, index, clear)?;

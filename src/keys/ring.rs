@@ -371,7 +371,8 @@ impl KeyRing {
     /// Not kept: it is derived once for a body or a search, at the cost of two HMACs.
     fn index_key_of(&self, version: &Version, place: &FieldPlace, chain: &str) -> Result<IndexKey, KeyError> {
         let (kid, secret) = self.secret_for(version, place)?;
-        let parts = [b"index".as_slice(), place.collection.as_str().as_bytes(), place.field.as_str().as_bytes(), chain.as_bytes()];
+        let parts =
+            [b"index".as_slice(), place.collection.as_str().as_bytes(), place.field.as_str().as_bytes(), chain.as_bytes()];
         Ok(IndexKey { kid, mac: MacKey::new(&crypto::hkdf(secret, &self.label(&parts))) })
     }
 

@@ -88,7 +88,8 @@ fn read(spelling: &str, region: Option<Region>) -> Option<(String, bool)> {
 /// Whether a plus stands first, and the digits. Without `tel:`, separators, the zero in `+44 (0)20`, and an extension at the end.
 fn dialled(value: &str) -> Result<(bool, String), NoForm> {
     let value = value.trim();
-    let value = value.split_at_checked(4).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("tel:")).map_or(value, |(_, rest)| rest);
+    let value =
+        value.split_at_checked(4).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("tel:")).map_or(value, |(_, rest)| rest);
     let value = without_extension(value)?;
     let mut plus = false;
     let mut digits = String::new();
@@ -126,5 +127,18 @@ fn without_extension(value: &str) -> Result<&str, NoForm> {
 fn is_separator(c: char) -> bool {
     c.is_whitespace()
         || "-.()/[]~".contains(c)
-        || matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{30fb}' | '\u{30fc}' | '\u{ff08}' | '\u{ff09}' | '\u{ff0d}' | '\u{ff0e}' | '\u{ff0f}' | '\u{b7}')
+        || matches!(
+            c,
+            '\u{2010}'
+                ..='\u{2015}'
+                    | '\u{2212}'
+                    | '\u{30fb}'
+                    | '\u{30fc}'
+                    | '\u{ff08}'
+                    | '\u{ff09}'
+                    | '\u{ff0d}'
+                    | '\u{ff0e}'
+                    | '\u{ff0f}'
+                    | '\u{b7}'
+        )
 }

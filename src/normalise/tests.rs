@@ -21,7 +21,14 @@ fn unicode_traps_of_texts_come_out_as_one() {
     all_equal(
         "text",
         "josé núñez",
-        &["José Núñez", "Jose\u{301} Nu\u{301}n\u{303}ez", "  JOSÉ\u{a0}\u{3000}NÚÑEZ\t", "Jo\u{200b}sé Nú\u{ad}ñez", "\u{202e}José\u{202c} Núñez", "Ｊｏｓé Núñez"],
+        &[
+            "José Núñez",
+            "Jose\u{301} Nu\u{301}n\u{303}ez",
+            "  JOSÉ\u{a0}\u{3000}NÚÑEZ\t",
+            "Jo\u{200b}sé Nú\u{ad}ñez",
+            "\u{202e}José\u{202c} Núñez",
+            "Ｊｏｓé Núñez",
+        ],
     );
     // Folding, not lower-casing.
     all_equal("text", "strasse 12", &["Straße 12", "STRASSE １２", "straẞe ١٢", "Stra\u{17f}se \u{6f1}\u{6f2}"]);
@@ -38,30 +45,96 @@ fn unicode_traps_of_texts_come_out_as_one() {
 
 #[test]
 fn addresses_are_folded_and_nothing_more() {
-    all_equal("email", "mei@example.org", &["Mei@Example.ORG", " mei@example.org ", "mei＠example.org", "m\u{200b}ei@example.org", "mei@example.org.", "ｍei@example。org"]);
+    all_equal(
+        "email",
+        "mei@example.org",
+        &[
+            "Mei@Example.ORG",
+            " mei@example.org ",
+            "mei＠example.org",
+            "m\u{200b}ei@example.org",
+            "mei@example.org.",
+            "ｍei@example。org",
+        ],
+    );
     assert_ne!(one("email", "m.ei@gmail.com"), one("email", "mei@gmail.com"));
     assert_ne!(one("email", "mei+shop@example.org"), one("email", "mei@example.org"));
-    for wrong in ["mei", "@example.org", "mei@", "a@b@c", "Mei <mei@example.org>", "mei@example.org, yu@example.org", "mei @example.org", "\"m ei\"@example.org", "mei@example..org", "mei@.", "mailto:mei@example.org"] {
+    for wrong in [
+        "mei",
+        "@example.org",
+        "mei@",
+        "a@b@c",
+        "Mei <mei@example.org>",
+        "mei@example.org, yu@example.org",
+        "mei @example.org",
+        "\"m ei\"@example.org",
+        "mei@example..org",
+        "mei@.",
+        "mailto:mei@example.org",
+    ] {
         assert_eq!(one("email", wrong), Err(NoForm::Email), "{wrong}");
     }
 }
 
 #[test]
 fn numbers_come_out_as_e164() {
-    all_equal("phone:HK", "+85223456789", &["2345 6789", "+852 2345-6789", "(852) 2345 6789", "００１852 2345 6789", "٢٣٤٥٦٧٨٩", "２３４５６７８９", "+852\u{a0}2345\u{2011}6789", "tel:+852-2345-6789", "23456789 x12", "2345\u{200b}6789"]);
-    all_equal("phone:GB", "+442079460958", &["020 7946 0958", "+44 20 7946 0958", "+44 (0)20 7946 0958", "+44 020 7946 0958", "0044 20 7946 0958", "＋44 （0）20 7946 0958", "020 7946 0958 ext. 22"]);
+    all_equal(
+        "phone:HK",
+        "+85223456789",
+        &[
+            "2345 6789",
+            "+852 2345-6789",
+            "(852) 2345 6789",
+            "００１852 2345 6789",
+            "٢٣٤٥٦٧٨٩",
+            "２３４５６７８９",
+            "+852\u{a0}2345\u{2011}6789",
+            "tel:+852-2345-6789",
+            "23456789 x12",
+            "2345\u{200b}6789",
+        ],
+    );
+    all_equal(
+        "phone:GB",
+        "+442079460958",
+        &[
+            "020 7946 0958",
+            "+44 20 7946 0958",
+            "+44 (0)20 7946 0958",
+            "+44 020 7946 0958",
+            "0044 20 7946 0958",
+            "＋44 （0）20 7946 0958",
+            "020 7946 0958 ext. 22",
+        ],
+    );
     all_equal("phone:DE", "+493691145045", &["(03691) 145045", "+49(0)3691 145045", "03691/145045"]);
     all_equal("phone:JP", "+81312345678", &["03-1234-5678", "０３ー１２３４ー５６７８", "+81-3-1234-5678"]);
     all_equal("phone", "+85223456789", &["+852 2345 6789"]);
     assert_eq!(one("phone", "2345 6789"), Err(NoForm::Phone));
-    for wrong in ["", "+", "call me", "1", "2345 6789 or 2345 6780", "+852 2345 6789 extra", "12345678901234567890123", "+0 2345", "2345+6789", "2345 6789 x", "2345 6789 x123456789"] {
+    for wrong in [
+        "",
+        "+",
+        "call me",
+        "1",
+        "2345 6789 or 2345 6780",
+        "+852 2345 6789 extra",
+        "12345678901234567890123",
+        "+0 2345",
+        "2345+6789",
+        "2345 6789 x",
+        "2345 6789 x123456789",
+    ] {
         assert!(one("phone:HK", wrong).is_err(), "{wrong}");
     }
 }
 
 #[test]
 fn digits_of_every_script_are_one_and_letters_are_refused() {
-    all_equal("digits", "12345678", &["1234-5678", "１２３４ ５６７８", "١٢٣٤/٥٦٧٨", "۱۲۳۴۵۶۷۸", "1\u{200d}2345678", "(1234) 56.78"]);
+    all_equal(
+        "digits",
+        "12345678",
+        &["1234-5678", "１２３４ ５６７８", "١٢٣٤/٥٦٧٨", "۱۲۳۴۵۶۷۸", "1\u{200d}2345678", "(1234) 56.78"],
+    );
     for wrong in ["A1234567", "1234567X", "12³", "一二三", "---"] {
         assert_eq!(one("digits", wrong), Err(NoForm::Digits), "{wrong}");
     }
@@ -69,8 +142,37 @@ fn digits_of_every_script_are_one_and_letters_are_refused() {
 
 #[test]
 fn dates_are_read_where_there_is_one_way_to_read_them() {
-    all_equal("date", "2000-02-08", &["2000-02-08", "2000-2-8", "2000/02/08", "2000.2.8", "20000208", "8.2.2000", "08.02.2000", "2000年2月8日", "２０００年２月８日", "٢٠٠٠-٠٢-٠٨", "2000-02-08T23:59:59+09:00", " 2000-02-08 "]);
-    for wrong in ["08/02/2000", "02-08-2000", "00-02-08", "2000-02-30", "2000-13-01", "2000-02", "8 Feb 2000", "2000-02-08-01", "200000208", "2000--08", "令和2年2月8日"] {
+    all_equal(
+        "date",
+        "2000-02-08",
+        &[
+            "2000-02-08",
+            "2000-2-8",
+            "2000/02/08",
+            "2000.2.8",
+            "20000208",
+            "8.2.2000",
+            "08.02.2000",
+            "2000年2月8日",
+            "２０００年２月８日",
+            "٢٠٠٠-٠٢-٠٨",
+            "2000-02-08T23:59:59+09:00",
+            " 2000-02-08 ",
+        ],
+    );
+    for wrong in [
+        "08/02/2000",
+        "02-08-2000",
+        "00-02-08",
+        "2000-02-30",
+        "2000-13-01",
+        "2000-02",
+        "8 Feb 2000",
+        "2000-02-08-01",
+        "200000208",
+        "2000--08",
+        "令和2年2月8日",
+    ] {
         assert_eq!(one("date", wrong), Err(NoForm::Date), "{wrong}");
     }
 }

@@ -32,8 +32,8 @@ pub struct Explanation {
     pub delete: bool,
     /// Why the writable categories are those that they are.
     pub writes: Rule,
-    /// Why the searchable ones are.
-    pub searches: Rule,
+    /// Why the searchable ones are; None where they are those seen clear.
+    pub searches: Option<Rule>,
     /// Clauses of the purpose, then of the recipient.
     pub clauses: Vec<String>,
     /// The value of `Data-View` on a reply.
@@ -148,17 +148,22 @@ fn writes(purpose: &PurposeSpec) -> Rule {
     }
 }
 
-fn searches(purpose: &PurposeSpec, recipient: Option<&RecipientSpec>) -> Rule {
+fn searches(purpose: &PurposeSpec, recipient: Option<&RecipientSpec>) -> Option<Rule> {
+    if purpose.search.is_empty() {
+        return None;
+    }
     let line = at(purpose.search_line, purpose.line);
     let capped = |name: &CategoryName| {
         recipient.and_then(|recipient| said(&recipient.at_most, name)).is_some_and(|cap| cap.level != Level::Clear)
     };
     let says = match recipient.filter(|_| purpose.search.iter().any(capped)) {
         Some(recipient) => {
-            format!("{} lists what it searches by; recipient {} does not by what it may not see clear", purpose.name, recipient.name)
+            format!(
+                "{} lists what it searches by; recipient {} does not by what it may not see clear",
+                purpose.name, recipient.name
+            )
         }
-        None if purpose.search.is_empty() => format!("{} searches by what it sees clear", purpose.name),
         None => format!("{} lists what it searches by, besides what it sees clear", purpose.name),
     };
-    Rule { line, says }
+    Some(Rule { line, says })
 }

@@ -18,6 +18,7 @@ mod handover;
 mod hostile;
 mod http;
 mod http2;
+mod index;
 mod jwt;
 mod kill;
 mod liar;

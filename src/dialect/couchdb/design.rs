@@ -24,6 +24,8 @@ pub(super) struct Guarded {
     members: Vec<(String, String)>,
     /// A protected path that begins with a wildcard: every member may be one.
     anything: Option<String>,
+    /// Members that hold one term each, and whose they are: a view may have them as keys, and as nothing else.
+    terms: Vec<(String, (usize, usize))>,
 }
 
 /// Why a function is refused. Names the view's part, the configured field and words of JavaScript; nothing of the function's own.
@@ -36,6 +38,8 @@ pub(super) enum Emits {
     Plain,
     /// Values that are whole documents.
     Documents,
+    /// Keys that are terms of this protected member and index; values that hold nothing protected.
+    Terms((usize, usize)),
 }
 
 /// Longest function: the judgement goes through it once for each of its declarations.
@@ -59,9 +63,12 @@ impl Guarded {
         guarded
     }
 
-    /// Members with terms, each with its field.
-    pub(super) fn and_terms<'a>(mut self, terms: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        self.members.extend(terms.map(|(field, member)| (member.to_owned(), field.to_owned())));
+    /// Members with terms: the field, and the member, whether it holds one term, and which index it is.
+    pub(super) fn and_terms<'a>(mut self, terms: impl Iterator<Item = (&'a str, (String, bool, (usize, usize)))>) -> Self {
+        for (field, (member, single, index)) in terms {
+            self.members.push((member.clone(), field.to_owned()));
+            self.terms.extend(single.then_some((member, index)));
+        }
         self
     }
 
@@ -146,12 +153,12 @@ impl Guarded {
                 if !BUILT_IN.contains(&name.as_str()) {
                     return Err("reduce: built in are _count, _sum, _stats and _approx_count_distinct".to_owned());
                 }
-                if emits == Emits::Documents && !COUNTING.contains(&name.as_str()) {
-                    return Err("reduce: whole documents are emitted, so they may only be counted".to_owned());
+                if emits != Emits::Plain && !COUNTING.contains(&name.as_str()) {
+                    return Err("reduce: whole documents or terms are emitted, so they may only be counted".to_owned());
                 }
             }
-            Some(_) if emits == Emits::Documents => {
-                return Err("reduce: whole documents are emitted, so they may only be counted (_count)".to_owned());
+            Some(_) if emits != Emits::Plain => {
+                return Err("reduce: whole documents or terms are emitted, so they may only be counted (_count)".to_owned());
             }
             Some(reduce) => self.function(reduce, 0, "reduce").map(|_emits| ())?,
         }
@@ -166,7 +173,8 @@ impl Guarded {
             return Err(in_part("is longer than 16 KiB"));
         }
         let tokens = tokens(text).map_err(in_part)?;
-        let code = Code { guarded: self, tokens: &tokens, documents, counting: HashSet::new(), emits: Emits::Plain };
+        let code =
+            Code { guarded: self, tokens: &tokens, documents, counting: HashSet::new(), emits: Emits::Plain, keys: Vec::new() };
         code.judge().map_err(|why| in_part(&why))
     }
 }
@@ -244,6 +252,8 @@ struct Code<'a> {
     /// Variables that are known to count only.
     counting: HashSet<&'a str>,
     emits: Emits,
+    /// Of every key that is a term, which index it is of.
+    keys: Vec<(usize, usize)>,
 }
 
 /// An open bracket.
@@ -273,7 +283,33 @@ impl<'a> Code<'a> {
                 Sort::Number | Sort::Pattern => {}
             }
         }
-        if open.is_empty() { Ok(self.emits) } else { Err("its brackets do not match".to_owned()) }
+        if open.is_empty() { self.emitted() } else { Err("its brackets do not match".to_owned()) }
+    }
+
+    /// What all calls of emit together give. A view of terms gives nothing else, or it could not be asked by values.
+    fn emitted(self) -> Judged<Emits> {
+        let Some(first) = self.keys.first() else { return Ok(self.emits) };
+        let calls = (0..self.tokens.len()).filter(|at| self.word(*at) == "emit").count();
+        if calls > self.keys.len() || self.keys.iter().any(|key| key != first) {
+            return Err("it emits terms of an index as keys, and something else besides; write a view for each".to_owned());
+        }
+        match self.emits {
+            Emits::Plain => Ok(Emits::Terms(*first)),
+            Emits::Documents | Emits::Terms(_) => {
+                Err("it emits terms as keys and documents as values; emit null, and ask with include_docs=true".to_owned())
+            }
+        }
+    }
+
+    /// The member at a place holds a term, and is used as a key of emit (which index it is of), or asked whether it is there (`None`).
+    fn term(&self, at: usize, documents: &[&str]) -> Option<Option<(usize, usize)>> {
+        let (_, index) = self.guarded.terms.iter().find(|(member, _)| member == self.word(at))?;
+        let of_document = self.before(at, 1) == "." && documents.contains(&self.before(at, 2));
+        match (self.before(at, 4), self.before(at, 3), self.word(at + 1)) {
+            ("emit", "(", "," | ")") if of_document => Some(Some(*index)),
+            ("if", "(", ")") if of_document => Some(None),
+            _ => None,
+        }
     }
 
     /// The text at a place, for signs and names; nothing for texts and numbers.
@@ -423,6 +459,10 @@ impl<'a> Code<'a> {
         if name.starts_with("__") {
             return Err("it uses a name that begins with two underscores".to_owned());
         }
+        if let Some(key) = self.term(at, documents) {
+            self.keys.extend(key);
+            return Ok(());
+        }
         self.check_member(name)?;
         let (before, next) = (self.before(at, 1), self.word(at + 1));
         if matches!(before, "." | "?.") {
@@ -436,7 +476,7 @@ impl<'a> Code<'a> {
             return if called { Ok(()) } else { Err("emit may only be called".to_owned()) };
         }
         if documents.contains(&name) {
-            return self.document(at, open);
+            return if self.term(at + 2, documents).is_some() { Ok(()) } else { self.document(at, open) };
         }
         // A member of an object that is written out; in `a ? b : c` the name is judged like any other.
         let labels = next == ":" && matches!(before, "{" | ",") && open.last().is_some_and(|open| open.sign == "{");

@@ -306,7 +306,7 @@ impl Searches {
             if own && !member.indexes.is_empty() {
                 return Some((at, 0));
             }
-            let named = |index: &MemberIndex| index.param == name && name != member.field.as_str();
+            let named = |index: &MemberIndex| index.named && index.param == name;
             member.indexes.iter().position(named).map(|index| (at, index))
         })
     }
@@ -487,8 +487,7 @@ impl<'a> Judge<'a> {
 
     /// A condition on a member that is searched by an index. False: it asks only whether the member is there.
     fn indexed(&mut self, number: usize, by: (usize, usize), path: &[Part], value: &RawValue) -> Result<bool, Refusal> {
-        let Some((member, index)) =
-            self.searches.members.get(by.0).and_then(|member| Some((member, member.indexes.get(by.1)?)))
+        let Some((member, index)) = self.searches.members.get(by.0).and_then(|member| Some((member, member.indexes.get(by.1)?)))
         else {
             return Ok(false);
         };
@@ -528,11 +527,8 @@ impl<'a> Judge<'a> {
             return refused("a search asks indexes for at most 100 values; send several");
         }
         self.member(number, &index.member);
-        let (alone, list) = if index.list {
-            (None, ("{\"$elemMatch\":{\"$in\":[", "]}}"))
-        } else {
-            (Some(""), ("{\"$in\":[", "]}"))
-        };
+        let (alone, list) =
+            if index.list { (None, ("{\"$elemMatch\":{\"$in\":[", "]}}")) } else { (Some(""), ("{\"$in\":[", "]}")) };
         let values = values.iter().map(|value| value.get().into()).collect();
         let terms = Terms { member: by.0, index: Some(by.1), values, quote: Quote::Json, alone, list };
         self.query.pieces.push(Piece::Terms(terms));

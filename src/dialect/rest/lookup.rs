@@ -55,7 +55,9 @@ impl Lookups {
         let refused = |detail: String| (RefusedCode::NotSearchable, detail);
         let text = query.unwrap_or_default();
         if text.contains(';') {
-            return Err(refused("a search has its parameters between &, not ;, which some servers take for a part of a value".into()));
+            return Err(refused(
+                "a search has its parameters between &, not ;, which some servers take for a part of a value".into(),
+            ));
         }
         let mut found = Query::default();
         let (mut conditions, mut asked) = (Vec::new(), Vec::new());
@@ -129,9 +131,7 @@ impl Lookups {
             (TermSpelling::PostgRest, false) => (format!("{member}="), "in.(", ",".to_owned(), ")"),
             (TermSpelling::PostgRest, true) => (format!("{member}="), "ov.%7B", ",".to_owned(), "%7D"),
             (TermSpelling::Kinto, false) => (format!("in_{member}="), "", ",".to_owned(), ""),
-            (TermSpelling::Kinto, true) => {
-                (format!("contains_any_{member}="), "%5B%22", "%22,%22".to_owned(), "%22%5D")
-            }
+            (TermSpelling::Kinto, true) => (format!("contains_any_{member}="), "%5B%22", "%22,%22".to_owned(), "%22%5D"),
         }
     }
 }

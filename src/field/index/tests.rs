@@ -72,7 +72,8 @@ fn what_has_no_form_has_no_term_and_is_stored() {
         (r#"{"id":"c-1","name":{"first":"Mei"}}"#, vec![]),
     ] {
         let value = json(&stored(&collection, &ring, body));
-        let found: Vec<&String> = value.as_object().unwrap().keys().filter(|name| name.ends_with("_ix") || name.ends_with("_px")).collect();
+        let found: Vec<&String> =
+            value.as_object().unwrap().keys().filter(|name| name.ends_with("_ix") || name.ends_with("_px")).collect();
         assert_eq!(found, members, "{body}");
     }
     assert_eq!(stored(&collection, &ring, "[{ },{ \"id\" : \"c\" , \"name\":\"x\" }]").matches("_ix").count(), 1);
@@ -81,7 +82,9 @@ fn what_has_no_form_has_no_term_and_is_stored() {
 #[test]
 fn a_search_for_what_has_no_form_is_refused() {
     let (collection, ring) = (people(), ring());
-    for (at, value) in [((0, 0), "\"none\""), ((1, 0), "\"\""), ((2, 0), "\" \""), ((2, 0), "1.5"), ((2, 0), "true"), ((1, 0), "[]")] {
+    for (at, value) in
+        [((0, 0), "\"none\""), ((1, 0), "\"\""), ((2, 0), "\" \""), ((2, 0), "1.5"), ((2, 0), "true"), ((1, 0), "[]")]
+    {
         let error = terms(&collection, &ring, at, &[value]).unwrap_err();
         assert_eq!(error.code(), "not-searchable");
         assert!(!error.to_string().contains("none"), "{error}");
@@ -113,7 +116,8 @@ fn terms_of_another_field_collection_chain_or_length_never_match() {
 
 #[test]
 fn members_that_cannot_be_an_index_are_refused() {
-    let new = |at: &str, bits| Index::new(Selector::parse(at).unwrap(), Normaliser::new(vec!["text".parse().unwrap()]).unwrap(), bits);
+    let new =
+        |at: &str, bits| Index::new(Selector::parse(at).unwrap(), Normaliser::new(vec!["text".parse().unwrap()]).unwrap(), bits);
     for at in ["$", "$.a.b", "$.a[*]", "$[0]", "$.*"] {
         assert_eq!(new(at, 64).unwrap_err(), IndexError::Member, "{at}");
     }
@@ -197,7 +201,13 @@ fn a_term_pasted_onto_a_document_goes_with_the_next_write() {
 #[test]
 fn searches_ask_for_the_terms_of_every_live_version() {
     let collection = people();
-    let ring = ring_of(&[("100k0002", State::Deactivated), ("100k0003", State::Active), ("100k0004", State::PreActive), ("100k0005", State::Compromised), ("100k0006", State::Destroyed)]);
+    let ring = ring_of(&[
+        ("100k0002", State::Deactivated),
+        ("100k0003", State::Active),
+        ("100k0004", State::PreActive),
+        ("100k0005", State::Compromised),
+        ("100k0006", State::Destroyed),
+    ]);
     let terms = terms(&collection, &ring, (0, 0), &["\"a@b.c\"", "\"A@B.C\"", "\"d@b.c\""]).unwrap();
     let kids: Vec<&str> = terms.iter().map(|term| &term[4..12]).collect();
     assert_eq!(kids, ["100k0003", "100k0004", "100k0002", "100k0003", "100k0004", "100k0002"], "equal values are asked for once");
@@ -223,7 +233,10 @@ fn patches_bring_the_terms_of_what_they_give_and_take() {
     assert_eq!(given["phones_ix"].as_array().unwrap().len(), 1);
     let removed = merge(r#"{"name":null,"contact":null,"phones":[]}"#).unwrap();
     let null = serde_json::Value::Null;
-    assert!(["name_ix", "name_px", "email_ix", "phones_ix"].iter().all(|member| removed.get(*member) == Some(&null)), "{removed}");
+    assert!(
+        ["name_ix", "name_px", "email_ix", "phones_ix"].iter().all(|member| removed.get(*member) == Some(&null)),
+        "{removed}"
+    );
     assert_eq!(merge(r#"{"tier":1}"#).unwrap(), json(r#"{"tier":1}"#));
     assert_eq!(merge(r#"{"email_ix":"ix1.a.b"}"#), Err("index-member"));
     assert_eq!(merge(r#"{"email_ix":null}"#), Err("index-member"));
@@ -232,7 +245,10 @@ fn patches_bring_the_terms_of_what_they_give_and_take() {
     let done = operations(r#"[{"op":"replace","path":"/name","value":"Mei Chan"},{"op":"remove","path":"/contact/email"},{"op":"add","path":"/phones","value":["2345 6789","2345 6780"]},{"op":"add","path":"/tier","value":1}]"#).unwrap();
     let paths: Vec<&str> = done.as_array().unwrap().iter().map(|operation| operation["path"].as_str().unwrap()).collect();
     assert_eq!(paths, ["/name", "/name_ix", "/name_px", "/contact/email", "/email_ix", "/phones", "/phones_ix", "/tier"]);
-    assert_eq!((&done[1]["value"], &done[2]["value"], &done[4]["value"], &done[6]["value"]), (&mei["name_ix"], &mei["name_px"], &null, &mei["phones_ix"]));
+    assert_eq!(
+        (&done[1]["value"], &done[2]["value"], &done[4]["value"], &done[6]["value"]),
+        (&mei["name_ix"], &mei["name_px"], &null, &mei["phones_ix"])
+    );
     assert!(done[0]["value"].as_str().unwrap().starts_with("sdr1."));
     let whole = operations(r#"[{"op":"add","path":"/contact","value":{"email":"mei@example.org","x":1}}]"#).unwrap();
     assert_eq!((&whole[1]["path"], &whole[1]["value"]), (&serde_json::json!("/email_ix"), &mei["email_ix"]));
@@ -252,7 +268,8 @@ fn patches_bring_the_terms_of_what_they_give_and_take() {
 #[test]
 fn a_list_by_names_is_not_patched_in_part() {
     let mut collection = people();
-    collection.fields = vec![Field { indexes: vec![index("$.people_ix", &["text"], 64)], ..field("name", "$.people.*.name", "name") }];
+    collection.fields =
+        vec![Field { indexes: vec![index("$.people_ix", &["text"], 64)], ..field("name", "$.people.*.name", "name") }];
     let plan = plan_with(&collection, &["$"]);
     let ring = ring();
     let patch = |text: &str| {
@@ -297,9 +314,12 @@ fn members_that_overlap_with_an_index_are_refused() {
     let errors = |change: &dyn Fn(&mut Collection)| {
         let mut collection = people();
         change(&mut collection);
-        Plan::compile(&collection, &crate::document::RowSet { rows: vec![selector("$")], ..Default::default() }).unwrap_err().join("\n")
+        Plan::compile(&collection, &crate::document::RowSet { rows: vec![selector("$")], ..Default::default() })
+            .unwrap_err()
+            .join("\n")
     };
-    let with = |at: &'static str| move |collection: &mut Collection| collection.fields[0].indexes = vec![index(at, &["email"], 64)];
+    let with =
+        |at: &'static str| move |collection: &mut Collection| collection.fields[0].indexes = vec![index(at, &["email"], 64)];
     assert!(errors(&with("$.name")).contains("the index member of field email ($.name)"), "{}", errors(&with("$.name")));
     assert!(errors(&with("$.id")).contains("the id ($.id)"));
     assert!(errors(&with("$.phones_ix")).contains("the index member of field phone"));

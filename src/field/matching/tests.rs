@@ -88,13 +88,18 @@ fn values_are_compared_whole_not_by_their_short_terms() {
     let ring = ring();
     let mut seen = std::collections::HashMap::new();
     let twins = (0..2_000).find_map(|number| {
-        let probe = index_terms(&people, &ring, (2, 0), &[format!("\"n{number}\"").into_bytes()], Permit::Reveal(&all_at(Level::Absent))).unwrap();
+        let probe =
+            index_terms(&people, &ring, (2, 0), &[format!("\"n{number}\"").into_bytes()], Permit::Reveal(&all_at(Level::Absent)))
+                .unwrap();
         seen.insert(probe.terms[0].clone(), number).map(|other| (other, number))
     });
     let (one, other) = twins.unwrap();
     let body = stored(&people, &ring, &format!(r#"[{{"id":"1","name":"n{one}"}},{{"id":"2","name":"n{other}"}}]"#));
     let sought = sought(&people, &ring, &[((2, 0), &[&format!("\"n{one}\"")])], All(vec![Term(0)]));
-    assert_eq!(text(found(&people, &all_at(Level::Clear), &body, &sought).unwrap()), format!(r#"[{{"id":"1","name":"n{one}"}}]"#));
+    assert_eq!(
+        text(found(&people, &all_at(Level::Clear), &body, &sought).unwrap()),
+        format!(r#"[{{"id":"1","name":"n{one}"}}]"#)
+    );
 }
 
 #[test]
@@ -103,7 +108,10 @@ fn clear_values_are_found_while_migrating_only() {
     let error = found(&people(), &all_at(Level::Clear), body, &by_name(&["\"mei\""])).unwrap_err();
     assert_eq!(error.code(), "value-not-authentic");
     let migrating = Collection { strict: false, ..people() };
-    assert_eq!(text(found(&migrating, &all_at(Level::Clear), body, &by_name(&["\"mei\""])).unwrap()), r#"[{"id":"c-0","name":"Mei"}]"#);
+    assert_eq!(
+        text(found(&migrating, &all_at(Level::Clear), body, &by_name(&["\"mei\""])).unwrap()),
+        r#"[{"id":"c-0","name":"Mei"}]"#
+    );
 }
 
 #[test]
@@ -118,7 +126,10 @@ fn a_single_document_that_does_not_match_is_not_there() {
     }
     // In a frame, commas around the list stay.
     let list = format!(r#"{{"items":{},"total":3}}"#, three());
-    assert_eq!(text(found(&people, &all_at(Level::Clear), &list, &by_name(&["\"yu\""])).unwrap()), r#"{"items":[{"id":"c-1","name":"Yu"}],"total":3}"#);
+    assert_eq!(
+        text(found(&people, &all_at(Level::Clear), &list, &by_name(&["\"yu\""])).unwrap()),
+        r#"{"items":[{"id":"c-1","name":"Yu"}],"total":3}"#
+    );
 }
 
 #[test]
@@ -140,7 +151,8 @@ fn values_of_lists_and_conditions_are_told_apart() {
     let ids = |condition: Condition| {
         let asked: [Asked<'_>; 2] = [((1, 0), &["\"+852 23456789\""]), ((2, 0), &["\"mei\""])];
         let sought = sought(&people, &ring, &asked, condition);
-        let rows: Vec<serde_json::Value> = serde_json::from_slice(&found(&people, &all_at(Level::Clear), &body, &sought).unwrap().bytes).unwrap();
+        let rows: Vec<serde_json::Value> =
+            serde_json::from_slice(&found(&people, &all_at(Level::Clear), &body, &sought).unwrap().bytes).unwrap();
         rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(ids(Term(0)), ["1", "3"]);
@@ -157,7 +169,9 @@ fn in_windows(collection: &Collection, body: &str, sought: &Sought, window_bytes
         while let Some(window) = walker.window() {
             let how = super::super::Found { sought: Some(sought), ..Default::default() };
             let grant = all_at(Level::Clear);
-            out.extend(reveal_found(collection, &plan, &ring(), &grant, &window.bytes, &window.layout, None, NOW_MS, how).unwrap().bytes);
+            out.extend(
+                reveal_found(collection, &plan, &ring(), &grant, &window.bytes, &window.layout, None, NOW_MS, how).unwrap().bytes,
+            );
         }
     };
     for piece in body.as_bytes().chunks(7) {

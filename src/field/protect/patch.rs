@@ -65,8 +65,7 @@ pub fn protect_patch(
 }
 
 /// Why a list that is searched is not patched in part.
-const NOT_IN_PART: &str =
-    "it is searched by an index of all values of the list, so they can only be patched together; give the whole list, or PUT the document";
+const NOT_IN_PART: &str = "it is searched by an index of all values of the list, so they can only be patched together; give the whole list, or PUT the document";
 
 /// Where the terms of a patch go.
 #[derive(Clone, Copy)]

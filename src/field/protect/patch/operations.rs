@@ -10,7 +10,8 @@ use serde_json::{Map as Object, Value};
 
 use super::{NOT_IN_PART, Patch, Terms};
 use crate::document::{
-    self, Change, Found, Insert, Layout, Map, Meeting, Pointer, Role, Rules, Scope, Selector, Target, Touched, splice, write_string,
+    self, Change, Found, Insert, Layout, Map, Meeting, Pointer, Role, Rules, Scope, Selector, Target, Touched, splice,
+    write_string,
 };
 use crate::field::Tally;
 use crate::field::ids::Subjects;
