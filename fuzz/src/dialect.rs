@@ -4,10 +4,7 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sudare::base::{CollectionName, FieldName};
-use sudare::dialect::{
-    Attachments, CouchDb, Dialect, Documents, Head, Outside, ProtectedMember, RequestBody, Rest, Route, Shape, Views,
-    canonical_target,
-};
+use sudare::dialect::{Attachments, CouchDb, Dialect, Documents, Head, Outside, ProtectedMember, RequestBody, Rest, Route, Shape, TermSpelling, Views, canonical_target};
 use sudare::document::{Rules, Selector, walk};
 use sudare::field::{Plan, facts};
 
@@ -60,6 +57,7 @@ fn route(matches: &str, id: &str) -> Route {
         views: Views::Checked,
         attachments: Attachments::Refuse,
         revision: None,
+        terms: TermSpelling::Repeat,
     }
 }
 

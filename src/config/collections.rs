@@ -149,14 +149,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
     }
     let of_rest = |key| if rest { entry.optional(key) } else { None };
     let (id, query, revision) = (of_rest("id"), of_rest("query"), of_rest("revision"));
-    let terms = of_rest("terms").map_or(Some(TermSpelling::Repeat), |node| {
-        node.word(&[
-            ("repeat", TermSpelling::Repeat),
-            ("comma", TermSpelling::Comma),
-            ("postgrest", TermSpelling::PostgRest),
-            ("kinto", TermSpelling::Kinto),
-        ])
-    });
+    let terms = of_rest("terms").map_or(Some(TermSpelling::Repeat), |node| term_spelling(&node));
     let revision_span = revision.as_ref().map(|node| node.span.clone());
     let revision = revision.map(|node| revision_of(&node));
     let id = match id {
@@ -219,6 +212,16 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
         fields,
     };
     Some(check_conflicts(report, written, rest))
+}
+
+/// `terms`. `None`: it is wrong.
+fn term_spelling(node: &Node<'_>) -> Option<TermSpelling> {
+    node.word(&[
+        ("repeat", TermSpelling::Repeat),
+        ("comma", TermSpelling::Comma),
+        ("postgrest", TermSpelling::PostgRest),
+        ("kinto", TermSpelling::Kinto),
+    ])
 }
 
 /// `attachments`. `None`: it is wrong.

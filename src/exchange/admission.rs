@@ -130,7 +130,7 @@ impl Searches {
             Ok(Ok(())) => Ok(()),
             Ok(Err(early)) => limited(early.wait_time_from(MonotonicClock.now())),
             // More at once than a minute has; waiting does not help, fewer values do.
-            Err(_more_than_all) => limited(Duration::from_secs(60)),
+            Err(_more_than_all) => limited(Duration::from_mins(1)),
         }
     }
 }

@@ -48,6 +48,10 @@ impl Sought {
     /// # Errors
     ///
     /// A value that does not open in its place, or is clear, where the collection refuses replies with such.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the window, what was found in it, and under which rules it is compared: each comes from another module"
+    )]
     pub(super) fn matches(
         &self,
         collection: &Collection,
@@ -77,14 +81,14 @@ impl Sought {
             for probe in &self.probes {
                 has.push(compare.has(probe, &of_row)?);
             }
-            let matched = self.condition.holds(&mut |term| has.get(term).copied().unwrap_or(false));
-            if !matched {
+            let holds = self.condition.holds(&mut |term| has.get(term).copied().unwrap_or(false));
+            if !holds {
                 compare.tally.strays = compare.tally.strays.saturating_add(1);
                 if plan.is_sole_row(row.set) {
                     return Err(RevealError::Stray);
                 }
             }
-            matches.push(matched);
+            matches.push(holds);
         }
         Ok(matches)
     }

@@ -256,6 +256,14 @@ struct Code<'a> {
     keys: Vec<(usize, usize)>,
 }
 
+/// How a function uses a member that holds a term.
+enum TermUse {
+    /// `emit(doc.email_ix, …)`: which index it is of.
+    Key((usize, usize)),
+    /// `if (doc.email_ix)`
+    Asked,
+}
+
 /// An open bracket.
 #[derive(Clone, Copy)]
 struct Open {
@@ -301,13 +309,13 @@ impl<'a> Code<'a> {
         }
     }
 
-    /// The member at a place holds a term, and is used as a key of emit (which index it is of), or asked whether it is there (`None`).
-    fn term(&self, at: usize, documents: &[&str]) -> Option<Option<(usize, usize)>> {
+    /// The member at a place holds a term, and is used in one of the ways in which it may be.
+    fn term(&self, at: usize, documents: &[&str]) -> Option<TermUse> {
         let (_, index) = self.guarded.terms.iter().find(|(member, _)| member == self.word(at))?;
         let of_document = self.before(at, 1) == "." && documents.contains(&self.before(at, 2));
         match (self.before(at, 4), self.before(at, 3), self.word(at + 1)) {
-            ("emit", "(", "," | ")") if of_document => Some(Some(*index)),
-            ("if", "(", ")") if of_document => Some(None),
+            ("emit", "(", "," | ")") if of_document => Some(TermUse::Key(*index)),
+            ("if", "(", ")") if of_document => Some(TermUse::Asked),
             _ => None,
         }
     }
@@ -459,9 +467,13 @@ impl<'a> Code<'a> {
         if name.starts_with("__") {
             return Err("it uses a name that begins with two underscores".to_owned());
         }
-        if let Some(key) = self.term(at, documents) {
-            self.keys.extend(key);
-            return Ok(());
+        match self.term(at, documents) {
+            Some(TermUse::Key(index)) => {
+                self.keys.push(index);
+                return Ok(());
+            }
+            Some(TermUse::Asked) => return Ok(()),
+            None => {}
         }
         self.check_member(name)?;
         let (before, next) = (self.before(at, 1), self.word(at + 1));

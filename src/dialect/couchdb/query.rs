@@ -27,6 +27,9 @@ const MAX_TERMS: usize = 1_024;
 /// Most values that one search asks an index for: every one of them is a guess (T16).
 const MAX_INDEX_VALUES: usize = 100;
 
+/// A projection as it is sent, and which row peeks and protected members of it are taken from the reply.
+type Projection = (Vec<u8>, Vec<usize>, Vec<usize>);
+
 /// Why a search is refused.
 pub(super) type Refusal = (RefusedCode, String);
 
@@ -204,7 +207,7 @@ impl Searches {
 
     /// Completes a projection by what is compared with a search, and by what protected members are bound to (T34), and says what to take
     /// from the reply: row peeks, and protected members.
-    fn projection(&self, value: &RawValue, searched: &[usize]) -> Result<(Vec<u8>, Vec<usize>, Vec<usize>), Refusal> {
+    fn projection(&self, value: &RawValue, searched: &[usize]) -> Result<Projection, Refusal> {
         let as_sent = || Ok((value.get().into(), Vec::new(), Vec::new()));
         let asked: Vec<String> =
             serde_json::from_str(value.get()).map_err(|_other| malformed("fields must be a list of members"))?;

@@ -218,7 +218,7 @@ proptest! {
         let folded = |name: &str| name.trim().replace("Ｍｅｉ", "mei").to_lowercase().replace('ß', "ss");
         let expected: Vec<String> = found
             .iter()
-            .filter_map(|row| plain.get(row["id"].as_str()?[2..].parse::<usize>().ok()?))
+            .filter_map(|row| plain.get(row["id"].as_str()?.get(2..)?.parse::<usize>().ok()?))
             .filter(|row| {
                 let row: serde_json::Value = serde_json::from_str(row).unwrap();
                 asked.iter().any(|name| folded(NAMES[*name]) == folded(row["name"].as_str().unwrap()))

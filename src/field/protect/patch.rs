@@ -253,10 +253,16 @@ impl Patch<'_> {
         }
         let mut sealer = Sealer::new(self.collection, self.plan, self.keys, layout.rows.len());
         match terms {
-            Terms::Beside(mentioned) => mentioned.iter().for_each(|(row, field)| sealer.indexer.mention(*row, *field)),
+            Terms::Beside(mentioned) => {
+                for (row, field) in mentioned {
+                    sealer.indexer.mention(*row, *field);
+                }
+            }
             Terms::Apart(mentioned) => {
                 sealer.indexer.keep_apart();
-                mentioned.iter().for_each(|field| sealer.indexer.mention(0, *field));
+                for field in mentioned {
+                    sealer.indexer.mention(0, *field);
+                }
             }
         }
         let (body, tally) = write.seal(self.keys, "", &mut sealer, Carried::default())?;

@@ -409,7 +409,11 @@ fn indexed() -> Searches {
 fn sought(selector: &str) -> (String, Option<Condition>, Vec<usize>) {
     let query = indexed().query(format!(r#"{{"selector":{selector}}}"#).as_bytes()).unwrap();
     let text = shown(&query);
-    (text[12..text.len() - 1].to_owned(), query.search.condition, query.search.searched)
+    (
+        text.strip_prefix("{\"selector\":").and_then(|text| text.strip_suffix('}')).unwrap().to_owned(),
+        query.search.condition,
+        query.search.searched,
+    )
 }
 
 #[test]

@@ -96,8 +96,8 @@ impl Patch<'_> {
         }
         let Some(value) = operation.value.filter(|_| !met.is_empty()) else {
             let of = |(place, field): &(Selector, usize)| {
-                let indexes = self.collection.fields.get(*field).map_or(&[][..], |field| &field.indexes);
-                indexes.iter().map(|index| (Pointer::text_of(place, &index.member), b"null".to_vec())).collect::<Vec<_>>()
+                let of_field = self.collection.fields.get(*field).map_or(&[][..], |field| &field.indexes);
+                of_field.iter().map(|index| (Pointer::text_of(place, &index.member), b"null".to_vec())).collect::<Vec<_>>()
             };
             let terms: Vec<_> = indexed.iter().flat_map(of).collect();
             let removed = Sealed { value: None, terms, tally: Tally::default(), subjects: Vec::new() };
