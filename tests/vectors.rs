@@ -321,15 +321,15 @@ fn every_pseudonym_is_the_same() {
 }
 
 #[derive(Deserialize)]
-struct Terms {
+struct IndexVectors {
     kid: String,
     version_secret_hex: String,
-    terms: Vec<Term>,
+    terms: Vec<Vector>,
     no_term: Vec<NoTerm>,
 }
 
 #[derive(Deserialize)]
-struct Term {
+struct Vector {
     name: String,
     controller: String,
     collection: String,
@@ -365,7 +365,7 @@ fn stored_term(ring: &KeyRing, place: FieldPlace, steps: &[String], bits: u16, j
 
 #[test]
 fn terms_of_search_indexes_are_those_of_the_vectors() {
-    let of: Terms = serde_json::from_str(include_str!("vectors/v1/index.json")).unwrap();
+    let of: IndexVectors = serde_json::from_str(include_str!("vectors/v1/index.json")).unwrap();
     let ring = |controller: &str| {
         let lines = [LineName::Lookup, LineName::Seal].into_iter().zip([of.kid.as_str(), "sea10000"]);
         let version = |(line, kid): (LineName, &str)| (line, kid.parse().unwrap(), State::Active, secret(&of.version_secret_hex));

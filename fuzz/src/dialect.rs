@@ -4,7 +4,10 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sudare::base::{CollectionName, FieldName};
-use sudare::dialect::{Attachments, CouchDb, Dialect, Documents, Head, Outside, ProtectedMember, RequestBody, Rest, Route, Shape, TermSpelling, Views, canonical_target};
+use sudare::dialect::{
+    Attachments, CouchDb, Dialect, Documents, Head, Outside, ProtectedMember, RequestBody, Rest, Route, Shape, TermSpelling,
+    Views, canonical_target,
+};
 use sudare::document::{Rules, Selector, walk};
 use sudare::field::{Plan, facts};
 

@@ -150,8 +150,8 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
     })
 }
 
-/// What a caller may ask where nothing is said: as much as it likes, but ten values a second to search for.
-const CALLER: CallerLimits = CallerLimits { rate: None, burst: None, concurrency: None, searches: NonZeroU32::new(600) };
+/// What a caller may ask where nothing is said: as much as it likes, but twenty values a second to search for.
+const CALLER: CallerLimits = CallerLimits { rate: None, burst: None, concurrency: None, searches: NonZeroU32::new(1_200) };
 
 /// What one caller may ask: `rate`, `burst`, `concurrency`, `searches_per_minute`. What is not given is as in `default`.
 pub(super) fn of_caller(section: &Section<'_>, default: CallerLimits) -> Option<CallerLimits> {

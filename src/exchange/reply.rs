@@ -94,6 +94,9 @@ impl Exchange {
             });
         }
         headers::finish_documents(&mut parts.headers, session.grant.data_view(), &state.purpose_header);
+        if session.sought.is_some() {
+            headers::drop_terms(&mut parts.headers);
+        }
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(documents.reply).ok_or(Error::Internal("no such row set"))?;
         // What the database has against a feed it says in one text.

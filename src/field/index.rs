@@ -26,7 +26,7 @@ use crate::normalise::{NoForm, Normaliser};
 use crate::purpose::{Permit, Upkeep};
 
 /// What every term begins with.
-const TERM_PREFIX: &str = "ix1.";
+pub(super) const TERM_PREFIX: &str = "ix1.";
 /// Fewest and most bits of a term, and what it takes when nothing is said. Always whole bytes.
 pub const TERM_BITS: std::ops::RangeInclusive<u16> = 16..=128;
 /// Bits of a term where the configuration says nothing.

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ids::Ids;
-use super::index::{Probe, envelope_of};
+use super::index::{Probe, TERM_PREFIX, envelope_of};
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Meaning, OnBadValue, Plan};
 use super::reveal::RevealError;
@@ -114,11 +114,11 @@ impl Sought {
             let bare = gap.trim_ascii();
             copied = row.range.end;
             match bare {
-                _ if plan.is_sole_row(row.set) => out.extend_from_slice(gap),
+                _ if plan.is_sole_row(row.set) => self.copy(gap, out),
                 b"," if *keep && self.after_row.load(Ordering::Relaxed) => out.extend_from_slice(gap),
                 b"," | b"" => {}
                 _ if bare.ends_with(b"[") && !bare.starts_with(b",") => {
-                    out.extend_from_slice(gap);
+                    self.copy(gap, out);
                     self.after_row.store(false, Ordering::Relaxed);
                 }
                 _ => return Err(RevealError::Unsifted),
@@ -148,8 +148,21 @@ impl Sought {
         if tail.trim_ascii().ends_with(b"[") {
             self.after_row.store(false, Ordering::Relaxed);
         }
-        out.extend_from_slice(tail);
+        self.copy(tail, out);
         Ok(())
+    }
+
+    /// Copies what stands around rows. Links to the next page may hold the query as it was sent; of a term in them a dash is left.
+    fn copy(&self, text: &[u8], out: &mut Vec<u8>) {
+        if memchr::memmem::find(text, TERM_PREFIX.as_bytes()).is_none() {
+            out.extend_from_slice(text);
+            return;
+        }
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        for term in self.probes.iter().flat_map(|probe| &probe.terms) {
+            text = text.replace(term.as_str(), "-");
+        }
+        out.extend_from_slice(text.as_bytes());
     }
 }
 

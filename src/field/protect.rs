@@ -12,14 +12,16 @@ use std::fmt;
 
 use bytes::Bytes;
 
+mod out;
 mod patch;
 
 pub use patch::{Patched, patch_needs_subject, protect_patch};
 
+use self::out::Out;
 use super::carry::{self, Carried};
 use super::envelope::{self, Suite};
 use super::ids::{Id, Ids, NoId, Subjects};
-use super::index::{Indexer, envelope_of};
+use super::index::envelope_of;
 use super::mask::has_mask_character;
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Meaning, Plan, Subject};
@@ -30,7 +32,7 @@ use super::{NotCanonical, Tally, pseudonym};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::base::{Bind, CategoryName, FieldName, Intent, PurposeName, RecordId, RecordIdError};
 use crate::crypto::RandomError;
-use crate::document::{Found, Kind, Layout, Row, Selector, unescape, write_string};
+use crate::document::{Found, Kind, Layout, Selector, unescape, write_string};
 use crate::keys::{KeyError, KeyRing};
 use crate::purpose::{Grant, Level, Permit, Upkeep};
 
@@ -636,34 +638,6 @@ impl<'a> Write<'a> {
             return Ok("");
         }
         self.ids.binding(self.collection, self.plan, index, found).map_err(|reason| unbound(self.collection, field, reason))
-    }
-}
-
-/// The body as it leaves, copied up to some place.
-struct Out<'w> {
-    bytes: &'w [u8],
-    copied: usize,
-    rows: &'w [Row],
-    /// The next row whose end is not copied yet.
-    row: usize,
-    text: Vec<u8>,
-}
-
-impl Out<'_> {
-    /// Copies up to `end`. Each row that ends on the way gets its terms before the brace that closes it: by then all its values have passed.
-    fn copy_to(&mut self, end: usize, indexer: &Indexer<'_>) -> Result<(), WriteError> {
-        while let Some(row) = self.rows.get(self.row).filter(|row| !indexer.is_idle() && row.range.end <= end) {
-            self.copy(row.range.end.saturating_sub(1))?;
-            indexer.write_members(self.row, &mut self.text);
-            self.row += 1;
-        }
-        self.copy(end)
-    }
-
-    fn copy(&mut self, end: usize) -> Result<(), WriteError> {
-        self.text.extend_from_slice(self.bytes.get(self.copied..end).ok_or(WriteError::Layout)?);
-        self.copied = end;
-        Ok(())
     }
 }
 

@@ -133,6 +133,15 @@ fn a_single_document_that_does_not_match_is_not_there() {
 }
 
 #[test]
+fn terms_around_the_documents_do_not_leave_either() {
+    let (people, sought) = (people(), by_name(&["\"yu\""]));
+    let term = sought.probes[0].terms[0].clone();
+    let list = format!(r#"{{"next":"/people?name_ix={term}&page=2","items":{},"self":"{term}"}}"#, three());
+    let shown = text(found(&people, &all_at(Level::Clear), &list, &sought).unwrap());
+    assert_eq!(shown, r#"{"next":"/people?name_ix=-&page=2","items":[{"id":"c-1","name":"Yu"}],"self":"-"}"#);
+}
+
+#[test]
 fn lists_that_cannot_be_sifted_are_refused() {
     let (people, rows) = (people(), three());
     for odd in [rows.replacen(" , ", ", null, ", 1), rows.replace(']', ",7]")] {

@@ -1,5 +1,6 @@
 use super::super::super::fixtures::{member, route, selector};
 use super::*;
+use crate::dialect::MemberIndex;
 
 /// `name`, `phones[*]`, `address.city`, `guests[*].name` are sealed; `id_card`, `cards[*]`, `guests[*].card`, `ids.*` deterministic.
 fn searches() -> Searches {
