@@ -54,6 +54,7 @@ impl Setup {
             pad: 32,
             seal_null: false,
             subject: None,
+            indexes: Vec::new(),
         });
         let collection = Collection {
             name: CollectionName::new("customers"),
@@ -126,6 +127,8 @@ fn grant() -> Grant {
         reveal_line: 1,
         writes: None,
         writes_line: 1,
+        search: Vec::new(),
+        search_line: 0,
         delete: false,
         clauses: vec![],
     };

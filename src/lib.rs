@@ -27,6 +27,7 @@ pub mod front;
 pub mod keys;
 pub mod metrics;
 pub mod net;
+pub mod normalise;
 pub mod purpose;
 pub mod store;
 pub mod sweep;

@@ -480,7 +480,23 @@ fn mistakes_in_collections() {
         ("deterministic and padded", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\", pad = 32 }", 2),
         ("deterministic with sealed nulls", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\", seal_null = true }", 2),
         ("an unknown protection", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"seel\" }", 1),
-        ("a search index", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = \"$.phone_ix\" }", 1),
+        ("an index that is text", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = \"$.phone_ix\" }", 1),
+        ("an index: equality shows", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.phone_ix\", normalise = \"phone:HK\", bits = 96 } }", 1),
+        ("an index without a normaliser", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.phone_ix\" } }", 1),
+        ("an unknown normaliser", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.phone_ix\", normalise = \"phon\" } }", 1),
+        ("a number of no region", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.phone_ix\", normalise = \"phone:hk\" } }", 1),
+        ("a chain with a wrong step", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.phone_ix\", normalise = [\"nfkc\", \"prefix:0\"] } }", 1),
+        ("an index that is not at the top", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.ix.phone\", normalise = \"phone\" } }", 1),
+        ("an index of odd length", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.phone_ix\", normalise = \"phone\", bits = 60 } }", 1),
+        ("an index that is too short", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.phone_ix\", normalise = \"phone\", bits = 8 } }", 1),
+        ("a second index without a name", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = [{ at = \"$.a\", normalise = \"phone\" }, { at = \"$.b\", normalise = \"digits\" }] }", 1),
+        ("two indexes of one name", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = [{ at = \"$.a\", normalise = \"phone\" }, { at = \"$.b\", normalise = \"digits\", param = \"phone\" }] }", 2),
+        ("two indexes in one member", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = [{ at = \"$.a\", normalise = \"phone\" }, { at = \"$.a\", normalise = \"digits\", param = \"digits\" }] }", 2),
+        ("an index in the member of a field", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.name\", normalise = \"phone\" } }", 2),
+        ("an index in the id", In::Service, "\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.id\", normalise = \"phone\" } }", 2),
+        ("a parameter that is listed and searched", In::Service, "[collection.customers.field]", "query = [\"tel\"]\n[collection.customers.field]\nphone2 = { at = \"$.phone2\", category = \"phone\", index = { at = \"$.p2\", normalise = \"phone\", param = \"tel\" } }", 2),
+        ("an index of a deterministic field", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\", index = { at = \"$.phone_ix\", normalise = \"phone\" } }", 2),
+        ("an unknown spelling of terms", In::Service, "[collection.customers.field]", "terms = \"or\"\n[collection.customers.field]", 1),
         ("a subject that does not go with its field", In::Service, "\"$.phone\"", "{ at = \"$.phones[*]\", subject = \"$.guests[*].id\" }", 1),
         ("a field name with an underscore", In::Service, "id-card = \"$.id_card\"", "id_card = { at = \"$.id_card\", category = \"id-card\" }", 1),
         ("two collections in one place", In::Service, "[collection.customers]", "[collection.people]\nmatch = \"/customers/{id}\"\nrows = [\"$\"]\nfield = { name = \"$.name\" }\n[collection.customers]", 1),
@@ -495,6 +511,9 @@ fn mistakes_in_collections() {
 fn t16_what_has_few_values_is_not_protected_deterministically() {
     let policy = templates::POLICY.replacen("pd:TelephoneNumber", "pd:Gender", 1);
     let deterministic = service().replacen("\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\" }", 1);
+    let indexed = service().replacen("\"$.phone\"", "{ at = \"$.phone\", index = { at = \"$.ix\", normalise = \"text\" } }", 1);
+    let (out, code) = Folder::with(&indexed, &policy).check(Format::Text);
+    assert!(code == 2 && out.contains("so few values"), "{out}");
     assert!(policy != templates::POLICY && deterministic != service());
     let (out, code) = Folder::with(&deterministic, &policy).check(Format::Text);
     assert_eq!(code, 2);

@@ -15,6 +15,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("crypto", &["base"]),
     ("document", &["base"]),
     ("encoding", &[]),
+    ("normalise", &[]),
     ("net", &["base"]),
     ("store", &["base", "metrics", "crypto", "net"]),
     ("dialect", &["base", "document"]),
@@ -23,14 +24,28 @@ const TABLE: &[(&str, &[&str])] = &[
     ("purpose", &["base", "caller"]),
     ("keys", &["base", "crypto", "purpose", "store", "net"]),
     ("vault", &["base", "crypto", "purpose", "store", "keys"]),
-    ("field", &["base", "crypto", "purpose", "document", "keys", "vault"]),
+    ("field", &["base", "normalise", "crypto", "purpose", "document", "keys", "vault"]),
     ("audit", &["base", "crypto", "purpose", "store"]),
     ("upstream", &["base", "net", "store", "field"]),
     (
         "exchange",
         &[
-            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "discover", "caller", "purpose", "keys",
-            "vault", "field", "audit", "upstream",
+            "base",
+            "metrics",
+            "crypto",
+            "document",
+            "encoding",
+            "normalise",
+            "store",
+            "dialect",
+            "discover",
+            "caller",
+            "purpose",
+            "keys",
+            "vault",
+            "field",
+            "audit",
+            "upstream",
         ],
     ),
     ("batch", &["base", "crypto", "document", "purpose", "keys", "vault", "field", "audit"]),
@@ -43,7 +58,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that are fuzzed as they stand: no runtime, no sockets, no files.
-const PURE: &[&str] = &["base", "document", "encoding", "dialect", "discover", "caller", "purpose", "crypto"];
+const PURE: &[&str] = &["base", "document", "encoding", "normalise", "dialect", "discover", "caller", "purpose", "crypto"];
 const IMPURE_WORDS: &[&str] = &["tokio", "hyper::", "hyper_util", "std::fs", "std::net::Tcp", "redb"];
 
 fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {

@@ -3,7 +3,7 @@
 //! The files in `tests/vectors/v1` were computed apart from this code (HKDF, AES, AES-GCM and AES-SIV of other libraries) and are never edited: stored
 //! data cannot be taken back. A new format gets a new file. `docs/format.md` says what they mean.
 
-#![expect(clippy::unwrap_used, reason = "a vector that does not read is a failed test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a vector that does not read is a failed test")]
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -11,13 +11,14 @@ use serde::Deserialize;
 use sudare::base::{
     Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, Kid, PurposeName, RecordId, enc,
 };
-use sudare::crypto::{Secret, SivKey, XaesKey, hkdf};
+use sudare::crypto::{MacKey, Secret, SivKey, XaesKey, base32_crockford, hkdf};
 use sudare::document::{RowSet, Rules, Selector, walk};
 use sudare::field::{
-    Collection, Field, Mask, OnBadValue, Plan, Protection, RevealError, RowWrite, Subject, open_deterministic_envelope,
+    Collection, Field, Index, Mask, OnBadValue, Plan, Protection, RevealError, RowWrite, Subject, open_deterministic_envelope,
     open_envelope, protect, reveal,
 };
 use sudare::keys::{FieldKey, KeyRing, LineName, LookupKey, State};
+use sudare::normalise::Normaliser;
 use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
 
 #[derive(Deserialize)]
@@ -187,6 +188,7 @@ fn collection(place: FieldPlace, bind: Bind, strict: bool) -> Collection {
         pad: 0,
         seal_null: true,
         subject: None,
+        indexes: Vec::new(),
     };
     Collection {
         name: place.collection,
@@ -220,6 +222,8 @@ fn grant(purpose: &str, level: Level) -> Grant {
         reveal_line: 1,
         writes: None,
         writes_line: 1,
+        search: Vec::new(),
+        search_line: 0,
         delete: false,
         clauses: vec![],
     };
@@ -313,5 +317,85 @@ fn every_pseudonym_is_the_same() {
         let shown =
             reveal_one(&ring, &collection(place, Bind::Field, false), &grant(&one.scope, Level::Pseudonym), None, &one.json);
         assert_eq!(shown.unwrap(), format!("\"{}\"", one.expected), "{}", one.name);
+    }
+}
+
+#[derive(Deserialize)]
+struct IndexVectors {
+    kid: String,
+    version_secret_hex: String,
+    terms: Vec<Vector>,
+    no_term: Vec<NoTerm>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    name: String,
+    controller: String,
+    collection: String,
+    field: String,
+    normalise: Vec<String>,
+    bits: u16,
+    json: String,
+    normalised: String,
+    term: String,
+}
+
+#[derive(Deserialize)]
+struct NoTerm {
+    name: String,
+    normalise: Vec<String>,
+    json: String,
+}
+
+/// One field with one index, and what a write stores in its index member.
+fn stored_term(ring: &KeyRing, place: FieldPlace, steps: &[String], bits: u16, json: &str) -> Option<String> {
+    let normaliser = Normaliser::new(steps.iter().map(|step| step.parse().unwrap()).collect()).unwrap();
+    let mut collection = collection(place, Bind::Field, true);
+    collection.fields[0].indexes = vec![Index::new(Selector::parse("$.ix").unwrap(), normaliser, bits).unwrap()];
+    let rows = RowSet { rows: vec![Selector::parse("$").unwrap()], ..RowSet::default() };
+    let plan = Plan::compile(&collection, &rows).unwrap();
+    let body = Bytes::from(format!("{{\"value\":{json}}}"));
+    let layout = walk(&plan.map, Rules::request(), &body).unwrap();
+    let rows = [RowWrite { intent: Intent::Create, assigned_id: None }];
+    let stored = protect(&collection, &plan, ring, &grant("view", Level::Clear), &body, &layout, &rows, None, "id").unwrap();
+    let stored: serde_json::Value = serde_json::from_slice(&stored.body.into_bytes()).unwrap();
+    stored.get("ix").and_then(serde_json::Value::as_str).map(str::to_owned)
+}
+
+#[test]
+fn terms_of_search_indexes_are_those_of_the_vectors() {
+    let of: IndexVectors = serde_json::from_str(include_str!("vectors/v1/index.json")).unwrap();
+    let ring = |controller: &str| {
+        let lines = [LineName::Lookup, LineName::Seal].into_iter().zip([of.kid.as_str(), "sea10000"]);
+        let version = |(line, kid): (LineName, &str)| (line, kid.parse().unwrap(), State::Active, secret(&of.version_secret_hex));
+        KeyRing::with_versions(Controller::new(controller), lines.map(version).collect())
+    };
+    let place = |controller: &str, collection: &str, field: &str| FieldPlace {
+        controller: Controller::new(controller),
+        collection: CollectionName::new(collection),
+        field: FieldName::new(field),
+    };
+    let distinct: std::collections::HashSet<&str> = of.terms.iter().map(|term| term.term.as_str()).collect();
+    assert!(distinct.len() > 12, "the vectors tell things apart");
+    for term in &of.terms {
+        let place = place(&term.controller, &term.collection, &term.field);
+        // The normaliser's text, and the key derived here, step by step as the format says.
+        let steps = term.normalise.iter().map(|step| step.parse().unwrap()).collect();
+        let normaliser = Normaliser::new(steps).unwrap();
+        if let Ok(text) = serde_json::from_str::<String>(&term.json) {
+            assert_eq!(normaliser.apply(&text).as_deref(), Ok(term.normalised.as_str()), "{}", term.name);
+        }
+        let parts = ["sudare/v1", "index", &term.controller, &term.collection, &term.field, normaliser.id()].map(str::as_bytes);
+        let key = MacKey::new(&hkdf(&Secret::from_bytes(secret(&of.version_secret_hex)), &enc(&parts)));
+        let cut = &key.mac(term.normalised.as_bytes())[..usize::from(term.bits / 8)];
+        assert_eq!(format!("ix1.{}.{}", of.kid, base32_crockford(cut)), term.term, "{}", term.name);
+        // And as a write does it.
+        let stored = stored_term(&ring(&term.controller), place, &term.normalise, term.bits, &term.json);
+        assert_eq!(stored.as_deref(), Some(term.term.as_str()), "{}", term.name);
+    }
+    for none in &of.no_term {
+        let stored = stored_term(&ring("shop"), place("shop", "customers", "x"), &none.normalise, 64, &none.json);
+        assert_eq!(stored, None, "{}", none.name);
     }
 }

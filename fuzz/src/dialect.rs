@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sudare::base::{CollectionName, FieldName};
 use sudare::dialect::{
-    Attachments, CouchDb, Dialect, Documents, Head, Outside, ProtectedMember, RequestBody, Rest, Route, Shape, Views,
-    canonical_target,
+    Attachments, CouchDb, Dialect, Documents, Head, Outside, ProtectedMember, RequestBody, Rest, Route, Shape, TermSpelling,
+    Views, canonical_target,
 };
 use sudare::document::{Rules, Selector, walk};
 use sudare::field::{Plan, facts};
@@ -44,7 +44,7 @@ impl Stage {
 
 fn protected((name, equality): (&str, bool)) -> ProtectedMember {
     let at = Selector::parse(&format!("$.{name}")).unwrap();
-    ProtectedMember { field: FieldName::new(name), at, equality, subject: None }
+    ProtectedMember { field: FieldName::new(name), at, equality, subject: None, indexes: Vec::new() }
 }
 
 fn route(matches: &str, id: &str) -> Route {
@@ -60,6 +60,7 @@ fn route(matches: &str, id: &str) -> Route {
         views: Views::Checked,
         attachments: Attachments::Refuse,
         revision: None,
+        terms: TermSpelling::Repeat,
     }
 }
 

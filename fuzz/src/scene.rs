@@ -179,6 +179,7 @@ fn field(n: usize, at: Selector, seal_null: bool) -> Field {
         seal_null,
         protection: Protection::Seal,
         subject: None,
+        indexes: Vec::new(),
     }
 }
 
@@ -220,6 +221,8 @@ fn grant(levels: &[Level]) -> Grant {
         reveal_line: 1,
         writes: Some(names().collect()),
         writes_line: 1,
+        search: Vec::new(),
+        search_line: 0,
         delete: true,
         clauses: vec![],
     };

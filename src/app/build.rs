@@ -22,6 +22,9 @@ pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<KeyRing>, S
 fn has_lines(ring: &KeyRing, settings: &Settings) -> Result<(), StartError> {
     let fields = settings.collections.iter().flat_map(|collection| &collection.field_map.fields);
     for field in fields {
+        if !field.indexes.is_empty() {
+            ring.lookup_key(&field.place)?;
+        }
         match &field.protection {
             Protection::Seal => {}
             Protection::Deterministic => drop(ring.lookup_key(&field.place)?),

@@ -1,6 +1,7 @@
-//! What every module shares: names, the place of a value, the clock and the fixed limits. Imports nothing of ours.
+//! What every module shares: names, the place of a value, conditions of a search, the clock and the fixed limits. Imports nothing of ours.
 
 mod clock;
+mod condition;
 mod intent;
 mod names;
 mod place;
@@ -9,6 +10,7 @@ mod segment;
 pub mod limits;
 
 pub use clock::{Clock, FixedClock, SystemClock};
+pub use condition::Condition;
 pub use intent::{Intent, PatchFormat};
 pub use names::{
     CallerName, CategoryName, CollectionName, Controller, FieldName, IssuerName, Kid, ParseKidError, PurposeName, RecordId,

@@ -36,6 +36,7 @@ fn collection() -> field::Collection {
         pad: 32,
         seal_null,
         subject: None,
+        indexes: Vec::new(),
     };
     field::Collection {
         name: CollectionName::new("customers"),
@@ -371,5 +372,6 @@ fn copy(field: &Field) -> Field {
         pad: field.pad,
         seal_null: field.seal_null,
         subject: field.subject.clone(),
+        indexes: field.indexes.clone(),
     }
 }

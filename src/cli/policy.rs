@@ -206,12 +206,18 @@ fn explain_table(file: &str, answer: &Answer, out: &mut dyn Write) -> io::Result
     let writable: Vec<&str> =
         explanation.categories.iter().filter(|category| category.writable).map(|category| category.category.as_str()).collect();
     let writable = if writable.is_empty() { "nothing".to_owned() } else { writable.join(" ") };
+    let searchable: Vec<&str> =
+        explanation.categories.iter().filter(|category| category.searchable).map(|category| category.category.as_str()).collect();
+    let searchable = if searchable.is_empty() { "nothing".to_owned() } else { searchable.join(" ") };
     writeln!(out)?;
     let mut rows = vec![
         vec!["writes".to_owned(), writable, place(file, &explanation.writes), explanation.writes.says.clone()],
         vec!["deletes".to_owned(), if explanation.delete { "yes" } else { "no" }.to_owned()],
         vec!["replies".to_owned(), format!("Data-View: {}", explanation.data_view)],
     ];
+    if let Some(rule) = &explanation.searches {
+        rows.insert(1, vec!["searches".to_owned(), searchable, place(file, rule), rule.says.clone()]);
+    }
     if explanation.categories.iter().any(|category| category.level == Level::Pseudonym) {
         rows.push(vec!["pseudonyms".to_owned(), format!("the same within {}, unlinkable outside", explanation.scope)]);
     }
@@ -258,6 +264,10 @@ fn test_table(file: &str, outcome: &TestOutcome, out: &mut dyn Write) -> io::Res
         rows.push(vec![difference.category.to_string(), expected, format!("{file}:{}", difference.line), "the test".to_owned()]);
         rows.extend(difference.rules.iter().map(|rule| vec![String::new(), String::new(), place(file, rule), rule.says.clone()]));
     }
+    rows.extend(outcome.searches.iter().map(|(category, got)| {
+        let says = if *got { "expected no search, got one" } else { "expected a search, got none" };
+        vec![category.to_string(), says.to_owned(), format!("{file}:{}", outcome.line), "the test".to_owned()]
+    }));
     columns("        ", &rows, out)?;
     if let Some(refusal) = &outcome.refusal {
         writeln!(out, "        the request is refused: {refusal}")?;
@@ -310,6 +320,7 @@ fn answer_json(answer: &Answer) -> Value {
                 "category": category.category.as_str(),
                 "level": category.level.as_str(),
                 "writable": category.writable,
+                "searchable": category.searchable,
                 "rules": rules_json(&category.rules),
             })
         })
@@ -324,6 +335,7 @@ fn answer_json(answer: &Answer) -> Value {
         "scope": explanation.scope,
         "categories": categories,
         "writes": rule_json(&explanation.writes),
+        "searches": explanation.searches.as_ref().map(rule_json),
         "delete": explanation.delete,
         "data_view": explanation.data_view,
         "clauses": explanation.clauses,
@@ -350,6 +362,7 @@ fn outcome_json(outcome: &TestOutcome) -> Value {
         "passed": outcome.passed(),
         "refused": outcome.refusal.as_ref().map(ToString::to_string),
         "differences": differences,
+        "searches": outcome.searches.iter().map(|(category, got)| json!({ "category": category.as_str(), "got": got })).collect::<Vec<_>>(),
     })
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::collections::WrittenField;
 use super::findings::{Finding, Findings, Severity};
+use super::index::WrittenIndex;
 use super::methods::default_pad;
 use super::report::{Draft, Report};
 use super::source::Source;
@@ -19,7 +20,7 @@ use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Ot
 use super::{callers, collections, files, jwt, limits, listen, operator, otlp, policy, service, store, upstream};
 use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::{Callers, Means};
-use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
+use crate::dialect::{CouchDb, Dialect, MemberIndex, Outside, ProtectedMember, Rest, Revision, Route};
 use crate::document::RowSet;
 use crate::exchange::CallerLimits;
 use crate::field::{self, Subject};
@@ -201,10 +202,11 @@ fn check_categories(
     }
 }
 
-/// What has few values is not stored so that equal ones show.
+/// What has few values is not stored so that equal ones show, neither itself nor by its terms.
 fn check_deterministic(report: &Report<'_>, collections: &[collections::Written], policy: &policy::Written) {
     let fields = collections.iter().flat_map(|collection| &collection.fields);
-    for field in fields.filter(|field| field.protection.shows_equality()) {
+    let shows = |field: &&WrittenField| field.protection.shows_equality() || !field.indexes.is_empty();
+    for field in fields.filter(shows) {
         let category = policy.spec.categories.iter().find(|category| category.name.as_str() == field.category.value);
         let Some(category) = category.filter(|category| dpv::has_few_values(&category.dpv)) else { continue };
         let name = shorten(&field.name.value);
@@ -219,7 +221,7 @@ fn check_deterministic(report: &Report<'_>, collections: &[collections::Written]
             .remedy(match field.protection {
                 field::Protection::Token(_) => "write consistent = false; what has few values cannot be searched safely",
                 field::Protection::Seal | field::Protection::Deterministic => {
-                    "write protect = \"seal\"; what has few values cannot be searched safely"
+                    "write protect = \"seal\", without an index; what has few values cannot be searched safely"
                 }
             }),
         );
@@ -359,6 +361,7 @@ fn dialect(
             views: collection.views,
             query: collection.query.as_ref().map(|names| names.iter().map(|name| name.value.clone()).collect()),
             revision: collection.revision.as_ref().or(revision).cloned(),
+            terms: collection.terms,
         })
         .collect();
     let made: Result<Arc<dyn Dialect>, Vec<(usize, String)>> = match name {
@@ -397,6 +400,16 @@ fn protected_member(field: &WrittenField) -> ProtectedMember {
         at: field.at.selector.clone(),
         equality: field.protection.shows_equality(),
         subject: field.subject.as_ref().map(|subject| subject.selector.clone()),
+        indexes: field.indexes.iter().map(|index| member_index(field, index)).collect(),
+    }
+}
+
+fn member_index(field: &WrittenField, index: &WrittenIndex) -> MemberIndex {
+    MemberIndex {
+        member: index.at.selector.last_member().unwrap_or_default().to_owned(),
+        param: index.param.value.clone(),
+        named: index.named,
+        list: field.at.selector.before_wildcard().is_some(),
     }
 }
 
@@ -433,6 +446,12 @@ fn field_map(
             },
             seal_null: field.seal_null,
             subject: field.subject.as_ref().map(|subject| subject.selector.clone()),
+            // What cannot be an index was found by the reader.
+            indexes: field
+                .indexes
+                .iter()
+                .filter_map(|index| field::Index::new(index.at.selector.clone(), index.normaliser.clone(), index.bits).ok())
+                .collect(),
         }
     };
     field::Collection {

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::index::{self, WrittenIndex};
 use super::methods::{parse_generalise, parse_mask, parse_pad};
 use super::names::check_name;
 use super::report::{Draft, Report};
@@ -12,7 +13,7 @@ use super::tokens;
 use super::tree::{Node, Section, Text, shorten};
 use super::upstream::DialectName;
 use crate::base::Bind;
-use crate::dialect::{Attachments, Revision, Views};
+use crate::dialect::{Attachments, Revision, TermSpelling, Views};
 use crate::document::{Map, MapError, Role, Scope, Selector, Step, Target};
 use crate::field::{Generalise, Mask, OnBadValue, Protection, Subject};
 
@@ -35,6 +36,8 @@ pub(super) struct Written {
     pub(super) query: Option<Vec<Text>>,
     pub(super) revision: Option<Revision>,
     pub(super) revision_span: Option<Range<usize>>,
+    /// How several terms of a search are written to the API.
+    pub(super) terms: TermSpelling,
     pub(super) subject: Subject,
     pub(super) subject_span: Option<Range<usize>>,
     pub(super) bind: Bind,
@@ -60,6 +63,7 @@ pub(super) struct WrittenField {
     pub(super) pad: Option<u16>,
     pub(super) seal_null: bool,
     pub(super) subject: Option<Placed>,
+    pub(super) indexes: Vec<WrittenIndex>,
 }
 
 impl Written {
@@ -68,7 +72,8 @@ impl Written {
         let mut names: Vec<String> = Vec::new();
         for field in &self.fields {
             let last = field.at.selector.last_member().map(str::to_owned);
-            for name in [Some(field.name.value.clone()), last].into_iter().flatten() {
+            let terms = field.indexes.iter().map(|index| index.at.selector.last_member().map(str::to_owned));
+            for name in [Some(field.name.value.clone()), last].into_iter().chain(terms).flatten() {
                 if !names.contains(&name) {
                     names.push(name);
                 }
@@ -128,6 +133,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
         entry.optional("rows").into_iter().for_each(|node| only_rest(node, "rows", "couchdb itself says where documents stand"));
         entry.optional("id").into_iter().for_each(|node| only_rest(node, "id", "in couchdb it is always $._id"));
         entry.optional("query").into_iter().for_each(|node| only_rest(node, "query", "in couchdb the parameters are known"));
+        entry.optional("terms").into_iter().for_each(|node| only_rest(node, "terms", "couchdb asks for several at once"));
         entry.optional("revision").into_iter().for_each(|node| only_rest(node, "revision", "in couchdb it is always _rev"));
     } else if let Some(node) = entry.required("rows", "rows = [\"$\", \"$[*]\"]: where documents stand in bodies") {
         let texts = node.texts();
@@ -145,6 +151,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
     }
     let of_rest = |key| if rest { entry.optional(key) } else { None };
     let (id, query, revision) = (of_rest("id"), of_rest("query"), of_rest("revision"));
+    let terms = of_rest("terms").map_or(Some(TermSpelling::Repeat), |node| term_spelling(&node));
     let revision_span = revision.as_ref().map(|node| node.span.clone());
     let revision = revision.map(|node| revision_of(&node));
     let id = match id {
@@ -188,6 +195,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
             && views.is_some()
             && bind.is_some()
             && subject.is_some()
+            && terms.is_some()
             && revision != Some(None),
         matches,
         rows,
@@ -195,6 +203,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
         query,
         revision: revision.flatten(),
         revision_span,
+        terms: terms.unwrap_or_default(),
         subject: subject.unwrap_or(Subject::None),
         subject_span,
         bind: bind.unwrap_or(Bind::Document),
@@ -205,6 +214,16 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
         fields,
     };
     Some(check_conflicts(report, written, rest))
+}
+
+/// `terms`. `None`: it is wrong.
+fn term_spelling(node: &Node<'_>) -> Option<TermSpelling> {
+    node.word(&[
+        ("repeat", TermSpelling::Repeat),
+        ("comma", TermSpelling::Comma),
+        ("postgrest", TermSpelling::PostgRest),
+        ("kinto", TermSpelling::Kinto),
+    ])
 }
 
 /// `attachments`. `None`: it is wrong.
@@ -385,6 +404,7 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str, collection: &Text) -> O
             pad: None,
             seal_null: false,
             subject: None,
+            indexes: Vec::new(),
         });
     }
     if !node.is_table() {
@@ -419,21 +439,18 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str, collection: &Text) -> O
         _ => {}
     }
     let subject = entry.optional("subject").and_then(|node| node.text()).and_then(|text| selector(report, &text));
-    entry.refuse_later(&[
-        ("index", "search indexes are not built in yet"),
-        ("ring", "several key rings are not built in yet"),
-        ("normalise", "search indexes are not built in yet"),
-    ]);
+    let indexes = entry.optional("index").map_or(Some(Vec::new()), |node| index::read(&node, name, protection.as_ref()));
+    entry.refuse_later(&[("ring", "several key rings are not built in yet")]);
     entry.finish();
     if report.errors() > before {
         return None;
     }
-    let (at, category, protection) = (at?, category?, protection?);
-    Some(WrittenField { name: name.clone(), at, category, protection, mask, generalise, pad, seal_null, subject })
+    let (at, category, protection, indexes) = (at?, category?, protection?, indexes?);
+    Some(WrittenField { name: name.clone(), at, category, protection, mask, generalise, pad, seal_null, subject, indexes })
 }
 
 /// A selector that names a member, not the whole document.
-fn member(report: &Report<'_>, text: &Text) -> Option<Placed> {
+pub(super) fn member(report: &Report<'_>, text: &Text) -> Option<Placed> {
     let placed = selector(report, text)?;
     if placed.selector.is_root() {
         report.push(
@@ -575,6 +592,7 @@ fn check_conflicts(report: &Report<'_>, mut written: Written, rest: bool) -> Wri
             );
         }
     }
+    index::check(report, &written, rest);
     written.complete &= report.errors() == before;
     written
 }

@@ -120,8 +120,8 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
     let write_timeout = timeout("write_timeout_ms", default.write_timeout);
     let outside_timeout = millis(&section, "outside_timeout_ms", 10..=86_400_000, 3_600_000);
     let caller = match section.optional_table("caller") {
-        Some(table) => of_caller(&table, CallerLimits::default()),
-        None => Some(CallerLimits::default()),
+        Some(table) => of_caller(&table, CALLER),
+        None => Some(CALLER),
     };
     let drain_timeout = timeout("drain_timeout_ms", default.drain_timeout);
     let http2 = http2::http2(&section);
@@ -150,11 +150,18 @@ pub(super) fn limits(root: &Section<'_>) -> Option<Limits> {
     })
 }
 
-/// What one caller may ask: `rate`, `burst`, `concurrency`. What is not given is as in `default`.
+/// What a caller may ask where nothing is said: as much as it likes, but twenty values a second to search for.
+const CALLER: CallerLimits = CallerLimits { rate: None, burst: None, concurrency: None, searches: NonZeroU32::new(1_200) };
+
+/// What one caller may ask: `rate`, `burst`, `concurrency`, `searches_per_minute`. What is not given is as in `default`.
 pub(super) fn of_caller(section: &Section<'_>, default: CallerLimits) -> Option<CallerLimits> {
     let rate = most(section, "rate", 1..=1_000_000, "requests a second");
     let burst = most(section, "burst", 1..=1_000_000, "requests");
     let concurrency = most(section, "concurrency", 1..=1_000_000, "requests");
+    let searches = match section.optional("searches_per_minute") {
+        None => Some(default.searches),
+        Some(node) => node.integer(0..=1_000_000, "values").and_then(|most| u32::try_from(most).ok()).map(NonZeroU32::new),
+    };
     section.finish();
     let [rate, own_burst, concurrency] = [rate?, burst?, concurrency?].map(NonZeroU32::new);
     if own_burst.is_some() && rate.or(default.rate).is_none() {
@@ -166,7 +173,12 @@ pub(super) fn of_caller(section: &Section<'_>, default: CallerLimits) -> Option<
     }
     // A burst belongs to the rate that it stands beside.
     let burst = own_burst.or(default.burst.filter(|_| rate.is_none()));
-    Some(CallerLimits { rate: rate.or(default.rate), burst, concurrency: concurrency.or(default.concurrency) })
+    Some(CallerLimits {
+        rate: rate.or(default.rate),
+        burst,
+        concurrency: concurrency.or(default.concurrency),
+        searches: searches?,
+    })
 }
 
 /// A bound that there is none of where it is not given: 0.

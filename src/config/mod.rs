@@ -23,6 +23,7 @@ mod collections;
 mod files;
 mod findings;
 mod http2;
+mod index;
 mod jwt;
 mod limits;
 mod listen;

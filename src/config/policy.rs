@@ -209,6 +209,8 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
         let levels = reveal.map(|table| read_levels(&table, written)).unwrap_or_default();
         let writes_node = entry.optional("writes");
         let writes = writes_node.as_ref().map(|node| categories(node, written));
+        let search_node = entry.optional("search");
+        let search = search_node.as_ref().map(|node| categories(node, written)).unwrap_or_default();
         let delete = entry.optional("delete").and_then(|node| node.boolean()).unwrap_or(false);
         let clauses = clauses(&entry);
         entry.refuse_later(&[
@@ -232,6 +234,8 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
             reveal_line: line_of(&reveal_node),
             writes,
             writes_line: line_of(&writes_node),
+            search,
+            search_line: line_of(&search_node),
             delete,
             clauses,
         });
@@ -374,6 +378,7 @@ fn read_tests(root: &Section<'_>, written: &mut Written) {
         let expect = entry.required("expect", "expect = { name = \"clear\" }").and_then(|node| node.table());
         let expected = expect.as_ref().map_or(0, |table| table.entries().len());
         let expect = expect.map(|table| read_levels(&table, written)).unwrap_or_default();
+        let search = entry.optional("search").map(|node| categories(&node, written));
         entry.finish();
         let at = line(report, &entry.span);
         if expect.list.len() < expected {
@@ -387,6 +392,7 @@ fn read_tests(root: &Section<'_>, written: &mut Written) {
                 caller: CallerName::new(&caller.value),
                 purpose: PurposeName::new(&purpose.value),
                 expect: expect.list,
+                search,
             });
             written.callers.push(caller);
         }

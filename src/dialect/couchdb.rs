@@ -79,16 +79,23 @@ impl CouchDb {
             let searches = Searches::new(&route);
             let row_sets = row_sets(&searches);
             errors.extend(row_sets.as_ref().err().map(|error| (at, error.clone())));
-            let database = Database {
-                loose: loose_segments(&route.matches),
-                name: route.matches,
-                row_sets: row_sets.unwrap_or_default(),
-                searches,
-                guarded: Guarded::new(route.protected.iter().map(|member| (member.field.as_str(), &member.at))),
-                views: route.views,
-                names: Names::new(route.protected_names.iter().map(String::as_str)),
-                attachments: route.attachments,
-            };
+            let database =
+                Database {
+                    loose: loose_segments(&route.matches),
+                    name: route.matches,
+                    row_sets: row_sets.unwrap_or_default(),
+                    searches,
+                    guarded: Guarded::new(route.protected.iter().map(|member| (member.field.as_str(), &member.at))).and_terms(
+                        route.protected.iter().enumerate().flat_map(|(number, member)| {
+                            member.indexes.iter().enumerate().map(move |(at, index)| {
+                                (member.field.as_str(), (index.member.clone(), !index.list, (number, at)))
+                            })
+                        }),
+                    ),
+                    views: route.views,
+                    names: Names::new(route.protected_names.iter().map(String::as_str)),
+                    attachments: route.attachments,
+                };
             if let Err(error) = check_database_name(&database.name) {
                 errors.push((at, error));
             } else if let Some(earlier) = databases.iter().position(|other| {
@@ -356,11 +363,25 @@ impl Dialect for CouchDb {
 
     fn query(&self, documents: &Documents, body: &[u8]) -> Result<Query, Refused> {
         let refuse = |(code, detail)| refused(Some(documents.collection), code, detail);
-        self.database(documents)?.searches.query(body).map_err(refuse)
+        let query = self.database(documents)?.searches.query(body).map_err(refuse)?;
+        if query.search.condition.is_some() && documents.route.ends_with("_explain") {
+            let detail = "a search by an index is not explained: the answer would show its terms; explain it with the index member in place of the field on the database itself";
+            return Err(refuse((RefusedCode::NotSearchable, detail.to_owned())));
+        }
+        Ok(query)
     }
 
     fn judge_view(&self, documents: &Documents, definition: Option<&[u8]>) -> Result<usize, Refused> {
         self.judge_stored_view(documents, definition)
+    }
+
+    fn view_lookup(
+        &self,
+        documents: &Documents,
+        definition: Option<&[u8]>,
+        query: Option<&str>,
+    ) -> Result<Option<Query>, Refused> {
+        self.search_of_view(documents, definition, query)
     }
 
     fn id_member(&self) -> &'static str {
@@ -446,11 +467,14 @@ fn check_database_name(name: &str) -> Result<(), String> {
 /// The row sets of a database: those of the tables, then those of searches and views.
 fn row_sets(searches: &Searches) -> Result<Vec<RowSet>, String> {
     let fixed = ROW_SETS.iter().chain(lookup::ROW_SETS).map(|(rows, row_peeks, body_peeks)| {
-        Ok(RowSet { rows: selectors(rows)?, row_peeks: selectors(row_peeks)?, body_peeks: selectors(body_peeks)? })
+        Ok(RowSet { rows: selectors(rows)?, row_peeks: selectors(row_peeks)?, body_peeks: selectors(body_peeks)?, below: None })
     });
     let mut row_sets = fixed.collect::<Result<Vec<_>, String>>()?;
     if let Some(found) = row_sets.get_mut(lookup::FOUND) {
         found.row_peeks = searches.row_peeks()?;
+    }
+    if let Some(by_term) = row_sets.get_mut(lookup::BY_TERM) {
+        by_term.below = selectors(&[lookup::BY_TERM_BELOW])?.pop();
     }
     Ok(row_sets)
 }

@@ -25,13 +25,15 @@ pub(super) fn route(matches: &str, id: &str) -> Route {
         query: None,
         attachments: Attachments::Refuse,
         revision: None,
+        terms: TermSpelling::default(),
     }
 }
 
 /// A protected member of that name; `id_card` is deterministic.
 pub(super) fn member(name: &str) -> ProtectedMember {
     let at = selector(&format!("$.{name}"));
-    ProtectedMember { field: FieldName::new(&name.replace('_', "-")), at, equality: name == "id_card", subject: None }
+    let equality = name == "id_card";
+    ProtectedMember { field: FieldName::new(&name.replace('_', "-")), at, equality, subject: None, indexes: Vec::new() }
 }
 
 pub(super) fn headers(list: &[(&'static str, &str)]) -> HeaderMap {

@@ -15,7 +15,7 @@ pub mod rest;
 pub mod sweep;
 mod target;
 
-use crate::base::{CollectionName, FieldName, Intent, PatchFormat};
+use crate::base::{CollectionName, Condition, FieldName, Intent, PatchFormat};
 use crate::document::{BodyFacts, Framing, RowSet, Selector};
 
 pub use couchdb::CouchDb;
@@ -60,6 +60,22 @@ pub struct Route {
     pub attachments: Attachments,
     /// rest: by what the database tells one state of a document from the next; None = it cannot.
     pub revision: Option<Revision>,
+    /// rest: how a search for several terms is written.
+    pub terms: TermSpelling,
+}
+
+/// How a search for one of several terms is written in a query, `email_ix` being the index member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TermSpelling {
+    /// `email_ix=a&email_ix=b`
+    #[default]
+    Repeat,
+    /// `email_ix=a,b`
+    Comma,
+    /// `email_ix=in.(a,b)`; of a list `email_ix=ov.{a,b}`. Clients write `email=eq.VALUE`.
+    PostgRest,
+    /// `in_email_ix=a,b`; of a list `contains_any_email_ix=["a","b"]`.
+    Kinto,
 }
 
 /// What becomes of the attachments of documents, which are never protected (T40).
@@ -92,6 +108,21 @@ pub struct ProtectedMember {
     pub equality: bool,
     /// The member that says who the value is about, where the field has one of its own.
     pub subject: Option<Selector>,
+    /// Members with terms by which its values are found; the first is meant where a search names the member itself.
+    pub indexes: Vec<MemberIndex>,
+}
+
+/// A member that holds search terms.
+#[derive(Debug, Clone)]
+pub struct MemberIndex {
+    /// Its name, at the top of a document.
+    pub member: String,
+    /// The name by which clients search.
+    pub param: String,
+    /// The configuration gives it that name, so that it also names the index where members are named by their paths.
+    pub named: bool,
+    /// It holds a list of terms.
+    pub list: bool,
 }
 
 /// How the functions of a collection's views are trusted.
@@ -190,6 +221,8 @@ pub struct Documents {
     pub view: Option<Box<View>>,
     /// What the search means for the reply, once [`Dialect::query`] has said so.
     pub search: Search,
+    /// A search in the query of the target, which is sent in place of the client's.
+    pub lookup: Option<Box<Query>>,
 }
 
 /// How a reply comes.
@@ -221,6 +254,11 @@ pub struct Search {
     pub searched: Vec<usize>,
     /// Row peeks of the reply's row set that the client did not ask for: put in for the proxy, left out of the reply.
     pub strip: Vec<usize>,
+    /// Protected members that it did not ask for: put in to be compared, left out.
+    pub strip_members: Vec<usize>,
+    /// What must hold of the terms for a row to be what was searched; terms are numbered as they come in [`Query::pieces`], those of
+    /// deterministic members not counted. `None`: no search by an index.
+    pub condition: Option<Condition>,
 }
 
 /// A view that is asked.
@@ -259,12 +297,28 @@ pub enum Piece {
 pub struct Terms {
     /// Index of the protected member.
     pub member: usize,
+    /// By which of its indexes it is searched; `None`: by itself, as equal values are stored equal.
+    pub index: Option<usize>,
     /// JSON texts of the client; `null` stands for itself.
     pub values: Vec<Vec<u8>>,
+    /// How a form is written.
+    pub quote: Quote,
     /// What to write around the one form, if there is only one; `None`: a list all the same.
     pub alone: Option<&'static str>,
     /// What to write before and after the list of forms.
     pub list: (&'static str, &'static str),
+}
+
+/// How the stored forms of values are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Quote {
+    /// As JSON, with commas between them.
+    Json,
+    /// As they are, for a query, with this between them.
+    Bare {
+        /// For instance `,`.
+        between: String,
+    },
 }
 
 /// Without the texts, which may be clear values (T13).
@@ -429,6 +483,21 @@ pub trait Dialect: Send + Sync + std::fmt::Debug {
     /// A view that could show what is protected.
     fn judge_view(&self, documents: &Documents, _definition: Option<&[u8]>) -> Result<usize, Refused> {
         Err(head::refused(Some(documents.collection), RefusedCode::Route, "views are not mapped"))
+    }
+
+    /// The search that a request for a view is, whose definition was judged and whose keys are terms; `query` is that of the target, in whose
+    /// place it is sent. `None` of every other view.
+    ///
+    /// # Errors
+    ///
+    /// A request that could not be answered without showing terms.
+    fn view_lookup(
+        &self,
+        _documents: &Documents,
+        _definition: Option<&[u8]>,
+        _query: Option<&str>,
+    ) -> Result<Option<Query>, Refused> {
+        Ok(None)
     }
 
     /// Member that [`RowIntent::assign_id`] inserts, e.g. `_id`.

@@ -5,11 +5,13 @@
 //! RFC 6902), DELETE removes it, OPTIONS asks about methods. All else on or below these paths, or on a path that some server might take for them, is refused.
 //! What lies elsewhere is passed or refused, as `outside` says. `docs/rest.md` is the operator's account of the same.
 
+mod lookup;
 mod sweep;
 
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
+use self::lookup::Lookups;
 use super::head::{self, Parameter, Untyped, refused};
 use super::names::Names;
 use super::sweep::Sweep;
@@ -46,6 +48,7 @@ struct RestRoute {
     /// Where its documents stand; none without `{id}`.
     document: Option<Pattern>,
     names: Names,
+    lookups: Lookups,
     query: Option<Vec<String>>,
     revision: Option<Revision>,
     row_sets: [RowSet; 3],
@@ -97,7 +100,9 @@ impl Rest {
                             errors.push((at, format!("the query parameter {parameter:?} would search by the protected member {name:?}, whose values are sealed; take it out of the list")));
                         }
                     }
-                    compiled.push(RestRoute::new(pattern, names, route.query, route.revision, route.rows, &root, &elements));
+                    let lookups = Lookups::new(&route);
+                    let revision = route.revision;
+                    compiled.push(RestRoute::new(pattern, names, lookups, route.query, revision, route.rows, &root, &elements));
                 }
                 Err(error) => {
                     errors.push((at, error));
@@ -105,6 +110,7 @@ impl Rest {
                     compiled.push(RestRoute::new(
                         Pattern(Vec::new()),
                         Names::default(),
+                        Lookups::default(),
                         None,
                         None,
                         Vec::new(),
@@ -187,7 +193,19 @@ impl Rest {
             return Ok(Shape::Neutral { collection: at });
         }
         let (name, intent, request) = how(hit, head).map_err(|detail| refuse(RefusedCode::Route, detail.into()))?;
-        self.check_parameters(route, &parameters).map_err(|(code, detail)| refuse(code, detail))?;
+        let lookup = match route.lookups.read(head.query).map_err(|(code, detail)| refuse(code, detail))? {
+            Some(lookup) if intent == Intent::Read && head.method == Method::GET && matches!(hit, Hit::Collection) => {
+                Some(lookup)
+            }
+            Some(_elsewhere) => {
+                let detail = "a collection is searched with GET; of HEAD, a single document and a write the answer could not be compared with what was searched";
+                return Err(refuse(RefusedCode::NotSearchable, detail.into()));
+            }
+            None => None,
+        };
+        let others: Vec<Parameter> =
+            parameters.iter().filter(|parameter| !route.lookups.is_one(&parameter.name)).cloned().collect();
+        self.check_parameters(route, &others).map_err(|(code, detail)| refuse(code, detail))?;
         if intent != Intent::Read {
             head::check_merge(head.headers, &parameters).map_err(|detail| refuse(RefusedCode::Route, detail))?;
         }
@@ -221,6 +239,7 @@ impl Rest {
             needs_whole_view,
             view: None,
             search: Search::default(),
+            lookup: lookup.map(Box::new),
         }))
     }
 
@@ -361,9 +380,11 @@ impl Dialect for Rest {
 }
 
 impl RestRoute {
+    #[expect(clippy::too_many_arguments, reason = "each is one member of the configuration")]
     fn new(
         pattern: Pattern,
         names: Names,
+        lookups: Lookups,
         query: Option<Vec<String>>,
         revision: Option<Revision>,
         rows: Vec<Selector>,
@@ -377,7 +398,7 @@ impl RestRoute {
         }
         let row_sets = [rows, one, Vec::new()].map(|rows| RowSet { rows, ..RowSet::default() });
         let (collection, document) = pattern.split();
-        Self { collection, document, names, query, revision, row_sets }
+        Self { collection, document, names, lookups, query, revision, row_sets }
     }
 
     fn patterns(&self) -> impl Iterator<Item = &Pattern> {

@@ -292,6 +292,8 @@ pub struct RowSet {
     pub row_peeks: Vec<Selector>,
     /// Members to read of the body, e.g. `$.new_edits`.
     pub body_peeks: Vec<Selector>,
+    /// Where in its row a document stands, e.g. `$.doc`; `None`: the row is the document.
+    pub below: Option<Selector>,
 }
 
 /// What was read of a request body.

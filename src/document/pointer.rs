@@ -44,6 +44,24 @@ impl Pointer {
         text.strip_prefix('/')?.split('/').map(unescape).collect::<Option<Vec<_>>>().map(Self)
     }
 
+    /// How a member below the place of a selector without wildcards is written as a pointer: `/data/email_ix`.
+    pub fn text_of(place: &Selector, member: &str) -> String {
+        let mut text = String::new();
+        let mut push = |token: &str| {
+            text.push('/');
+            text.push_str(&token.replace('~', "~0").replace('/', "~1"));
+        };
+        for step in place.steps() {
+            match step {
+                Step::Member(name) => push(name),
+                Step::Element(n) => push(&n.to_string()),
+                Step::AnyMember | Step::AnyElement => push("-"),
+            }
+        }
+        push(member);
+        text
+    }
+
     /// True for the pointer to the whole document.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

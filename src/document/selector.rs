@@ -48,6 +48,12 @@ impl Selector {
         Selector { steps: self.steps.iter().chain(&below.steps).cloned().collect() }
     }
 
+    /// What the first wildcard goes through: `$.phones` for `$.phones[*]`. `None` without one.
+    pub fn before_wildcard(&self) -> Option<Selector> {
+        let at = self.steps.iter().position(|step| matches!(step, Step::AnyMember | Step::AnyElement))?;
+        Some(Selector { steps: self.steps.iter().take(at).cloned().collect() })
+    }
+
     /// The name of the last step that names a member, e.g. `phones` for `$.phones[*]`. None for `$` and `$[*]`.
     pub fn last_member(&self) -> Option<&str> {
         self.steps.iter().rev().find_map(|step| match step {
@@ -317,6 +323,9 @@ mod tests {
         assert_eq!(row.last_member(), Some("items"));
         assert_eq!(Selector::parse("$[*]").unwrap().last_member(), None);
         assert!(Selector::parse("$").unwrap().is_root() && !row.is_root());
+        let list = Selector::parse("$.a.b[*].c[*]").unwrap();
+        assert_eq!(list.before_wildcard().unwrap().to_string(), "$.a.b");
+        assert_eq!(Selector::parse("$.a[1]").unwrap().before_wildcard(), None);
     }
 
     #[test]

@@ -58,34 +58,82 @@ pub struct CallerLimits {
     pub burst: Option<NonZeroU32>,
     /// Requests under way at a time.
     pub concurrency: Option<NonZeroU32>,
+    /// Values a minute that searches may ask for, in the long run and at once: each is a guess, right or not (T16).
+    pub searches: Option<NonZeroU32>,
 }
 
 /// The limits of every caller that has some.
 #[derive(Debug, Default)]
-pub struct Gates(HashMap<CallerName, Arc<Gate>>);
+pub struct Gates {
+    requests: HashMap<CallerName, Arc<Gate>>,
+    searches: HashMap<CallerName, Arc<Searches>>,
+}
+
+/// GCRA of one kind.
+type Limiter = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
+
+/// What one caller has searched.
+#[derive(Debug)]
+struct Searches {
+    per_minute: NonZeroU32,
+    limiter: Limiter,
+}
 
 /// One caller's limits, with what it has used of them.
 #[derive(Debug)]
 pub(super) struct Gate {
     limits: CallerLimits,
-    rate: Option<RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>>,
+    rate: Option<Limiter>,
     under_way: AtomicU32,
 }
 
 impl Gates {
     /// A caller whose limits are as they were `before` goes on from what it has used.
     pub fn new(limits: impl IntoIterator<Item = (CallerName, CallerLimits)>, before: Option<&Self>) -> Self {
-        let gate = |(name, limits): (CallerName, CallerLimits)| {
-            let same = before.and_then(|before| before.0.get(&name)).filter(|gate| gate.limits == limits);
-            let gate = same.cloned().unwrap_or_else(|| Arc::new(Gate::new(limits)));
-            (name, gate)
-        };
-        Self(limits.into_iter().filter(|(_, limits)| *limits != CallerLimits::default()).map(gate).collect())
+        let mut gates = Self::default();
+        for (name, limits) in limits {
+            if let Some(per_minute) = limits.searches {
+                let same = before.and_then(|before| before.searches.get(&name)).filter(|kept| kept.per_minute == per_minute);
+                gates.searches.insert(name.clone(), same.cloned().unwrap_or_else(|| Arc::new(Searches::new(per_minute))));
+            }
+            // Who searches only is counted there only.
+            let limits = CallerLimits { searches: None, ..limits };
+            if limits != CallerLimits::default() {
+                let same = before.and_then(|before| before.requests.get(&name)).filter(|gate| gate.limits == limits);
+                gates.requests.insert(name, same.cloned().unwrap_or_else(|| Arc::new(Gate::new(limits))));
+            }
+        }
+        gates
+    }
+
+    /// Lets this caller search for so many values, or says why not.
+    pub(super) fn search(&self, caller: &CallerName, values: usize) -> Result<(), Error> {
+        let asked = u32::try_from(values).unwrap_or(u32::MAX);
+        match (self.searches.get(caller), NonZeroU32::new(asked)) {
+            (Some(searches), Some(asked)) => searches.ask(asked),
+            (None, _) | (_, None) => Ok(()),
+        }
     }
 
     /// Lets a request of this caller in, or says why not.
     pub(super) fn enter(&self, caller: &CallerName) -> Result<Option<Place>, Error> {
-        self.0.get(caller).map(Gate::enter).transpose()
+        self.requests.get(caller).map(Gate::enter).transpose()
+    }
+}
+
+impl Searches {
+    fn new(per_minute: NonZeroU32) -> Self {
+        Self { per_minute, limiter: RateLimiter::direct_with_clock(Quota::per_minute(per_minute), MonotonicClock) }
+    }
+
+    fn ask(&self, values: NonZeroU32) -> Result<(), Error> {
+        let limited = |wait| Err(Error::RateLimited { limit: "searches", wait });
+        match self.limiter.check_n(values) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(early)) => limited(early.wait_time_from(MonotonicClock.now())),
+            // More at once than a minute has; waiting does not help, fewer values do.
+            Err(_more_than_all) => limited(Duration::from_mins(1)),
+        }
     }
 }
 
@@ -377,7 +425,12 @@ mod tests {
     }
 
     fn limits(rate: u32, burst: u32, concurrency: u32) -> CallerLimits {
-        CallerLimits { rate: NonZeroU32::new(rate), burst: NonZeroU32::new(burst), concurrency: NonZeroU32::new(concurrency) }
+        CallerLimits {
+            rate: NonZeroU32::new(rate),
+            burst: NonZeroU32::new(burst),
+            concurrency: NonZeroU32::new(concurrency),
+            searches: None,
+        }
     }
 
     fn limit(outcome: Result<Option<Place>, Error>) -> &'static str {

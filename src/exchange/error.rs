@@ -129,7 +129,7 @@ pub enum Error {
     /// Who asks, asks too much.
     #[error("this caller is at its limit ({limit}); come again later")]
     RateLimited {
-        /// `rate`, `concurrency`, `failures`.
+        /// `rate`, `concurrency`, `failures`, `searches`.
         limit: &'static str,
         /// After this it may be let in again.
         wait: Duration,

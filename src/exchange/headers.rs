@@ -213,6 +213,15 @@ fn leads_back(location: &HeaderValue, host: Option<&HeaderValue>) -> bool {
         && authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
 }
 
+/// Links to the next page of a search may hold it as it was sent, terms and all. They lead nowhere for the client: no query names terms.
+pub(super) fn drop_terms(headers: &mut HeaderMap) {
+    let holds = |value: &HeaderValue| memchr::memmem::find(value.as_bytes(), b"ix1.").is_some();
+    let names: Vec<HeaderName> = headers.iter().filter(|(_, value)| holds(value)).map(|(name, _)| name.clone()).collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

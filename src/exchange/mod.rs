@@ -310,16 +310,17 @@ impl Exchange {
             Shape::Documents(mut documents) => {
                 context.enter(&state, &documents);
                 let started = Instant::now();
-                let session = self.decide(&state, context, &documents, &parts.headers, &asker)?;
+                let mut session = self.decide(&state, context, &documents, &parts.headers, &asker)?;
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 let coding = if documents.request == RequestBody::None { None } else { encoding::of_request(&parts.headers)? };
                 headers::prepare_documents(&mut parts.headers, parts.version, &documents, &state.purpose_header)?;
-                self.judge_view(&state, &parts.headers, &mut documents).await?;
+                self.look_up(&state, &mut session, &mut documents, &mut parts.uri).await?;
+                self.judge_view(&state, &mut session, &parts.headers, &mut parts.uri, &mut documents).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
                 let body = self.read_body(&state, context, body, coding).await?;
                 let checked = match documents.request {
                     RequestBody::Query { row_set } => {
-                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, &body).await?)
+                        Checked::Ready(self.search(&state, &mut session, &mut documents, row_set, &body).await?)
                     }
                     RequestBody::None | RequestBody::Plain { .. } | RequestBody::Patch { .. } | RequestBody::Documents { .. } => {
                         self.protect(&state, context, &session, &documents, body).await?
@@ -446,6 +447,9 @@ impl Exchange {
         if tally.bad > 0 {
             self.metrics.bad_values(collection, tally.bad);
         }
+        if tally.strays > 0 {
+            self.metrics.strays(collection, tally.strays);
+        }
         if tally.compromised > 0 {
             self.metrics.compromised_values(collection, tally.compromised);
         }
@@ -493,7 +497,7 @@ impl Exchange {
         let declared = headers::purpose(headers, &state.purpose_header)?;
         let grant = request::decide(&state.policy, &caller, declared, now_ms)?;
         context.purpose = Some(grant.purpose().clone());
-        Ok(request::Session { caller, declared: declared.map(str::to_owned), grant })
+        Ok(request::Session { caller, declared: declared.map(str::to_owned), grant, sought: None })
     }
 
     /// Who asks; and may ask now, by the limits of that caller and of the address that it comes from.

@@ -94,6 +94,9 @@ impl Exchange {
             });
         }
         headers::finish_documents(&mut parts.headers, session.grant.data_view(), &state.purpose_header);
+        if session.sought.is_some() {
+            headers::drop_terms(&mut parts.headers);
+        }
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(documents.reply).ok_or(Error::Internal("no such row set"))?;
         // What the database has against a feed it says in one text.
@@ -202,12 +205,13 @@ impl Exchange {
                 "stored values hang on a compromised key"
             );
         }
-        if tally.shown.iter().all(|(_, level, _)| *level == Level::Absent) {
+        let strayed = (tally.strays > 0).then(|| "stray-term".to_owned());
+        if tally.shown.iter().all(|(_, level, _)| *level == Level::Absent) && strayed.is_none() {
             return Ok(None);
         }
         let mut event = context.event(Kind::Reveal);
         event.subjects = subjects;
-        event.code = (migrating && tally.clear_found > 0).then(|| "clear-value-found".to_owned());
+        event.code = (migrating && tally.clear_found > 0).then(|| "clear-value-found".to_owned()).or(strayed);
         event.shown = tally
             .shown
             .iter()
@@ -317,7 +321,14 @@ impl Reply {
             &window.layout,
             self.url_id.as_ref(),
             self.exchange.clock.now_ms(),
-            Found { searched: &self.documents.search.searched, strip: &self.documents.search.strip, tokens: tokens.as_ref() },
+            Found {
+                searched: &self.documents.search.searched,
+                strip: &self.documents.search.strip,
+                strip_fields: &self.documents.search.strip_members,
+                tokens: tokens.as_ref(),
+                // What the database has against a search is no list of documents.
+                sought: self.session.sought.as_ref().filter(|_| (200..300).contains(&self.status)),
+            },
         )?;
         self.exchange.metrics.phase(Phase::Reveal, started.elapsed());
         self.exchange.count(&self.state, &collection.field_map.name, &revealed.tally);

@@ -26,6 +26,8 @@ pub(super) struct Session {
     /// As the client declared it; decided again when the grant has expired.
     pub(super) declared: Option<String>,
     pub(super) grant: Grant,
+    /// What a search by an index asks for: the reply is compared with it.
+    pub(super) sought: Option<field::Sought>,
 }
 
 /// A request body that was checked.

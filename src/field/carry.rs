@@ -450,7 +450,13 @@ impl<'c> Carrier<'c, '_, '_> {
             return Err(self.subject_changed(field));
         }
         match unescape(stored).filter(|_| found.kind == Kind::String) {
-            Some(text) if self.window.is_sealed(way.field, &text) => Ok(stored.to_vec()),
+            Some(text) if self.window.is_sealed(way.field, &text) => {
+                if text.starts_with(envelope::PREFIX) {
+                    let bound = if Suite::named_by(&text) == Suite::D { "" } else { id };
+                    self.sealer.indexer.add_sealed(self.row, way.field, &text, bound)?;
+                }
+                Ok(stored.to_vec())
+            }
             Some(text) if text.starts_with(envelope::PREFIX) || is_reserved(field, &text) => {
                 Err(WriteError::Stored(RevealError::NotAuthentic { field: field.name.clone(), kid_known: false }))
             }

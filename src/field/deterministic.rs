@@ -10,13 +10,16 @@
 
 use unicode_normalization::UnicodeNormalization;
 
+use super::Probe;
 use super::envelope::{Context, Envelope, EnvelopeError, Suite};
+use super::index::NoProbe;
 use super::plan::{Collection, Plan, Protection};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::base::{Bind, FieldName, FieldPlace, is_canonical_integer};
 use crate::crypto::{OpenError, SIV_BYTES, base64url_append, base64url_decode_into};
 use crate::document::{is_one_value, unescape, write_string};
 use crate::keys::{KeyError, KeyRing, LookupKey};
+use crate::normalise::NoForm;
 use crate::purpose::Permit;
 
 /// Bytes of a payload before the ciphertext: bind, synthetic IV.
@@ -133,6 +136,14 @@ pub enum TermError {
         /// Why.
         why: NotCanonical,
     },
+    /// Nothing that has a term can be equal to it.
+    #[error("field {field} cannot be searched for this value: {why}")]
+    NoForm {
+        /// Which.
+        field: FieldName,
+        /// Why.
+        why: NoForm,
+    },
     /// The ring has no key to search with.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -145,7 +156,7 @@ impl TermError {
     /// The stable code, an anchor of `docs/errors.md`.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Sealed { .. } | Self::NotCanonical { .. } => "not-searchable",
+            Self::Sealed { .. } | Self::NotCanonical { .. } | Self::NoForm { .. } => "not-searchable",
             Self::Keys(_) => "keys-unavailable",
             Self::NoField => "internal-error",
         }
@@ -183,6 +194,27 @@ pub fn deterministic_terms(
         String::from_utf8_lossy(&out).trim_matches('"').to_owned()
     };
     Ok(keys.lookup_keys(&config.place, permit)?.iter().map(|key| &**key).map(term).collect())
+}
+
+/// What a search asks for to find one of `values`, which are JSON texts, by an index of a field: terms under every version of the lookup line that
+/// the permit opens, and what is compared with the values that are found.
+///
+/// # Errors
+///
+/// [`TermError`]: no such index, a value without normalised form, no key.
+pub fn index_terms(
+    collection: &Collection,
+    keys: &KeyRing,
+    (field, index): (usize, usize),
+    values: &[Vec<u8>],
+    permit: Permit<'_>,
+) -> Result<Probe, TermError> {
+    let config = collection.fields.get(field).ok_or(TermError::NoField)?;
+    let by = config.indexes.get(index).ok_or(TermError::NoField)?;
+    by.probe((field, index), config, keys, values, permit).map_err(|why| match why {
+        NoProbe::Form(why) => TermError::NoForm { field: config.name.clone(), why },
+        NoProbe::Keys(error) => TermError::Keys(error),
+    })
 }
 
 /// Opens one envelope of suite `d` with a key that is already at hand. For vectors, and for tools that check stored values.

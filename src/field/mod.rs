@@ -5,7 +5,7 @@
 //! what stands where) and `upstream`.
 //!
 //! Where to look: `envelope` how a value is stored · `deterministic` values that can be found · `seal` nonces and keys of a body · `open`
-//! one value under its place · `tokens` values that are in the vault · `ids` what it is bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`,
+//! one value under its place · `tokens` values that are in the vault · `index` terms beside values, `matching` what a search by them found · `ids` what it is bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`,
 //! `reveal` the rules · `stored`, `carry`, `pairs` a document that is written back in part · `upkeep` rows in an operator's hand.
 //!
 //! Always holds: no clear text leaves this module but in [`Revealed`], at the level of the grant or from [`open_by_hand`].
@@ -16,7 +16,9 @@ mod envelope;
 mod gaps;
 mod generalise;
 mod ids;
+mod index;
 mod mask;
+mod matching;
 mod open;
 mod pairs;
 mod plan;
@@ -32,10 +34,12 @@ mod tokens;
 mod upkeep;
 
 pub use carry::rows_that_need_the_stored;
-pub use deterministic::{NotCanonical, TermError, deterministic_terms, open_deterministic_envelope};
+pub use deterministic::{NotCanonical, TermError, deterministic_terms, index_terms, open_deterministic_envelope};
 pub use envelope::open_envelope;
 pub use generalise::{Generalise, ParseGeneraliseError};
+pub use index::{DEFAULT_TERM_BITS, Index, IndexError, Probe, TERM_BITS};
 pub use mask::{Mask, ParseMaskError};
+pub use matching::Sought;
 pub use plan::{Collection, Field, OnBadValue, Plan, Protection, Subject, facts};
 pub use protect::{
     Patched, Protected, ProtectedBody, RowWrite, WriteError, patch_needs_subject, protect, protect_over, protect_patch,

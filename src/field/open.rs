@@ -111,7 +111,12 @@ impl<'a> Opener<'a> {
 
 /// Does a value, which upkeep has opened, hang on a key that somebody else may know?
 pub(super) fn hangs_on_compromised(keys: &KeyRing, text: &str) -> bool {
-    Envelope::parse(text).is_ok_and(|envelope| keys.is_compromised(envelope.kid))
+    compromised(keys, text).is_some()
+}
+
+/// The key that an envelope hangs on, if somebody else may know it.
+pub(super) fn compromised(keys: &KeyRing, text: &str) -> Option<Kid> {
+    Envelope::parse(text).ok().map(|envelope| envelope.kid).filter(|kid| keys.is_compromised(*kid))
 }
 
 /// May this field hold deterministic values? Not a field that is configured to seal: they are bound to less than it asks for, so an old

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::envelope::{Context, Suite};
-use super::{Generalise, Mask};
+use super::{Generalise, Index, Mask};
 use crate::base::{Bind, CategoryName, CollectionName, FieldName, FieldPlace};
 use crate::document::{BodyFacts, Found, Layout, Map, MapError, Role, Row, RowFacts, RowSet, Scope, Selector, Target};
 use crate::purpose::CategoryId;
@@ -114,6 +114,8 @@ pub struct Field {
     pub seal_null: bool,
     /// Who the value is about where it is not who the document is about: `$.guests[*].id`.
     pub subject: Option<Selector>,
+    /// By what a database finds its values; the first is meant where a search says no other. None of a deterministic field.
+    pub indexes: Vec<Index>,
 }
 
 /// The targets of a [`crate::document::Map`] for one collection and one row set, and what each means.
@@ -149,6 +151,8 @@ pub(super) enum Meaning {
     Field(usize),
     /// Who a value of this field is about.
     FieldSubject(usize),
+    /// A term, or a list of terms, of this field.
+    Index(usize),
     Id,
     Subject,
     RowPeek(usize),
@@ -165,6 +169,7 @@ impl Plan {
     pub fn compile(collection: &Collection, set: &RowSet) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
         let mut targets = Targets::default();
+        let in_row = |at: &Selector| set.below.as_ref().map_or_else(|| at.clone(), |below| below.join(at));
         for (index, field) in collection.fields.iter().enumerate() {
             if field.at.is_root() {
                 errors.push(format!("field {}: $ is the whole document; name a member", field.name));
@@ -176,7 +181,7 @@ impl Plan {
                 ));
             }
             targets.add(
-                &field.at,
+                &in_row(&field.at),
                 Role::Value,
                 Scope::Row,
                 Meaning::Field(index),
@@ -187,13 +192,17 @@ impl Plan {
                     errors.push(format!("field {}: subject {subject} cannot be paired with {}: {reason}", field.name, field.at));
                 }
                 let name = format!("the subject of field {} ({subject})", field.name);
-                targets.add(subject, Role::Peek, Scope::Row, Meaning::FieldSubject(index), name);
+                targets.add(&in_row(subject), Role::Peek, Scope::Row, Meaning::FieldSubject(index), name);
+            }
+            for by in &field.indexes {
+                let name = format!("the index member of field {} ({})", field.name, by.at);
+                targets.add(&in_row(&by.at), Role::Value, Scope::Row, Meaning::Index(index), name);
             }
         }
-        targets.add(&collection.id, Role::Peek, Scope::Row, Meaning::Id, format!("the id ({})", collection.id));
+        targets.add(&in_row(&collection.id), Role::Peek, Scope::Row, Meaning::Id, format!("the id ({})", collection.id));
         single(&collection.id, "the id", &mut errors);
         if let Subject::At(subject) = &collection.subject {
-            targets.add(subject, Role::Peek, Scope::Row, Meaning::Subject, format!("the subject ({subject})"));
+            targets.add(&in_row(subject), Role::Peek, Scope::Row, Meaning::Subject, format!("the subject ({subject})"));
             single(subject, "the subject", &mut errors);
         }
         for (index, peek) in set.row_peeks.iter().enumerate() {
@@ -263,7 +272,15 @@ pub fn facts<'a>(plan: &Plan, bytes: &'a [u8], layout: &Layout) -> BodyFacts<'a>
             (Some(Meaning::RowPeek(index)), Some(row)) => row.peeks.push((index, text)),
             (Some(Meaning::Id), Some(row)) => row.id = Some(text),
             (
-                Some(Meaning::Field(_) | Meaning::FieldSubject(_) | Meaning::Subject | Meaning::RowPeek(_) | Meaning::Id) | None,
+                Some(
+                    Meaning::Field(_)
+                    | Meaning::FieldSubject(_)
+                    | Meaning::Index(_)
+                    | Meaning::Subject
+                    | Meaning::RowPeek(_)
+                    | Meaning::Id,
+                )
+                | None,
                 _,
             ) => {}
         }

@@ -12,13 +12,16 @@ use std::fmt;
 
 use bytes::Bytes;
 
+mod out;
 mod patch;
 
 pub use patch::{Patched, patch_needs_subject, protect_patch};
 
+use self::out::Out;
 use super::carry::{self, Carried};
 use super::envelope::{self, Suite};
 use super::ids::{Id, Ids, NoId, Subjects};
+use super::index::envelope_of;
 use super::mask::has_mask_character;
 use super::open::{NotOpened, Opener, hangs_on_compromised};
 use super::plan::{Collection, Field, Meaning, Plan, Protection, Subject};
@@ -235,6 +238,14 @@ pub enum WriteError {
     /// The write wants tokens, and nobody made them yet. It is to be tried again with them; no client sees this.
     #[error("the write wants tokens that nobody made")]
     TokensWanted,
+    /// A client sent a member that holds terms of a search index.
+    #[error("the member {selector} is the search index of field {field}; Sudare alone writes it: leave it out")]
+    IndexMember {
+        /// Whose.
+        field: FieldName,
+        /// Where.
+        selector: String,
+    },
     /// A body that should carry no document has one.
     #[error("this route takes no documents, but the body has one")]
     UnexpectedDocument,
@@ -285,6 +296,7 @@ impl WriteError {
             Self::NotCanonical { .. } => "not-canonical",
             Self::ForeignToken { .. } => "foreign-token",
             Self::TokenFormat { .. } => "token-format",
+            Self::IndexMember { .. } => "index-member",
             Self::UnexpectedDocument => "unexpected-document",
             Self::PatchRefused { .. } | Self::Operation { .. } => "patch-refused",
             Self::Keys(_) => "keys-unavailable",
@@ -372,7 +384,7 @@ fn over(
     write.judge()?;
     let mut sealer = Sealer::new(collection, plan, keys, layout.rows.len()).with(before.tokens);
     let carried = write.carry(keys, &mut sealer)?;
-    let (body, tally) = write.seal(keys, id_member, sealer, carried)?;
+    let (body, tally) = write.seal(keys, id_member, &mut sealer, carried)?;
     let mut subjects = Subjects::default();
     for row in 0..layout.rows.len() {
         subjects.add(write.ids.row(row).and_then(|ids| ids.about(collection)));
@@ -450,6 +462,7 @@ impl<'a> Write<'a> {
 
     /// May this grant do this to these rows? Looks at which values there are, not at what they say.
     fn judge(&self) -> Result<(), WriteError> {
+        self.no_index_members()?;
         for (_, found, index) in self.values() {
             let field = self.field(index)?;
             if found.misfit {
@@ -475,6 +488,16 @@ impl<'a> Write<'a> {
                         return Err(self.would_erase(self.field(index)?, reason));
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// No row brings its terms along, not even `null`.
+    fn no_index_members(&self) -> Result<(), WriteError> {
+        for found in &self.layout.found {
+            if let Some(Meaning::Index(index)) = self.plan.meaning(found) {
+                return Err(index_member(self.field(index)?));
             }
         }
         Ok(())
@@ -520,7 +543,7 @@ impl<'a> Write<'a> {
         &self,
         keys: &KeyRing,
         id_member: &str,
-        mut sealer: Sealer<'_>,
+        sealer: &mut Sealer<'_>,
         carried: Carried,
     ) -> Result<(Bytes, Tally), WriteError> {
         let mut tally = Tally { kept: carried.count, ..Tally::default() };
@@ -529,37 +552,53 @@ impl<'a> Write<'a> {
         }
         let mut opener = None;
         let mut inserts = self.inserts(id_member, carried.inserts);
-        let mut out = Vec::with_capacity(self.bytes.len() + self.bytes.len() / 2 + 128 * self.layout.found.len().min(4096));
-        let mut copied = 0;
+        let room = self.bytes.len() + self.bytes.len() / 2 + 128 * self.layout.found.len().min(4096);
+        let mut out = Out { bytes: self.bytes, copied: 0, rows: &self.layout.rows, row: 0, text: Vec::with_capacity(room) };
         for (at, found, index) in self.values() {
             let field = self.field(index)?;
             let value = self.bytes.get(found.value.clone()).ok_or(WriteError::Layout)?;
             let kept = carried.kept.get(&at);
             if kept.is_none() && self.stays(found, index, field, value, keys, &mut opener, &mut tally)? {
+                self.index_sealed(sealer, index, field, found, value)?;
                 continue;
             }
             while let Some((at, text)) = inserts.next_if(|(at, _)| *at <= found.value.start) {
-                out.extend_from_slice(self.bytes.get(copied..at).ok_or(WriteError::Layout)?);
-                out.extend_from_slice(&text);
-                copied = at;
+                out.copy_to(at, &sealer.indexer)?;
+                out.text.extend_from_slice(&text);
             }
-            out.extend_from_slice(self.bytes.get(copied..found.value.start).ok_or(WriteError::Layout)?);
+            out.copy_to(found.value.start, &sealer.indexer)?;
             if let Some(text) = kept {
-                out.extend_from_slice(text);
+                out.text.extend_from_slice(text);
             } else {
                 let id = self.binding(field.protection.suite(), index, field, found)?;
-                sealer.seal(index, row_index(found)?, id, value, &mut out)?;
+                sealer.seal(index, row_index(found)?, id, value, &mut out.text)?;
                 tally.protect(field.category);
             }
-            copied = found.value.end;
+            out.copied = found.value.end;
         }
         for (at, text) in inserts {
-            out.extend_from_slice(self.bytes.get(copied..at).ok_or(WriteError::Layout)?);
-            out.extend_from_slice(&text);
-            copied = at;
+            out.copy_to(at, &sealer.indexer)?;
+            out.text.extend_from_slice(&text);
         }
-        out.extend_from_slice(self.bytes.get(copied..).ok_or(WriteError::Layout)?);
-        Ok((Bytes::from(out), tally))
+        out.copy_to(self.bytes.len(), &sealer.indexer)?;
+        Ok((Bytes::from(out.text), tally))
+    }
+
+    /// The term of an envelope that came with the write and stays.
+    fn index_sealed(
+        &self,
+        sealer: &mut Sealer<'_>,
+        index: usize,
+        field: &Field,
+        found: &Found,
+        value: &[u8],
+    ) -> Result<(), WriteError> {
+        if field.indexes.is_empty() {
+            return Ok(());
+        }
+        let Some((text, suite)) = envelope_of(value) else { return Ok(()) };
+        let id = self.binding(Some(suite), index, field, found)?;
+        Ok(sealer.indexer.add_sealed(row_index(found)?, index, &text, id)?)
     }
 
     /// Members with assigned ids and what is carried over, in order of their place.
@@ -671,6 +710,12 @@ impl<'a> Write<'a> {
 /// Is it bound to whom it is about? A token is bound to nothing, but the vault keeps for whom it is used.
 fn by_subject(collection: &Collection, field: &Field) -> bool {
     collection.bind == Bind::Subject || field.protection.suite().is_none()
+}
+
+/// The refusal of a member that holds terms.
+pub(super) fn index_member(field: &Field) -> WriteError {
+    let members: Vec<String> = field.indexes.iter().map(|index| index.at.to_string()).collect();
+    WriteError::IndexMember { field: field.name.clone(), selector: members.join(" or ") }
 }
 
 /// Why a value has nothing to be bound to.

@@ -12,7 +12,7 @@ use super::ids::{Ids, Subjects};
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Meaning, OnBadValue, Plan, Protection};
 use super::tokens::Tokens;
-use super::{Mask, Tally, pseudonym};
+use super::{Mask, Sought, Tally, pseudonym};
 use crate::base::{FieldName, Kid, RecordId};
 use crate::crypto::MacKey;
 use crate::document::{self, Change, Kind, Layout, splice, unescape, write_string};
@@ -72,6 +72,12 @@ pub enum RevealError {
     /// 503: a key cannot be had.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// 404: the one document that a search by an index found does not have what was searched.
+    #[error("no document has what was searched: the one that was found by its term holds another value")]
+    Stray,
+    /// 502: what a search by an index found cannot be told apart.
+    #[error("among the documents that were found stand others than elements of one list, so that none can be left out")]
+    Unsifted,
     /// 500: the layout is not this window's; a mistake of ours.
     #[error("the window's layout does not fit the window")]
     Layout,
@@ -84,6 +90,8 @@ impl RevealError {
             Self::NotAuthentic { .. } | Self::ClearFound { .. } => "value-not-authentic",
             Self::KeyCompromised { .. } => "key-compromised",
             Self::Keys(_) => "keys-unavailable",
+            Self::Stray => "no-match",
+            Self::Unsifted => "reply-unreadable",
             Self::Layout => "internal-error",
         }
     }
@@ -98,6 +106,10 @@ pub struct Found<'a> {
     pub strip: &'a [usize],
     /// What the vault knows of the tokens that [`super::tokens_shown`] lists.
     pub tokens: Option<&'a Tokens>,
+    /// Fields that were, to be compared.
+    pub strip_fields: &'a [usize],
+    /// What a search by an index asked for: rows without it are left out.
+    pub sought: Option<&'a Sought>,
 }
 
 /// [`reveal_found`], of documents that were not searched for.
@@ -145,9 +157,14 @@ pub fn reveal_found(
 ) -> Result<Revealed, RevealError> {
     let ids = Ids::of_reply(plan, bytes, layout, url_id);
     let mut window = Window::new(collection, plan, keys, grant, bytes, &ids, now_ms).with(how.tokens);
+    let matches = match how.sought {
+        Some(sought) => sought.matches(collection, plan, keys, &ids, bytes, layout, &mut window.tally)?,
+        None => Vec::new(),
+    };
+    let left_out = |row: usize| matches.get(row) == Some(&false);
     let mut changes = vec![Change::Keep; layout.found.len()];
     let mut subjects = Subjects::default();
-    for row in 0..layout.rows.len() {
+    for row in (0..layout.rows.len()).filter(|row| !left_out(*row)) {
         subjects.add(ids.row(row).and_then(|row| row.about(collection)));
         for field in how.searched {
             let field = collection.fields.get(*field).ok_or(RevealError::Layout)?;
@@ -157,9 +174,14 @@ pub fn reveal_found(
     // What was changed already decides everything inside it; only a misfit holds other findings.
     let mut decided_until = 0;
     for (found, change) in layout.found.iter().zip(&mut changes) {
+        if found.row.and_then(|row| usize::try_from(row).ok()).is_some_and(left_out) {
+            continue;
+        }
         let index = match plan.meaning(found) {
-            Some(Meaning::Field(index)) => index,
-            Some(Meaning::RowPeek(peek)) if how.strip.contains(&peek) => {
+            Some(Meaning::Field(index)) if !how.strip_fields.contains(&index) => index,
+            Some(Meaning::RowPeek(peek)) if !how.strip.contains(&peek) => continue,
+            // No term leaves, at any level, nor does what was asked for by the proxy alone.
+            Some(Meaning::Field(_) | Meaning::Index(_) | Meaning::RowPeek(_)) => {
                 *change = Change::Remove;
                 continue;
             }
@@ -180,7 +202,10 @@ pub fn reveal_found(
     }
     let tally = window.tally;
     let mut out = Vec::with_capacity(bytes.len());
-    splice(bytes, layout, &changes, &[], &mut out);
+    match how.sought {
+        Some(sought) => sought.sift(plan, bytes, layout, &changes, &matches, &mut out)?,
+        None => splice(bytes, layout, &changes, &[], &mut out),
+    }
     Ok(Revealed { bytes: out, tally, subjects: subjects.into_list() })
 }
 

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::index::Indexer;
 use super::plan::{Collection, Field, Plan, PlannedField, Protection};
 use super::protect::WriteError;
 use super::tokens::Tokens;
@@ -33,6 +34,8 @@ pub(super) struct Sealer<'a> {
     fields: Vec<Slot>,
     aad: Vec<u8>,
     room: Vec<u8>,
+    /// Sees every value that is sealed here; is told of those that stay as they are.
+    pub(super) indexer: Indexer<'a>,
 }
 
 /// What is kept of a field while a body is sealed.
@@ -57,6 +60,7 @@ impl<'a> Sealer<'a> {
             fields,
             aad: Vec::with_capacity(256),
             room: Vec::with_capacity(256),
+            indexer: Indexer::new(collection, plan, keys, rows),
         }
     }
 
@@ -74,6 +78,7 @@ impl<'a> Sealer<'a> {
         if value.len() > MAX_PLAINTEXT_BYTES {
             return Err(WriteError::TooLong { field: config.name.clone() });
         }
+        self.indexer.add(row, field, value)?;
         match &config.protection {
             Protection::Seal => {}
             Protection::Deterministic => return self.seal_deterministic(field, config, planned, value, out),

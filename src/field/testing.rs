@@ -45,6 +45,7 @@ pub(super) fn field(name: &str, at: &str, category: &str) -> Field {
         pad: 32,
         seal_null: false,
         subject: None,
+        indexes: Vec::new(),
     }
 }
 
@@ -100,6 +101,8 @@ pub(super) fn full_grant(purpose: &str, levels: &[(&str, Level)], writes: Option
         reveal_line: 1,
         writes: writes.map(|names| names.iter().map(|name| CategoryName::new(name)).collect()),
         writes_line: 1,
+        search: Vec::new(),
+        search_line: 0,
         delete,
         clauses: vec![],
     };

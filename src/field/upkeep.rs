@@ -45,7 +45,8 @@ pub struct UpkeepRow {
     pub kept: u32,
     /// Values that were clear, and are sealed in `sealed`.
     pub clear: u32,
-    /// The row with every value sealed; `None` if there was nothing to seal. An error if one cannot be sealed.
+    /// The row with every value sealed and every index member as it should be; `None` if nothing was to be done. An error if a value
+    /// cannot be sealed.
     pub sealed: Result<Option<SealedRow>, WriteError>,
 }
 
@@ -138,6 +139,7 @@ impl Pass<'_> {
         let mut done = UpkeepRow { id, kept: 0, clear: 0, sealed: Ok(None) };
         let mut own = Layout { rows: Vec::new(), found: Vec::with_capacity(found.len()), odd_rows: 0 };
         let mut changes = Vec::with_capacity(found.len());
+        let mut terms: Vec<&[u8]> = Vec::new();
         for one in found {
             let change = match self.plan.meaning(one) {
                 Some(Meaning::Field(field)) => match self.value(field, index, one) {
@@ -158,6 +160,10 @@ impl Pass<'_> {
                         return Ok(done);
                     }
                 },
+                Some(Meaning::Index(_)) => {
+                    terms.push(self.bytes.get(one.value.clone()).ok_or(WriteError::Layout)?);
+                    Change::Remove
+                }
                 Some(Meaning::RowPeek(_)) => Change::Remove,
                 _ => Change::Keep,
             };
@@ -169,10 +175,18 @@ impl Pass<'_> {
                 ..(*one).clone()
             });
         }
-        if done.clear > 0 {
+        // Also where an index was added to the configuration, or its key or chain is another one now.
+        let as_they_should: Vec<Vec<u8>> = self.sealer.indexer.members(index).map(|(_, text)| text).collect();
+        let stale = terms.len() != as_they_should.len() || !as_they_should.iter().all(|text| terms.contains(&text.as_slice()));
+        if done.clear > 0 || stale {
             let text = self.bytes.get(row.range.clone()).ok_or(WriteError::Layout)?;
             let mut out = Vec::new();
             splice(text, &own, &changes, &[], &mut out);
+            if out.pop() != Some(b'}') {
+                return Err(WriteError::Layout);
+            }
+            self.sealer.indexer.write_members(index, &mut out);
+            out.push(b'}');
             done.sealed = Ok(Some(SealedRow(out)));
         }
         Ok(done)
@@ -191,10 +205,14 @@ impl Pass<'_> {
             let text = unescape(value).ok_or(WriteError::Layout)?;
             if text.starts_with(envelope::PREFIX) {
                 let id = binding(self.collection, self.plan, &self.ids, Suite::named_by(&text), index, found)?;
-                let upkeep =
-                    Upkeep::dangerous_for("is a stored envelope at home where it stands? Its content is dropped at once");
+                let upkeep = Upkeep::dangerous_for(
+                    "is a stored envelope at home where it stands? Its content is dropped at once, but for a term",
+                );
                 return match self.opener.open(index, &text, id, Permit::Upkeep(&upkeep)) {
-                    Ok(_dropped) => Ok(What::Kept),
+                    Ok(clear) => {
+                        self.sealer.indexer.add(row, index, clear)?;
+                        Ok(What::Kept)
+                    }
                     Err(NotOpened::Bad { .. } | NotOpened::Compromised(_)) => {
                         Err(WriteError::ForeignEnvelope { field: field.name.clone() })
                     }
@@ -288,7 +306,15 @@ pub fn open_by_hand(
     }
     let mut changes = vec![Change::Keep; layout.found.len()];
     for (found, change) in layout.found.iter().zip(&mut changes) {
-        let Some(Meaning::Field(index)) = plan.meaning(found) else { continue };
+        let index = match plan.meaning(found) {
+            Some(Meaning::Field(index)) => index,
+            // Of no use without the ring.
+            Some(Meaning::Index(_)) => {
+                *change = Change::Remove;
+                continue;
+            }
+            _ => continue,
+        };
         let field = collection.fields.get(index).ok_or(RevealError::Layout)?;
         if field.subject.is_some() {
             subjects.add(ids.subject(collection, plan, index, found));

@@ -96,6 +96,20 @@ impl fmt::Debug for LookupKey {
     }
 }
 
+/// A prepared key for the terms of one search index of one field under one version of the lookup line.
+pub struct IndexKey {
+    /// The version's id, for the term.
+    pub kid: Kid,
+    /// The index's key.
+    pub mac: MacKey,
+}
+
+impl fmt::Debug for IndexKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IndexKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
 impl KeyRing {
     /// Reads the ring's file, authenticates it and unwraps its versions.
     ///
@@ -245,10 +259,7 @@ impl KeyRing {
     ///
     /// [`KeyError::NoActive`] if there is none, so that a search is refused rather than finding nothing; [`KeyError::ForeignPlace`].
     pub fn lookup_keys(&self, place: &FieldPlace, permit: Permit<'_>) -> Result<Vec<Arc<LookupKey>>, KeyError> {
-        let of_line = self.order.iter().rev().filter(|kid| Some(**kid) != self.active_lookup);
-        let opening = self.active_lookup.iter().chain(of_line).filter_map(|kid| self.versions.get(kid));
-        let opening = opening.filter(|version| version.info.line == LineName::Lookup && opens_under(version.info.state, permit));
-        let keys = opening.map(|version| self.lookup_key_of(version, place)).collect::<Result<Vec<_>, _>>()?;
+        let keys = self.searched(permit).map(|version| self.lookup_key_of(version, place)).collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() { Err(KeyError::NoActive(LineName::Lookup)) } else { Ok(keys) }
     }
 
@@ -259,6 +270,35 @@ impl KeyRing {
     /// Those of [`Self::open_key`].
     pub fn open_lookup_key(&self, kid: Kid, place: &FieldPlace, permit: Permit<'_>) -> Result<Arc<LookupKey>, KeyError> {
         self.lookup_key_of(self.permitted(kid, &LineName::Lookup, permit)?, place)
+    }
+
+    /// The key for new terms of a search index of this field: the Active version of the lookup line. `chain` names the normaliser, so that
+    /// terms of another one never match by accident.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::lookup_key`].
+    pub fn index_key(&self, place: &FieldPlace, chain: &str) -> Result<IndexKey, KeyError> {
+        let version = self.active_lookup.and_then(|kid| self.versions.get(&kid)).ok_or(KeyError::NoActive(LineName::Lookup))?;
+        self.index_key_of(version, place, chain)
+    }
+
+    /// The keys under which terms of this index may be stored: those of [`Self::lookup_keys`], in the same order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::lookup_keys`].
+    pub fn index_keys(&self, place: &FieldPlace, chain: &str, permit: Permit<'_>) -> Result<Vec<IndexKey>, KeyError> {
+        let keys = self.searched(permit).map(|version| self.index_key_of(version, place, chain));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() { Err(KeyError::NoActive(LineName::Lookup)) } else { Ok(keys) }
+    }
+
+    /// The versions of the lookup line that a search asks for: the Active one, then all others that the permit opens, newest first.
+    fn searched<'a>(&'a self, permit: Permit<'a>) -> impl Iterator<Item = &'a Version> {
+        let of_line = self.order.iter().rev().filter(|kid| Some(**kid) != self.active_lookup);
+        let opening = self.active_lookup.iter().chain(of_line).filter_map(|kid| self.versions.get(kid));
+        opening.filter(move |version| version.info.line == LineName::Lookup && opens_under(version.info.state, permit))
     }
 
     /// The version of a line that a stored value names, if its state lets it open under the permit.
@@ -335,6 +375,14 @@ impl KeyRing {
             let label = self.label(&[b"deterministic", place.collection.as_str().as_bytes(), place.field.as_str().as_bytes()]);
             LookupKey { kid, siv: SivKey::derive(secret, &label) }
         }))
+    }
+
+    /// Not kept: it is derived once for a body or a search, at the cost of two HMACs.
+    fn index_key_of(&self, version: &Version, place: &FieldPlace, chain: &str) -> Result<IndexKey, KeyError> {
+        let (kid, secret) = self.secret_for(version, place)?;
+        let parts =
+            [b"index".as_slice(), place.collection.as_str().as_bytes(), place.field.as_str().as_bytes(), chain.as_bytes()];
+        Ok(IndexKey { kid, mac: MacKey::new(&crypto::hkdf(secret, &self.label(&parts))) })
     }
 
     fn secret_for<'a>(&self, version: &'a Version, place: &FieldPlace) -> Result<(Kid, &'a Secret), KeyError> {

@@ -89,6 +89,7 @@ pub struct Metrics {
     unmapped: Family<Labels<3>, Counter>,
     leak_guard: Family<Labels<1>, Counter>,
     compromised_values: Family<Labels<1>, Counter>,
+    strays: Family<Labels<1>, Counter>,
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
     upstream_circuit: Gauge,
@@ -166,6 +167,11 @@ impl Metrics {
                 registry,
                 "compromised_values",
                 "Stored values under a compromised key that were withheld, or kept by a write, by collection",
+            ),
+            strays: registered(
+                registry,
+                "strays",
+                "Documents that a search found by a term, and left out as they do not have what was searched, by collection",
             ),
             upstream,
             upstream_failures: registered(
@@ -279,6 +285,11 @@ impl Metrics {
     /// Clear values were found where protected ones should be (T4).
     pub fn clear_found(&self, collection: &CollectionName, count: u32) {
         self.clear_found.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
+    }
+
+    /// Documents that a search found by a term do not have what was searched, and were left out.
+    pub fn strays(&self, collection: &CollectionName, count: u32) {
+        self.strays.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
     }
 
     /// Stored values did not authenticate.
@@ -585,6 +596,7 @@ mod tests {
         metrics.leak_guard(Looked::Looked);
         metrics.leak_guard(Looked::PassedOver);
         metrics.compromised_values(&CollectionName::new("customers"), 6);
+        metrics.strays(&CollectionName::new("customers"), 6);
         metrics.upstream_answered(Duration::from_millis(2));
         metrics.upstream_failed("timeout");
         metrics.upstream_circuit(true);
@@ -615,6 +627,7 @@ mod tests {
             r#"sudare_unmapped_personal_total{collection="customers",path="$.a[*].b??",category="email"} 6"#,
             r#"sudare_leak_guard_bodies_total{outcome="looked-at"} 1"#,
             r#"sudare_compromised_values_total{collection="customers"} 6"#,
+            r#"sudare_strays_total{collection="customers"} 6"#,
             "sudare_upstream_seconds_sum 0.002",
             r#"sudare_upstream_failures_total{kind="timeout"} 1"#,
             "sudare_upstream_circuit_open 1",

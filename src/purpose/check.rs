@@ -119,11 +119,17 @@ impl Findings<'_> {
             }
             let written: Vec<_> = purpose.writes.iter().flatten().map(|category| (category.clone(), writes_line)).collect();
             self.twice(&format!("in purpose {name}, writes"), written);
+            let search_line = at(purpose.search_line, purpose.line);
+            for category in &purpose.search {
+                self.known_category(&format!("purpose {name}, search"), category.as_str(), search_line);
+            }
+            let searched: Vec<_> = purpose.search.iter().map(|category| (category.clone(), search_line)).collect();
+            self.twice(&format!("in purpose {name}, search"), searched);
             if purpose.callers.is_empty() {
                 self.warn(purpose.line, format!("nobody may use purpose {name}"), "list its callers, or remove it");
             }
             let writes_nothing = purpose.writes.as_ref().is_none_or(Vec::is_empty);
-            if purpose.reveal.is_empty() && writes_nothing && !purpose.delete {
+            if purpose.reveal.is_empty() && writes_nothing && purpose.search.is_empty() && !purpose.delete {
                 self.warn(
                     purpose.line,
                     format!("purpose {name} reveals nothing and writes nothing"),

@@ -32,6 +32,8 @@ pub struct Explanation {
     pub delete: bool,
     /// Why the writable categories are those that they are.
     pub writes: Rule,
+    /// Why the searchable ones are; None where they are those seen clear.
+    pub searches: Option<Rule>,
     /// Clauses of the purpose, then of the recipient.
     pub clauses: Vec<String>,
     /// The value of `Data-View` on a reply.
@@ -47,6 +49,8 @@ pub struct CategoryExplanation {
     pub level: Level,
     /// May a new value be stored?
     pub writable: bool,
+    /// May documents be searched by a value, where a field allows it?
+    pub searchable: bool,
     /// The rule that gives it (or its absence), then those that narrowed it.
     pub rules: Vec<Rule>,
 }
@@ -79,6 +83,7 @@ impl Policy {
                 category: category.name.clone(),
                 level: grant.level(CategoryId(id)),
                 writable: grant.may_write(CategoryId(id)),
+                searchable: grant.may_search(CategoryId(id)),
                 rules: rules(category, purpose, recipient),
             })
             .collect();
@@ -93,6 +98,7 @@ impl Policy {
             categories,
             delete: grant.may_delete(),
             writes: writes(purpose),
+            searches: searches(purpose, recipient),
             clauses: purpose
                 .clauses
                 .iter()
@@ -140,4 +146,24 @@ fn writes(purpose: &PurposeSpec) -> Rule {
             says: format!("{} does not say what it writes, so it writes what it sees clear", purpose.name),
         },
     }
+}
+
+fn searches(purpose: &PurposeSpec, recipient: Option<&RecipientSpec>) -> Option<Rule> {
+    if purpose.search.is_empty() {
+        return None;
+    }
+    let line = at(purpose.search_line, purpose.line);
+    let capped = |name: &CategoryName| {
+        recipient.and_then(|recipient| said(&recipient.at_most, name)).is_some_and(|cap| cap.level != Level::Clear)
+    };
+    let says = match recipient.filter(|_| purpose.search.iter().any(capped)) {
+        Some(recipient) => {
+            format!(
+                "{} lists what it searches by; recipient {} does not by what it may not see clear",
+                purpose.name, recipient.name
+            )
+        }
+        None => format!("{} lists what it searches by, besides what it sees clear", purpose.name),
+    };
+    Some(Rule { line, says })
 }

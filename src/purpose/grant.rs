@@ -18,6 +18,8 @@ pub(super) struct Cell {
     pub(super) levels: Box<[Level]>,
     /// By [`CategoryId`].
     pub(super) writes: Box<[bool]>,
+    /// By [`CategoryId`]: those that the policy lists, whatever is seen of them.
+    pub(super) searches: Box<[bool]>,
     pub(super) delete: bool,
     pub(super) scope: Box<str>,
     pub(super) data_view: Box<str>,
@@ -43,6 +45,13 @@ impl Grant {
     /// May this request store a new value of the category? False for one the table does not have.
     pub fn may_write(&self, category: CategoryId) -> bool {
         self.cell.writes.get(usize::from(category.0)).copied().unwrap_or(false)
+    }
+
+    /// May this request search by values of the category? Whoever sees them clear may, and whom the policy lets. False for one the table
+    /// does not have.
+    pub fn may_search(&self, category: CategoryId) -> bool {
+        let listed = self.cell.searches.get(usize::from(category.0)).copied().unwrap_or(false);
+        listed || self.level(category) == Level::Clear
     }
 
     /// May this request remove documents?
@@ -72,9 +81,9 @@ impl Grant {
         &self.cell.data_view
     }
 
-    /// True if the other allows the same: to see, to store, to remove, under the same pseudonyms.
+    /// True if the other allows the same: to see, to store, to search, to remove, under the same pseudonyms.
     pub fn allows_the_same(&self, other: &Self) -> bool {
-        let rights = |grant: &Self| (grant.cell.delete, grant.cell.writes.clone());
+        let rights = |grant: &Self| (grant.cell.delete, grant.cell.writes.clone(), grant.cell.searches.clone());
         self.data_view() == other.data_view() && self.scope() == other.scope() && rights(self) == rights(other)
     }
 

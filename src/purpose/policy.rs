@@ -276,6 +276,12 @@ fn cell(spec: &PolicySpec, purpose: &PurposeSpec, caller: &CallerName, recipient
             None => *level == Level::Clear,
         })
         .collect();
+    // To find a document by a value is to learn the value: who may see less of it than everything may not learn it that way.
+    let uncapped = |category: &CategoryName| {
+        recipient.and_then(|recipient| said(&recipient.at_most, category)).is_none_or(|cap| cap.level == Level::Clear)
+    };
+    let searches =
+        spec.categories.iter().map(|category| purpose.search.contains(&category.name) && uncapped(&category.name)).collect();
     let data_view = data_view(&purpose.name, &levels, |at| spec.categories.get(at).map(|category| category.name.to_string()));
     let scope = recipient.map_or(purpose.name.as_str(), |recipient| recipient.name.as_str());
     Cell {
@@ -283,6 +289,7 @@ fn cell(spec: &PolicySpec, purpose: &PurposeSpec, caller: &CallerName, recipient
         purpose: purpose.name.clone(),
         levels,
         writes,
+        searches,
         delete: purpose.delete,
         scope: Box::from(scope),
         data_view,

@@ -85,6 +85,10 @@ pub struct PurposeSpec {
     pub writes: Option<Vec<CategoryName>>,
     /// Where `writes` stands; 0 if it is not given.
     pub writes_line: Line,
+    /// Categories by which documents may be searched although they are not seen clear; by those that are they may be anyway.
+    pub search: Vec<CategoryName>,
+    /// Where `search` stands; 0 if it is not given.
+    pub search_line: Line,
     /// May documents be removed?
     pub delete: bool,
     /// The sentences of the published policy it serves.
@@ -132,4 +136,6 @@ pub struct TestSpec {
     pub purpose: PurposeName,
     /// The levels that must come out; a category not listed is not looked at.
     pub expect: LevelList,
+    /// Exactly the categories by which it may search; None: not looked at.
+    pub search: Option<Vec<CategoryName>>,
 }

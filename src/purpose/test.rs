@@ -20,6 +20,8 @@ pub struct TestOutcome {
     pub refusal: Option<Refusal>,
     /// Where it differs; empty = passed.
     pub differences: Vec<Difference>,
+    /// Categories by which a search is allowed and should not be (true), or should be and is not (false).
+    pub searches: Vec<(CategoryName, bool)>,
 }
 
 /// One category that came out otherwise.
@@ -40,7 +42,7 @@ pub struct Difference {
 impl TestOutcome {
     /// True if everything came out as expected.
     pub fn passed(&self) -> bool {
-        self.differences.is_empty()
+        self.differences.is_empty() && self.searches.is_empty()
     }
 }
 
@@ -71,6 +73,12 @@ impl Policy {
                 })
             })
             .collect();
-        TestOutcome { name: test.name.clone(), line: test.line, refusal, differences }
+        let searchable = |name: &CategoryName| explained.iter().any(|found| found.category == *name && found.searchable);
+        let searches = self.categories().iter().filter_map(|category| {
+            let (expected, got) = (test.search.as_ref()?.contains(&category.name), searchable(&category.name));
+            (expected != got).then(|| (category.name.clone(), got))
+        });
+        let searches = searches.collect();
+        TestOutcome { name: test.name.clone(), line: test.line, refusal, differences, searches }
     }
 }

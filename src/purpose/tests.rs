@@ -36,6 +36,8 @@ fn purpose(name: &str, line: Line, dpv: &str, callers: &[&str], reveal: &[(&str,
         reveal_line: line + 4,
         writes: None,
         writes_line: 0,
+        search: Vec::new(),
+        search_line: 0,
         delete: false,
         clauses: vec![format!("clause-{name}")],
     }
@@ -57,7 +59,7 @@ fn never(name: &str, line: Line, purposes: &[&str]) -> NeverSpec {
 
 fn test(name: &str, line: Line, caller: &str, purpose: &str, expect: &[(&str, Level)]) -> TestSpec {
     let (caller, purpose) = (CallerName::new(caller), PurposeName::new(purpose));
-    TestSpec { name: name.to_owned(), line, caller, purpose, expect: levels(expect, line + 3) }
+    TestSpec { name: name.to_owned(), line, caller, purpose, expect: levels(expect, line + 3), search: None }
 }
 
 /// The shop of the demo: four purposes, one recipient.
@@ -554,4 +556,30 @@ proptest! {
             prop_assert!(decide(&policy, "helpdesk", Some(&text)).is_err());
         }
     }
+}
+
+#[test]
+fn a_purpose_searches_by_what_it_lists_and_by_what_it_sees_clear() {
+    let mut spec = shop();
+    let delivery = spec.purposes.iter_mut().find(|purpose| purpose.name.as_str() == "delivery").unwrap();
+    delivery.search = vec![CategoryName::new("phone"), CategoryName::new("id-card")];
+    let policy = Policy::compile(spec.clone()).unwrap();
+    let may = |caller: &str, category: &str| {
+        let grant = policy.decide(&CallerName::new(caller), Some("delivery"), 0).unwrap();
+        grant.may_search(policy.category(category).unwrap())
+    };
+    // Seen masked, but listed; seen clear; neither.
+    assert!(may("shipping", "id-card") && may("shipping", "name") && may("shipping", "phone"));
+    let support = policy.decide(&CallerName::new("helpdesk"), None, 0).unwrap();
+    assert!(!support.may_search(policy.category("phone").unwrap()), "seen masked and not listed");
+    // The recipient is capped: to find by a value is to learn it.
+    assert!(!may("carrier", "phone") && !may("carrier", "id-card") && may("carrier", "name"));
+    // A right to search is a right like others: a reply under way ends where it goes.
+    let without = Policy::compile(shop()).unwrap().decide(&CallerName::new("shipping"), Some("delivery"), 0).unwrap();
+    let with = policy.decide(&CallerName::new("shipping"), Some("delivery"), 0).unwrap();
+    assert!(!with.allows_the_same(&without));
+    spec.purposes[0].search = vec![CategoryName::new("shoe-size"), CategoryName::new("name"), CategoryName::new("name")];
+    let errors: Vec<String> = Policy::compile(spec).unwrap_err().iter().map(ToString::to_string).collect();
+    assert!(errors.iter().any(|error| error.contains("search") && error.contains("shoe-size")), "{errors:?}");
+    assert!(errors.iter().any(|error| error.contains("search") && error.contains("name")) && errors.len() == 2, "{errors:?}");
 }

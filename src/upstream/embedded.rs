@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /{collection}` | stores a document under its member `id`: 201 with `Location`, 409 where there is one |
 //! | `GET /{collection}?limit=&after=` | the documents in the order of their ids as a JSON array, from after the id `after` |
+//! | `GET /{collection}?tier=gold&tier=silver` | those of which a member at the top is one of these texts, or a list that holds one; all are looked at |
 //! | `GET /{collection}/{id}` | the document, byte for byte as sent, with a strong `ETag` |
 //! | `PUT /{collection}/{id}` | stores in place of what is there: 201 or 200; `If-Match`, `If-None-Match` |
 //! | `DELETE /{collection}/{id}` | removes: 204; `If-Match` |

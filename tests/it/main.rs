@@ -19,6 +19,7 @@ mod hostile;
 mod http;
 mod http2;
 mod idle;
+mod index;
 mod jwt;
 mod kill;
 mod leak_guard;

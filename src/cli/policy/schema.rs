@@ -110,6 +110,12 @@ fn purpose() -> Value {
                 "items": { "$ref": "#/$defs/name" },
                 "uniqueItems": true
             },
+            "search": {
+                "description": "Categories by whose values documents may be searched, besides those revealed clear.",
+                "type": "array",
+                "items": { "$ref": "#/$defs/name" },
+                "uniqueItems": true
+            },
             "delete": { "description": "May documents be removed? Default false.", "type": "boolean" },
             "clauses": { "$ref": "#/$defs/clauses" }
         }
@@ -161,7 +167,12 @@ fn test() -> Value {
                     "facts": { "description": "Facts about the data subject; none are supported yet.", "type": "array", "maxItems": 0 }
                 }
             },
-            "expect": { "$ref": "#/$defs/levels", "minProperties": 1 }
+            "expect": { "$ref": "#/$defs/levels", "minProperties": 1 },
+            "search": {
+                "description": "Exactly the categories by which it may search; left out, it is not looked at.",
+                "type": "array",
+                "items": { "$ref": "#/$defs/name" }
+            }
         }
     })
 }

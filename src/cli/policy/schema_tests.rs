@@ -32,6 +32,7 @@ fn policy_text(key: &str, adds: impl Fn(&str) -> bool) -> String {
         callers = ["carrier"]
         reveal = {{ name = "clear" }}
         writes = []
+        search = ["name"]
         delete = false
         clauses = ["003-21"]
         [recipient]
@@ -43,6 +44,7 @@ fn policy_text(key: &str, adds: impl Fn(&str) -> bool) -> String {
         name = "every key"
         ask = {{ caller = "carrier", purpose = "delivery", facts = []{} }}
         expect = {{ name = "masked" }}
+        search = []
         "#,
         statement(file),
         inline(policy),

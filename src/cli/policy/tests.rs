@@ -1,6 +1,7 @@
 //! What people see of `sudare policy`.
 
 use super::*;
+use crate::base::CategoryName;
 use crate::purpose::PolicySpec;
 use crate::purpose::tests::shop;
 
@@ -103,6 +104,7 @@ fn the_answer_is_also_given_as_json() {
             "category": "id-card",
             "level": "absent",
             "writable": false,
+            "searchable": false,
             "rules": [
                 { "line": 14, "says": "delivery reveals id-card \"masked\"" },
                 { "line": 50, "says": "recipient carrier may see id-card at most \"absent\"" },
@@ -115,6 +117,30 @@ fn the_answer_is_also_given_as_json() {
     assert_eq!(refused["answers"][0]["refused"], "helpdesk may use support");
     let every: Value = serde_json::from_str(&explained(shop(), None, None, Format::Json).unwrap()).unwrap();
     assert_eq!(every["answers"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn what_a_purpose_may_search_by_is_explained_and_tested() {
+    let mut spec = shop();
+    let support = spec.purposes.iter_mut().find(|purpose| purpose.name.as_str() == "support").unwrap();
+    (support.search, support.search_line) = (vec![CategoryName::new("address"), CategoryName::new("id-card")], 25);
+    let text = explained(spec.clone(), Some("helpdesk"), Some("support"), Format::Table).unwrap();
+    let line = text.lines().find(|line| line.trim_start().starts_with("searches")).unwrap();
+    assert!(
+        line.contains("name address id-card") && line.contains("policy.toml:25  support lists what it searches by"),
+        "{text}"
+    );
+    spec.tests.truncate(1);
+    spec.tests[0].search = Some(vec![CategoryName::new("name"), CategoryName::new("address"), CategoryName::new("id-card")]);
+    assert!(tested(spec.clone(), Format::Table).0);
+    spec.tests[0].search = Some(vec![CategoryName::new("name"), CategoryName::new("phone")]);
+    let (passed, text) = tested(spec, Format::Table);
+    assert!(!passed);
+    for said in
+        ["address  expected no search, got one", "phone    expected a search, got none", "id-card  expected no search, got one"]
+    {
+        assert!(text.contains(said), "{text}");
+    }
 }
 
 #[test]

@@ -8,12 +8,14 @@
 //! is not judged: somebody has read its views.
 
 mod script;
+mod terms;
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
 use self::script::{Sort, Token, tokens};
+use self::terms::TermUse;
 use super::super::Views;
 use crate::document::{Selector, Step};
 
@@ -24,6 +26,8 @@ pub(super) struct Guarded {
     members: Vec<(String, String)>,
     /// A protected path that begins with a wildcard: every member may be one.
     anything: Option<String>,
+    /// Members that hold one term each, and whose they are: a view may have them as keys, and as nothing else.
+    terms: Vec<(String, (usize, usize))>,
 }
 
 /// Why a function is refused. Names the view's part, the configured field and words of JavaScript; nothing of the function's own.
@@ -36,6 +40,8 @@ pub(super) enum Emits {
     Plain,
     /// Values that are whole documents.
     Documents,
+    /// Keys that are terms of this protected member and index; values that hold nothing protected.
+    Terms((usize, usize)),
 }
 
 /// Longest function: the judgement goes through it once for each of its declarations.
@@ -57,6 +63,15 @@ impl Guarded {
             }
         }
         guarded
+    }
+
+    /// Members with terms: the field, and the member, whether it holds one term, and which index it is.
+    pub(super) fn and_terms<'a>(mut self, terms: impl Iterator<Item = (&'a str, (String, bool, (usize, usize)))>) -> Self {
+        for (field, (member, single, index)) in terms {
+            self.members.push((member.clone(), field.to_owned()));
+            self.terms.extend(single.then_some((member, index)));
+        }
+        self
     }
 
     fn field_at(&self, member: &str) -> Option<&str> {
@@ -140,12 +155,12 @@ impl Guarded {
                 if !BUILT_IN.contains(&name.as_str()) {
                     return Err("reduce: built in are _count, _sum, _stats and _approx_count_distinct".to_owned());
                 }
-                if emits == Emits::Documents && !COUNTING.contains(&name.as_str()) {
-                    return Err("reduce: whole documents are emitted, so they may only be counted".to_owned());
+                if emits != Emits::Plain && !COUNTING.contains(&name.as_str()) {
+                    return Err("reduce: whole documents or terms are emitted, so they may only be counted".to_owned());
                 }
             }
-            Some(_) if emits == Emits::Documents => {
-                return Err("reduce: whole documents are emitted, so they may only be counted (_count)".to_owned());
+            Some(_) if emits != Emits::Plain => {
+                return Err("reduce: whole documents or terms are emitted, so they may only be counted (_count)".to_owned());
             }
             Some(reduce) => self.function(reduce, 0, "reduce").map(|_emits| ())?,
         }
@@ -160,7 +175,8 @@ impl Guarded {
             return Err(in_part("is longer than 16 KiB"));
         }
         let tokens = tokens(text).map_err(in_part)?;
-        let code = Code { guarded: self, tokens: &tokens, documents, counting: HashSet::new(), emits: Emits::Plain };
+        let code =
+            Code { guarded: self, tokens: &tokens, documents, counting: HashSet::new(), emits: Emits::Plain, keys: Vec::new() };
         code.judge().map_err(|why| in_part(&why))
     }
 }
@@ -238,6 +254,8 @@ struct Code<'a> {
     /// Variables that are known to count only.
     counting: HashSet<&'a str>,
     emits: Emits,
+    /// Of every key that is a term, which index it is of.
+    keys: Vec<(usize, usize)>,
 }
 
 /// An open bracket.
@@ -267,7 +285,7 @@ impl<'a> Code<'a> {
                 Sort::Number | Sort::Pattern => {}
             }
         }
-        if open.is_empty() { Ok(self.emits) } else { Err("its brackets do not match".to_owned()) }
+        if open.is_empty() { self.emitted() } else { Err("its brackets do not match".to_owned()) }
     }
 
     /// The text at a place, for signs and names; nothing for texts and numbers.
@@ -417,6 +435,14 @@ impl<'a> Code<'a> {
         if name.starts_with("__") {
             return Err("it uses a name that begins with two underscores".to_owned());
         }
+        match self.term(at, documents) {
+            Some(TermUse::Key(index)) => {
+                self.keys.push(index);
+                return Ok(());
+            }
+            Some(TermUse::Asked) => return Ok(()),
+            None => {}
+        }
         self.check_member(name)?;
         let (before, next) = (self.before(at, 1), self.word(at + 1));
         if matches!(before, "." | "?.") {
@@ -430,7 +456,7 @@ impl<'a> Code<'a> {
             return if called { Ok(()) } else { Err("emit may only be called".to_owned()) };
         }
         if documents.contains(&name) {
-            return self.document(at, open);
+            return if self.term(at + 2, documents).is_some() { Ok(()) } else { self.document(at, open) };
         }
         // A member of an object that is written out; in `a ? b : c` the name is judged like any other.
         let labels = next == ":" && matches!(before, "{" | ",") && open.last().is_some_and(|open| open.sign == "{");

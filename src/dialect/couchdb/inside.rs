@@ -190,6 +190,7 @@ impl Inside<'_> {
             needs_whole_view,
             view: None,
             search: Search::default(),
+            lookup: None,
         })
     }
 

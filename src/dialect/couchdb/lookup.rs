@@ -3,6 +3,7 @@
 //! What a search or a function may do is judged by [`super::query`] and [`super::design`]; here stands which request is which.
 
 use http::Method;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::design::Emits;
@@ -10,8 +11,9 @@ use super::tables::{ALL_DOCS, DELETED, DOCUMENT_DELETE, DOCUMENT_READ, DOCUMENT_
 use super::{
     CouchDb, Database, Documents, Inside, Refused, RefusedCode, RequestBody, RowFacts, RowIntent, Shape, Views, refused, tables,
 };
-use crate::base::{Intent, RecordId};
-use crate::dialect::{Ask, View};
+use crate::base::{Condition, Intent, RecordId};
+use crate::dialect::head::parameters;
+use crate::dialect::{Ask, Piece, Query, Quote, Search, Terms, View};
 use crate::document::unescape;
 
 /// Row sets that follow those of the tables: documents that a search found ...
@@ -30,6 +32,10 @@ pub(super) const DESIGN: usize = FOUND + 5;
 pub(super) const VIEW_KEYS: usize = FOUND + 6;
 /// ... and several such.
 pub(super) const LOOKUPS: usize = FOUND + 7;
+/// Rows of a view whose keys are terms, each with its document ...
+pub(super) const BY_TERM: usize = FOUND + 8;
+/// ... below this.
+pub(super) const BY_TERM_BELOW: &str = "$.doc";
 
 /// Rows, row peeks and body peeks of each. The peeks of [`FOUND`] depend on the database.
 pub(super) const ROW_SETS: &[(&[&str], &[&str], &[&str])] = &[
@@ -41,7 +47,13 @@ pub(super) const ROW_SETS: &[(&[&str], &[&str], &[&str])] = &[
     (&[], &[], &[]),
     (&[], &[], &[]),
     (&[], &[], &[]),
+    (&["$.rows[*]"], &["$.key"], &[]),
 ];
+
+/// Parameters of a view whose keys are terms, besides `key` and `keys`: nothing that orders, groups or leaves out what is compared.
+const OF_TERMS: &[&str] = &["include_docs", "reduce", "limit", "skip", "update", "stable", "stale", "_nonce"];
+/// Most keys that such a view is asked for at once.
+const MAX_KEYS: usize = 30;
 
 /// Parameters of a view besides those of `_all_docs`.
 const OF_VIEWS: &[&str] = &["reduce", "group", "group_level"];
@@ -205,9 +217,77 @@ impl CouchDb {
         match emits {
             Ok(Emits::Plain) => Ok(LIST),
             Ok(Emits::Documents) => Ok(VIEW),
+            Ok(Emits::Terms(_)) => Ok(BY_TERM),
             Err((code, detail)) => Err(refused(Some(documents.collection), code, detail)),
         }
     }
+}
+
+impl CouchDb {
+    /// The search that a request for a view is, whose keys are terms: `?key="mei@example.org"&include_docs=true`.
+    pub(super) fn search_of_view(
+        &self,
+        documents: &Documents,
+        definition: Option<&[u8]>,
+        query: Option<&str>,
+    ) -> Result<Option<Query>, Refused> {
+        let (Some(view), Some(definition)) = (&documents.view, definition) else { return Ok(None) };
+        let database = self.database(documents)?;
+        let emits = object(definition).ok().and_then(|design| database.guarded.stored_view(&design, &view.name).ok());
+        let Some(Emits::Terms(by)) = emits else { return Ok(None) };
+        by_term(by, documents.route, query).map(Some).map_err(|detail| {
+            refused(Some(documents.collection), RefusedCode::NotSearchable, format!("the keys of this view are terms: {detail}"))
+        })
+    }
+}
+
+fn by_term(by: (usize, usize), route: &str, query: Option<&str>) -> Result<Query, String> {
+    if !route.starts_with("GET ") || route.ends_with("/queries") {
+        return Err("ask for it with GET".to_owned());
+    }
+    let parameters = parameters(query);
+    let text = query.unwrap_or_default();
+    if text.contains(';') {
+        return Err("write & between parameters, not ;".to_owned());
+    }
+    let (mut pieces, mut values, mut with_documents) = (String::new(), None, false);
+    for (piece, parameter) in text.split('&').filter(|piece| !piece.is_empty()).zip(&parameters) {
+        match (parameter.name.as_str(), parameter.value.as_str()) {
+            (name @ ("key" | "keys"), value) if values.is_none() => {
+                let list = if name == "key" { format!("[{value}]") } else { value.to_owned() };
+                let list: Vec<&RawValue> = serde_json::from_str(&list).map_err(|_other| "key and keys are JSON".to_owned())?;
+                values = Some(list.iter().map(|value| value.get().as_bytes().to_vec()).collect::<Vec<_>>());
+            }
+            ("include_docs", "true") => with_documents = true,
+            ("reduce", "false") => {}
+            (name, _) if OF_TERMS.contains(&name) && !matches!(name, "include_docs" | "reduce") => {
+                pieces.push_str(piece);
+                pieces.push('&');
+            }
+            _ => {
+                return Err(
+                    "besides one key or keys it takes include_docs=true, reduce=false, limit, skip, update and stable only"
+                        .to_owned(),
+                );
+            }
+        }
+    }
+    let values = values.filter(|values| (1..=MAX_KEYS).contains(&values.len()));
+    let values = values.ok_or_else(|| format!("ask for 1 to {MAX_KEYS} values with key or keys"))?;
+    if !with_documents {
+        return Err("add include_docs=true: what is found is compared with what was searched".to_owned());
+    }
+    let terms = Terms {
+        member: by.0,
+        index: Some(by.1),
+        values,
+        quote: Quote::Bare { between: "%22,%22".to_owned() },
+        alone: None,
+        list: ("", "%22%5D"),
+    };
+    let head = format!("{pieces}include_docs=true&reduce=false&keys=%5B%22");
+    let search = Search { searched: vec![by.0], strip: vec![0], strip_members: Vec::new(), condition: Some(Condition::Term(0)) };
+    Ok(Query { pieces: vec![Piece::Bytes(head.into_bytes()), Piece::Terms(terms)], presence: Vec::new(), search })
 }
 
 type Judged = Result<(), (RefusedCode, String)>;

@@ -5,21 +5,31 @@
 //! would answer without an error and be wrong, so it is refused. A condition touches a protected member if it names it, something it
 //! stands in, or something inside it; in doubt it does. Text that asks nothing of a protected member leaves as it came.
 //!
+//! Equality with a member that has a search index is rewritten to its index member and all live terms; what the terms lead to is compared with
+//! what was asked ([`Condition`]), so every way through a selector that asks for a term must lead through one.
+//!
 //! Always holds: refusals name operators of a fixed list and fields of the configuration, never what the client wrote.
 
+mod indexed;
 mod read;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use self::read::{Part, is_exactly, leads_to, names, object, path, touches, whole};
-use super::super::{Piece, ProtectedMember, Query, RefusedCode, Route, Terms};
+use super::super::{Piece, ProtectedMember, Query, Quote, RefusedCode, Route, Terms};
+use crate::base::Condition;
 use crate::document::{Selector, Step, write_string};
 
 /// Deepest selector.
 const MAX_DEPTH: usize = 32;
 /// Most values of protected members that one search compares with: each is sealed under every key that opens.
 const MAX_TERMS: usize = 1_024;
+/// Most values that one search asks an index for: every one of them is a guess (T16).
+const MAX_INDEX_VALUES: usize = 100;
+
+/// A projection as it is sent, and which row peeks and protected members of it are taken from the reply.
+type Projection = (Vec<u8>, Vec<usize>, Vec<usize>);
 
 /// Why a search is refused.
 pub(super) type Refusal = (RefusedCode, String);
@@ -70,7 +80,7 @@ impl Searches {
     /// Rewrites the body of `_find` and `_explain`.
     pub(super) fn query(&self, body: &[u8]) -> Result<Query, Refusal> {
         let members = whole(body)?;
-        let mut judge = Judge { searches: self, rewrites: true, negated: false, terms: 0, query: Query::default() };
+        let mut judge = Judge::new(self, true);
         let mut fields = None;
         judge.text("{");
         for (at, (name, value)) in members.iter().enumerate() {
@@ -91,16 +101,17 @@ impl Searches {
             }
         }
         judge.text("}");
-        let mut query = judge.query;
+        let (mut query, conditions) = (judge.query, judge.conditions);
+        query.search.condition = (!conditions.is_empty()).then_some(Condition::All(conditions));
         if !members.iter().any(|(name, _)| name == "selector") {
             return Err(malformed("a search needs a selector"));
         }
         if let Some((piece, value)) = fields {
-            let (text, strip) = self.projection(value, !query.search.searched.is_empty())?;
+            let (text, strip, strip_members) = self.projection(value, &query.search.searched)?;
             if let Some(slot) = query.pieces.get_mut(piece) {
                 *slot = Piece::Bytes(text);
             }
-            query.search.strip = strip;
+            (query.search.strip, query.search.strip_members) = (strip, strip_members);
         }
         if query.search.searched.is_empty() && query.search.strip.is_empty() {
             query.pieces = vec![Piece::Bytes(body.to_vec())];
@@ -155,8 +166,7 @@ impl Searches {
                     }
                 }
                 "partial_filter_selector" | "selector" => {
-                    let mut judge = Judge { searches: self, rewrites: false, negated: false, terms: 0, query: Query::default() };
-                    judge.top(value)?;
+                    Judge::new(self, false).top(value)?;
                 }
                 _ => return Err(malformed("an index is defined by fields and partial_filter_selector only")),
             }
@@ -165,12 +175,16 @@ impl Searches {
     }
 
     fn index_field(&self, path: &[Part]) -> Result<(), Refusal> {
+        // Terms have no order either, but one that finds what is equal.
+        if matches!(path, [Part::Name(name)] if self.members.iter().any(|member| holds_terms(member, name))) {
+            return Ok(());
+        }
         for (_, member) in self.touched(path) {
             if !(member.equality && is_exactly(path, member.at.steps())) {
                 return Err(not_searchable(
                     "an index on",
                     member,
-                    "sealed values have no order; index other members, or protect it with \"deterministic\" and index it alone",
+                    "sealed values have no order; index the member that holds its terms, or other members, or protect it with \"deterministic\" and index it alone",
                 ));
             }
         }
@@ -192,9 +206,10 @@ impl Searches {
         Ok(())
     }
 
-    /// Completes a projection by what protected members are bound to (T34), and says what to take from the reply.
-    fn projection(&self, value: &RawValue, searches: bool) -> Result<(Vec<u8>, Vec<usize>), Refusal> {
-        let as_sent = || Ok((value.get().into(), Vec::new()));
+    /// Completes a projection by what is compared with a search, and by what protected members are bound to (T34), and says what to take
+    /// from the reply: row peeks, and protected members.
+    fn projection(&self, value: &RawValue, searched: &[usize]) -> Result<Projection, Refusal> {
+        let as_sent = || Ok((value.get().into(), Vec::new(), Vec::new()));
         let asked: Vec<String> =
             serde_json::from_str(value.get()).map_err(|_other| malformed("fields must be a list of members"))?;
         if asked.is_empty() {
@@ -202,7 +217,7 @@ impl Searches {
         }
         let asked = asked.iter().map(|name| path(name)).collect::<Result<Vec<_>, _>>()?;
         let mut bindings: Vec<&Selector> = Vec::new();
-        let mut shows = searches;
+        let mut shows = !searched.is_empty();
         for path in &asked {
             for (_, member) in self.touched(path) {
                 if !leads_to(path, member.at.steps()) {
@@ -214,6 +229,26 @@ impl Searches {
         }
         if !shows {
             return as_sent();
+        }
+        let (mut compared, mut added_names) = (Vec::new(), Vec::new());
+        for (at, member) in searched.iter().filter_map(|at| Some((*at, self.members.get(*at)?))) {
+            if member.indexes.is_empty() {
+                continue;
+            }
+            bindings.extend(&member.subject);
+            if asked.iter().any(|path| leads_to(path, member.at.steps())) {
+                continue;
+            }
+            let [Step::Member(name)] = member.at.steps() else {
+                let whole = member.at.before_wildcard().unwrap_or_else(|| member.at.clone());
+                return Err(not_searchable(
+                    "fields without the member of",
+                    member,
+                    &format!("what is found is compared with what was searched, so add {whole}"),
+                ));
+            };
+            compared.push(at);
+            added_names.push(name.to_string());
         }
         bindings.extend(&self.subject);
         let mut strip: Vec<usize> = Vec::new();
@@ -236,17 +271,17 @@ impl Searches {
         if !asked.contains(&vec![Part::Name("_id".to_owned())]) {
             strip.extend(self.addable("_id", &asked).filter(|id| !strip.contains(id)));
         }
-        if strip.is_empty() {
+        if strip.is_empty() && compared.is_empty() {
             return as_sent();
         }
         let mut text = value.get().trim_end().strip_suffix(']').unwrap_or_default().to_owned().into_bytes();
-        for name in strip.iter().filter_map(|at| self.strippable.get(*at)) {
+        for name in strip.iter().filter_map(|at| self.strippable.get(*at)).chain(&added_names) {
             text.push(b',');
             let escaped = name.replace('.', "\\.");
             write_string(&if escaped.starts_with('$') { format!("\\{escaped}") } else { escaped }, &mut text);
         }
         text.push(b']');
-        Ok((text, strip))
+        Ok((text, strip, compared))
     }
 
     /// The index of a member that can be added to a projection and taken away again without a trace.
@@ -256,10 +291,18 @@ impl Searches {
         (!name.contains('\\') && !asked.iter().any(begins)).then_some(at)
     }
 
-    /// The protected members that a path may have to do with.
+    /// The protected members that a path may have to do with, by themselves or by their terms.
     fn touched(&self, path: &[Part]) -> impl Iterator<Item = (usize, &ProtectedMember)> {
-        self.members.iter().enumerate().filter(move |(_, member)| touches(path, member.at.steps()))
+        let terms = move |member: &ProtectedMember| match path.first() {
+            Some(Part::Name(name)) => holds_terms(member, name),
+            Some(Part::Any) | None => false,
+        };
+        self.members.iter().enumerate().filter(move |(_, member)| touches(path, member.at.steps()) || terms(member))
     }
+}
+
+fn holds_terms(member: &ProtectedMember, name: &str) -> bool {
+    member.indexes.iter().any(|index| index.member == name)
 }
 
 /// How an equality is written.
@@ -281,10 +324,21 @@ struct Judge<'a> {
     negated: bool,
     /// Values of protected members so far.
     terms: usize,
+    /// Those that an index is asked for.
+    index_values: usize,
+    /// Searches by an index so far.
+    probes: usize,
+    /// What must hold of them for a row to be found, at this level of the selector.
+    conditions: Vec<Condition>,
     query: Query,
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
+    fn new(searches: &'a Searches, rewrites: bool) -> Self {
+        let query = Query::default();
+        Self { searches, rewrites, negated: false, terms: 0, index_values: 0, probes: 0, conditions: Vec::new(), query }
+    }
+
     fn text(&mut self, text: &str) {
         match self.query.pieces.last_mut() {
             Some(Piece::Bytes(bytes)) => bytes.extend_from_slice(text.as_bytes()),
@@ -324,13 +378,25 @@ impl Judge<'_> {
             return Err(not_searchable("$eq beside $in on", member, "write them as two conditions in $and"));
         }
         self.text("{");
+        let mut asked: Vec<(usize, usize)> = Vec::new();
         for (number, (name, value)) in members.iter().enumerate() {
             if name.starts_with('$') {
                 self.operator(number, name, value, at, depth)?;
                 continue;
             }
-            self.member(number, name);
             let below: Vec<Part> = at.iter().cloned().chain(path(name)?).collect();
+            if let Some(by) = self.searches.by_index(name, &below).filter(|_| at.is_empty())
+                && self.indexed(number, by, &below, value)?
+            {
+                if asked.contains(&by)
+                    && let Some(member) = self.searches.members.get(by.0)
+                {
+                    return Err(not_searchable("two conditions on", member, "write them in $and, each in an object of its own"));
+                }
+                asked.push(by);
+                continue;
+            }
+            self.member(number, name);
             if below.len() > MAX_DEPTH {
                 return Err(malformed("the selector is nested too deep"));
             }
@@ -414,6 +480,8 @@ impl Judge<'_> {
         let before = self.negated;
         self.negated |= operator == "$nor";
         self.text("[");
+        let outer = std::mem::take(&mut self.conditions);
+        let mut ways = Vec::with_capacity(all.len());
         for (number, each) in all.into_iter().enumerate() {
             self.text(if number > 0 { "," } else { "" });
             match object(each) {
@@ -421,8 +489,21 @@ impl Judge<'_> {
                 None if at.is_empty() => return Err(malformed("$and, $or and $nor take a list of selectors")),
                 None => self.condition(each, at, depth)?,
             }
+            ways.push(std::mem::take(&mut self.conditions));
         }
         self.text("]");
+        self.conditions = outer;
+        let by_terms = ways.iter().filter(|way| !way.is_empty()).count();
+        match operator {
+            _ if by_terms == 0 => {}
+            // A way past the terms would lead past the comparison.
+            "$or" if by_terms < ways.len() => {
+                let detail = "each alternative of $or must search by a field with an index, or none: what is found by terms is compared with what was searched";
+                return Err((RefusedCode::NotSearchable, detail.to_owned()));
+            }
+            "$or" => self.conditions.push(Condition::Any(ways.into_iter().map(Condition::All).collect())),
+            _ => self.conditions.extend(ways.into_iter().flatten()),
+        }
         self.negated = before;
         Ok(())
     }
@@ -441,7 +522,11 @@ impl Judge<'_> {
             return refused("name the member itself, not what it stands in or what is in it");
         }
         if !member.equality {
-            return refused("equal values are not stored equal; set protect = \"deterministic\", or search by other members");
+            return refused(if member.indexes.is_empty() {
+                "equal values are not stored equal; give it an index, or search by other members"
+            } else {
+                "it is searched by its index: name it by its whole path (\"contact.email\") at the top of the selector, of $and or of $or"
+            });
         }
         if self.negated {
             return refused("only what is equal can be searched, not what is not; take $not and $nor away");
@@ -457,7 +542,7 @@ impl Judge<'_> {
             return refused("a search compares with at most 1024 protected values; send several");
         }
         let values = values.iter().map(|value| value.get().into()).collect();
-        let terms = Terms { member: index, values, alone: equal.alone, list: equal.list };
+        let terms = Terms { member: index, index: None, values, quote: Quote::Json, alone: equal.alone, list: equal.list };
         self.query.pieces.push(Piece::Terms(terms));
         note(&mut self.query.search.searched, index);
         Ok(())

@@ -22,6 +22,7 @@ impl Database {
             rows: super::selectors(&["$.rows[*].doc"]).ok()?,
             row_peeks: super::selectors(&["$._conflicts"]).ok()?,
             body_peeks: Vec::new(),
+            below: None,
         };
         Some(Self { path: format!("/{}", encode_segment(name)), rows })
     }

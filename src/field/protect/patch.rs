@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Before, Protected, ProtectedBody, RowWrite, Write, WriteError, unbound};
 use crate::base::{Intent, PatchFormat, RecordId};
-use crate::document::{Layout, Selector, Touched, touched};
+use crate::document::{Layout, Selector, Step, Touched, touched};
 use crate::field::carry::Carried;
 use crate::field::ids::{Ids, NoId, Subjects};
 use crate::field::plan::{Collection, Field, Plan, Subject};
@@ -71,6 +71,21 @@ pub fn protect_patch(
     settled(of.tokens, outcome)
 }
 
+/// Why a list that is searched is not patched in part.
+const NOT_IN_PART: &str = "it is searched by an index of all values of the list, so they can only be patched together; give the whole list, or PUT the document";
+
+/// Where the terms of a patch go.
+#[derive(Clone, Copy)]
+enum Terms<'t> {
+    /// Into the rows, as members; of these (row, field) also where there are none, as null.
+    Beside(&'t [(usize, usize)]),
+    /// To the caller, for the one row there is; of these fields also where there are none.
+    Apart(&'t [usize]),
+}
+
+/// A member with its JSON text.
+type IndexMember = (String, Vec<u8>);
+
 struct Patch<'a> {
     collection: &'a Collection,
     plan: &'a Plan,
@@ -81,13 +96,40 @@ struct Patch<'a> {
 
 impl Patch<'_> {
     fn merge(&self, bytes: &Bytes, layout: &Layout) -> Result<Protected, WriteError> {
-        for row in &layout.rows {
+        let mut mentioned = Vec::new();
+        for (number, row) in layout.rows.iter().enumerate() {
             let text = bytes.get(row.range.clone()).ok_or(WriteError::Layout)?;
             let piece: Value = serde_json::from_slice(text).map_err(|_walked_before| WriteError::Layout)?;
             self.judge_merge(&piece)?;
+            for (index, field) in self.collection.fields.iter().enumerate().filter(|(_, field)| !field.indexes.is_empty()) {
+                if Self::says_all_of(field, &piece)? {
+                    mentioned.push((number, index));
+                }
+            }
         }
-        let sealed = self.seal(bytes, layout)?;
+        let (sealed, _terms) = self.seal(bytes, layout, Terms::Beside(&mentioned))?;
         Ok(Protected { subjects: self.subjects(sealed.subjects), ..sealed })
+    }
+
+    /// Does the patch give or remove the value of a field with an index, or all values of a list? Then its index member is written anew.
+    /// Of a part of the values, no whole list of terms can be made.
+    fn says_all_of(field: &Field, piece: &Value) -> Result<bool, WriteError> {
+        let Some(list) = field.at.before_wildcard() else { return Ok(touched(piece, &field.at).any()) };
+        let mut here = piece;
+        for step in list.steps() {
+            match (step, here) {
+                (Step::Member(name), Value::Object(members)) => match members.get(&**name) {
+                    Some(member) => here = member,
+                    None => return Ok(false),
+                },
+                // Removed, or replaced as a whole.
+                _ => return Ok(true),
+            }
+        }
+        if field.at.steps().get(list.steps().len()) == Some(&Step::AnyMember) && here.is_object() {
+            return Err(Self::refused(field, NOT_IN_PART));
+        }
+        Ok(true)
     }
 
     fn judge_merge(&self, piece: &Value) -> Result<(), WriteError> {
@@ -173,8 +215,9 @@ impl Patch<'_> {
         }
     }
 
-    /// Seals what a document, or a piece of one, holds; whether it may be given was judged before.
-    fn seal(&self, bytes: &[u8], layout: &Layout) -> Result<Protected, WriteError> {
+    /// Seals what a document, or a piece of one, holds; whether it may be given was judged before. Terms that do not stand in the body
+    /// come beside it.
+    fn seal(&self, bytes: &[u8], layout: &Layout, terms: Terms<'_>) -> Result<(Protected, Vec<IndexMember>), WriteError> {
         if layout.rows.is_empty() || layout.odd_rows > 0 {
             return Err(WriteError::NoRows { positions: self.plan.row_positions() });
         }
@@ -209,23 +252,35 @@ impl Patch<'_> {
                 }
             }
         }
+        write.no_index_members()?;
         for (_, found, index) in write.values() {
             let field = write.field(index)?;
             if found.misfit {
                 return Err(WriteError::Misfit { field: field.name.clone(), selector: field.at.to_string() });
             }
         }
-        let (body, tally) = write.seal(
-            self.keys,
-            "",
-            Sealer::new(self.collection, self.plan, self.keys, layout.rows.len()).with(self.of.tokens),
-            Carried::default(),
-        )?;
+        let mut sealer = Sealer::new(self.collection, self.plan, self.keys, layout.rows.len()).with(self.of.tokens);
+        match terms {
+            Terms::Beside(mentioned) => {
+                for (row, field) in mentioned {
+                    sealer.indexer.mention(*row, *field);
+                }
+            }
+            Terms::Apart(mentioned) => {
+                sealer.indexer.keep_apart();
+                for field in mentioned {
+                    sealer.indexer.mention(0, *field);
+                }
+            }
+        }
+        let (body, tally) = write.seal(self.keys, "", &mut sealer, Carried::default())?;
+        let apart = matches!(terms, Terms::Apart(_));
+        let members = sealer.indexer.members(0).filter(|_| apart).map(|(member, text)| (member.to_owned(), text)).collect();
         let mut subjects = Subjects::default();
         for (_, found, field) in write.values() {
             subjects.add(write.ids.subject(self.collection, self.plan, field, found));
         }
-        Ok(Protected { body: ProtectedBody(body), tally, subjects: subjects.into_list() })
+        Ok((Protected { body: ProtectedBody(body), tally, subjects: subjects.into_list() }, members))
     }
 
     /// May it be given where the stored one is not known?

@@ -526,6 +526,7 @@ fn facts_give_the_dialect_what_it_asked_for() {
         rows: vec![selector("$.docs[*]")],
         row_peeks: vec![selector("$._rev"), selector("$.id")],
         body_peeks: vec![selector("$.new_edits")],
+        below: None,
     };
     let plan = Plan::compile(&collection, &set).unwrap();
     let body = r#"{"new_edits":false,"docs":[{"id":"a","_rev":"1-x","name":"Mei"},{"name":1}]}"#;

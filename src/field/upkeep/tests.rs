@@ -8,7 +8,12 @@ use crate::purpose::Upkeep;
 
 /// Rows as `_all_docs` of CouchDB has them, with the one member that is peeked at.
 fn list_plan(collection: &Collection) -> Plan {
-    let set = RowSet { rows: vec![selector("$.rows[*].doc")], row_peeks: vec![selector("$._conflicts")], body_peeks: vec![] };
+    let set = RowSet {
+        rows: vec![selector("$.rows[*].doc")],
+        row_peeks: vec![selector("$._conflicts")],
+        body_peeks: vec![],
+        below: None,
+    };
     Plan::compile(collection, &set).unwrap()
 }
 

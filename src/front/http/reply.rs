@@ -139,6 +139,7 @@ fn write_status(error: &WriteError) -> StatusCode {
         | WriteError::NotCanonical { .. }
         | WriteError::ForeignToken { .. }
         | WriteError::TokenFormat { .. }
+        | WriteError::IndexMember { .. }
         | WriteError::UnexpectedDocument => StatusCode::UNPROCESSABLE_ENTITY,
         WriteError::Stored(error) => reveal_status(error),
         WriteError::Keys(_) | WriteError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -158,7 +159,7 @@ fn vault_status_and_code(error: &VaultError) -> (StatusCode, &'static str) {
 
 fn term_status(error: &TermError) -> StatusCode {
     match error {
-        TermError::Sealed { .. } | TermError::NotCanonical { .. } => StatusCode::BAD_REQUEST,
+        TermError::Sealed { .. } | TermError::NotCanonical { .. } | TermError::NoForm { .. } => StatusCode::BAD_REQUEST,
         TermError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
         TermError::NoField => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -167,6 +168,8 @@ fn term_status(error: &TermError) -> StatusCode {
 fn reveal_status(error: &RevealError) -> StatusCode {
     match error {
         RevealError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
+        RevealError::Stray => StatusCode::NOT_FOUND,
+        RevealError::Unsifted => StatusCode::BAD_GATEWAY,
         RevealError::NotAuthentic { .. }
         | RevealError::ClearFound { .. }
         | RevealError::KeyCompromised { .. }
@@ -243,6 +246,7 @@ fn stored_sentence(error: &RevealError) -> String {
             "a stored value is sealed under a key that is no longer trusted; it is neither shown nor replaced until it is written anew, and an alarm is raised"
                 .to_owned()
         }
+        RevealError::Stray | RevealError::Unsifted => error.to_string(),
         RevealError::Layout => failed_check(),
     }
 }

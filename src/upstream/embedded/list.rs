@@ -3,6 +3,8 @@
 //! Always holds: at most one piece is in memory, and the next is read only when the last was taken; an error of the store in
 //! the middle is an error of the body, never a short list.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::future::Future;
 use std::ops::Bound;
 use std::pin::Pin;
@@ -13,14 +15,17 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
+use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
 
 use super::super::{BodyError, PassBody, UpstreamError};
 use super::target::Page;
 use super::{DOCUMENTS, Store};
 
-/// A piece ends with the document that brings it to this size.
+/// A piece ends with the document that brings it to this size ...
 const PIECE_BYTES: usize = 64 << 10;
+/// ... or when so many documents were looked at, if few of them are what is asked for.
+const PIECE_DOCUMENTS: usize = 4_096;
 
 type Table = ReadOnlyTable<(&'static str, &'static str), (u64, &'static [u8])>;
 
@@ -43,6 +48,8 @@ pub(super) fn body(
         collection,
         after: page.after,
         left: page.limit.unwrap_or(u64::MAX),
+        members: page.members,
+        opened: false,
         begun: false,
         ended: false,
     });
@@ -57,6 +64,11 @@ struct Reader {
     collection: String,
     after: Option<String>,
     left: u64,
+    /// See [`Page::members`].
+    members: Vec<(String, Vec<String>)>,
+    /// The bracket was written ...
+    opened: bool,
+    /// ... and a document.
     begun: bool,
     ended: bool,
 }
@@ -65,8 +77,9 @@ impl Reader {
     /// The next bytes of the array; the last piece carries its closing bracket.
     fn piece(&mut self) -> Result<Bytes, UpstreamError> {
         let mut out = Vec::new();
-        if !self.begun {
+        if !self.opened {
             out.push(b'[');
+            self.opened = true;
         }
         if let Some(table) = &self.table {
             let from = match &self.after {
@@ -77,15 +90,19 @@ impl Reader {
             let range =
                 ReadableTable::range::<(&str, &str)>(table, (from, Bound::Unbounded)).map_err(|error| self.store.error(error))?;
             let mut last = None;
-            for entry in range {
+            for (looked_at, entry) in range.enumerate() {
                 let (key, value) = entry.map_err(|error| self.store.error(error))?;
                 let (collection, id) = key.value();
                 if self.left == 0 || collection != self.collection {
                     break;
                 }
-                if out.len() >= PIECE_BYTES {
+                if out.len() >= PIECE_BYTES || looked_at >= PIECE_DOCUMENTS {
                     self.after = last;
                     return Ok(out.into());
+                }
+                last = Some(id.to_string());
+                if !has(value.value().1, &self.members) {
+                    continue;
                 }
                 if self.begun {
                     out.push(b',');
@@ -93,13 +110,29 @@ impl Reader {
                 self.begun = true;
                 out.extend_from_slice(value.value().1);
                 self.left -= 1;
-                last = Some(id.to_string());
             }
         }
         self.ended = true;
         out.push(b']');
         Ok(out.into())
     }
+}
+
+/// Has the document, for each member, one of the texts?
+fn has(document: &[u8], members: &[(String, Vec<String>)]) -> bool {
+    if members.is_empty() {
+        return true;
+    }
+    let Ok(document) = serde_json::from_slice::<HashMap<Cow<'_, str>, &RawValue>>(document) else { return false };
+    members.iter().all(|(name, texts)| {
+        let Some(value) = document.get(name.as_str()) else { return false };
+        let is_one = |text: &str| texts.iter().any(|asked| asked == text);
+        if let Ok(text) = serde_json::from_str::<Cow<'_, str>>(value.get()) {
+            return is_one(&text);
+        }
+        serde_json::from_str::<Vec<serde_json::Value>>(value.get())
+            .is_ok_and(|list| list.iter().filter_map(serde_json::Value::as_str).any(is_one))
+    })
 }
 
 struct List {

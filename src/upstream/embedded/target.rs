@@ -22,7 +22,12 @@ pub(super) struct Page {
     pub(super) limit: Option<u64>,
     /// Only ids after this one.
     pub(super) after: Option<String>,
+    /// Only documents of which each of these members is one of its texts, or a list that holds one.
+    pub(super) members: Vec<(String, Vec<String>)>,
 }
+
+/// Most texts that members of a list are compared with.
+const MAX_TEXTS: usize = 256;
 
 impl Target {
     /// Reads the path and the query. The error is a sentence for the client.
@@ -60,8 +65,20 @@ impl Page {
                 }
                 ("after", id) if page.after.is_none() => page.after = Some(decode(id)?),
                 ("limit" | "after", _) => return Err("limit and after are given once"),
-                _ => return Err("a list knows limit and after"),
+                (name, value) => {
+                    let (name, value) = (decode(name)?, decode(value)?);
+                    if name.starts_with('_') || name.contains(['[', ']', '.', '$']) {
+                        return Err("a list knows limit, after, and members at the top of a document");
+                    }
+                    match page.members.iter_mut().find(|(known, _)| *known == name) {
+                        Some((_, texts)) => texts.push(value),
+                        None => page.members.push((name, vec![value])),
+                    }
+                }
             }
+        }
+        if page.members.iter().map(|(_, texts)| texts.len()).sum::<usize>() > MAX_TEXTS {
+            return Err("a list is asked for at most 256 texts of members");
         }
         Ok(page)
     }
@@ -100,11 +117,16 @@ mod tests {
     fn targets_name_collections_and_documents() {
         let collection = |limit, after: Option<&str>| Target::Collection {
             name: "customers".into(),
-            page: Page { limit, after: after.map(Into::into) },
+            page: Page { limit, after: after.map(Into::into), members: Vec::new() },
         };
         assert_eq!(parse("/customers"), Ok(collection(None, None)));
         assert_eq!(parse("/customers?limit=2&after=c%2F1"), Ok(collection(Some(2), Some("c/1"))));
         assert_eq!(parse("/customers/a%20b"), Ok(Target::Document { collection: "customers".into(), id: "a b".into() }));
+        let Ok(Target::Collection { page, .. }) = parse("/customers?tier=gold&limit=1&tier=s%20lver&email_ix=ix1.a") else {
+            panic!("a list")
+        };
+        let members = [("tier", vec!["gold", "s lver"]), ("email_ix", vec!["ix1.a"])];
+        assert_eq!(page.members, members.map(|(name, texts)| (name.to_owned(), texts.into_iter().map(str::to_owned).collect())));
         for nothing in ["/", "/customers/", "/customers/1/2", "//1"] {
             assert_eq!(parse(nothing), Ok(Target::None), "{nothing}");
         }
@@ -114,7 +136,9 @@ mod tests {
             "/customers/%4",
             "/customers?limit=0",
             "/customers?limit=1&limit=2",
-            "/customers?fields=id",
+            "/customers?_fields=id",
+            "/customers?tier=",
+            "/customers?address.city=x",
             "/customers/1?rev=2",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");

@@ -230,3 +230,48 @@ async fn concurrent_writers_get_one_create_and_every_write_its_own_revision() {
     let etags: std::collections::HashSet<_> = outcomes.iter().map(|(_, etag)| etag.clone()).collect();
     assert_eq!(etags.len(), 64);
 }
+
+#[tokio::test]
+async fn lists_are_asked_for_members_at_the_top() {
+    let store = Shop::new();
+    for (id, rest) in [
+        ("1", r#""tier":"gold","tags":["a","b"]"#),
+        ("2", r#""tier":"s lver","tags":["b"]"#),
+        ("3", r#""tier":7,"x":{"tier":"gold"}"#),
+        ("4", r#""ti\u0065r":"gold","tags":"a""#),
+    ] {
+        assert_eq!(store.status("POST", "/people", &[], &format!(r#"{{"id":"{id}",{rest}}}"#)).await, 201);
+    }
+    for (query, expected) in [
+        ("tier=gold", "1,4"),
+        ("tier=gold&tier=s%20lver", "1,2,4"),
+        ("tags=a", "1,4"),
+        ("tags=b&tier=gold", "1"),
+        ("tier=7", ""),
+        ("nothing=gold", ""),
+        ("tier=gold&limit=1", "1"),
+        ("tier=gold&after=1", "4"),
+        ("%74ier=gold", "1,4"),
+    ] {
+        let (status, _, body) = store.send("GET", &format!("/people?{query}"), &[], "").await;
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&body).unwrap();
+        let ids: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+        assert_eq!((status, ids.join(",").as_str()), (StatusCode::OK, expected), "{query}");
+    }
+    for wrong in ["tier=", "=x", "_tier=x", "a.b=x", "a[]=x", "limit=x"] {
+        assert_eq!(store.status("GET", &format!("/people?{wrong}"), &[], "").await, 400, "{wrong}");
+    }
+}
+
+/// Few of many: pieces without documents keep the array whole.
+#[tokio::test]
+async fn a_search_through_many_documents_comes_in_pieces() {
+    let store = Shop::new();
+    for number in 0..300 {
+        let body = format!(r#"{{"id":"{number:05}","tier":"t{}"}}"#, number % 100);
+        assert_eq!(store.status("POST", "/people", &[], &body).await, 201);
+    }
+    let (_, _, body) = store.send("GET", "/people?tier=t99", &[], "").await;
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&body).unwrap();
+    assert_eq!(rows.len(), 3);
+}

@@ -18,7 +18,8 @@ AUTH = ("shop", "interop")
 NAMES = [f"Kanzaki-{n} Wakaba" for n in range(40)]
 PHONES = [f"+81 90 7700 {n:04}" for n in range(40)]
 STREETS = [f"{n} Tsukushi-dori" for n in range(40)]
-PROTECTED = NAMES + PHONES + STREETS
+MAILS = [f"wakaba.{n}@kanzaki.example" for n in range(40)]
+PROTECTED = NAMES + PHONES + STREETS + MAILS
 CONTROL = "control-visible-7c1e"
 
 
@@ -158,7 +159,31 @@ def only_sudare(full, part, direct, checks):
     checks.check("nor the street it does not see", lambda: part.patch("/c-7", "json-patch", [{"op": "remove", "path": "/data/address"}], (403,)).json()["type"])
     checks.check("test of a protected value", lambda: full.patch("/c-7", "json-patch", [{"op": "test", "path": "/data/name", "value": "x"}], (422,)).json()["type"])
     checks.check("PATCH that servers read differently", lambda: full.patch("/c-7", "vnd.own", {"data": {"name": "x"}}, (415,)).json()["type"])
-    checks.check("search by a protected member", lambda: full("GET", "?name=x", (400,)).json()["type"])
+    checks.check("search by a protected member without an index", lambda: full("GET", "?address=x", (400,)).json()["type"])
+
+    def by_index():
+        full("PUT", "/m-1", (201,), json={"data": person(31, mails=[MAILS[31], MAILS[32]])})
+        full("PUT", "/m-2", (201,), json={"data": person(32, mails=[MAILS[33].upper()])})
+        found = lambda ask, query: [one["id"] for one in ask("GET", "?_sort=id&" + query).json()["data"]]
+        quote = requests.utils.quote
+        assert found(full, "name=" + quote(NAMES[31].upper())) == ["m-1"], "by a name in capitals"
+        assert found(full, "name=" + quote(" " + NAMES[31] + " ") + "&name=" + quote(NAMES[32])) == ["m-1", "m-2"], "by either of two"
+        for ask in (full, part):
+            assert found(ask, "mail=" + MAILS[32]) == ["m-1"], "by one of a list"
+            assert found(ask, "mail=" + MAILS[33]) == ["m-2"], "by another spelling"
+            assert found(ask, "mail=nobody@kanzaki.example") == []
+            assert found(ask, "mail=" + MAILS[31] + "&tier=none") == [], "beside another member"
+        seen = part("GET", "?mail=" + MAILS[31]).json()["data"][0]
+        assert "_ix" not in json.dumps(seen) and MAILS[31] not in json.dumps(seen), "what is searched is not seen"
+        stored = direct("GET", "/m-1").json()["data"]
+        assert stored["name_ix"].startswith("ix1.") and len(stored["mails_ix"]) == 2, "the control"
+        direct.patch("/m-2", "merge-patch", {"data": {"mails_ix": stored["mails_ix"]}})
+        assert found(part, "mail=" + MAILS[31]) == ["m-1"], "a pasted term found something"
+        full("PUT", "/m-2", (422,), json={"data": person(32, mails_ix=stored["mails_ix"])})
+        full.patch("/m-1", "merge-patch", {"data": {"name": NAMES[34]}})
+        assert (found(full, "name=" + quote(NAMES[31])), found(full, "name=" + quote(NAMES[34]))) == ([], ["m-1"]), "after a patch"
+
+    checks.check("search by an index", by_index)
 
     def batch():
         request = {"requests": [{"method": "PUT", "path": RECORDS + "/b-1", "body": {"data": person(30)}}]}

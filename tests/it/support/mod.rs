@@ -15,7 +15,7 @@ pub(crate) use feed::{Came, Live, SlowDatabase, Waiting};
 pub(crate) use idp::{Idp, Says};
 pub(crate) use pki::{Files, Pki};
 pub(crate) use process::Process;
-pub(crate) use proxy::{Proxy, Setup, events};
+pub(crate) use proxy::{Database, Proxy, Setup, events};
 pub(crate) use stub::{Seen, Stub, StubReply};
 
 /// The customer most tests store; every protected value is unique in the process.

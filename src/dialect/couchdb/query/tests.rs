@@ -1,5 +1,6 @@
 use super::super::super::fixtures::{member, route, selector};
 use super::*;
+use crate::dialect::MemberIndex;
 
 /// `name`, `phones[*]`, `address.city`, `guests[*].name` are sealed; `id_card`, `cards[*]`, `guests[*].card`, `ids.*` deterministic.
 fn searches() -> Searches {
@@ -385,4 +386,128 @@ fn a_search_that_would_keep_the_proxy_busy_is_refused() {
     let below: Vec<String> = (0..50_000).map(|n| format!("\"m{n}\":1")).collect();
     assert_eq!(code(&format!(r#"{{"{long}":{{{}}}}}"#, below.join(","))), Some(RefusedCode::Malformed));
     assert_eq!(code(&format!(r#"{{"{}":1}}"#, vec!["a"; 32].join("."))), None);
+}
+
+/// `email` and `contact.phone` with an index each, `phones[*]` with a list, `name` with a second one by the name of `name-prefix`.
+fn indexed() -> Searches {
+    let index = |field: &str, list, named: Option<&str>| MemberIndex {
+        member: format!("{}_ix", named.unwrap_or(field)),
+        param: named.unwrap_or(field).to_owned(),
+        named: named.is_some(),
+        list,
+    };
+    let at = |field: &str, at: &str, indexes| ProtectedMember { at: selector(at), indexes, ..member(field) };
+    let protected = vec![
+        at("email", "$.email", vec![index("email", false, None)]),
+        at("home", "$.contact.phone", vec![index("home", false, None)]),
+        at("phones", "$.phones[*]", vec![index("phones", true, None)]),
+        at("name", "$.name", vec![index("name", false, None), index("name", false, Some("name-prefix"))]),
+        member("id_card"),
+    ];
+    Searches::new(&Route { protected, ..route("customers", "$._id") })
+}
+
+fn sought(selector: &str) -> (String, Option<Condition>, Vec<usize>) {
+    let query = indexed().query(format!(r#"{{"selector":{selector}}}"#).as_bytes()).unwrap();
+    let text = shown(&query);
+    (
+        text.strip_prefix("{\"selector\":").and_then(|text| text.strip_suffix('}')).unwrap().to_owned(),
+        query.search.condition,
+        query.search.searched,
+    )
+}
+
+#[test]
+fn equality_with_an_indexed_member_asks_its_index() {
+    use Condition::{All, Any, Term};
+    for (selector, expected, condition) in [
+        (r#"{"email":"a"}"#, r#"{"email_ix":<0:|{"$in":["a"]}>}"#, All(vec![Term(0)])),
+        (r#"{"email":{"$eq":"a"}}"#, r#"{"email_ix":<0:|{"$in":["a"]}>}"#, All(vec![Term(0)])),
+        (r#"{"email":{"$in":["a",7]},"tier":1}"#, r#"{"email_ix":<0:|{"$in":["a",7]}>,"tier":1}"#, All(vec![Term(0)])),
+        (r#"{"contact.phone":"a"}"#, r#"{"home_ix":<1:|{"$in":["a"]}>}"#, All(vec![Term(0)])),
+        (r#"{"phones":{"$elemMatch":{"$eq":"a"}}}"#, r#"{"phones_ix":<2:-{"$elemMatch":{"$in":["a"]}}>}"#, All(vec![Term(0)])),
+        (r#"{"phones":{"$in":["a"]}}"#, r#"{"phones_ix":<2:-{"$elemMatch":{"$in":["a"]}}>}"#, All(vec![Term(0)])),
+        (
+            r#"{"name":"a","name-prefix":"b"}"#,
+            r#"{"name_ix":<3:|{"$in":["a"]}>,"name-prefix_ix":<3:|{"$in":["b"]}>}"#,
+            All(vec![Term(0), Term(1)]),
+        ),
+        (
+            r#"{"$or":[{"email":"a"},{"$and":[{"name":"b"},{"tier":1}]}],"phones":{"$in":["c"]}}"#,
+            r#"{"$or":[{"email_ix":<0:|{"$in":["a"]}>},{"$and":[{"name_ix":<3:|{"$in":["b"]}>},{"tier":1}]}],"phones_ix":<2:-{"$elemMatch":{"$in":["c"]}}>}"#,
+            All(vec![Any(vec![All(vec![Term(0)]), All(vec![Term(1)])]), Term(2)]),
+        ),
+    ] {
+        let (text, found, searched) = sought(selector);
+        assert_eq!((text.as_str(), found), (expected, Some(condition)), "{selector}");
+        assert!(!searched.is_empty());
+    }
+    let (text, condition, searched) = sought(r#"{"id_card":"1"}"#);
+    assert_eq!(
+        (text.as_str(), condition, searched),
+        (r#"{"id_card":<4:|{"$in":["1"]}>}"#, None, vec![4]),
+        "a deterministic member is no probe"
+    );
+}
+
+#[test]
+fn what_would_lead_past_the_comparison_is_refused() {
+    for selector in [
+        r#"{"email":{"$gt":"a"}}"#,
+        r#"{"email":{"$eq":"a","$gt":"b"}}"#,
+        r#"{"email":null}"#,
+        r#"{"email":{}}"#,
+        r#"{"email":[]}"#,
+        r#"{"email":true}"#,
+        r#"{"email":{"$in":[null]}}"#,
+        r#"{"email":{"$elemMatch":{"$eq":"a"}}}"#,
+        r#"{"contact":{"phone":"a"}}"#,
+        r#"{"contact":{"phone":{"$eq":"a"}}}"#,
+        r#"{"$nor":[{"email":"a"}]}"#,
+        r#"{"$not":{"email":"a"}}"#,
+        r#"{"$or":[{"email":"a"},{}]}"#,
+        r#"{"$or":[{"email":"a"},{"id_card":"1"}]}"#,
+        r#"{"$or":[{"$and":[{"tier":1}]},{"email":"a"}]}"#,
+        r#"{"phones":{"$all":["a"]}}"#,
+        r#"{"phones.0":"a"}"#,
+        r#"{"email_ix":"ix1.a.b"}"#,
+        r#"{"phones_ix":{"$elemMatch":{"$eq":"ix1.a.b"}}}"#,
+        r#"{"phones_ix.0":"ix1.a.b"}"#,
+        r#"{"name-prefix":{"$exists":true}}"#,
+    ] {
+        let (code, detail) = indexed().query(format!(r#"{{"selector":{selector}}}"#).as_bytes()).unwrap_err();
+        assert!(matches!(code, RefusedCode::NotSearchable), "{selector}: {code:?}");
+        assert!(!detail.contains("ix1."), "{detail}");
+    }
+    for query in [
+        r#"{"selector":{},"sort":["email_ix"]}"#,
+        r#"{"selector":{},"fields":["email_ix"]}"#,
+        r#"{"selector":{},"fields":["email_ix.x"]}"#,
+    ] {
+        assert!(matches!(indexed().query(query.as_bytes()), Err((RefusedCode::NotSearchable, _))), "{query}");
+    }
+    // A filter that is stored cannot follow the keys; an index may hold terms.
+    assert!(indexed().index(br#"{"index":{"fields":["tier"],"partial_filter_selector":{"email":"a"}}}"#).is_err());
+    assert!(indexed().index(br#"{"index":{"fields":["email_ix"]}}"#).is_ok());
+    assert!(indexed().index(br#"{"index":{"fields":["email"]}}"#).is_err());
+}
+
+#[test]
+fn t34_projections_get_what_is_compared() {
+    let of = |query: &str| {
+        indexed().query(query.as_bytes()).map(|query| (shown(&query), query.search.strip, query.search.strip_members))
+    };
+    let (text, strip, members) = of(r#"{"selector":{"email":"a"},"fields":["tier"]}"#).unwrap();
+    assert!(text.ends_with(r#""fields":["tier","_id","email"]}"#), "{text}");
+    assert_eq!((strip, members), (vec![0], vec![0]));
+    let (text, strip, members) = of(r#"{"selector":{"email":"a"},"fields":["_id","email","tier"]}"#).unwrap();
+    assert!(text.ends_with(r#""fields":["_id","email","tier"]}"#), "{text}");
+    assert_eq!((strip, members), (vec![], vec![]));
+    let (_, _, members) = of(r#"{"selector":{"contact.phone":"a"},"fields":["_id","contact"]}"#).unwrap();
+    assert_eq!(members, Vec::<usize>::new());
+    for without in
+        [r#"{"selector":{"contact.phone":"a"},"fields":["_id"]}"#, r#"{"selector":{"phones":{"$in":["a"]}},"fields":["_id"]}"#]
+    {
+        assert!(matches!(of(without), Err((RefusedCode::NotSearchable, _))), "{without}");
+    }
 }

@@ -8,14 +8,15 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde_json::{Map as Object, Value};
 
-use super::Patch;
+use super::{NOT_IN_PART, Patch, Terms};
 use crate::document::{
-    self, Change, Found, Layout, Map, Meeting, Pointer, Role, Rules, Scope, Selector, Target, Touched, splice,
+    self, Change, Found, Insert, Layout, Map, Meeting, Pointer, Role, Rules, Scope, Selector, Target, Touched, splice,
+    write_string,
 };
 use crate::field::Tally;
 use crate::field::ids::Subjects;
 use crate::field::plan::{Field, Subject};
-use crate::field::protect::{Protected, ProtectedBody, WriteError};
+use crate::field::protect::{Protected, ProtectedBody, WriteError, index_member};
 
 /// One operation as sent.
 struct Operation<'a> {
@@ -53,15 +54,18 @@ impl Patch<'_> {
             return refused(MAX_OPERATIONS + 1, "a JSON Patch may have at most 1024 operations here; send several");
         }
         let mut changes = vec![Change::Keep; layout.found.len()];
-        let (mut tally, mut subjects) = (Tally::default(), Subjects::default());
+        let (mut tally, mut subjects, mut inserts) = (Tally::default(), Subjects::default(), Vec::new());
         for (index, operation) in operations.iter().enumerate() {
             let found = layout.found.iter().enumerate().find(|(_, found)| found.row == u32::try_from(index).ok());
             let value = found.map(|(_, found)| found);
             let operation = read(operation, value).map_err(|why| WriteError::Operation { number: index + 1, why })?;
             let Some(sealed) = self.operation(&operation, bytes, index + 1)? else { continue };
-            if let Some(change) = found.and_then(|(at, _)| changes.get_mut(at)) {
-                *change = Change::Replace(sealed.value);
+            if let (Some(change), Some(value)) = (found.and_then(|(at, _)| changes.get_mut(at)), sealed.value) {
+                *change = Change::Replace(value);
             }
+            let text: Vec<u8> = sealed.terms.iter().flat_map(|(path, text)| set(path, text)).collect();
+            let at = layout.rows.get(index).ok_or(WriteError::Layout)?.range.end;
+            inserts.push(Insert { at, text });
             for (category, count) in sealed.tally.protected {
                 (0..count).for_each(|_| tally.protect(category));
             }
@@ -69,7 +73,7 @@ impl Patch<'_> {
             sealed.subjects.into_iter().for_each(|id| subjects.add(Some(&Ok(id))));
         }
         let mut out = Vec::with_capacity(bytes.len() * 2);
-        splice(bytes, &layout, &changes, &[], &mut out);
+        splice(bytes, &layout, &changes, &inserts, &mut out);
         Ok(Protected { body: ProtectedBody(Bytes::from(out)), tally, subjects: self.subjects(subjects.into_list()) })
     }
 
@@ -80,6 +84,8 @@ impl Patch<'_> {
             return Err(WriteError::Operation { number, why });
         }
         self.keeps_bindings(operation)?;
+        self.leaves_terms(operation)?;
+        let indexed = self.indexed_by(operation)?;
         let mut met: Vec<Selector> = Vec::new();
         for field in &self.collection.fields {
             for selector in self.in_body(&field.at) {
@@ -88,7 +94,15 @@ impl Patch<'_> {
                 }
             }
         }
-        let Some(value) = operation.value.filter(|_| !met.is_empty()) else { return Ok(None) };
+        let Some(value) = operation.value.filter(|_| !met.is_empty()) else {
+            let of = |(place, field): &(Selector, usize)| {
+                let of_field = self.collection.fields.get(*field).map_or(&[][..], |field| &field.indexes);
+                of_field.iter().map(|index| (Pointer::text_of(place, &index.member), b"null".to_vec())).collect::<Vec<_>>()
+            };
+            let terms: Vec<_> = indexed.iter().flat_map(of).collect();
+            let removed = Sealed { value: None, terms, tally: Tally::default(), subjects: Vec::new() };
+            return Ok((!removed.terms.is_empty()).then_some(removed));
+        };
         // The subjects of what is given, where they stand in the value, are found by their own selectors.
         let value = bytes.get(value.value.clone()).ok_or(WriteError::Layout)?;
         let unclear = WriteError::Operation { number, why: "its path is an array by one selector and an object by another" };
@@ -100,11 +114,59 @@ impl Patch<'_> {
                     why: "its value cannot stand at its path (too deep, or documents in one another)",
                 }
             })?;
-        let sealed = self.seal(&scaffold.text, &layout)?;
+        let fields: Vec<usize> = indexed.iter().map(|(_, field)| *field).collect();
+        let (sealed, members) = self.seal(&scaffold.text, &layout, Terms::Apart(&fields))?;
+        let position = layout.rows.first().and_then(|row| self.plan.positions().nth(usize::from(row.set)));
+        let place = position.ok_or(WriteError::Layout)?;
+        let terms = members.into_iter().map(|(member, text)| (Pointer::text_of(place, &member), text)).collect();
         let text = sealed.body.into_bytes();
         let end = text.len().checked_sub(scaffold.behind).ok_or(WriteError::Layout)?;
         let value = text.get(scaffold.before..end).ok_or(WriteError::Layout)?.to_vec();
-        Ok(Some(Sealed { value, tally: sealed.tally, subjects: sealed.subjects }))
+        Ok(Some(Sealed { value: Some(value), terms, tally: sealed.tally, subjects: sealed.subjects }))
+    }
+
+    /// Where documents may stand as an operation names them, as [`Patch::in_body`] has it.
+    fn places(&self) -> Vec<Selector> {
+        let mut places: Vec<Selector> = self.plan.positions().cloned().collect();
+        if let Ok(root) = Selector::parse("$")
+            && places.iter().all(|place| !place.is_root())
+        {
+            places.push(root);
+        }
+        places
+    }
+
+    /// No operation names a member that holds terms, or what is in it.
+    fn leaves_terms(&self, operation: &Operation<'_>) -> Result<(), WriteError> {
+        for field in &self.collection.fields {
+            for at in field.indexes.iter().flat_map(|index| self.places().into_iter().map(|place| place.join(&index.at))) {
+                let pointers = [Some(&operation.path), operation.from.as_ref()];
+                // What stands above is looked at when it is sealed.
+                if pointers.into_iter().flatten().any(|pointer| !matches!(pointer.meets(&at), Meeting::Apart | Meeting::Above)) {
+                    return Err(index_member(field));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The fields whose terms an operation changes, and where their document stands.
+    fn indexed_by(&self, operation: &Operation<'_>) -> Result<Vec<(Selector, usize)>, WriteError> {
+        let mut changed = Vec::new();
+        for (index, field) in self.collection.fields.iter().enumerate().filter(|(_, field)| !field.indexes.is_empty()) {
+            for place in self.places() {
+                let whole = field.at.before_wildcard();
+                match operation.path.meets(&place.join(whole.as_ref().unwrap_or(&field.at))) {
+                    Meeting::At | Meeting::Above if operation.name != "test" => changed.push((place, index)),
+                    Meeting::Apart | Meeting::At | Meeting::Above => {}
+                    // Of a single value the judgement says more.
+                    Meeting::Below | Meeting::Unclear if whole.is_none() => {}
+                    Meeting::Below | Meeting::Unclear if operation.path.meets(&place.join(&field.at)) == Meeting::Apart => {}
+                    Meeting::Below | Meeting::Unclear => return Err(Self::refused(field, NOT_IN_PART)),
+                }
+            }
+        }
+        Ok(changed)
     }
 
     /// True if the operation gives a value of this field that must be sealed.
@@ -175,9 +237,22 @@ impl Patch<'_> {
     }
 }
 
+/// `, {"op": "add", …}`, which puts a member in place of what is there.
+fn set(path: &str, text: &[u8]) -> Vec<u8> {
+    let mut out = b",{\"op\":\"add\",\"path\":".to_vec();
+    write_string(path, &mut out);
+    out.extend_from_slice(b",\"value\":");
+    out.extend_from_slice(text);
+    out.push(b'}');
+    out
+}
+
 /// A value with what it holds sealed.
 struct Sealed {
-    value: Vec<u8>,
+    /// None of what is removed.
+    value: Option<Vec<u8>>,
+    /// Index members to write behind the operation, by their paths.
+    terms: Vec<(String, Vec<u8>)>,
     tally: Tally,
     subjects: Vec<crate::base::RecordId>,
 }
