@@ -20,6 +20,10 @@ use crate::net::tls::client;
 /// What PostgreSQL calls itself where TLS asks for the protocol (since its version 17).
 const ALPN: &[u8] = b"postgresql";
 
+/// Plans are made while tables are small and kept while they grow: they shall look rows up from the beginning. To compile them would
+/// take longer than to run them.
+const PLANNING: [&str; 2] = ["set enable_seqscan = off", "set jit = off"];
+
 /// Connects as the configuration says.
 #[derive(Clone)]
 pub(super) struct Connector {
@@ -68,12 +72,13 @@ impl Connector {
         };
         let timeout = self.statement_timeout.as_millis();
         client.batch_execute(&format!("set statement_timeout = {timeout}")).await?;
-        // Plans are made while tables are small and kept while they grow: they shall look rows up from the beginning. An engine that
-        // has no such setting has no such planner.
-        if let Err(error) = client.batch_execute("set enable_seqscan = off").await
-            && error.as_db_error().is_none()
-        {
-            return Err(error);
+        for setting in PLANNING {
+            // An engine that has no such setting has no such planner.
+            if let Err(error) = client.batch_execute(setting).await
+                && error.as_db_error().is_none()
+            {
+                return Err(error);
+            }
         }
         Ok((client, task))
     }

@@ -48,7 +48,10 @@ impl Inner {
         let at = self.at.clone();
         let Some(code) = error.code() else {
             return match Refused::of(error) {
-                Some(refused) => StoreError::Refused(at, refused.to_string().replace("[upstream]", "[store]")),
+                Some(refused) => StoreError::Refused(
+                    at,
+                    refused.to_string().replace("[upstream]", "[store]").replace("HTTP/1.1", "PostgreSQL"),
+                ),
                 None if error.is_closed() => StoreError::Unreachable(at, "the connection broke".to_owned()),
                 None => match io_error(error) {
                     Some(io) => StoreError::Unreachable(at, io.to_string()),

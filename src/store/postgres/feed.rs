@@ -15,8 +15,10 @@ use crate::store::rows::Answer;
 use crate::store::watch::{Changes, Topics};
 use crate::store::{MAX_KEY_BYTES, StoreError};
 
-/// Between two attempts to listen, beside the poll interval.
+/// Between two attempts to listen, the first of which did not succeed.
 const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+/// After a connection that listened was lost.
+const AFTER_LOSS: Duration = Duration::from_millis(200);
 
 /// What this node has seen of all topics; someone looks only once somebody waits.
 #[derive(Debug, Default)]
@@ -103,16 +105,17 @@ async fn follow(store: std::sync::Weak<Inner>) {
         }
         // After the connection listens, or what came in between would be missed until the next look.
         inner.look().await;
-        let poll = inner.config.poll;
+        let (poll, used) = (inner.config.poll, inner.config.listen == Listening::Used);
         drop(inner);
-        let wait = tokio::time::sleep(poll);
-        match &mut listening {
-            None => wait.await,
-            Some((_client, notified)) => tokio::select! {
-                () = wait => {}
-                note = notified.recv() => if note.is_none() {
-                    listening = None;
-                },
+        let Some((_client, notified)) = &mut listening else {
+            tokio::time::sleep(if used { poll.min(LISTEN_AGAIN) } else { poll }).await;
+            continue;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(poll) => {}
+            note = notified.recv() => if note.is_none() {
+                (listening, since) = (None, None);
+                tokio::time::sleep(AFTER_LOSS).await;
             },
         }
     }

@@ -36,7 +36,7 @@ pub(super) const ANNOUNCE: &str = "insert into sudare_topic (topic, count) value
 on conflict (topic) do update set count = sudare_topic.count + 1 returning count";
 pub(super) const NOTIFY: &str = "select pg_notify('sudare', $1)";
 pub(super) const LISTEN: &str = "listen sudare";
-pub(super) const TOPICS: &str = "select topic, count from sudare_topic";
+pub(super) const TOPICS: &str = "select topic, count from sudare_topic order by topic";
 
 /// Of one table.
 #[derive(Debug)]
