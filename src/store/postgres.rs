@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures_core::future::BoxFuture;
@@ -36,6 +36,8 @@ use sql::Statements;
 
 /// Times a transaction is tried at most.
 const MOST_ATTEMPTS: u32 = 10;
+/// So many times the bound of a statement, and it is not tried again.
+const LONGEST: u32 = 3;
 /// First wait before another attempt; doubled each time, half of it by chance.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 /// What the answer of a server that ends a statement itself may take longer than the statement.
@@ -214,7 +216,8 @@ impl Inner {
     ) -> Result<T, StoreError> {
         let mut pause = FIRST_PAUSE;
         let mut broken = false;
-        for _ in 0..MOST_ATTEMPTS {
+        let begun = Instant::now();
+        for attempts in 1..=MOST_ATTEMPTS {
             let client = self.pool.get().await.map_err(|error| self.no_connection(error))?;
             let Ok(done) = tokio::time::timeout(self.config.statement_timeout + GRACE, attempt(&client)).await else {
                 // Nobody knows what it still does: it is not used again.
@@ -233,6 +236,9 @@ impl Inner {
                 return Err(self.fault(&error));
             }
             broken |= error.is_closed();
+            if attempts == MOST_ATTEMPTS || begun.elapsed() > self.config.statement_timeout * LONGEST {
+                return Err(StoreError::Contended(self.at.clone(), attempts));
+            }
             tokio::time::sleep(pause.mul_f64(0.5 + chance() / 2.0)).await;
             pause *= 2;
         }

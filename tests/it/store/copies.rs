@@ -49,6 +49,7 @@ async fn there(from: &Place, to: &Place, rows: usize) {
         tokio::time::sleep(Duration::from_millis(30 + round * 20 + by_chance(60))).await;
         child.kill().unwrap();
         child.wait().unwrap();
+        to.quiet().await;
         let copied = count(to).await;
         broken_off |= copied > 0 && copied < rows;
         if broken_off && round > 1 || copied == rows {

@@ -51,6 +51,19 @@ impl Place {
         Arc::new(Store::open(&self.config(), None).unwrap_or_else(|error| panic!("{error}")))
     }
 
+    /// Waits until nobody else is at it: a server finishes what a client that was killed had asked.
+    pub(super) async fn quiet(&self) {
+        let Self::Postgres(database) = self else { return };
+        let others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+        for _ in 0..600 {
+            if database.number(others) == 0 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("somebody is still connected");
+    }
+
     /// Two nodes on one store; the embedded kind has one only, of which two callers have a hold.
     pub(super) fn two(&self) -> (Arc<Store>, Arc<Store>) {
         let one = self.open();

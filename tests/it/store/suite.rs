@@ -407,6 +407,7 @@ pub(super) async fn killed_writers_lose_nothing(place: &Place) {
         tokio::time::sleep(Duration::from_millis(20 + by_chance(130))).await;
         child.kill().unwrap();
         child.wait().unwrap();
+        place.quiet().await;
         let said: Vec<u64> = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("stored ")?.parse().ok()).collect();
         acknowledged += said.len();
         let last = said.last().copied();
