@@ -467,7 +467,7 @@ pub(super) async fn check_finds_what_does_not_fit(place: &Place) {
     let mut expected = vec![
         finding(T, 1, "a mark of it is not there"),
         finding(T, 2, "a mark of it names another row"),
-        finding(T, 4, "its key is not two parts with their lengths"),
+        finding(T, 4, "its key is not parts with their lengths"),
         finding(T, 1, "a mark names a row that is not there"),
         finding(Table::TokenRef, 2, "the row that it links to is not there"),
     ];
