@@ -77,7 +77,7 @@ async fn check_rows(
             rows += 1;
             let mut tell = |what| found(Finding { table, place: rows, what });
             if !well_formed(&row.key) {
-                tell("its key is not two parts with their lengths");
+                tell("its key is not parts with their lengths");
             }
             if linked == Some(false) {
                 tell("the row that it links to is not there");
@@ -161,7 +161,7 @@ async fn strange_marks(store: &Store, table: Table, found: &mut (dyn FnMut(Findi
     }
 }
 
-/// Keys are two parts: a scope and a token, or a token's key and whom it is about.
+/// Keys are parts, at least two: a token's row has controller, scope and token, a reference the row's key and whom it is about.
 fn well_formed(key: &[u8]) -> bool {
-    parts(key).is_some_and(|parts| parts.len() == 2 && parts.iter().all(|part| !part.is_empty()))
+    parts(key).is_some_and(|parts| parts.len() >= 2 && parts.iter().all(|part| !part.is_empty()))
 }

@@ -501,3 +501,39 @@ id-card = { at = "$.id_card", protect = "token" }
         assert_eq!(answer.status, 400, "{refused}: {}", answer.text());
     }
 }
+
+/// `sudare store check` opens what the vault keeps, and says which row is not what it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn store_check_finds_rows_of_the_vault_that_were_changed() {
+    let mut proxy = Setup::embedded().collections(TOKENS).start().await;
+    create(&proxy, "/customers", PERSON).await;
+    proxy.stop().await;
+    let check = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sudare"));
+        let out = command.args(["store", "check", "-c"]).arg(&proxy.file).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let (code, out, said) = check();
+    assert!(code == Some(0) && out.contains("3 rows, 2 marks") && out.contains("everything fits\n"), "{out}{said}");
+    let path = proxy.folder.path().join("data/sudare.redb");
+    let edit = |edit: fn(&mut [Row])| {
+        let path = path.clone();
+        async move {
+            let store = sudare::store::Store::embedded(&path).unwrap();
+            let mut rows = store.list(Table::Token, Vec::new(), None, 10).await.unwrap();
+            edit(&mut rows);
+            store.change(Table::Token, rows.into_iter().map(Change::Put).collect()).await.unwrap();
+        }
+    };
+    let flip: fn(&mut [Row]) = |rows| rows[0].value[60] ^= 1;
+    edit(flip).await;
+    let (code, out, said) = check();
+    assert_eq!(code, Some(1), "{out}{said}");
+    assert!(said.contains("it does not open: it was changed, or moved") && !said.contains("tok1_"), "{said}");
+    edit(flip).await;
+    assert_eq!(check().0, Some(0), "put right");
+    edit(|rows| rows.iter_mut().for_each(|row| row.marks.clear())).await;
+    let (code, _, said) = check();
+    assert!(code == Some(1) && said.matches("it has no mark").count() == 2, "{said}");
+}
