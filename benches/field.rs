@@ -35,7 +35,7 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(protection: Protection) -> Self {
+    fn new(protection: &Protection) -> Self {
         assert_eq!(DOCUMENT.len(), DOCUMENT_BYTES);
         let controller = Controller::new("shop");
         let fields = FIELDS.iter().zip(0_u16..).map(|(name, index)| Field {
@@ -48,7 +48,7 @@ impl Setup {
             },
             category: CategoryId(index),
             category_name: CategoryName::new(&name.replace('_', "-")),
-            protection,
+            protection: protection.clone(),
             mask: Mask::All,
             generalise: None,
             pad: 32,
@@ -190,7 +190,7 @@ fn ratios(setup: &Setup, deterministic: &Setup) {
 }
 
 fn main() {
-    let (setup, deterministic) = (Setup::new(Protection::Seal), Setup::new(Protection::Deterministic));
+    let (setup, deterministic) = (Setup::new(&Protection::Seal), Setup::new(&Protection::Deterministic));
     let mut criterion = Criterion::default().configure_from_args();
     criterion.bench_function("serde_json round trip", |bencher| bencher.iter(|| setup.round_trip()));
     criterion.bench_function("S1 protect 6 fields", |bencher| bencher.iter(|| setup.protect()));

@@ -52,7 +52,10 @@ impl Folder {
     fn check(&self, format: Format) -> (String, u8) {
         let mut out = Vec::new();
         let code = check::run_with(&self.file(), Environment::Read(&environment), format, &mut out).unwrap();
-        (self.clean(&String::from_utf8(out).unwrap()), code)
+        let out = self.clean(&String::from_utf8(out).unwrap());
+        // What fields tell has a snapshot of its own.
+        let out = out.split_once("\n\nWhat each field tells").map_or(out.as_str(), |(good, _)| good);
+        (out.trim_end().to_owned() + "\n", code)
     }
 
     fn load(&self) -> Result<config::Settings, Findings> {
@@ -119,6 +122,48 @@ fn the_templates_are_good() {
 }
 
 #[test]
+fn what_fields_tell_whoever_holds_the_database() {
+    let fields = "name    = { at = \"$.name\", protect = \"deterministic\" }
+gender  = { at = \"$.gender\", category = \"gender\" }
+note    = { at = \"$.note\", category = \"hidden\", protect = \"deterministic\" }
+parcel  = { at = \"$.parcel\", category = \"address\", pad = \"none\", seal_null = true }
+bank    = { at = \"$.bank\", category = \"address\", pad = 128 }
+phone   = \"$.phone\"";
+    let service = service().replacen("name    = \"$.name\"", fields, 1).replacen("phone   = \"$.phone\"\nid-card", "id-card", 1);
+    let service = service.replacen("strict  = true", "bind = \"field\"", 1);
+    let more = "[category]\ngender = { dpv = \"pd:Gender\", nature = \"linkable\" }\nhidden = { dpv = \"pd:Preference\", nature = \"linkable\" }";
+    let policy = templates::POLICY.replacen("[category]", more, 1);
+    let (good, better) = (Folder::with(&service, &policy), Folder::with(&self::service(), templates::POLICY));
+    let leakage = |folder: &Folder, format| {
+        let mut out = Vec::new();
+        let code = check::leakage(&folder.file(), Environment::Read(&environment), format, &mut out).unwrap();
+        (folder.clean(&String::from_utf8(out).unwrap()), code)
+    };
+    // On couchdb deterministic fields can be searched.
+    let rest = "url     = \"embedded:data/documents.redb\"\ndialect = \"rest\"";
+    assert!(service.contains(rest));
+    let couchdb = service.replacen(rest, "url = \"http://127.0.0.1:5984\"\ndialect = \"couchdb\"", 1);
+    let couchdb = couchdb.replacen("match   = \"/customers/{id}\"", "match = \"customers\"", 1);
+    let couchdb = couchdb.lines().filter(|line| !line.starts_with("rows ")).collect::<Vec<_>>().join("\n");
+    let couchdb = leakage(&Folder::with(&couchdb, &policy), Format::Text).0;
+    let (_, couchdb) = couchdb.split_once("\n\n").unwrap().1.split_once("\n\n").unwrap();
+    let (text, code) = leakage(&good, Format::Text);
+    assert_eq!(code, 0, "{text}");
+    let (json, _) = leakage(&good, Format::Json);
+    let template = leakage(&better, Format::Text).0;
+    assert!(!template.contains(": "), "the template is told to do better: {template}");
+    snapshot(
+        "leakage",
+        &format!(
+            "==== the template\n{template}\n==== others\n{text}\n==== the notes on couchdb\n{couchdb}\n==== as JSON\n{json}"
+        ),
+    );
+    let wrong = Folder::with("controller = 1", templates::POLICY);
+    assert_eq!(leakage(&wrong, Format::Text), wrong.check(Format::Text));
+    assert_eq!(leakage(&wrong, Format::Json), wrong.check(Format::Json));
+}
+
+#[test]
 fn ten_mistakes_are_ten_findings() {
     let ten = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check/ten");
     let folder = Folder::with(
@@ -180,7 +225,6 @@ fn mistakes_in_the_tables_of_places() {
         ("a passphrase in the file", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"passphrase\", env = \"correct horse\" }", 1),
         ("ring and key-encryption key in one file", In::Service, "path = \"keys/kek\"", "path = \"keys/ring.json\"", 1),
         ("a second ring", In::Service, "[store]", "[keys.identity]\nring = \"keys/identity.json\"\n\n[store]", 1),
-        ("a store in PostgreSQL", In::Service, "\"redb:data/sudare.redb\"", "\"postgres://sudare:hunter2@127.0.0.1/sudare\"", 1),
         ("the store without its kind", In::Service, "\"redb:data/sudare.redb\"", "\"data/sudare.redb\"", 1),
         ("the store in the database's file", In::Service, "\"redb:data/sudare.redb\"", "\"redb:data/documents.redb\"", 1),
         ("no audit log", In::Service, "[audit]\ndir = \"data/audit\"", "", 1),
@@ -195,6 +239,67 @@ fn mistakes_in_the_tables_of_places() {
         ("the purpose in a taken header", In::Service, "controller =", "purpose_header = \"Authorization\"\ncontroller =", 1),
     ];
     snapshot("places", &outputs(cases));
+}
+
+#[test]
+fn mistakes_in_the_store() {
+    const URL: &str = "url = \"redb:data/sudare.redb\"";
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let (good, open, empty) = (file("good", "hunter2\n", 0o600), file("open", "hunter2", 0o644), file("empty", "\n", 0o600));
+    let lines = |more: &str| format!("url = \"postgres://sudare@127.0.0.1/sudare\"\n{more}");
+    let password = |path: &Path| lines(&format!("password = \"file:{}\"", path.display()));
+    let texts = [
+        ("a password in the URL", "url = \"postgres://sudare:hunter2@127.0.0.1/sudare\"".to_owned(), 1),
+        ("a password behind the URL", "url = \"postgres://sudare@127.0.0.1/sudare?password=hunter2\"".to_owned(), 1),
+        ("no account", "url = \"postgres://127.0.0.1/sudare\"".to_owned(), 1),
+        ("no database", "url = \"postgres://sudare@127.0.0.1\"".to_owned(), 1),
+        ("two hosts", "url = \"postgres://sudare@one,two/sudare\"".to_owned(), 1),
+        ("parameters", "url = \"postgres://sudare@127.0.0.1/sudare?sslmode=disable\"".to_owned(), 1),
+        ("another kind", "url = \"mysql://sudare@127.0.0.1/sudare\"".to_owned(), 1),
+        ("the password itself", lines("password = \"hunter2\""), 1),
+        ("the password as a number", lines("password = 4711"), 1),
+        ("a variable that is not set", lines("password = \"env:NOT_SET\""), 1),
+        ("a variable with a line end", lines("password = \"env:LINE_END\""), 1),
+        ("a password file", password(&good), 0),
+        ("a password file that others read", password(&open), 1),
+        ("a password file with nothing in it", password(&empty), 1),
+        ("a password file that is not there", lines("password = \"file:absent\""), 1),
+        (
+            "numbers out of range",
+            lines("pool = 0\nconnect_timeout_ms = 5\nstatement_timeout_ms = 90_000\nwait_timeout_ms = \"1s\"\npoll_ms = 1"),
+            5,
+        ),
+        ("listening by a word", lines("listen = \"no\""), 1),
+        ("a slip", lines("pols = 5"), 1),
+        ("TLS by another word", lines("tls = \"on\""), 1),
+        ("TLS off on another machine", "url = \"postgres://sudare@db.internal/sudare\"\ntls = \"off\"".to_owned(), 1),
+        (
+            "an authority that is not there",
+            "url = \"postgres://sudare@db.internal/sudare\"\ntls = { ca = \"absent.pem\" }".to_owned(),
+            1,
+        ),
+        ("an unknown member of tls", lines("tls = { cert = \"x\" }"), 1),
+        (
+            "TLS over a Unix socket",
+            "url = \"postgres://sudare@/sudare?host=/run/postgresql\"\ntls = { ca = \"x\" }".to_owned(),
+            1,
+        ),
+        ("what a file has no use for", format!("{URL}\npool = 5\ntls = \"off\""), 2),
+        ("a store on a socket as it should be", "url = \"postgres://sudare@/sudare?host=/run/postgresql\"".to_owned(), 0),
+        ("a store as it should be", lines("pool = 20\npassword = \"env:DATABASE_TOKEN\"\nlisten = false"), 0),
+    ];
+    let cases: Vec<Case<'_>> =
+        texts.iter().map(|(what, text, mistakes)| (*what, In::Service, URL, text.as_str(), *mistakes)).collect();
+    let shown = outputs(&cases);
+    assert!(!shown.contains("hunter2") && !shown.contains("4711"), "{shown}");
+    snapshot("store", &shown.replace(&folder.path().display().to_string(), "FOLDER"));
 }
 
 #[test]
@@ -213,6 +318,10 @@ fn mistakes_in_the_tables_for_operators() {
         ("a level nobody knows", In::Service, ADMIN, "[log]\nlevel = \"loud\"\n[upstream]", 1),
         ("a format nobody knows", In::Service, ADMIN, "[log]\nformat = \"xml\"\n[upstream]", 1),
         ("requests nobody knows", In::Service, ADMIN, "[log]\nrequests = \"some\"\npeer = 1\n[upstream]", 2),
+        ("a guard that looks at more than all", In::Service, ADMIN, "[leak_guard]\nsample_per_mille = 1001\n[upstream]", 1),
+        ("a guard with a share", In::Service, ADMIN, "[leak_guard]\nsample_per_mille = 0.01\n[upstream]", 1),
+        ("a guard with another word", In::Service, ADMIN, "[leak_guard]\nsample = 10\n[upstream]", 1),
+        ("a guard that is off", In::Service, ADMIN, "[leak_guard]\nsample_per_mille = 0\n[upstream]", 0),
         ("a drain that never ends", In::Service, ADMIN, "drain_delay_ms = 600001\n[upstream]", 1),
     ];
     snapshot("operators", &outputs(cases));
@@ -359,7 +468,14 @@ fn mistakes_in_collections() {
         ("a mask without its number", In::Service, "\"$.phone\"", "{ at = \"$.phone\", mask = \"keep-last\" }", 1),
         ("a generalisation that does not exist", In::Service, "\"$.phone\"", "{ at = \"$.phone\", generalise = \"country\" }", 1),
         ("an odd bucket", In::Service, "\"$.phone\"", "{ at = \"$.phone\", pad = 48 }", 1),
-        ("a protection to come", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"token\" }", 1),
+        ("a protection to come", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"format-preserving\" }", 1),
+        ("tokens: equality shows", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"token\", format = \"digits\", scope = \"phones\", pad = \"none\" }", 1),
+        ("tokens, padded", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"token\", consistent = false, pad = 32 }", 1),
+        ("tokens for null", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"token\", consistent = false, seal_null = true }", 1),
+        ("tokens of an unknown look", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"token\", consistent = false, format = \"phone\" }", 1),
+        ("a scope with a dot", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"token\", consistent = false, scope = \"customers.name\" }", 1),
+        ("a scope without tokens", In::Service, "\"$.phone\"", "{ at = \"$.phone\", scope = \"phones\", consistent = true, format = \"digits\" }", 3),
+        ("a scope that two fields see otherwise", In::Service, "phone   = \"$.phone\"", "phone   = { at = \"$.phone\", protect = \"token\", consistent = false, scope = \"x\" }\nother   = { at = \"$.other\", category = \"phone\", protect = \"token\", consistent = false, scope = \"x\", format = \"uuid\" }", 1),
         ("deterministic: equality shows", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\", pad = \"none\", seal_null = false }", 1),
         ("deterministic and padded", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\", pad = 32 }", 2),
         ("deterministic with sealed nulls", In::Service, "\"$.phone\"", "{ at = \"$.phone\", protect = \"deterministic\", seal_null = true }", 2),
@@ -567,7 +683,7 @@ fn settings_are_as_the_files_say() {
     let dir = folder.file().parent().unwrap().to_owned();
     assert_eq!(settings.controller.as_str(), "example-shop");
     assert_eq!(settings.listen.address, config::Endpoint::Unix(dir.join("run/sudare.sock")));
-    assert_eq!(settings.store, dir.join("data/sudare.redb"));
+    assert_eq!(settings.store, sudare::store::Config::Embedded(dir.join("data/sudare.redb")));
     assert_eq!(settings.audit.dir, dir.join("data/audit"));
     assert_eq!(settings.audit.durable_timeout.as_millis(), 2_000);
     assert_eq!(settings.keys.ring, dir.join("keys/ring.json"));

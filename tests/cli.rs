@@ -205,7 +205,13 @@ fn init_and_check() {
         assert_eq!(fs::metadata(folder.path(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
     }
     folder.run("check").done().says(&["sudare.toml and policy.toml are good: 1 collection with 4 protected fields, 5 callers"]);
+    folder
+        .run("check")
+        .done()
+        .says(&["What each field tells whoever holds the database", "seal       yes, null too  in steps of 32"]);
     assert_eq!(folder.run("check --format json").done().out, "[]\n");
+    let told = folder.run("check --leakage --format json").done().out;
+    assert_eq!(told.matches("\"equality\": \"no\"").count(), 4, "{told}");
     folder.run("check -c keys").wrong(2, &[]).says(&["keys cannot be read", "-c FILE"]);
     folder.edit("sudare.toml", "address =", "adress =");
     folder.edit("policy.toml", "phone = \"masked\"", "phone = \"maskd\"");
@@ -219,6 +225,40 @@ fn init_and_check() {
     ]);
     folder.run("serve").wrong(2, &["adress", "maskd", "2 mistakes"]);
     folder.run("check --format json").wrong(2, &[]).says(&["\"nearest\": \"address\""]);
+}
+
+#[test]
+fn discover() {
+    let folder = Folder::empty();
+    let customer = r#"{"id":"c-1","name":"Mei Tanaka","mail":"mei.canary@example.com","tier":"gold"}"#.to_owned() + "\n";
+    fs::write(folder.path("customers.jsonl"), customer.repeat(20)).unwrap();
+    let table = folder.run("discover customers.jsonl").done();
+    assert!(!table.out.contains("canary"), "{}", table.out);
+    table.says(&[
+        "customers.jsonl: 20 documents looked at.",
+        "$.mail  email     pd:EmailAddress  seal, mask email, index email",
+        "20 of 20 values, name",
+    ]);
+    folder
+        .run("discover customers.jsonl --format toml --collection shop")
+        .done()
+        .says(&["[collection.shop.field]", "email = { dpv ="]);
+    folder.run("discover customers.jsonl --sample 3").done().says(&["3 documents looked at (--sample)", "3 of 3 values"]);
+    folder.run("discover customers.jsonl --least 1").done().says(&["Nothing in them looks personal", "2 paths lie below 1.00"]);
+    folder.run("discover").wrong(2, &["<FILE>", "sudare discover"]);
+    folder.run("discover nowhere.jsonl").wrong(2, &["nowhere.jsonl cannot be read"]);
+    folder.run("discover .").wrong(2, &[". cannot be read"]);
+    folder.run("discover customers.jsonl --sample 0").wrong(2, &["--sample"]);
+    folder.run("discover customers.jsonl --least 2").wrong(2, &["--least", "a number from 0 to 1"]);
+    folder.run("discover customers.jsonl --format yaml").wrong(2, &["table, json, toml"]);
+    folder.run("discover customers.jsonl --collection A").wrong(2, &["--collection", "for example \"a\""]);
+    fs::write(folder.path("bad.jsonl"), customer.repeat(4) + "mei.canary@example.com\n").unwrap();
+    let bad =
+        folder.run("discover bad.jsonl").wrong(1, &["line 5 is not a JSON object"]).says(&["4 documents looked at, 1 left out."]);
+    assert!(!bad.err.contains("canary"));
+    fs::write(folder.path("bad.jsonl"), "hello\n").unwrap();
+    folder.run("discover bad.jsonl").wrong(2, &["holds no document", "jq -c .", "docs/json.md"]);
+    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 2, "a command left something behind");
 }
 
 #[test]

@@ -15,24 +15,26 @@ const TABLE: &[(&str, &[&str])] = &[
     ("crypto", &["base"]),
     ("document", &["base"]),
     ("encoding", &[]),
-    ("store", &["base"]),
     ("net", &["base"]),
+    ("store", &["base", "metrics", "crypto", "net"]),
     ("dialect", &["base", "document"]),
+    ("discover", &["base", "document"]),
     ("caller", &["base", "crypto"]),
     ("purpose", &["base", "caller"]),
     ("keys", &["base", "crypto", "purpose", "store", "net"]),
-    ("field", &["base", "crypto", "purpose", "document", "keys"]),
+    ("vault", &["base", "crypto", "purpose", "store", "keys"]),
+    ("field", &["base", "crypto", "purpose", "document", "keys", "vault"]),
     ("audit", &["base", "crypto", "purpose", "store"]),
     ("upstream", &["base", "net", "store", "field"]),
     (
         "exchange",
         &[
-            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "caller", "purpose", "keys", "field",
-            "audit", "upstream",
+            "base", "metrics", "crypto", "document", "encoding", "store", "dialect", "discover", "caller", "purpose", "keys",
+            "vault", "field", "audit", "upstream",
         ],
     ),
-    ("batch", &["base", "crypto", "document", "purpose", "keys", "field", "audit"]),
-    ("sweep", &["base", "document", "dialect", "keys", "field", "upstream"]),
+    ("batch", &["base", "crypto", "document", "purpose", "keys", "vault", "field", "audit"]),
+    ("sweep", &["base", "document", "dialect", "keys", "vault", "field", "upstream"]),
     ("front", &["base", "metrics", "net", "caller", "exchange"]),
     ("admin", &["base", "metrics", "net", "caller", "purpose", "keys", "audit"]),
     ("config", &["*"]),
@@ -41,7 +43,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that are fuzzed as they stand: no runtime, no sockets, no files.
-const PURE: &[&str] = &["base", "document", "encoding", "dialect", "caller", "purpose", "crypto"];
+const PURE: &[&str] = &["base", "document", "encoding", "dialect", "discover", "caller", "purpose", "crypto"];
 const IMPURE_WORDS: &[&str] = &["tokio", "hyper::", "hyper_util", "std::fs", "std::net::Tcp", "redb"];
 
 fn rust_files(folder: &Path, out: &mut Vec<PathBuf>) {

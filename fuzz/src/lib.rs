@@ -9,6 +9,7 @@
 
 mod configuration;
 mod dialect;
+mod discover;
 mod document;
 mod encoding;
 mod envelope;
@@ -20,6 +21,7 @@ mod target;
 
 pub use configuration::configuration;
 pub use dialect::{couchdb, rest};
+pub use discover::discover;
 pub use document::{document, lines};
 pub use encoding::encoding;
 pub use envelope::envelope;
@@ -33,6 +35,7 @@ pub type Check = fn(&[u8]);
 pub const TARGETS: &[(&str, Check)] = &[
     ("configuration", configuration),
     ("couchdb", couchdb),
+    ("discover", discover),
     ("document", document),
     ("encoding", encoding),
     ("envelope", envelope),

@@ -11,6 +11,7 @@
 
 mod access;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,12 +24,14 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
+
+use crate::base::limits::STACK_BYTES;
 
 pub use access::Access;
 
-/// Connections at a time; more wait in the system's queue.
+/// Connections at a time; for one more the longest of them ends.
 const MAX_CONNECTIONS: usize = 64;
 /// Bytes of a request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -117,7 +120,7 @@ pub fn spawn(listener: Listener, pages: Pages, stop: CancellationToken) -> std::
         // Connections still open end with their runtime.
         runtime.shutdown_background();
     };
-    std::thread::Builder::new().name("admin".to_owned()).spawn(serve)?;
+    std::thread::Builder::new().name("admin".to_owned()).stack_size(STACK_BYTES).spawn(serve)?;
     Ok(())
 }
 
@@ -147,23 +150,37 @@ impl Open {
 async fn serve(listener: Open, pages: Pages, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = tokio_util::task::TaskTracker::new();
+    let mut open: VecDeque<oneshot::Sender<()>> = VecDeque::new();
     loop {
         let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (listener.accept().await, slot)
+            let accepted = listener.accept().await;
+            if slots.available_permits() == 0 {
+                // Whoever only keeps connections open must not keep readiness from those who ask.
+                open.retain(|leave| !leave.is_closed());
+                if let Some(longest) = open.pop_front() {
+                    // It may have ended just now, which is as good.
+                    let _told = longest.send(());
+                }
+            }
+            (accepted, Arc::clone(&slots).acquire_owned().await)
         };
         let (accepted, slot) = tokio::select! {
             () = stop.cancelled() => return,
             next = next => next,
         };
+        if open.len() >= 2 * MAX_CONNECTIONS {
+            open.retain(|leave| !leave.is_closed());
+        }
+        let (leave, leaves) = oneshot::channel();
+        open.push_back(leave);
         let pages = pages.clone();
         match accepted {
             Ok(Stream::Tcp(stream)) => drop(connections.spawn(async move {
-                connection(TokioIo::new(stream), pages, None).await;
+                connection(TokioIo::new(stream), pages, None, leaves).await;
                 drop(slot);
             })),
             Ok(Stream::Unix(stream, uid)) => drop(connections.spawn(async move {
-                connection(TokioIo::new(stream), pages, uid).await;
+                connection(TokioIo::new(stream), pages, uid, leaves).await;
                 drop(slot);
             })),
             Err(error) => {
@@ -174,7 +191,8 @@ async fn serve(listener: Open, pages: Pages, stop: CancellationToken) {
     }
 }
 
-async fn connection<S>(io: S, pages: Pages, uid: Option<u32>)
+/// Serves a connection for [`LIFE`] at most, or until it `leaves`.
+async fn connection<S>(io: S, pages: Pages, uid: Option<u32>, leaves: oneshot::Receiver<()>)
 where
     S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
@@ -189,10 +207,13 @@ where
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(io, service);
     let mut served = pin!(served);
-    if tokio::time::timeout(LIFE, served.as_mut()).await.is_err() {
-        served.as_mut().graceful_shutdown();
-        tokio::time::timeout(LAST_REPLY, served).await.ok();
+    tokio::select! {
+        _ended = served.as_mut() => return,
+        _told = leaves => {}
+        () = tokio::time::sleep(LIFE) => {}
     }
+    served.as_mut().graceful_shutdown();
+    tokio::time::timeout(LAST_REPLY, served).await.ok();
 }
 
 async fn page<B>(pages: &Pages, request: &Request<B>, uid: Option<u32>) -> Response<Full<Bytes>> {

@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::exchange::{Collection, Gates, Limits, Newest, State};
 use crate::field::Protection;
 use crate::keys::{KeyRing, LineName};
-use crate::store::Store;
+use crate::store::{Rows, Store};
 use crate::upstream::Upstream;
 
 /// Opens the ring, refuses one older than this node has seen, and one that lacks a line that policy or fields need.
@@ -21,8 +21,17 @@ pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<KeyRing>, S
 
 fn has_lines(ring: &KeyRing, settings: &Settings) -> Result<(), StartError> {
     let fields = settings.collections.iter().flat_map(|collection| &collection.field_map.fields);
-    for field in fields.filter(|field| field.protection == Protection::Deterministic) {
-        ring.lookup_key(&field.place)?;
+    for field in fields {
+        match &field.protection {
+            Protection::Seal => {}
+            Protection::Deterministic => drop(ring.lookup_key(&field.place)?),
+            Protection::Token(kind) => {
+                ring.token_key(kind.scope.as_str())?;
+                if kind.consistent {
+                    ring.fingerprint_keys(kind.scope.as_str())?;
+                }
+            }
+        }
     }
     let missing: Vec<String> =
         settings.policy.pseudonym_scopes().into_iter().filter(|scope| !ring.has_pseudonym_scope(scope)).collect();
@@ -46,7 +55,12 @@ pub(super) fn key_versions(keys: &KeyRing) -> impl Iterator<Item = (&'static str
 /// Everything one exchange needs to know.
 ///
 /// On a reload `before` is what is in use: its database is kept if nothing of it changed, and what callers have used of their limits.
-pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&State>) -> Result<State, StartError> {
+pub(super) fn state(
+    settings: Settings,
+    keys: Arc<KeyRing>,
+    store: Arc<dyn Rows>,
+    before: Option<&State>,
+) -> Result<State, StartError> {
     let upstream = match before {
         Some(before) => before.upstream.or_new(&settings.upstream)?,
         None => Upstream::new(&settings.upstream)?,
@@ -61,6 +75,7 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Stat
         collections,
         policy: settings.policy,
         callers: settings.callers,
+        store,
         newest: Newest::of(&keys, before.map(|before| &before.newest)),
         keys,
         lends_credential: settings.upstream.authorization.is_some(),
@@ -79,6 +94,7 @@ pub(super) fn state(settings: Settings, keys: Arc<KeyRing>, before: Option<&Stat
         },
         gates: Gates::new(settings.caller_limits, before.map(|before| &before.gates)),
         log: settings.log.requests,
+        leak_guard_per_mille: settings.leak_guard_per_mille,
     })
 }
 
@@ -110,6 +126,15 @@ mod tests {
         };
         assert!(has_lines(&ring(&LineName::Token), &sealed).is_ok());
         assert!(has_lines(&ring(&LineName::Lookup), &deterministic).is_ok());
+        let tokens = |more: &str| {
+            load(&service.replace("\"$.phone\"", &format!("{{ at = \"$.phone\", protect = \"token\", consistent = {more} }}")))
+        };
+        assert!(has_lines(&ring(&LineName::Token), &tokens("false")).is_ok());
+        for (line, more) in [(LineName::Lookup, "false"), (LineName::Lookup, "true"), (LineName::Token, "true")] {
+            let missing = if line == LineName::Token { LineName::Lookup } else { LineName::Token };
+            let error = has_lines(&ring(&line), &tokens(more)).unwrap_err().to_string();
+            assert!(error.contains(&format!("line {missing} has no active version")), "{error}");
+        }
         let error = has_lines(&ring(&LineName::Token), &deterministic).unwrap_err().to_string();
         assert_eq!(error, "the key ring's line lookup has no active version; `sudare keys init` adds a line that is missing");
     }

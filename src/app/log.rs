@@ -14,6 +14,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
+use crate::base::limits::STACK_BYTES;
 use crate::config::{Log, LogFormat, LogLevel};
 
 /// Lines that may wait. A line has some hundred bytes, so this is about a megabyte.
@@ -57,7 +58,7 @@ impl Drop for Guard {
 /// before, by the program that runs us.
 pub fn to_stderr(log: Log) -> Option<Guard> {
     let (sender, receiver) = sync_channel(MAX_LINES);
-    let thread = std::thread::Builder::new().name("log".to_owned());
+    let thread = std::thread::Builder::new().name("log".to_owned()).stack_size(STACK_BYTES);
     thread.spawn(move || write_all(&receiver, &mut io::stderr())).ok()?;
     let level = std::env::var("SUDARE_LOG").ok().and_then(|word| word.parse().ok()).unwrap_or(match log.level {
         LogLevel::Error => tracing::Level::ERROR,

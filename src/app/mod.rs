@@ -36,7 +36,7 @@ use crate::front::http::accept;
 use crate::keys::KeyError;
 use crate::metrics::Metrics;
 use crate::net::tls::server::Server;
-use crate::store::StoreError;
+use crate::store::{Rows, StoreError};
 use crate::upstream::UpstreamError;
 pub use memory::settle_allocator;
 use reload::{AtStart, Fixed, Watch};
@@ -87,6 +87,7 @@ pub struct Running {
     audit: audit::Log,
     metrics: Arc<Metrics>,
     store: Arc<crate::store::Store>,
+    rows: Arc<dyn Rows>,
     clock: Arc<dyn Clock>,
     /// What new connections are accepted with.
     tls: Option<Arc<ArcSwap<Server>>>,
@@ -157,15 +158,24 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
 }
 
 /// As [`start`], with a clock of the caller's.
-pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    let fixed = Fixed::of(&settings);
-    let at_start = AtStart::of(&settings);
-    let watch = Watch::of(&settings);
-    let store = Arc::new(crate::store::Store::open(&settings.store)?);
+pub fn start_with(settings: Settings, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    start_over(settings, clock, |store| store)
+}
+
+/// The same, with the store's rows behind something of the caller's: for tests of what the proxy does when they fail.
+#[doc(hidden)]
+pub fn start_over(
+    mut settings: Settings,
+    clock: Arc<dyn Clock>,
+    rows: impl FnOnce(Arc<dyn Rows>) -> Arc<dyn Rows>,
+) -> Result<Running, StartError> {
+    let (fixed, at_start, watch) = (Fixed::of(&settings), AtStart::of(&settings), Watch::of(&settings));
+    let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
+    let store = Arc::new(crate::store::Store::open(&settings.store, Some(Arc::clone(&metrics)))?);
+    let rows = rows(store.clone());
     let keys = build::keys(&settings, &store)?;
     let audit = audit::Log::open(&settings.audit, keys.audit_keys()?, Arc::clone(&clock))?;
     let audit_dir = settings.audit.dir.clone();
-    let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
     let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let budget = Budget::new(settings.limits.memory_bytes, Arc::clone(&metrics));
@@ -176,6 +186,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
         handshake_timeout: settings.limits.handshake_timeout,
         last_answer: settings.limits.drain_timeout,
         connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
+        awake: budget.seats(),
         per_address: settings.limits.connections_per_address,
         header_bytes: settings.limits.header_bytes,
         headers: settings.limits.headers,
@@ -204,7 +215,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
     let spans = None;
     let fetched_keys = std::mem::take(&mut settings.fetched_keys);
     let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
-    let state = build::state(settings, keys, None)?;
+    let state = build::state(settings, keys, Arc::clone(&rows), None)?;
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
     let exchange = Arc::new(exchange.followed_by(spans));
 
@@ -219,6 +230,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
             exchange: Arc::downgrade(&exchange),
             audit: audit.clone(),
             audit_dir,
+            store: Arc::downgrade(&store),
             metrics: Arc::clone(&metrics),
             leaving: leaving.clone(),
             clock: Arc::clone(&clock),
@@ -238,6 +250,7 @@ pub fn start_with(mut settings: Settings, clock: Arc<dyn Clock>) -> Result<Runni
         audit,
         metrics,
         store,
+        rows,
         tls,
         certificate_until,
         clock,
@@ -341,6 +354,7 @@ impl Running {
         if let Some(exporting) = &self.exporting {
             exporting.finish().await;
         }
+        self.exchange.record_leaks();
         if tokio::time::timeout(LAST_SYNC, self.audit.close()).await.is_err() {
             tracing::error!(
                 "the disk did not take the end of the audit log within {LAST_SYNC:?}; the next start will tell of it"

@@ -28,7 +28,8 @@ pub(super) struct Fixed {
     tls: bool,
     socket_mode: u32,
     audit_dir: PathBuf,
-    store: PathBuf,
+    /// Where it is, not how it is reached.
+    store: String,
     controller: crate::base::Controller,
 }
 
@@ -41,7 +42,7 @@ impl Fixed {
             tls: settings.listen.tls.is_some(),
             socket_mode: settings.listen.socket_mode,
             audit_dir: settings.audit.dir.clone(),
-            store: settings.store.clone(),
+            store: settings.store.place(),
             controller: settings.controller.clone(),
         }
     }
@@ -67,6 +68,7 @@ impl Fixed {
 pub(super) struct AtStart {
     limits: config::Limits,
     proxy_protocol: Vec<ipnet::IpNet>,
+    store: crate::store::Config,
     durable_timeout: Duration,
     segment_bytes: u64,
     checkpoint_every: Duration,
@@ -80,6 +82,7 @@ impl AtStart {
         Self {
             limits: settings.limits.clone(),
             proxy_protocol: settings.listen.proxy_protocol.clone(),
+            store: settings.store.clone(),
             durable_timeout: settings.audit.durable_timeout,
             segment_bytes: settings.audit.segment_bytes,
             checkpoint_every: settings.audit.checkpoint_every,
@@ -104,6 +107,7 @@ impl AtStart {
             (ours.drain_timeout != theirs.drain_timeout, "[limits] drain_timeout_ms"),
             (ours.http2 != theirs.http2, "[limits.http2]"),
             (self.proxy_protocol != other.proxy_protocol, "[listen] proxy_protocol"),
+            (self.store != other.store, "[store] (how it is reached)"),
             (self.durable_timeout != other.durable_timeout, "[audit] durable_timeout_ms"),
             (self.segment_bytes != other.segment_bytes, "[audit] segment_bytes"),
             (self.checkpoint_every != other.checkpoint_every, "[audit] checkpoint_minutes"),
@@ -176,7 +180,7 @@ impl Running {
         let access = access(&settings);
         let tls = settings.listen.tls.clone();
         let fetched_keys = std::mem::take(&mut settings.fetched_keys);
-        let state = build::state(settings, keys, Some(&self.exchange.state()))?;
+        let state = build::state(settings, keys, Arc::clone(&self.rows), Some(&self.exchange.state()))?;
         let fetching = Fetching::prepare(fetched_keys, &self.fetching.load(), &self.metrics, &self.clock);
         // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);

@@ -1,7 +1,7 @@
 //! What operators look at: is every part ready, and how is the process.
 //!
-//! Always holds: nothing here waits longer than [`PROBE`], and however often it is asked, the database is asked at most once
-//! in [`FRESH`].
+//! Always holds: nothing here waits longer than [`PROBE`] for each of the database and the store, and however often it is asked,
+//! they are asked at most once in [`FRESH`].
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,10 +20,11 @@ use crate::base::{Clock, IssuerName};
 use crate::exchange::Exchange;
 use crate::keys::LineName;
 use crate::metrics::{Metrics, Vitals};
+use crate::store::Store;
 
-/// So long an answer of the database counts.
+/// So long an answer of the database or the store counts.
 const FRESH: Duration = Duration::from_secs(1);
-/// Longest wait for the database.
+/// Longest wait for either.
 const PROBE: Duration = Duration::from_secs(2);
 /// With less room than this the operator is warned, in bytes.
 const LITTLE_ROOM: u64 = 256 << 20;
@@ -38,6 +39,7 @@ pub(super) struct Watched {
     pub(super) exchange: Weak<Exchange>,
     pub(super) audit: audit::Log,
     pub(super) audit_dir: PathBuf,
+    pub(super) store: Weak<Store>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) leaving: CancellationToken,
     pub(super) clock: Arc<dyn Clock>,
@@ -49,9 +51,9 @@ pub(super) struct Watched {
 
 /// Says how each part is.
 pub(super) fn readiness(watched: Watched) -> Readiness {
-    let database = Arc::new(Mutex::new(None));
+    let (database, store) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
     Arc::new(move || {
-        let (watched, database) = (watched.clone(), Arc::clone(&database));
+        let (watched, database, store) = (watched.clone(), Arc::clone(&database), Arc::clone(&store));
         Box::pin(async move {
             let Some(exchange) = watched.exchange.upgrade() else {
                 return vec![Part { name: "draining", condition: Condition::NotReady(String::new()) }];
@@ -67,6 +69,9 @@ pub(super) fn readiness(watched: Watched) -> Readiness {
             }
             if let Some(condition) = issuers_condition(&watched) {
                 parts.push(Part { name: "issuers", condition });
+            }
+            if let Some(condition) = store_condition(&watched, &store).await {
+                parts.push(Part { name: "store", condition });
             }
             parts.push(Part { name: "database", condition: database_condition(&exchange, &database).await });
             parts
@@ -124,16 +129,29 @@ fn issuers_condition(watched: &Watched) -> Option<Condition> {
     }
 }
 
+/// What was last answered, and when.
+type Last = Mutex<Option<(Instant, Condition)>>;
+
+/// None where the store is a file: calls to it tell how it is.
+async fn store_condition(watched: &Watched, last: &Last) -> Option<Condition> {
+    let store = watched.store.upgrade().filter(|store| store.is_shared())?;
+    Some(probed(last, async move { store.reachable().await }).await)
+}
+
+async fn database_condition(exchange: &Exchange, last: &Last) -> Condition {
+    let upstream = exchange.state().upstream.clone();
+    probed(last, async move { upstream.reachable().await }).await
+}
+
 /// Those who ask at the same time wait for one answer.
-async fn database_condition(exchange: &Exchange, last: &Mutex<Option<(Instant, Condition)>>) -> Condition {
+async fn probed<E: std::fmt::Display>(last: &Last, asked: impl Future<Output = Result<(), E>>) -> Condition {
     let mut last = last.lock().await;
     if let Some((at, condition)) = &*last
         && at.elapsed() < FRESH
     {
         return condition.clone();
     }
-    let upstream = exchange.state().upstream.clone();
-    let condition = match tokio::time::timeout(PROBE, upstream.reachable()).await {
+    let condition = match tokio::time::timeout(PROBE, asked).await {
         Ok(Ok(())) => Condition::Ready,
         Ok(Err(why)) => Condition::NotReady(why.to_string()),
         Err(_elapsed) => Condition::NotReady(format!("does not answer within {PROBE:?}")),

@@ -76,6 +76,9 @@ pub struct Body {
     /// How many stored values a write left as they were.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub kept: u32,
+    /// Values that look personal at paths that are no field, by category and path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unmapped: BTreeMap<String, Counts>,
     /// The status sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -121,6 +124,10 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
     for (category, count) in &event.protected {
         protected.add(category.as_str(), *count);
     }
+    let mut unmapped: BTreeMap<String, Counts> = BTreeMap::new();
+    for (path, category, count) in &event.unmapped {
+        unmapped.entry((*category).to_owned()).or_default().add(path.as_str(), *count);
+    }
     let text = |name: Option<&str>| name.map(str::to_string);
     let mut body = Body {
         kind: event.kind.as_str().to_string(),
@@ -135,6 +142,7 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
         shown,
         protected,
         kept: event.kept,
+        unmapped,
         status: event.status,
         code: event.code.clone(),
         configuration: event.configuration.clone(),
@@ -262,6 +270,9 @@ impl Body {
         if self.kept > 0 {
             parts.push(format!("{} kept as stored", self.kept));
         }
+        for (category, counts) in &self.unmapped {
+            parts.push(format!("{} look like {category}", counts.with_counts()));
+        }
         let plain = self.kind == Kind::Reveal.as_str() || self.kind == Kind::Write.as_str();
         if parts.is_empty() || !plain {
             let what = if self.kind == Kind::Reveal.as_str() { "nothing shown" } else { &self.kind };
@@ -288,5 +299,9 @@ impl Body {
 impl Counts {
     fn names(&self) -> String {
         self.0.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn with_counts(&self) -> String {
+        self.0.iter().map(|(name, count)| format!("{name} ({count})")).collect::<Vec<_>>().join(", ")
     }
 }

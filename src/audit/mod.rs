@@ -29,7 +29,7 @@ mod writer;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::{CallerName, CategoryName, CollectionName, Controller, Kid, PurposeName, RecordId};
+use crate::base::{CallerName, CategoryName, CollectionName, Controller, Kid, PurposeName, RecordId, ShownPath};
 use crate::purpose::Level;
 
 pub use chain::Key;
@@ -72,6 +72,8 @@ pub enum Kind {
     Close,
     /// Another configuration was put in force.
     Configuration,
+    /// What the leak guard found since it last said so: once a day at most, one event a collection.
+    LeakGuard,
     /// The log was closed. [`Log::close`] writes it; a start without a stop before it tells of a crash.
     Stop,
 }
@@ -87,6 +89,7 @@ impl Kind {
             Self::Alarm => "alarm",
             Self::Close => "close",
             Self::Configuration => "configuration",
+            Self::LeakGuard => "leak-guard",
             Self::Stop => "stop",
         }
     }
@@ -119,6 +122,8 @@ pub struct Event {
     pub protected: Vec<(CategoryName, u32)>,
     /// How many stored values a write leaves as they are.
     pub kept: u32,
+    /// How many values that look personal were written at a path that is no field, in the sample that was looked at: path, category, count.
+    pub unmapped: Vec<(ShownPath, &'static str, u32)>,
     /// The status sent.
     pub status: Option<u16>,
     /// The error code sent, as in `docs/errors.md`.
@@ -143,6 +148,7 @@ impl Event {
             shown: Vec::new(),
             protected: Vec::new(),
             kept: 0,
+            unmapped: Vec::new(),
             status: None,
             code: None,
             configuration: None,

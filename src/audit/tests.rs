@@ -187,6 +187,32 @@ fn an_event_stands_in_the_log_as_documented() {
 }
 
 #[test]
+fn what_the_leak_guard_found_stands_by_category_and_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    block(async {
+        let log = open(&config).unwrap();
+        let path = ShownPath::new;
+        let unmapped = vec![(path("$.note"), "email", 4), (path("$.calls[*].to"), "phone", 2), (path("$.x y\n"), "email", 3)];
+        log.note(Event { collection: Some(CollectionName::new("customers")), unmapped, ..Event::new(Kind::LeakGuard, 0) });
+        log.close().await;
+    });
+    let mut entries = Vec::new();
+    report(&config.dir, &[key(1)], &Filter::default(), &mut |entry| entries.push(entry.clone())).unwrap();
+    let found = entries.iter().find(|entry| entry.kind == "leak-guard").unwrap();
+    assert_eq!(
+        found.to_string(),
+        "#2 2026-11-22T12:00:00Z leak-guard; $.note (4), $.x?y? (3) look like email; $.calls[*].to (2) look like phone"
+    );
+    let line = String::from_utf8(lines(&files(&config.dir)["00000001.jsonl"])[2].clone()).unwrap();
+    let members = r#""collection":"customers","unmapped":{"email":{"$.note":4,"$.x?y?":3},"phone":{"$.calls[*].to":2}},"mac":"#;
+    assert!(line.contains(members), "{line}");
+    // Entries of earlier releases have no such member, and are written as they were.
+    assert!(entries.iter().filter(|entry| entry.kind != "leak-guard").all(|entry| entry.unmapped.is_empty()));
+    assert_eq!(String::from_utf8_lossy(&files(&config.dir)["00000001.jsonl"]).matches("unmapped").count(), 1);
+}
+
+#[test]
 fn a_line_reads_like_a_sentence() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path());

@@ -26,6 +26,7 @@ use super::event::{bodies, own_body};
 use super::recover::{End, recover};
 use super::tree::Tree;
 use super::{AuditError, Config, Event, Kind, Recorded, note};
+use crate::base::limits::STACK_BYTES;
 use crate::base::{Clock, Controller};
 use crate::crypto::MacKey;
 
@@ -134,7 +135,7 @@ impl Log {
             durable_ms: AtomicU64::new(writer.clock.now_ms()),
         });
         let ours = Arc::clone(&shared);
-        let spawned = thread::Builder::new().name("audit".to_string()).spawn(move || {
+        let spawned = thread::Builder::new().name("audit".to_string()).stack_size(STACK_BYTES).spawn(move || {
             let guard = Ended(&ours);
             ours.run(writer);
             drop(guard);

@@ -20,6 +20,9 @@ pub const MAX_ROW_BYTES: usize = 4 << 20;
 pub const MAX_PLAINTEXT_BYTES: usize = 1 << 20;
 /// How long a grant may be used after it was decided, in milliseconds (T33).
 pub const GRANT_LIFETIME_MS: u64 = 5_000;
+/// Stack of a thread, in bytes. Nothing of ours recurses deeper than [`MAX_JSON_DEPTH`]; a limit of a process's private memory counts the
+/// stack of every thread whole.
+pub const STACK_BYTES: usize = 1 << 20;
 /// Longest JWT that is looked at, in bytes. Those of identity providers have 1 to 3 KiB.
 pub const MAX_TOKEN_BYTES: usize = 8 << 10;
 /// Largest key set of an issuer that is read, in bytes ...

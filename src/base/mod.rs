@@ -12,7 +12,7 @@ pub use clock::{Clock, FixedClock, SystemClock};
 pub use intent::{Intent, PatchFormat};
 pub use names::{
     CallerName, CategoryName, CollectionName, Controller, FieldName, IssuerName, Kid, ParseKidError, PurposeName, RecordId,
-    RecordIdError, is_canonical_integer,
+    RecordIdError, ShownPath, is_canonical_integer,
 };
-pub use place::{Bind, FieldPlace, enc};
+pub use place::{Bind, FieldPlace, enc, parts};
 pub use segment::encode_segment;

@@ -49,6 +49,28 @@ names! {
     IssuerName,
 }
 
+/// Where a value stands in a document, as it may be shown in metrics and in the audit log: `$.note`, `$.contacts[*].?`. What a client chose
+/// and is no short plain word stands as `?`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShownPath(Arc<str>);
+
+/// Longest path that is shown, in bytes.
+const MAX_SHOWN: usize = 200;
+
+impl ShownPath {
+    /// The path with every other character than letters, digits and those of a path's own as `?`, cut where it is too long.
+    pub fn new(path: &str) -> Self {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "$.[]*_-?".contains(c);
+        let shown: String = path.chars().take(MAX_SHOWN).map(|c| if fits(c) { c } else { '?' }).collect();
+        Self(shown.into())
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The alphabet of key ids: Crockford's base32 in lower case.
 const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 

@@ -73,9 +73,33 @@ pub fn enc(parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
+/// The parts that [`enc`] joined; none if the bytes are not of its making.
+pub fn parts(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut parts = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (len, behind) = rest.split_first_chunk::<4>()?;
+        let (part, behind) = behind.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+        parts.push(part);
+        rest = behind;
+    }
+    Some(parts)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::enc;
+    use super::{enc, parts};
+
+    #[test]
+    fn parts_are_what_enc_joined_and_nothing_else() {
+        let lists: [Vec<&[u8]>; 4] = [vec![], vec![b""], vec![b"ab", b"c"], vec![b"\0", b"", b"x"]];
+        for joined in lists {
+            assert_eq!(parts(&enc(&joined)), Some(joined));
+        }
+        for wrong in [&b"\0"[..], b"\0\0\0\x02a", b"\0\0\0\x01ab", b"\xff\xff\xff\xffabc"] {
+            assert_eq!(parts(wrong), None);
+        }
+    }
 
     #[test]
     fn enc_tells_different_splits_apart() {

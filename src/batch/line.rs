@@ -1,13 +1,18 @@
 //! What is done to one line, and to a window of them on several threads.
 
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
 use super::BatchError;
 use super::lines::RawLine;
 use crate::base::{RecordId, enc};
 use crate::crypto;
-use crate::document::{self, RowSet, Rules, Selector, WalkError};
-use crate::field::{self, Plan, RevealError, StandIns, Subject, Tally, WriteError};
+use crate::document::{self, Layout, RowSet, Rules, Selector, WalkError};
+use crate::field::{self, Plan, RevealError, StandIns, Subject, Tally, Tokens, WriteError};
 use crate::keys::KeyRing;
-use crate::purpose::Upkeep;
+use crate::purpose::{Permit, Upkeep};
+use crate::vault::Vault;
 
 /// Lines that are worth a thread of their own.
 const LINES_PER_THREAD: usize = 32;
@@ -17,8 +22,10 @@ const LINES_PER_THREAD: usize = 32;
 pub struct Work {
     collection: field::Collection,
     plan: Plan,
-    keys: KeyRing,
+    keys: Arc<KeyRing>,
     direction: Direction,
+    /// Where tokens are, and what waits for them.
+    vault: Option<(Vault, Handle)>,
 }
 
 #[derive(Debug)]
@@ -81,8 +88,8 @@ impl Work {
     /// # Errors
     ///
     /// What keeps single documents of this collection from being read, as [`Plan::compile`] says it.
-    pub fn seal(collection: field::Collection, keys: KeyRing) -> Result<Self, Vec<String>> {
-        Self::new(collection, keys, Direction::Seal)
+    pub fn seal(collection: field::Collection, keys: impl Into<Arc<KeyRing>>) -> Result<Self, Vec<String>> {
+        Self::new(collection, keys.into(), Direction::Seal)
     }
 
     /// Opening, by an operator who said why and is recorded.
@@ -90,15 +97,21 @@ impl Work {
     /// # Errors
     ///
     /// As [`Self::seal`].
-    pub fn open(collection: field::Collection, keys: KeyRing) -> Result<Self, Vec<String>> {
+    pub fn open(collection: field::Collection, keys: impl Into<Arc<KeyRing>>) -> Result<Self, Vec<String>> {
         let upkeep = Upkeep::dangerous_for("an operator opens a file, with a reason; each window is recorded before it leaves");
-        Self::new(collection, keys, Direction::Open(upkeep))
+        Self::new(collection, keys.into(), Direction::Open(upkeep))
     }
 
-    fn new(collection: field::Collection, keys: KeyRing, direction: Direction) -> Result<Self, Vec<String>> {
+    fn new(collection: field::Collection, keys: Arc<KeyRing>, direction: Direction) -> Result<Self, Vec<String>> {
         let root = Selector::parse("$").map_err(|error| vec![error.to_string()])?;
         let plan = Plan::compile(&collection, &RowSet { rows: vec![root], ..RowSet::default() })?;
-        Ok(Self { collection, plan, keys, direction })
+        Ok(Self { collection, plan, keys, direction, vault: None })
+    }
+
+    /// The same with a vault for values that are stored as tokens. `runtime` waits for its store; it is not the one this is called on.
+    #[must_use]
+    pub fn with_vault(self, vault: Vault, runtime: Handle) -> Self {
+        Self { vault: Some((vault, runtime)), ..self }
     }
 
     /// The configuration that decides what lines become, for a resumed run to compare: names and selectors, hashed.
@@ -126,13 +139,17 @@ impl Work {
 
     /// Does a window of lines, on up to `threads` threads, in their order.
     pub(super) fn window(&self, lines: &[RawLine], threads: usize) -> Result<Window, BatchError> {
+        let tokens = self.tokens(lines)?;
         let threads = threads.min(lines.len() / LINES_PER_THREAD).max(1);
         let share = lines.len().div_ceil(threads).max(1);
         if threads == 1 {
-            return self.share(lines);
+            return self.share(lines, &tokens);
         }
         let done: Vec<Result<Window, BatchError>> = std::thread::scope(|scope| {
-            let running: Vec<_> = lines.chunks(share).map(|share| scope.spawn(|| self.share(share))).collect();
+            let tokens = tokens.chunks(share).map(Some).chain(std::iter::repeat(None));
+            let shares = lines.chunks(share).zip(tokens);
+            let running: Vec<_> =
+                shares.map(|(share, tokens)| scope.spawn(move || self.share(share, tokens.unwrap_or_default()))).collect();
             running.into_iter().map(|thread| thread.join().unwrap_or(Err(BatchError::Panicked))).collect()
         });
         let mut whole = Window::default();
@@ -142,14 +159,69 @@ impl Work {
         Ok(whole)
     }
 
-    fn share(&self, lines: &[RawLine]) -> Result<Window, BatchError> {
+    /// The tokens of each line, all of a window asked for at once; empty for a collection without.
+    fn tokens(&self, lines: &[RawLine]) -> Result<Vec<Tokens>, BatchError> {
+        let Some((vault, runtime)) = &self.vault else { return Ok(Vec::new()) };
+        let layouts: Vec<Option<Layout>> = lines.iter().map(|line| self.layout(line).ok()).collect();
+        let mut tokens: Vec<Tokens> = lines.iter().map(|_| Tokens::default()).collect();
+        let stored = |(line, layout): (&RawLine, &Option<Layout>)| match layout {
+            Some(layout) => field::tokens_stored(&self.collection, &self.plan, &line.bytes, layout),
+            None => Vec::new(),
+        };
+        let of_lines: Vec<_> = lines.iter().zip(&layouts).map(stored).collect();
+        let all = of_lines.concat();
+        let known = match &self.direction {
+            Direction::Seal => runtime.block_on(vault.recognise(&all)),
+            Direction::Open(upkeep) => runtime.block_on(vault.detokenise(&all, Permit::Upkeep(upkeep))),
+        };
+        let mut known = known?.into_iter();
+        for (tokens, stored) in tokens.iter_mut().zip(of_lines) {
+            let known = known.by_ref().take(stored.len()).collect();
+            tokens.learn(stored, known);
+        }
+        if matches!(self.direction, Direction::Open(_)) {
+            return Ok(tokens);
+        }
+        let mut wishes = Vec::with_capacity(lines.len());
+        for ((line, layout), tokens) in lines.iter().zip(&layouts).zip(&mut tokens) {
+            if let Some(layout) = layout {
+                // What is wrong with the line is found again when it is its turn.
+                drop(self.seal_line(line, layout, Some(tokens)));
+            }
+            wishes.push(tokens.wishes());
+        }
+        let mut made = runtime.block_on(vault.tokenise(&wishes.concat()))?.into_iter();
+        for (tokens, wishes) in tokens.iter_mut().zip(wishes) {
+            let made = made.by_ref().take(wishes.len()).collect();
+            tokens.give(wishes, made);
+        }
+        Ok(tokens)
+    }
+
+    /// Where the values of a line stand.
+    fn layout(&self, line: &RawLine) -> Result<Layout, LineError> {
+        let layout = document::walk(&self.plan.map, Rules::request(), &line.bytes)?;
+        if layout.rows.len() != 1 || layout.odd_rows > 0 {
+            return Err(LineError::NotADocument);
+        }
+        Ok(layout)
+    }
+
+    fn seal_line(&self, line: &RawLine, layout: &Layout, tokens: Option<&Tokens>) -> Result<Vec<field::UpkeepRow>, WriteError> {
+        field::seal_clear(&self.collection, &self.plan, &self.keys, &line.bytes, layout, StandIns::Refuse, tokens)
+    }
+
+    fn share(&self, lines: &[RawLine], tokens: &[Tokens]) -> Result<Window, BatchError> {
         let mut window = Window::default();
-        for line in lines {
+        let tokens = tokens.iter().map(Some).chain(std::iter::repeat(None));
+        for (line, tokens) in lines.iter().zip(tokens) {
             window.lines += 1;
             window.bytes_in += line.len;
-            let Err(error) = self.line(line, &mut window) else { continue };
+            let Err(error) = self.line(line, tokens, &mut window) else { continue };
             match error {
-                LineError::Seal(error @ (WriteError::Keys(_) | WriteError::Random(_) | WriteError::Layout)) => {
+                LineError::Seal(
+                    error @ (WriteError::Keys(_) | WriteError::Random(_) | WriteError::TokensWanted | WriteError::Layout),
+                ) => {
                     return Err(error.into());
                 }
                 LineError::Open(error @ (RevealError::Keys(_) | RevealError::Layout)) => return Err(error.into()),
@@ -162,7 +234,7 @@ impl Work {
     }
 
     /// Appends what becomes of a line to the window, all of it or nothing.
-    fn line(&self, line: &RawLine, window: &mut Window) -> Result<(), LineError> {
+    fn line(&self, line: &RawLine, tokens: Option<&Tokens>, window: &mut Window) -> Result<(), LineError> {
         if line.bytes.is_empty() {
             return Err(LineError::TooLong);
         }
@@ -170,13 +242,10 @@ impl Work {
             window.out.extend_from_slice(&line.bytes);
             return Ok(());
         }
-        let layout = document::walk(&self.plan.map, Rules::request(), &line.bytes)?;
-        if layout.rows.len() != 1 || layout.odd_rows > 0 {
-            return Err(LineError::NotADocument);
-        }
+        let layout = self.layout(line)?;
         match &self.direction {
             Direction::Seal => {
-                let rows = field::seal_clear(&self.collection, &self.plan, &self.keys, &line.bytes, &layout, StandIns::Refuse)?;
+                let rows = self.seal_line(line, &layout, tokens)?;
                 let (Some(row), Some(at)) = (rows.into_iter().next(), layout.rows.first()) else {
                     return Err(LineError::NotADocument);
                 };
@@ -193,7 +262,8 @@ impl Work {
                 window.kept += u64::from(row.kept);
             }
             Direction::Open(upkeep) => {
-                let opened = field::open_by_hand(&self.collection, &self.plan, &self.keys, &line.bytes, &layout, upkeep)?;
+                let Self { collection, plan, keys, .. } = self;
+                let opened = field::open_by_hand(collection, plan, keys, &line.bytes, &layout, upkeep, tokens)?;
                 window.out.extend_from_slice(&opened.bytes);
                 window.values += opened.tally.shown.iter().map(|(_, _, count)| u64::from(*count)).sum::<u64>();
                 window.kept += u64::from(opened.tally.clear_found);

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{AuditError, Recorded};
 use crate::base::RecordId;
 use crate::field::{RevealError, Tally, WriteError};
+use crate::vault::VaultError;
 
 pub use files::{Begun, Files, new_report};
 pub use line::{LineError, Work};
@@ -97,6 +98,9 @@ pub enum BatchError {
     /// Nothing can be opened at all.
     #[error(transparent)]
     Open(#[from] RevealError),
+    /// The store of the token vault does not serve.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// Nothing leaves unrecorded.
     #[error(transparent)]
     Audit(#[from] AuditError),

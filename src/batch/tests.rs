@@ -321,3 +321,55 @@ fn another_input_or_another_configuration_is_not_continued() {
     fs::write(path("out"), "somebody else's").unwrap();
     assert!(begin(&sealing(), true).unwrap_err().contains("nothing is overwritten"));
 }
+
+/// Values that are stored as tokens: all of a window in one call of the store, on as many threads as there are.
+#[test]
+fn tokens_go_in_and_come_out_the_same() {
+    use crate::vault::testing::{Memory, ring as vault_ring};
+    use crate::vault::{Format, Kind, Scope, Vault};
+    let kind = |scope: &str, format| Kind { scope: Scope::named(scope), format, consistent: true };
+    let mut tokens = collection();
+    tokens.fields[0].protection = field::Protection::Token(kind("names", Format::Opaque));
+    tokens.fields[1].protection = field::Protection::Token(kind("phones", Format::Digits));
+    tokens.fields[1].seal_null = false;
+    let tokens = || field::Collection { fields: tokens.fields.iter().map(copy).collect(), ..collection() };
+    let memory = std::sync::Arc::new(Memory::default());
+    let vault = Vault::new(memory.clone(), vault_ring("shop"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let with_vault = |work: Work| work.with_vault(vault.clone(), runtime.handle().clone());
+    let sealing = with_vault(Work::seal(tokens(), ring()).unwrap());
+    let opening = with_vault(Work::open(tokens(), ring()).unwrap());
+    let line = |n: u32| format!("{{\"id\":{n},\"name\":\"N{}\",\"phones\":[null,\"+81 90 0000 {n:04}\"]}}\n", n % 7);
+    let input: String = (0..500).map(line).collect();
+    let (sealed, done) = through(&sealing, input.as_bytes(), 1 << 20, &mut Tester::default());
+    assert_eq!((done.lines, done.values, done.bad), (500, 1000, 0));
+    assert_eq!(memory.calls().0, 1);
+    assert!(!String::from_utf8_lossy(&sealed).contains("\"N"));
+    let (again, done) = through(&sealing, &sealed, 4096, &mut Tester::default());
+    assert_eq!((again == sealed, done.values, done.kept), (true, 0, 1000), "sealing twice changes nothing");
+    let (opened, done) = through(&opening, &sealed, 4096, &mut Tester::recording());
+    assert_eq!((String::from_utf8(opened).unwrap(), done.values), (input, 1000));
+    let mut tester = Tester::default();
+    let bad = "{\"id\":1,\"name\":\"tok1_00000000000000000000000000\"}\n{\"id\":1,\"phones\":[\"12\"]}\n{\"name\":\"x\"}\n";
+    through(&sealing, bad.as_bytes(), 4096, &mut tester);
+    assert_eq!(tester.bad, ["1: foreign-token", "2: token-format", "3: subject-missing"]);
+    let mut tester = Tester::recording();
+    through(&opening, bad.as_bytes(), 4096, &mut tester);
+    assert_eq!(tester.bad, ["1: value-not-authentic"]);
+}
+
+fn copy(field: &Field) -> Field {
+    Field {
+        name: field.name.clone(),
+        at: field.at.clone(),
+        place: field.place.clone(),
+        category: field.category,
+        category_name: field.category_name.clone(),
+        protection: field.protection.clone(),
+        mask: field.mask.clone(),
+        generalise: field.generalise.clone(),
+        pad: field.pad,
+        seal_null: field.seal_null,
+        subject: field.subject.clone(),
+    }
+}

@@ -1,10 +1,12 @@
-//! `sudare check`: reads both files and says everything that is wrong with them, or that nothing is.
+//! `sudare check`: reads both files and says everything that is wrong with them, or that nothing is; then what each field tells whoever
+//! holds the database.
 //!
 //! Always holds: changes nothing, needs no keys and no network. Called by the command line; the exit code is what it returns.
 
 use std::io;
 use std::path::Path;
 
+use super::leakage;
 use crate::config::{self, Environment, Findings, Settings};
 
 /// How the answer is written.
@@ -42,6 +44,25 @@ pub fn run_with(path: &Path, environment: Environment<'_>, format: Format, out: 
     report(path, &config::load_with(path, environment), format, out)
 }
 
+/// As [`run_with`], but of files without mistakes it says only what each field tells whoever holds the database; in [`Format::Json`] one
+/// array with an object per field.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn leakage(path: &Path, environment: Environment<'_>, format: Format, out: &mut dyn io::Write) -> io::Result<u8> {
+    let loaded = config::load_with(path, environment);
+    let Ok(settings) = &loaded else { return report(path, &loaded, format, out) };
+    match format {
+        Format::Json => {
+            let json = serde_json::to_string_pretty(&leakage::to_json(settings)).map_err(io::Error::other)?;
+            writeln!(out, "{json}")?;
+        }
+        Format::Text => leakage::text(settings, out)?,
+    }
+    Ok(GOOD)
+}
+
 fn report(path: &Path, loaded: &Result<Settings, Findings>, format: Format, out: &mut dyn io::Write) -> io::Result<u8> {
     let (findings, code) = match loaded {
         Ok(settings) => (&settings.warnings, GOOD),
@@ -57,7 +78,8 @@ fn report(path: &Path, loaded: &Result<Settings, Findings>, format: Format, out:
                 writeln!(out, "{findings}")?;
             }
             if let Ok(settings) = loaded {
-                writeln!(out, "{}", good(path, settings))?;
+                writeln!(out, "{}\n", good(path, settings))?;
+                leakage::text(settings, out)?;
             }
         }
     }

@@ -7,24 +7,31 @@ pub mod audit;
 mod caller;
 pub mod check;
 mod demo;
+mod discover;
 pub mod init;
 pub mod keys;
+mod leakage;
 mod meter;
 pub mod policy;
 mod seal;
 mod serve;
+mod store;
 mod sweep;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::base::limits::STACK_BYTES;
 use crate::base::{CallerName, CategoryName, Kid, PurposeName, RecordId, SystemClock};
 use crate::config::{self, Environment};
 use crate::keys::{Change, KeyError, Scope, Successor};
+use crate::store::{Store, StoreError};
+use crate::vault::Vault;
 
 /// A screen between an application and its database: protects personal fields in JSON on write, reveals them by purpose.
 ///
@@ -46,10 +53,13 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = ".")]
         dir: PathBuf,
     },
-    /// Check both files completely; every mistake at once
+    /// Check both files completely; every mistake at once. Without any: what each field tells whoever holds the database
     Check {
         #[command(flatten)]
         file: File,
+        /// Only what each field tells, once nothing is wrong; with --format json one object a field
+        #[arg(long)]
+        leakage: bool,
         #[command(flatten)]
         format: Format,
     },
@@ -58,6 +68,11 @@ enum Command {
         #[command(flatten)]
         file: File,
     },
+    /// Propose a field map from sample documents: what in them looks personal
+    ///
+    /// By the names of members and by their values, in some fifteen languages. Prints paths, categories and counts, never a value; needs no
+    /// configuration and no keys. Lines that are no JSON object are reported and left out; the exit code is then 1.
+    Discover(discover::Options),
     /// Seal a file of documents as the proxy would: JSON Lines in, JSON Lines out
     ///
     /// Sealed values are kept, so a file may be sealed twice. A line that cannot be sealed is reported and left out, and without --skip-bad
@@ -89,6 +104,9 @@ enum Command {
     /// The audit log: read, prove, query
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The store of tokens and high-water marks: migrate, check, copy
+    #[command(subcommand)]
+    Store(store::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -360,11 +378,16 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
     match command {
         Command::Demo(options) => Ok(demo::run(&options, out)),
         Command::Init { dir } => init::run(&dir, &SystemClock, out).map(|()| 0).map_err(failed),
-        Command::Check { file, format } => {
+        Command::Check { file, leakage, format } => {
             let format = if format.format == Kind::Json { check::Format::Json } else { check::Format::Text };
+            let environment = |name: &str| std::env::var(name).ok().map(zeroize::Zeroizing::new);
+            if leakage {
+                return check::leakage(&file.config, Environment::Read(&environment), format, out).map_err(failed);
+            }
             check::run(&file.config, format, out).map_err(failed)
         }
         Command::Serve { file } => Ok(serve::run(&file.config, out)),
+        Command::Discover(options) => discover::run(&options, out),
         Command::Seal(options) => seal::seal(&options, out),
         Command::Open { options, reason } => seal::open(&options, &reason, out),
         Command::Sweep(SweepCommand::Migrate(options)) => sweep::run(&options, out),
@@ -372,6 +395,7 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Keys(command) => keys_command(command, out),
         Command::Policy(command) => policy_command(command, out),
         Command::Audit(command) => audit_command(command, out),
+        Command::Store(command) => store::run(&command, out),
     }
 }
 
@@ -531,10 +555,36 @@ fn collection_index(settings: &config::Settings, name: &str) -> Result<usize, Tr
     })
 }
 
+/// The vault, if values of the collection are in it. Its store may be held by a running proxy.
+fn vault(
+    file: &std::path::Path,
+    collection: &crate::field::Collection,
+    keys: &Arc<crate::keys::KeyRing>,
+) -> Result<Option<Vault>, Trouble> {
+    if !collection.has_tokens() {
+        return Ok(None);
+    }
+    // The store's password is asked for only where it is used.
+    let config = config::load_store_only(file).map_err(wrong)?;
+    let store = Store::open(&config, None).map_err(|error| {
+        if let StoreError::InUse(path) = &error {
+            failed(format!(
+                "{}: a running `sudare serve` holds this store, and collection {} has tokens in it: stop it meanwhile, or send the documents through it",
+                path.display(),
+                collection.name
+            ))
+        } else {
+            failed(error)
+        }
+    })?;
+    Ok(Some(Vault::new(Arc::new(store), Arc::clone(keys))))
+}
+
 /// The runtime of commands that serve: one worker per core.
 fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|error| format!("no runtime can be started: {error}"))
 }

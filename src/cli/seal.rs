@@ -57,7 +57,12 @@ pub(super) struct Options {
 pub(super) fn seal(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble> {
     let mut settings = config::load_with(&options.file.config, Environment::Ignored).map_err(wrong)?;
     let (collection, ring) = take(&mut settings, options)?;
-    let work = Work::seal(collection, ring).map_err(|errors| wrong(errors.join("\n")))?;
+    let runtime = super::runtime().map_err(failed)?;
+    let vault = super::vault(&options.file.config, &collection, &ring)?;
+    let mut work = Work::seal(collection, ring).map_err(|errors| wrong(errors.join("\n")))?;
+    if let Some(vault) = vault {
+        work = work.with_vault(vault, runtime.handle().clone());
+    }
     // What is sealed shows nothing; should it ever, it does not leave unrecorded.
     let mut record = |_: &Tally, _: Vec<RecordId>| Err(BatchError::Audit(audit::AuditError::Closed));
     go(&work, options, &mut record, Words { verb: "seal", done: "sealed", kept: "sealed already" }, out)
@@ -76,8 +81,12 @@ pub(super) fn open(options: &Options, reason: &str, out: &mut dyn Write) -> Resu
     let names: Vec<(crate::purpose::CategoryId, CategoryName)> =
         collection.fields.iter().map(|field| (field.category, field.category_name.clone())).collect();
     let keys = ring.audit_keys().map_err(failed)?;
-    let work = Work::open(collection, ring).map_err(|errors| wrong(errors.join("\n")))?;
     let runtime = super::runtime().map_err(failed)?;
+    let vault = super::vault(&options.file.config, &collection, &ring)?;
+    let mut work = Work::open(collection, ring).map_err(|errors| wrong(errors.join("\n")))?;
+    if let Some(vault) = vault {
+        work = work.with_vault(vault, runtime.handle().clone());
+    }
     let audit = audit::Config { durable_timeout: DURABLE_TIMEOUT, ..settings.audit.clone() };
     let log = audit::Log::open(&audit, keys, Arc::new(SystemClock)).map_err(|error| {
         if let audit::AuditError::InUse(dir) = &error {
@@ -126,9 +135,9 @@ pub(super) fn open(options: &Options, reason: &str, out: &mut dyn Write) -> Resu
 }
 
 /// The collection by its name, and the ring.
-fn take(settings: &mut Settings, options: &Options) -> Result<(crate::field::Collection, KeyRing), Trouble> {
+fn take(settings: &mut Settings, options: &Options) -> Result<(crate::field::Collection, Arc<KeyRing>), Trouble> {
     let index = super::collection_index(settings, &options.collection)?;
-    let ring = KeyRing::open(&settings.keys).map_err(failed)?;
+    let ring = Arc::new(KeyRing::open(&settings.keys).map_err(failed)?);
     Ok((settings.collections.swap_remove(index).field_map, ring))
 }
 

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -59,7 +60,8 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble>
     })?;
     let collection = settings.collections.swap_remove(index).field_map;
     let strict = collection.strict;
-    let keys = KeyRing::open(&settings.keys).map_err(failed)?;
+    let keys = Arc::new(KeyRing::open(&settings.keys).map_err(failed)?);
+    let vault = super::vault(&options.file.config, &collection, &keys)?;
     let report = options.errors.as_deref().map(new_report).transpose().map_err(failed)?;
     let runtime = super::runtime().map_err(failed)?;
     let meter = Meter::new("migrate", None, io::stderr().is_terminal());
@@ -77,6 +79,7 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble>
             sweep,
             collection,
             keys,
+            vault,
             rate: options.rate,
             parallel: usize::from(options.parallel),
             dry_run: options.dry_run,

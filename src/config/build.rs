@@ -16,7 +16,7 @@ use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
 use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Otlp, Settings};
-use super::{callers, collections, files, jwt, limits, listen, operator, otlp, policy, service, upstream};
+use super::{callers, collections, files, jwt, limits, listen, operator, otlp, policy, service, store, upstream};
 use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::{Callers, Means};
 use crate::dialect::{CouchDb, Dialect, Outside, ProtectedMember, Rest, Revision, Route};
@@ -31,13 +31,14 @@ struct Service {
     listen: Option<Listen>,
     upstream: Option<Upstream>,
     keys: Option<crate::keys::Config>,
-    store: Option<(PathBuf, Range<usize>)>,
+    store: Option<(crate::store::Config, Range<usize>)>,
     audit: Option<crate::audit::Config>,
     limits: Option<Limits>,
     admin: Option<Admin>,
     poll: Option<Duration>,
     log: Option<Log>,
     otlp: Result<Option<Otlp>, ()>,
+    leak_guard_per_mille: Option<u16>,
     purpose_header: Option<http::HeaderName>,
     issuers: jwt::Written,
     callers: callers::Written,
@@ -109,11 +110,12 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let (listen, sees) = listen::listen(root, folder, environment);
     let upstream = upstream::upstream(root, folder, environment);
     let keys = service::keys(root, folder, &controller);
-    let store = service::store(root, folder);
+    let store = store::store(root, folder, environment);
     let audit = service::audit(root, folder, &controller);
     let limits = limits::limits(root);
     let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
     let otlp = otlp::otlp(root);
+    let leak_guard_per_mille = operator::leak_guard(root);
     let purpose_header = service::purpose_header(root);
     let issuers = jwt::read(root, folder);
     let of_callers = limits.as_ref().map_or_else(CallerLimits::default, |limits| limits.caller);
@@ -134,6 +136,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
         poll,
         log,
         otlp,
+        leak_guard_per_mille,
         purpose_header,
         issuers,
         callers,
@@ -201,7 +204,7 @@ fn check_categories(
 /// What has few values is not stored so that equal ones show.
 fn check_deterministic(report: &Report<'_>, collections: &[collections::Written], policy: &policy::Written) {
     let fields = collections.iter().flat_map(|collection| &collection.fields);
-    for field in fields.filter(|field| field.protection == field::Protection::Deterministic) {
+    for field in fields.filter(|field| field.protection.shows_equality()) {
         let category = policy.spec.categories.iter().find(|category| category.name.as_str() == field.category.value);
         let Some(category) = category.filter(|category| dpv::has_few_values(&category.dpv)) else { continue };
         let name = shorten(&field.name.value);
@@ -213,7 +216,12 @@ fn check_deterministic(report: &Report<'_>, collections: &[collections::Written]
                     category.dpv
                 ),
             )
-            .remedy("write protect = \"seal\"; what has few values cannot be searched safely"),
+            .remedy(match field.protection {
+                field::Protection::Token(_) => "write consistent = false; what has few values cannot be searched safely",
+                field::Protection::Seal | field::Protection::Deterministic => {
+                    "write protect = \"seal\"; what has few values cannot be searched safely"
+                }
+            }),
         );
     }
 }
@@ -387,7 +395,7 @@ fn protected_member(field: &WrittenField) -> ProtectedMember {
     ProtectedMember {
         field: FieldName::new(&field.name.value),
         at: field.at.selector.clone(),
-        equality: field.protection == field::Protection::Deterministic,
+        equality: field.protection.shows_equality(),
         subject: field.subject.as_ref().map(|subject| subject.selector.clone()),
     }
 }
@@ -413,7 +421,7 @@ fn field_map(
             // Only a policy with a mistake has no such category, and then nothing is built from this.
             category: policy.and_then(|policy| policy.category(&field.category.value)).unwrap_or(CategoryId(0)),
             category_name: CategoryName::new(&field.category.value),
-            protection: field.protection,
+            protection: field.protection.clone(),
             // Without a word about it, masked shows nothing of the value.
             mask: field.mask.clone().or(inherited_mask).unwrap_or(field::Mask::All),
             generalise: field.generalise.clone().or_else(|| category.and_then(|category| category.generalise.clone())),
@@ -421,7 +429,7 @@ fn field_map(
                 field::Protection::Seal => {
                     field.pad.unwrap_or_else(|| default_pad(category.map_or(Nature::Identifying, |category| category.nature)))
                 }
-                field::Protection::Deterministic => 0,
+                field::Protection::Deterministic | field::Protection::Token(_) => 0,
             },
             seal_null: field.seal_null,
             subject: field.subject.as_ref().map(|subject| subject.selector.clone()),
@@ -442,7 +450,7 @@ fn field_map(
 fn check_files(report: &Report<'_>, service: &Service) {
     let embedded = service.upstream.as_ref().and_then(|upstream| upstream.config.as_ref()).map(|config| &config.endpoint);
     if let (Some((store, span)), Some(crate::upstream::Endpoint::Embedded(documents))) = (&service.store, embedded)
-        && store == documents
+        && matches!(store, crate::store::Config::Embedded(path) if path == documents)
     {
         report.push(
             Draft::error(span, "the store and the embedded database name the same file").remedy("give each a file of its own"),
@@ -530,6 +538,7 @@ fn settings(
         poll: service.poll?,
         log: service.log?,
         otlp: service.otlp.ok()?,
+        leak_guard_per_mille: service.leak_guard_per_mille?,
         purpose_header: service.purpose_header?,
         warnings,
     })

@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::methods::{parse_generalise, parse_mask, parse_pad};
 use super::names::check_name;
 use super::report::{Draft, Report};
+use super::tokens;
 use super::tree::{Node, Section, Text, shorten};
 use super::upstream::DialectName;
 use crate::base::Bind;
@@ -102,6 +103,7 @@ pub(super) fn read(root: &Section<'_>, dialect: Option<DialectName>) -> Vec<Writ
         }
         written.push(collection);
     }
+    tokens::check_scopes(root.report(), &mut written);
     if table.entries().is_empty() {
         root.report()
             .push(Draft::error(&table.span, "there is no collection, so nothing is protected").remedy(format!("add {example}")));
@@ -171,7 +173,7 @@ fn read_collection(entry: &Section<'_>, name: &Text, dialect: Option<DialectName
     let on_bad_value = entry.optional("on_bad_value").map_or(Some(OnBadValue::Refuse), |node| node.word(&words));
     let attachments = attachments(entry, rest);
     let views = views(entry, rest);
-    let (fields, fields_fit) = fields(entry);
+    let (fields, fields_fit) = fields(entry, name);
     entry.refuse_later(&[("dangerous_passthrough", "routes that pass unprotected are not built in yet")]);
     entry.finish();
     let written = Written {
@@ -345,7 +347,7 @@ fn views(entry: &Section<'_>, rest: bool) -> Option<Views> {
 }
 
 /// The fields, and whether all of them are right.
-fn fields(entry: &Section<'_>) -> (Vec<WrittenField>, bool) {
+fn fields(entry: &Section<'_>, collection: &Text) -> (Vec<WrittenField>, bool) {
     let title = entry.title.trim_end_matches(']').to_owned() + ".field]";
     let example = format!("{title} with name = \"$.name\": without a field nothing is protected");
     let Some(node) = entry.required("field", &example) else { return (Vec::new(), false) };
@@ -362,14 +364,14 @@ fn fields(entry: &Section<'_>) -> (Vec<WrittenField>, bool) {
     let total = entries.len();
     for (name, node) in entries {
         let named = check_name(report, &name, "a field");
-        let field = read_field(&name, &node, &table.title);
+        let field = read_field(&name, &node, &table.title, collection);
         fields.extend(field.filter(|_| named));
     }
     let complete = total > 0 && fields.len() == total;
     (fields, complete)
 }
 
-fn read_field(name: &Text, node: &Node<'_>, table: &str) -> Option<WrittenField> {
+fn read_field(name: &Text, node: &Node<'_>, table: &str, collection: &Text) -> Option<WrittenField> {
     let report = node.report();
     if node.is_text() {
         let at = member(report, &node.text()?)?;
@@ -396,27 +398,30 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str) -> Option<WrittenField>
         .and_then(|text| member(report, &text));
     let category = entry.optional("category").map_or_else(|| Some(name.clone()), |node| node.text());
     let protect = entry.optional("protect");
-    let protection = protect.as_ref().map_or(Some(Protection::Seal), protection);
+    let is_token = protect.as_ref().is_some_and(tokens::is_meant);
+    let protection = if is_token {
+        tokens::read(&entry, collection, name).map(Protection::Token)
+    } else {
+        tokens::refuse(&entry);
+        protect.as_ref().map_or(Some(Protection::Seal), protection)
+    };
     let mask = entry.optional("mask").and_then(|node| node.text()).and_then(|text| parse_mask(report, &text));
     let generalise = entry.optional("generalise").and_then(|node| node.text()).and_then(|text| parse_generalise(report, &text));
     let pad_node = entry.optional("pad");
     let pad = pad_node.as_ref().and_then(|node| parse_pad(report, node));
     let seal_null_node = entry.optional("seal_null");
     let seal_null = seal_null_node.as_ref().and_then(Node::boolean).unwrap_or(false);
-    if let (Some(Protection::Deterministic), Some(node)) = (protection, &protect) {
-        deterministic(
-            name,
-            node,
-            pad_node.filter(|_| pad.is_some_and(|bucket| bucket > 0)),
-            seal_null_node.filter(|_| seal_null),
-        );
+    let pad_node = pad_node.filter(|_| pad.is_some_and(|bucket| bucket > 0));
+    let seal_null_node = seal_null_node.filter(|_| seal_null);
+    match (&protection, &protect) {
+        (Some(Protection::Deterministic), Some(node)) => deterministic(name, node, pad_node, seal_null_node),
+        (Some(Protection::Token(kind)), Some(node)) => tokens::judge(name, kind, node, pad_node, seal_null_node),
+        _ => {}
     }
     let subject = entry.optional("subject").and_then(|node| node.text()).and_then(|text| selector(report, &text));
     entry.refuse_later(&[
         ("index", "search indexes are not built in yet"),
         ("ring", "several key rings are not built in yet"),
-        ("consistent", "tokens are not built in yet"),
-        ("format", "tokens are not built in yet"),
         ("normalise", "search indexes are not built in yet"),
     ]);
     entry.finish();
@@ -445,15 +450,16 @@ fn protection(node: &Node<'_>) -> Option<Protection> {
         return node.wrong_type("text", "write protect = \"seal\", or remove it");
     }
     let text = node.text()?;
-    if ["token", "format-preserving"].contains(&text.value.as_str()) {
+    if text.value == "format-preserving" {
         node.report().push(
             Draft::error(&text.span, format!("the protection \"{}\" is not built in yet", text.value))
-                .expected("\"seal\" or \"deterministic\"")
+                .expected("\"seal\", \"deterministic\" or \"token\"")
                 .remedy("write \"seal\" or remove it; what is sealed now can be read by later releases"),
         );
         return None;
     }
-    node.word(&[("seal", Protection::Seal), ("deterministic", Protection::Deterministic)])
+    let deterministic = node.word(&[("seal", false), ("deterministic", true), ("token", false)])?;
+    Some(if deterministic { Protection::Deterministic } else { Protection::Seal })
 }
 
 /// What deterministic protection shows, and what does not go with it: `pad` and `seal_null`, given where they are asked for.

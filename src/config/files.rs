@@ -56,6 +56,7 @@ pub(super) fn of(settings: &super::Settings) -> Vec<PathBuf> {
     }
     files.extend_from_slice(settings.listen.files());
     files.extend_from_slice(settings.upstream.files());
+    files.extend_from_slice(settings.store.files());
     files.extend_from_slice(&settings.issuer_files);
     files
 }

@@ -6,13 +6,13 @@
 //!
 //! | file | reads |
 //! |---|---|
-//! | `service` | `controller`, `purpose_header`, `[keys]`, `[store]`, `[audit]` |
-//! | `listen`, `upstream`, `limits` | the table of that name |
-//! | `operator` | `[admin]`, `[reload]`, `[log]` |
+//! | `service` | `controller`, `purpose_header`, `[keys]`, `[audit]` |
+//! | `listen`, `upstream`, `store`, `limits` | the table of that name |
+//! | `operator` | `[admin]`, `[reload]`, `[log]`, `[leak_guard]` |
 //! | `otlp` | the table of that name |
-//! | `upstream_tls` | `[upstream] tls` |
+//! | `upstream_tls` | `[upstream] tls`, `[store] tls` |
 //! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
-//! | `collections` | `[collection.*]` |
+//! | `collections`, `tokens` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
 //! | `build` | both together: categories of fields, callers of purposes, routes and plans |
 //! | `tree`, `source`, `report`, `findings`, `nearest`, `names`, `methods` | what all readers share |
@@ -35,7 +35,9 @@ mod policy;
 mod report;
 mod service;
 mod source;
+mod store;
 pub mod templates;
+mod tokens;
 mod tree;
 mod upstream;
 mod upstream_tls;
@@ -56,6 +58,7 @@ pub use limits::Limits;
 pub use listen::tls::Tls;
 pub use operator::{Admin, Log, LogFormat, LogLevel};
 pub use otlp::Otlp;
+pub use store::store_at;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -76,8 +79,8 @@ pub struct Settings {
     pub dialect: Arc<dyn crate::dialect::Dialect>,
     /// Where the key ring is.
     pub keys: crate::keys::Config,
-    /// redb file for high-water marks and, later, tokens and facts.
-    pub store: PathBuf,
+    /// Where tokens and high-water marks are kept.
+    pub store: crate::store::Config,
     /// Where the audit log is.
     pub audit: crate::audit::Config,
     /// Who may ask.
@@ -104,6 +107,8 @@ pub struct Settings {
     pub poll: Duration,
     /// What is written down.
     pub log: Log,
+    /// How many of a thousand written documents the leak guard looks at; 0: none.
+    pub leak_guard_per_mille: u16,
     /// Where spans go.
     pub otlp: Option<Otlp>,
     /// Name of the purpose header, default `data-purpose`.
@@ -185,11 +190,13 @@ pub struct PolicyOnly {
     pub warnings: Findings,
 }
 
-/// Where the credential of the database comes from.
+/// Where the credentials of the database and of the store come from.
 #[derive(Clone, Copy)]
 pub enum Environment<'e> {
     /// Environment variables, or what a test puts in their place.
     Read(&'e dyn Fn(&str) -> Option<Zeroizing<String>>),
+    /// The same, but only for the store: the rest is not used.
+    StoreOnly(&'e dyn Fn(&str) -> Option<Zeroizing<String>>),
     /// Not needed: only the policy is used.
     Ignored,
 }
@@ -198,6 +205,7 @@ impl std::fmt::Debug for Environment<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Read(_) => "Environment::Read(..)",
+            Self::StoreOnly(_) => "Environment::StoreOnly(..)",
             Self::Ignored => "Environment::Ignored",
         })
     }
@@ -219,6 +227,21 @@ pub fn load(path: &Path) -> Result<Settings, Findings> {
 /// As [`load`].
 pub fn load_with(path: &Path, environment: Environment<'_>) -> Result<Settings, Findings> {
     build::both(path, environment).map(|(settings, _spec)| settings)
+}
+
+/// Only what the store needs, from the environment of the process.
+pub const STORE_ONLY: Environment<'static> = Environment::StoreOnly(&|name| match std::env::var(name) {
+    Ok(value) => Some(Zeroizing::new(value)),
+    Err(_) => None,
+});
+
+/// Reads and checks the same two files for commands that only use the store: no other credential need be there.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_store_only(path: &Path) -> Result<crate::store::Config, Findings> {
+    load_with(path, STORE_ONLY).map(|settings| settings.store)
 }
 
 /// Reads and checks the same two files for commands that only use the policy: the database's credential need not be there.

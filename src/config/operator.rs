@@ -1,4 +1,5 @@
-//! Reads `[admin]`, `[reload]` and `[log]`: what operators may see, how changes are noticed, what is written down.
+//! Reads `[admin]`, `[reload]`, `[log]` and `[leak_guard]`: what operators may see, how changes are noticed, what is written down, how much
+//! of what is written is looked at.
 //!
 //! Called by [`super::build`].
 
@@ -10,6 +11,9 @@ use super::service::millis;
 use super::tree::{Node, Section};
 use crate::caller::Secrets;
 use crate::exchange::{RequestLog, Requests};
+
+/// How many of a thousand written documents the leak guard looks at unless the file says otherwise.
+const LEAK_GUARD: u16 = 10;
 
 /// `[admin]`: who may see more than health and readiness. Nothing in it: everybody who reaches the listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +70,18 @@ impl Default for Log {
     fn default() -> Self {
         Self { level: LogLevel::Info, format: LogFormat::Json, requests: RequestLog::default() }
     }
+}
+
+/// `[leak_guard]`, optional: how many of a thousand written documents are looked at.
+pub(super) fn leak_guard(root: &Section<'_>) -> Option<u16> {
+    let Some(node) = root.optional("leak_guard") else { return Some(LEAK_GUARD) };
+    let section = node.table()?;
+    let sample = match section.optional("sample_per_mille") {
+        Some(node) => node.integer(0..=1_000, "of a thousand").and_then(|share| u16::try_from(share).ok()),
+        None => Some(LEAK_GUARD),
+    };
+    section.finish();
+    sample
 }
 
 /// `[admin]`, optional.

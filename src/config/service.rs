@@ -1,9 +1,8 @@
-//! The parts of `sudare.toml` that are about the proxy itself: controller, keys, store, audit log; and what the readers of tables share.
+//! The parts of `sudare.toml` that are about the proxy itself: controller, keys, audit log; and what the readers of tables share.
 //!
 //! Always holds: what is returned is complete and in range, paths are resolved against the folder of the file, and no secret
 //! has been put into a finding. Called by [`super::load`].
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -168,26 +167,6 @@ fn key_encryption_key(kek: &Section<'_>, folder: &Path) -> Option<keys::Kek> {
     };
     kek.finish();
     result
-}
-
-/// `[store]`.
-pub(super) fn store(root: &Section<'_>, folder: &Path) -> Option<(PathBuf, Range<usize>)> {
-    let section = root.required_table("store", "[store] with url = \"redb:data/sudare.redb\"")?;
-    let report = section.report();
-    let url = section.required("url", "url = \"redb:data/sudare.redb\"").and_then(|node| node.text());
-    section.finish();
-    let url = url?;
-    if let Some(path) = url.value.strip_prefix("redb:") {
-        return Some((path_behind(report, &url, path, folder)?, url.span));
-    }
-    let message = if url.value.starts_with("postgres") {
-        report.hide(&url.span);
-        "a store in PostgreSQL is not built in yet"
-    } else {
-        "this URL is of no kind that Sudare can keep its store in"
-    };
-    report.push(Draft::error(&url.span, message).expected("redb: and a path").remedy("write \"redb:data/sudare.redb\""));
-    None
 }
 
 /// `[audit]`.

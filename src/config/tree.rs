@@ -217,6 +217,11 @@ impl<'a> Node<'a> {
         self.value.is_str()
     }
 
+    /// True for this very text; anything else is left for others to complain about.
+    pub(super) fn is(&self, word: &str) -> bool {
+        self.value.as_str() == Some(word)
+    }
+
     /// True for `[]`.
     pub(super) fn is_empty_list(&self) -> bool {
         self.value.as_array().is_some_and(|items| items.is_empty())

@@ -59,7 +59,7 @@ pub(super) fn upstream(root: &Section<'_>, folder: &Path, environment: Environme
         Some(_) => count(&section, "max_connections", 1..=1_000_000, 0, "requests").map(Some),
     };
     let circuit = circuit(&section);
-    let tls = upstream_tls::written(&section);
+    let tls = upstream_tls::written(&section, "[upstream] tls");
     section.refuse_later(&[("dangerous_passthrough", "routes that pass unprotected are not built in yet")]);
     section.finish();
     let endpoint = url.as_ref().and_then(|url| database(&section, url, folder, tls.as_ref(), environment));
@@ -116,7 +116,11 @@ fn database(
     let report = section.report();
     let text = url.value.as_str();
     if let (Some(tls), false) = (tls, text.starts_with("https://")) {
-        tls.refuse();
+        tls.refuse(
+            "a URL that does not use TLS",
+            "https://host:port",
+            "write https:// in url if the database speaks TLS, or remove tls",
+        );
     }
     if let Some(path) = text.strip_prefix("unix:") {
         return path_behind(report, url, path, folder).map(upstream::Endpoint::Unix);
@@ -167,7 +171,7 @@ fn database(
     let tls = match environment {
         Environment::Read(_) if secure => Some(upstream_tls::client(tls, url, host, folder, section)?),
         // Who only wants the policy needs no certificates.
-        Environment::Read(_) | Environment::Ignored => None,
+        Environment::Read(_) | Environment::StoreOnly(_) | Environment::Ignored => None,
     };
     Some(upstream::Endpoint::Http {
         authority: authority.to_string(),

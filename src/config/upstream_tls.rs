@@ -1,7 +1,8 @@
-//! Reads `[upstream] tls`: whom the database's certificate must come from, which name it must have, what we present to it.
+//! Reads `[upstream] tls` and `[store] tls`: whom a database's certificate must come from, which name it must have, what we present to
+//! it.
 //!
 //! Always holds: there is no member that turns verification off; what a file holds is never quoted. Called by
-//! [`super::upstream`].
+//! [`super::upstream`] and [`super::store`].
 
 use std::path::{Path, PathBuf};
 
@@ -27,9 +28,9 @@ pub(super) struct Written<'a> {
     wrong: bool,
 }
 
-/// Reads the table; no file yet.
-pub(super) fn written<'a>(upstream: &Section<'a>) -> Option<Written<'a>> {
-    let section = upstream.optional("tls")?.table_named("[upstream] tls")?;
+/// Reads the table, which has this title in findings; no file yet.
+pub(super) fn written<'a>(of: &Section<'a>, title: &str) -> Option<Written<'a>> {
+    let section = of.optional("tls")?.table_named(title)?;
     let before = section.report().errors();
     let text = |key| section.optional(key).and_then(|node| node.text());
     let (ca, server_name, certificate, key) = (text("ca"), text("server_name"), text("certificate"), text("key"));
@@ -40,12 +41,9 @@ pub(super) fn written<'a>(upstream: &Section<'a>) -> Option<Written<'a>> {
 
 impl Written<'_> {
     /// For a database that is not reached over TLS.
-    pub(super) fn refuse(&self) {
-        self.section.report().push(
-            Draft::error(&self.section.span, "`tls` stands beside a URL that does not use TLS")
-                .expected("https://host:port")
-                .remedy("write https:// in url if the database speaks TLS, or remove tls"),
-        );
+    pub(super) fn refuse(&self, beside: &str, expected: &str, remedy: &str) {
+        let message = format!("`tls` stands beside {beside}");
+        self.section.report().push(Draft::error(&self.section.span, message).expected(expected).remedy(remedy));
     }
 }
 

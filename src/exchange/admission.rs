@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::base::CallerName;
 use crate::base::limits::MAX_REQUEST_BODY_BYTES;
-use crate::metrics::{Metrics, Reserved};
+use crate::metrics::{Counted, Metrics, Reserved};
 
 use super::Error;
 
@@ -36,6 +36,8 @@ pub(super) const REQUEST_TIMES: usize = 3;
 pub(super) const WINDOW_TIMES: usize = 4;
 /// A reply of several windows takes at least so much.
 pub(super) const STREAM_BYTES: usize = 1 << 20;
+/// What a request takes beside a large body: the buffers of both connections, and a small body ([`SMALL`]) as it comes and leaves.
+const SEAT_BYTES: usize = 64 << 10;
 /// What is too late to be turned away goes on without room up to so many bytes: no honest reply to a write, which has a body of at most as
 /// many, holds back more at a time.
 const OVERDRAWN_BYTES: usize = MAX_REQUEST_BODY_BYTES;
@@ -140,6 +142,11 @@ impl Budget {
         Self { room: Arc::new(Semaphore::new(usize::try_from(kib).unwrap_or(Semaphore::MAX_PERMITS))), kib, metrics }
     }
 
+    /// Requests, and connections on which there is one, that may be under way at a time, at [`SEAT_BYTES`] each.
+    pub fn seats(&self) -> usize {
+        usize::try_from(self.kib).unwrap_or(usize::MAX) / (SEAT_BYTES >> 10)
+    }
+
     /// Waits a short time for room.
     async fn reserve(&self, bytes: usize) -> Option<Room> {
         // What is larger than the whole budget may come when it is alone.
@@ -174,12 +181,18 @@ pub(super) struct Held(std::sync::OnceLock<Arc<Holdings>>);
 #[derive(Debug, Default)]
 struct Holdings {
     place: Mutex<Option<Place>>,
+    feed: Mutex<Option<Counted>>,
     rooms: Mutex<Vec<Growing>>,
 }
 
 impl Held {
     pub(super) fn place(&self, place: Place) {
         *self.holdings().place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    /// Keeps a feed counted until it has ended.
+    pub(super) fn feed(&self, feed: Counted) {
+        *self.holdings().feed.lock().unwrap_or_else(PoisonError::into_inner) = Some(feed);
     }
 
     /// Keeps room until the reply has left.

@@ -12,6 +12,7 @@ use crate::field::{RevealError, TermError, WriteError};
 use crate::keys::KeyError;
 use crate::purpose::{Level, Refusal};
 use crate::upstream::UpstreamError;
+use crate::vault::VaultError;
 
 use super::Context;
 
@@ -171,6 +172,9 @@ pub enum Error {
     /// The policy or the caller changed while the reply was under way.
     #[error("what this caller may see changed while the reply was under way; ask again")]
     GrantEnded,
+    /// The token vault does not serve.
+    #[error(transparent)]
+    Vault(VaultError),
     /// A key is not to be had.
     #[error(transparent)]
     Keys(#[from] KeyError),

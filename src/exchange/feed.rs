@@ -9,6 +9,7 @@ use http::Response;
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Exchange, State};
+use crate::metrics::Counted;
 use crate::upstream::{Outgoing, PassBody};
 
 /// Ends feeds.
@@ -45,6 +46,11 @@ impl Feeds {
 }
 
 impl Exchange {
+    /// Lets another feed begin: half of all seats may be feeds, which give theirs up but not their memory.
+    pub(super) fn feed(&self) -> Result<Counted, Error> {
+        self.metrics.feed_begun(self.budget.seats() / 2).ok_or(Error::Overloaded("feeds"))
+    }
+
     /// Asks the database for a feed, whose head may be long in coming.
     pub(super) async fn forward_feed(
         &self,

@@ -14,6 +14,7 @@ mod context;
 mod encoding;
 mod error;
 mod feed;
+mod guard;
 mod headers;
 mod heavy;
 mod log;
@@ -24,6 +25,7 @@ mod reply;
 mod request;
 mod span;
 mod state;
+mod tokens;
 mod view;
 
 use std::future::Future;
@@ -50,6 +52,7 @@ use crate::upstream::{BodyError, Outgoing};
 
 use admission::{Failures, Seldom, Strangers};
 use body::{Arriving, Late, Pace};
+use guard::Guard;
 use heavy::Heavy;
 use request::Checked;
 
@@ -64,6 +67,7 @@ pub use crate::encoding::CODINGS;
 pub use crate::field::{RevealError, TermError, WriteError};
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
+pub use crate::vault::VaultError;
 pub use context::Context;
 pub use error::{Conflict, Error, Failure};
 pub use log::{RequestLog, Requests};
@@ -111,6 +115,7 @@ pub struct Exchange {
     told: Seldom,
     strangers: Strangers,
     heavy: Heavy,
+    guard: Guard,
 }
 
 impl Exchange {
@@ -134,7 +139,25 @@ impl Exchange {
         let (leaving, failures, told) = (AtomicBool::new(false), Failures::new(), Seldom::default());
         let strangers = Strangers::default();
         let (heavy, spans) = (Heavy::new(), None);
-        Self { state, audit, metrics, clock, tasks, number, ids, feeds, leaving, spans, budget, failures, told, strangers, heavy }
+        let guard = Guard::new(Arc::clone(&metrics), audit.clone(), Arc::clone(&clock));
+        Self {
+            state,
+            audit,
+            metrics,
+            clock,
+            tasks,
+            number,
+            ids,
+            feeds,
+            leaving,
+            spans,
+            budget,
+            failures,
+            told,
+            strangers,
+            heavy,
+            guard,
+        }
     }
 
     /// The same, telling somebody of requests that are over.
@@ -163,6 +186,11 @@ impl Exchange {
         self.feeds.end_all();
     }
 
+    /// Records what the leak guard has found since it last did, before the audit log is closed.
+    pub fn record_leaks(&self) {
+        self.guard.record();
+    }
+
     /// From now on replies over HTTP/1.1 end their connections, so that clients that keep theirs move to another instance
     /// before this one closes them: a request that meets a closing connection could not always be sent again (T29).
     pub fn leave(&self) {
@@ -188,7 +216,7 @@ impl Exchange {
         let pace = Pace { piece: limits.body_timeout, bytes_per_second: limits.body_rate, total: limits.outside_timeout };
         let mut request = request.map(|body| Arriving::new(body, pace).boxed_unsync());
         self.receive(&mut context, &mut request, &peer);
-        let Some(seat) = self.metrics.begun(limits.requests) else {
+        let Some(seat) = self.metrics.begun(limits.requests.min(self.budget.seats())) else {
             return Err(Box::new(Failure { error: Error::Overloaded("requests"), context }));
         };
         let requests = state.log;
@@ -291,7 +319,7 @@ impl Exchange {
                 let body = self.read_body(&state, context, body, coding).await?;
                 let checked = match documents.request {
                     RequestBody::Query { row_set } => {
-                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, &body)?)
+                        Checked::Ready(self.search(&state, &session, &mut documents, row_set, &body).await?)
                     }
                     RequestBody::None | RequestBody::Plain { .. } | RequestBody::Patch { .. } | RequestBody::Documents { .. } => {
                         self.protect(&state, context, &session, &documents, body).await?
@@ -300,7 +328,10 @@ impl Exchange {
                 let response = match checked {
                     Checked::Ready(outgoing) => match documents.flow {
                         Flow::Whole => self.forward(&state, parts, outgoing).await?,
-                        Flow::Feed(_) => self.forward_feed(&state, parts, outgoing, &ends).await?,
+                        Flow::Feed(_) => {
+                            context.held.feed(self.feed()?);
+                            self.forward_feed(&state, parts, outgoing, &ends).await?
+                        }
                     },
                     Checked::Over(draft) => self.replace(&state, context, &session, &documents, parts, draft).await?,
                 };
@@ -495,6 +526,12 @@ impl Exchange {
             context.held.place(place);
         }
         Ok(caller)
+    }
+
+    /// For a request that cannot even be read, because its connection has no memory for it.
+    pub fn full(&self) -> Failure {
+        let context = Context::new(self.number.fetch_add(1, Ordering::Relaxed));
+        Failure { error: Error::Overloaded("memory"), context }
     }
 
     /// Counts a request that was turned away for there being too much ([`Error::is_shed`]), with the status `front` chose.

@@ -11,6 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::State;
 use crate::keys::KeyRing;
+use crate::vault::Vault;
 
 /// Where a configuration finds the newest ring.
 #[derive(Debug)]
@@ -27,6 +28,11 @@ impl State {
     /// The keys to use now. Asked anew for each body and window, and not kept.
     pub(super) fn ring(&self) -> Guard<Arc<KeyRing>> {
         self.newest.0.load()
+    }
+
+    /// The token vault, with the keys to use now.
+    pub(super) fn vault(&self) -> Vault {
+        Vault::new(Arc::clone(&self.store), Arc::clone(&self.ring()))
     }
 
     /// From now on its keys are what every configuration uses.

@@ -8,17 +8,17 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::request::Session;
-use super::{Collection, Error, Exchange, State};
+use super::{Collection, Error, Exchange, State, tokens};
 use crate::base::limits::MAX_ROW_BYTES;
 use crate::dialect::{Documents, Piece, Terms};
 use crate::document::{self, Rules};
-use crate::field::{self, ProtectedBody, Protection};
+use crate::field::{self, ProtectedBody};
 use crate::purpose::{Grant, Level, Permit};
 use crate::upstream::Outgoing;
 
 impl Exchange {
     /// Judges and rewrites a search. What it means for the reply is noted in `documents`.
-    pub(super) fn search(
+    pub(super) async fn search(
         &self,
         state: &State,
         session: &Session,
@@ -34,15 +34,32 @@ impl Exchange {
         may_search(collection, &grant, &query.search.searched, "search by it", |level| level == Level::Clear)?;
         // An index has the order of the stored values, in which equal ones stand together.
         let (equal, other): (Vec<usize>, Vec<usize>) =
-            query.presence.iter().partition(|field| is_deterministic(collection, **field));
+            query.presence.iter().partition(|field| shows_equality(collection, **field));
         let sees_equality = |level| matches!(level, Level::Clear | Level::Sealed);
         may_search(collection, &grant, &equal, "ask whether it is there", sees_equality)?;
         may_search(collection, &grant, &other, "ask whether it is there", |level| level != Level::Absent)?;
+        // All tokens that are searched for are asked for at once.
+        let mut of_piece = Vec::with_capacity(query.pieces.len());
+        let mut asked = Vec::new();
+        for piece in &query.pieces {
+            let of_terms = match piece {
+                Piece::Bytes(_) => None,
+                Piece::Terms(terms) => {
+                    tokens::searched(&collection.field_map, terms.member, &terms.values).map_err(Error::Term)?
+                }
+            };
+            of_piece.push(of_terms.as_ref().map(Vec::len));
+            asked.extend(of_terms.into_iter().flatten());
+        }
+        let mut found = self.tokens_found(state, &asked).await?.into_iter();
         let mut rewritten = Vec::with_capacity(body.len());
-        for piece in query.pieces {
+        for (piece, tokens) in query.pieces.into_iter().zip(of_piece) {
             match piece {
                 Piece::Bytes(bytes) => rewritten.extend_from_slice(&bytes),
-                Piece::Terms(terms) => write_terms(state, collection, plan, &grant, &terms, &mut rewritten)?,
+                Piece::Terms(terms) => {
+                    let tokens = tokens.map(|count| found.by_ref().take(count).flatten().collect());
+                    write_terms(state, collection, plan, &grant, &terms, tokens, &mut rewritten)?;
+                }
             }
         }
         documents.search = query.search;
@@ -73,8 +90,8 @@ impl Exchange {
     }
 }
 
-fn is_deterministic(collection: &Collection, field: usize) -> bool {
-    collection.field_map.fields.get(field).is_some_and(|field| field.protection == Protection::Deterministic)
+fn shows_equality(collection: &Collection, field: usize) -> bool {
+    collection.field_map.fields.get(field).is_some_and(|field| field.protection.shows_equality())
 }
 
 /// Every field of the list is seen well enough.
@@ -96,13 +113,15 @@ fn may_search(
     Ok(())
 }
 
-/// Writes every form in which one of the values may be stored.
+/// Writes every form in which one of the values may be stored. `tokens` are those of the values, where they are stored as tokens; of a
+/// value that is not known there is none, and no document has it.
 fn write_terms(
     state: &State,
     collection: &Collection,
     plan: &field::Plan,
     grant: &Grant,
     terms: &Terms,
+    tokens: Option<Vec<String>>,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     let mut forms: Vec<String> = Vec::new();
@@ -111,12 +130,17 @@ fn write_terms(
             forms.push("null".to_owned());
             continue;
         }
+        if tokens.is_some() {
+            continue;
+        }
         let stored =
             field::deterministic_terms(&collection.field_map, plan, &state.ring(), terms.member, value, Permit::Reveal(grant))
                 .map_err(Error::Term)?;
         // Envelopes need no escapes.
         forms.extend(stored.iter().map(|envelope| format!("\"{envelope}\"")));
     }
+    // Tokens need no escapes but in e-mail addresses and numbers of a shape, which have none that JSON would escape.
+    forms.extend(tokens.into_iter().flatten().map(|token| format!("\"{token}\"")));
     match (forms.as_slice(), terms.alone) {
         ([form], Some(before)) => out.extend([before, form].concat().bytes()),
         _ => out.extend([terms.list.0, &forms.join(","), terms.list.1].concat().bytes()),

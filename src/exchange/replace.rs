@@ -60,8 +60,6 @@ impl Exchange {
             let mut send = parts.clone();
             let past = self.past(state, documents, &grant, &parts, &bulk.draft).await?;
             let guarded = matches!(past, Past::Nothing | Past::Stored { etag: Some(_), .. });
-            let length = bulk.draft.bytes.len();
-            let seal = |draft: &Draft<'_>, before: &Before<'_>| draft.seal(state, documents, &grant, before);
             let protected = match past {
                 Past::Gone(rows) => {
                     bulk.leave_out(state, documents, rows)?;
@@ -70,23 +68,23 @@ impl Exchange {
                     }
                     continue;
                 }
-                Past::Unneeded => self.heavy.work(length, || seal(&bulk.draft, &Before::default())).await?,
+                Past::Unneeded => self.seal(state, documents, &grant, &bulk.draft, Before::default()).await?,
                 Past::Nothing => {
                     send.headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
-                    self.heavy.work(length, || seal(&bulk.draft.creating(), &Before::default())).await?
+                    self.seal(state, documents, &grant, &bulk.draft.creating(), Before::default()).await?
                 }
                 Past::Stored { stored, rows, etag, room: _until_sealed } => {
                     if let Some(etag) = etag {
                         send.headers.insert(header::IF_MATCH, etag);
                     }
-                    let mut before = Before { rows: Vec::new(), now_ms: self.clock.now_ms() };
+                    let mut before = Before { now_ms: self.clock.now_ms(), ..Before::default() };
                     for (row, answer) in rows {
                         before.rows.resize(before.rows.len().max(row + 1), None);
                         if let Some(slot) = before.rows.get_mut(row) {
                             *slot = stored.row(answer);
                         }
                     }
-                    self.heavy.work(length, || seal(&bulk.draft, &before)).await?
+                    self.seal(state, documents, &grant, &bulk.draft, before).await?
                 }
             };
             let outgoing = self.record_write(state, context, documents, protected).await?;

@@ -301,6 +301,13 @@ impl Reply {
         self.session.grant = grant;
         let collection = self.state.collections.get(self.documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(self.documents.reply).ok_or(Error::Internal("no such row set"))?;
+        let tokens = if collection.field_map.has_tokens() {
+            let (state, grant) = (&self.state, &self.session.grant);
+            let known = self.exchange.tokens_shown(state, &collection.field_map, plan, grant, &window.bytes, &window.layout);
+            Some(known.await?)
+        } else {
+            None
+        };
         let revealed = field::reveal_found(
             &collection.field_map,
             plan,
@@ -310,7 +317,7 @@ impl Reply {
             &window.layout,
             self.url_id.as_ref(),
             self.exchange.clock.now_ms(),
-            Found { searched: &self.documents.search.searched, strip: &self.documents.search.strip },
+            Found { searched: &self.documents.search.searched, strip: &self.documents.search.strip, tokens: tokens.as_ref() },
         )?;
         self.exchange.metrics.phase(Phase::Reveal, started.elapsed());
         self.exchange.count(&self.state, &collection.field_map.name, &revealed.tally);

@@ -109,7 +109,11 @@ impl<'s> Draft<'s> {
             let Self { collection, plan, bytes, layout, .. } = self;
             let id = url_id(documents)?.ok_or(Error::Internal("a patch without an id"))?;
             let stored = before.rows.first().copied().flatten();
-            let of = Patched { id: &id, subject: stored.and_then(|stored| stored.subject(&collection.field_map)) };
+            let of = Patched {
+                id: &id,
+                subject: stored.and_then(|stored| stored.subject(&collection.field_map)),
+                tokens: before.tokens,
+            };
             return Ok(field::protect_patch(&collection.field_map, plan, &state.ring(), grant, format, bytes, layout, of)?);
         }
         Ok(field::protect_over(
@@ -131,7 +135,7 @@ impl<'s> Draft<'s> {
         if matches!(documents.request, RequestBody::Patch { .. }) {
             return vec![0];
         }
-        field::rows_that_need_the_stored(&self.collection.field_map, self.plan, grant, &self.layout, &self.rows)
+        field::rows_that_need_the_stored(&self.collection.field_map, self.plan, grant, &self.bytes, &self.layout, &self.rows)
     }
 }
 
@@ -184,7 +188,7 @@ impl Exchange {
             return Ok(Checked::Ready(Outgoing::Protected(body)));
         }
         let protected = if matches!(documents.request, RequestBody::Patch { .. }) {
-            match self.heavy.work(length, || draft.seal(state, documents, &grant, &Before::default())).await {
+            match self.seal(state, documents, &grant, &draft, Before::default()).await {
                 // The stored document says whom it is about.
                 Err(Error::Write(WriteError::SubjectMissing { .. }))
                     if field::patch_needs_subject(&draft.collection.field_map) =>
@@ -195,7 +199,7 @@ impl Exchange {
             }
         } else if draft.made_elsewhere || draft.needy(documents, &grant).is_empty() {
             // A revision made elsewhere replaces nothing that could be compared with: what it cannot do alone is refused.
-            self.heavy.work(length, || draft.seal(state, documents, &grant, &Before::default())).await?
+            self.seal(state, documents, &grant, &draft, Before::default()).await?
         } else {
             return Ok(Checked::Over(draft));
         };
@@ -229,6 +233,7 @@ impl Exchange {
             .filter_map(|(category, count)| Some((state.category_name(*category)?, *count)))
             .collect();
         let _recorded = self.record(event).await?;
+        self.guard.written(state, documents, &protected.body);
         Ok(Outgoing::Protected(protected.body))
     }
 

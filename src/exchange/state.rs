@@ -13,6 +13,7 @@ use crate::dialect::Dialect;
 use crate::field;
 use crate::keys::KeyRing;
 use crate::purpose::{CategoryId, Policy};
+use crate::store::Rows;
 use crate::upstream::Upstream;
 
 use super::{Asker, Error, Gates, Newest, RequestLog, headers};
@@ -30,6 +31,8 @@ pub struct State {
     pub callers: Callers,
     /// Keys of one ring revision: those it was built with. What is used is [`Self::ring`].
     pub keys: Arc<KeyRing>,
+    /// Keeps what tokens stand for; with the newest keys it is [`Self::vault`].
+    pub store: Arc<dyn Rows>,
     /// The newest ring, whatever this one was built with.
     pub newest: Newest,
     /// The database.
@@ -44,6 +47,8 @@ pub struct State {
     pub gates: Gates,
     /// Which requests are written down.
     pub log: RequestLog,
+    /// How many of a thousand written documents the leak guard looks at.
+    pub leak_guard_per_mille: u16,
 }
 
 /// A protected collection with the plan of each of the dialect's row sets.

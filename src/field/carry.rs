@@ -12,9 +12,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::envelope;
+use super::envelope::{self, Suite};
 use super::gaps::Gaps;
-use super::ids::Place;
+use super::ids::{NoId, Place};
 use super::pairs::{self, Alike, Looks, Pair, canonical};
 use super::plan::{Collection, Field, Meaning, Plan, Protection};
 use super::protect::{RowWrite, Write, WriteError, bound_by, unbound};
@@ -25,6 +25,7 @@ use crate::base::Intent;
 use crate::document::{Change, Found, Kind, Layout, Member, Selector, Step, at, elements, member, members, splice, unescape};
 use crate::keys::KeyRing;
 use crate::purpose::{Grant, Level};
+use crate::vault;
 
 /// What the rows of a write get from the documents they replace.
 #[derive(Default)]
@@ -45,11 +46,15 @@ pub fn rows_that_need_the_stored(
     collection: &Collection,
     plan: &Plan,
     grant: &Grant,
+    bytes: &[u8],
     layout: &Layout,
     rows: &[RowWrite],
 ) -> Vec<usize> {
     let replaced = rows.iter().enumerate().filter(|(_, row)| !matches!(row.intent, Intent::Create | Intent::Delete));
-    replaced.filter(|(row, _)| needs_the_stored(collection, plan, grant, layout, *row).is_some()).map(|(row, _)| row).collect()
+    replaced
+        .filter(|(row, _)| needs_the_stored(collection, plan, grant, bytes, layout, *row).is_some())
+        .map(|(row, _)| row)
+        .collect()
 }
 
 /// The first field for which it does, and why.
@@ -57,25 +62,44 @@ pub(super) fn needs_the_stored(
     collection: &Collection,
     plan: &Plan,
     grant: &Grant,
+    bytes: &[u8],
     layout: &Layout,
     row: usize,
 ) -> Option<(usize, &'static str)> {
+    let found = layout.rows.get(row).map_or(&[][..], |row| found_in(layout, &row.range));
     let mut has = |index| {
-        let found = layout.rows.get(row).map_or(&[][..], |row| found_in(layout, &row.range));
         // Null is what stands for an element by number that is not shown, so it says nothing of it.
         let unseen = collection.fields.get(index).is_some_and(|field| level_of(grant, field) == Level::Absent);
         let says = |found: &Found| !(unseen && found.by_position && found.kind == Kind::Null);
         found.iter().any(|found| plan.meaning(found) == Some(Meaning::Field(index)) && says(found))
     };
-    needs(collection, grant, &mut has)
+    let mut sends_token = |index, kind: &vault::Kind, level| {
+        let strings =
+            found.iter().filter(|found| found.kind == Kind::String && plan.meaning(found) == Some(Meaning::Field(index)));
+        // Where only the vault can tell, whoever is shown tokens sends tokens, and whoever sees values sends values.
+        let may_be = |text: &str| kind.format.is_reserved(text) || kind.format.is_token(text).unwrap_or(level == Level::Sealed);
+        strings.filter_map(|found| unescape(bytes.get(found.value.clone())?)).any(|text| may_be(&text))
+    };
+    needs(collection, grant, &mut has, &mut sends_token)
 }
 
 /// Can the rules tell what a replacement of this row does without the stored document? `has` says whether the row holds a value of the field
 /// with an index. Every field is asked about by its right and its level first, so that whoever sees and writes everything pays nothing.
-fn needs(collection: &Collection, grant: &Grant, has: &mut dyn FnMut(usize) -> bool) -> Option<(usize, &'static str)> {
+fn needs(
+    collection: &Collection,
+    grant: &Grant,
+    has: &mut dyn FnMut(usize) -> bool,
+    sends_token: &mut dyn FnMut(usize, &vault::Kind, Level) -> bool,
+) -> Option<(usize, &'static str)> {
     for (index, field) in collection.fields.iter().enumerate() {
         if !grant.may_write(field.category) {
             return Some((index, "may not write"));
+        }
+        // A token is taken only where it is stored already.
+        if let Protection::Token(kind) = &field.protection
+            && sends_token(index, kind, level_of(grant, field))
+        {
+            return Some((index, "sends a token of"));
         }
         match level_of(grant, field) {
             // Of a value that is not sealed yet nothing is shown.
@@ -106,6 +130,7 @@ pub(super) fn carry(
     carried: &mut Carried,
 ) -> Result<(), WriteError> {
     let window = Window::new(write.collection, stored.plan(), keys, write.grant, stored.bytes(), stored.ids(), now_ms);
+    let window = window.with(write.tokens());
     let sent = write.layout.rows.get(row).map(|row| row.range.clone()).ok_or(WriteError::Layout)?;
     let old = stored.range();
     if let Some(field) =
@@ -267,7 +292,7 @@ impl<'c> Carrier<'c, '_, '_> {
                     value_at(self.write.plan, self.write.layout, span.start, way.field).ok_or(WriteError::Layout)?;
                 let text = self.write.bytes.get(value.value.clone()).ok_or(WriteError::Layout)?;
                 // An element of a list by number cannot be left out, so null stands where nothing is shown.
-                let same = self.forms(found, &shown).iter().flatten().any(|form| *form == canonical(text))
+                let same = self.forms(way.field, found, &shown).iter().flatten().any(|form| *form == canonical(text))
                     || (hidden && found.by_position && value.kind == Kind::Null);
                 if same { self.keep(way, at, found) } else { Ok(()) }
             }
@@ -334,7 +359,7 @@ impl<'c> Carrier<'c, '_, '_> {
         let field = self.field(way)?;
         let (level, writes) = (level_of(self.write.grant, field), self.may_write(field));
         let texts: Vec<Option<String>> = sent.iter().map(|span| self.write.bytes.get(span.clone()).map(canonical)).collect();
-        let forms: Vec<[Option<String>; 2]> = values.iter().map(|(found, shown)| self.forms(found, shown)).collect();
+        let forms: Vec<[Option<String>; 2]> = values.iter().map(|(found, shown)| self.forms(way.field, found, shown)).collect();
         // Each stored value goes by what was shown of it, unless its envelope itself was sent.
         let sent_texts: std::collections::HashSet<&String> = texts.iter().flatten().collect();
         let keys: Vec<Option<String>> = forms
@@ -369,11 +394,12 @@ impl<'c> Carrier<'c, '_, '_> {
         self.window.change(index, field, found, level_of(self.write.grant, field)).map_err(WriteError::Stored)
     }
 
-    /// What a sent value may equal to stand for a stored one: what was shown of it, and its envelope. Never its clear text as such: the
+    /// What a sent value may equal to stand for a stored one: what was shown of it, and its envelope or token. Never its clear text as such: the
     /// answer would tell a caller that does not see it whether a guess is right.
-    fn forms(&self, found: &Found, shown: &Change) -> [Option<String>; 2] {
+    fn forms(&mut self, index: usize, found: &Found, shown: &Change) -> [Option<String>; 2] {
         let stored = self.stored.bytes().get(found.value.clone()).unwrap_or_default();
-        let envelope = is_envelope(stored).then(|| canonical(stored));
+        let sealed = is_envelope(stored) || unescape(stored).is_some_and(|text| self.window.is_sealed(index, &text));
+        let envelope = sealed.then(|| canonical(stored));
         match shown {
             Change::Keep => [Some(canonical(stored)), envelope],
             Change::Replace(text) => [Some(canonical(text)), envelope],
@@ -413,22 +439,30 @@ impl<'c> Carrier<'c, '_, '_> {
         let id = match now {
             Ok(id) => id,
             // It is bound to its field only, and opens wherever it stands; but it stays with whom it is about.
-            Err(_) if field.protection == Protection::Deterministic => "",
+            Err(_) if field.protection.suite() != Some(Suite::X) => "",
             Err(reason) => return Err(unbound(collection, field, reason)),
         };
-        if was != now {
+        // Of a token the vault keeps for whom it is used.
+        let about = ids.subject_at(collection, plan, way.field, way.place);
+        let was_about = self.stored.ids().subject(collection, self.stored.plan(), way.field, found);
+        let is_token = field.protection.suite().is_none();
+        if was != now || (is_token && about != was_about) {
             return Err(self.subject_changed(field));
         }
         match unescape(stored).filter(|_| found.kind == Kind::String) {
-            Some(text) if text.starts_with(envelope::PREFIX) => {
-                if self.window.opener.is_envelope(way.field, &text) {
-                    return Ok(stored.to_vec());
-                }
+            Some(text) if self.window.is_sealed(way.field, &text) => Ok(stored.to_vec()),
+            Some(text) if text.starts_with(envelope::PREFIX) || is_reserved(field, &text) => {
                 Err(WriteError::Stored(RevealError::NotAuthentic { field: field.name.clone(), kid_known: false }))
             }
             _ if collection.strict => Err(WriteError::Stored(RevealError::ClearFound { field: field.name.clone() })),
             _ => {
                 let mut out = Vec::new();
+                let id = match about {
+                    Some(Ok(about)) if is_token => about.as_str(),
+                    Some(Err(why)) if is_token => return Err(unbound(collection, field, NoId::Bad(*why))),
+                    None if is_token => return Err(unbound(collection, field, NoId::Missing)),
+                    _ => id,
+                };
                 self.sealer.seal(way.field, self.row, id, stored, &mut out)?;
                 self.carried.sealed.push(way.field);
                 Ok(out)
@@ -514,6 +548,11 @@ impl Sent {
 
 fn is_null(bytes: &[u8], span: &Range<usize>) -> bool {
     bytes.get(span.clone()) == Some(b"null")
+}
+
+/// Is it kept for tokens, whether or not it is one?
+fn is_reserved(field: &Field, text: &str) -> bool {
+    matches!(&field.protection, Protection::Token(kind) if kind.format.is_reserved(text))
 }
 
 fn is_envelope(stored: &[u8]) -> bool {

@@ -117,7 +117,8 @@ impl Ids {
         self.subject_at(collection, plan, field, (found.row, found.wildcards))
     }
 
-    fn subject_at(&self, collection: &Collection, plan: &Plan, field: usize, place: Place) -> Option<&Id> {
+    /// The same for a place where no value stands.
+    pub(super) fn subject_at(&self, collection: &Collection, plan: &Plan, field: usize, place: Place) -> Option<&Id> {
         if plan.fields.get(field)?.subject_wildcards.is_some() {
             return self.people.get(&person(plan, field, place)?);
         }

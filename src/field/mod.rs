@@ -5,7 +5,7 @@
 //! what stands where) and `upstream`.
 //!
 //! Where to look: `envelope` how a value is stored · `deterministic` values that can be found · `seal` nonces and keys of a body · `open`
-//! one value under its place · `ids` what it is bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`,
+//! one value under its place · `tokens` values that are in the vault · `ids` what it is bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`,
 //! `reveal` the rules · `stored`, `carry`, `pairs` a document that is written back in part · `upkeep` rows in an operator's hand.
 //!
 //! Always holds: no clear text leaves this module but in [`Revealed`], at the level of the grant or from [`open_by_hand`].
@@ -28,6 +28,7 @@ mod stored;
 mod tally;
 #[cfg(test)]
 mod testing;
+mod tokens;
 mod upkeep;
 
 pub use carry::rows_that_need_the_stored;
@@ -42,4 +43,5 @@ pub use protect::{
 pub use reveal::{Found, RevealError, Revealed, reveal, reveal_found};
 pub use stored::{Before, Stored, StoredRow};
 pub use tally::Tally;
+pub use tokens::{Tokens, token_term, tokens_of_write, tokens_shown, tokens_stored};
 pub use upkeep::{SealedRow, StandIns, UpkeepRow, open_by_hand, seal_clear};

@@ -10,6 +10,7 @@ use super::{Generalise, Mask};
 use crate::base::{Bind, CategoryName, CollectionName, FieldName, FieldPlace};
 use crate::document::{BodyFacts, Found, Layout, Map, MapError, Role, Row, RowFacts, RowSet, Scope, Selector, Target};
 use crate::purpose::CategoryId;
+use crate::vault;
 
 /// A protected collection as run. `config` makes it.
 #[derive(Debug)]
@@ -51,21 +52,40 @@ pub enum Subject {
 }
 
 /// How the values of a field are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protection {
     /// `seal`: equal values differ (suite `x`).
     Seal,
     /// `deterministic`: equal values are equal, in every document of the collection (suite `d`).
     Deterministic,
+    /// `token`: in the vault, and a token in their place.
+    Token(vault::Kind),
 }
 
 impl Protection {
-    /// The suite of new values.
-    pub(super) fn suite(self) -> Suite {
+    /// The suite of new values; None for a token, which is in none.
+    pub(super) fn suite(&self) -> Option<Suite> {
         match self {
-            Self::Seal => Suite::X,
-            Self::Deterministic => Suite::D,
+            Self::Seal => Some(Suite::X),
+            Self::Deterministic => Some(Suite::D),
+            Self::Token(_) => None,
         }
+    }
+
+    /// Are equal values stored equal, so that they can be found?
+    pub fn shows_equality(&self) -> bool {
+        match self {
+            Self::Seal => false,
+            Self::Deterministic => true,
+            Self::Token(kind) => kind.consistent,
+        }
+    }
+}
+
+impl Collection {
+    /// Some values of it are in the vault.
+    pub fn has_tokens(&self) -> bool {
+        self.fields.iter().any(|field| matches!(field.protection, Protection::Token(_)))
     }
 }
 
@@ -203,6 +223,11 @@ impl Plan {
             }
             _ => Err(errors),
         }
+    }
+
+    /// Which targets of the map are fields, by their index.
+    pub fn fields_among_targets(&self) -> Vec<bool> {
+        self.meanings.iter().map(|meaning| matches!(meaning, Meaning::Field(_))).collect()
     }
 
     pub(super) fn meaning(&self, found: &Found) -> Option<Meaning> {

@@ -21,10 +21,11 @@ use super::envelope::{self, Suite};
 use super::ids::{Id, Ids, NoId, Subjects};
 use super::mask::has_mask_character;
 use super::open::{NotOpened, Opener, hangs_on_compromised};
-use super::plan::{Collection, Field, Meaning, Plan, Subject};
+use super::plan::{Collection, Field, Meaning, Plan, Protection, Subject};
 use super::reveal::{RevealError, level_of};
 use super::seal::Sealer;
 use super::stored::{Before, StoredRow};
+use super::tokens::{Tokens, settled};
 use super::{NotCanonical, Tally, pseudonym};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::base::{Bind, CategoryName, FieldName, Intent, PurposeName, RecordId, RecordIdError};
@@ -32,6 +33,7 @@ use crate::crypto::RandomError;
 use crate::document::{Found, Kind, Layout, Selector, unescape, write_string};
 use crate::keys::{KeyError, KeyRing};
 use crate::purpose::{Grant, Level, Permit, Upkeep};
+use crate::vault::Misfit;
 
 /// The only body the upstream client takes for a protected collection.
 pub struct ProtectedBody(Bytes);
@@ -66,6 +68,11 @@ impl ProtectedBody {
     /// A body whose every configured value was judged elsewhere in `field`.
     pub(super) fn judged(bytes: Bytes) -> Self {
         Self(bytes)
+    }
+
+    /// The same, to look at.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// The bytes to send.
@@ -203,14 +210,31 @@ pub enum WriteError {
         /// Where.
         field: FieldName,
     },
-    /// A value that has no canonical text, for a field that is stored deterministically.
-    #[error("field {field} is protected deterministically and holds text and integers only: {why}")]
+    /// A value that has no canonical text, for a field whose equal values are stored equal.
+    #[error("field {field} is stored so that equal values are equal, and holds text and integers only: {why}")]
     NotCanonical {
         /// Where.
         field: FieldName,
         /// Why.
         why: NotCanonical,
     },
+    /// A token, or what is kept for tokens, where no such one is stored.
+    #[error("field {field}: this is a token, and not the one that is stored here; send the clear value")]
+    ForeignToken {
+        /// Where.
+        field: FieldName,
+    },
+    /// A value that the field's tokens cannot stand for.
+    #[error("field {field} is stored as a token of a format that this value has none in: {why}")]
+    TokenFormat {
+        /// Where.
+        field: FieldName,
+        /// What it lacks.
+        why: Misfit,
+    },
+    /// The write wants tokens, and nobody made them yet. It is to be tried again with them; no client sees this.
+    #[error("the write wants tokens that nobody made")]
+    TokensWanted,
     /// A body that should carry no document has one.
     #[error("this route takes no documents, but the body has one")]
     UnexpectedDocument,
@@ -259,11 +283,13 @@ impl WriteError {
             Self::Misfit { .. } => "misfit",
             Self::TooLong { .. } => "value-too-long",
             Self::NotCanonical { .. } => "not-canonical",
+            Self::ForeignToken { .. } => "foreign-token",
+            Self::TokenFormat { .. } => "token-format",
             Self::UnexpectedDocument => "unexpected-document",
             Self::PatchRefused { .. } | Self::Operation { .. } => "patch-refused",
             Self::Keys(_) => "keys-unavailable",
             Self::Random(_) => "randomness-unavailable",
-            Self::Layout => "internal-error",
+            Self::TokensWanted | Self::Layout => "internal-error",
         }
     }
 }
@@ -322,13 +348,29 @@ pub fn protect_over(
     id_member: &str,
     before: &Before<'_>,
 ) -> Result<Protected, WriteError> {
+    settled(before.tokens, over(collection, plan, keys, grant, bytes, layout, rows, url_id, id_member, before))
+}
+
+#[expect(clippy::too_many_arguments, reason = "as `protect_over`")]
+fn over(
+    collection: &Collection,
+    plan: &Plan,
+    keys: &KeyRing,
+    grant: &Grant,
+    bytes: &Bytes,
+    layout: &Layout,
+    rows: &[RowWrite],
+    url_id: Option<&RecordId>,
+    id_member: &str,
+    before: &Before<'_>,
+) -> Result<Protected, WriteError> {
     if layout.rows.is_empty() || layout.odd_rows > 0 {
         return Err(WriteError::NoRows { positions: plan.row_positions() });
     }
     let mut write = Write { collection, plan, grant, bytes, layout, rows, before, ids: Ids::of(plan, bytes, layout) };
     write.name_rows(url_id)?;
     write.judge()?;
-    let mut sealer = Sealer::new(collection, plan, keys, layout.rows.len());
+    let mut sealer = Sealer::new(collection, plan, keys, layout.rows.len()).with(before.tokens);
     let carried = write.carry(keys, &mut sealer)?;
     let (body, tally) = write.seal(keys, id_member, sealer, carried)?;
     let mut subjects = Subjects::default();
@@ -367,6 +409,11 @@ impl<'a> Write<'a> {
 
     fn field(&self, index: usize) -> Result<&'a Field, WriteError> {
         self.collection.fields.get(index).ok_or(WriteError::Layout)
+    }
+
+    /// What the vault knows and made.
+    pub(super) fn tokens(&self) -> Option<&'a Tokens> {
+        self.before.tokens
     }
 
     fn intent(&self, row: usize) -> Intent {
@@ -423,7 +470,7 @@ impl<'a> Write<'a> {
                 Intent::Replace | Intent::Read | Intent::PerRow if self.stored(row).is_some() => {}
                 Intent::Replace | Intent::Read | Intent::PerRow => {
                     if let Some((index, reason)) =
-                        carry::needs_the_stored(self.collection, self.plan, self.grant, self.layout, row)
+                        carry::needs_the_stored(self.collection, self.plan, self.grant, self.bytes, self.layout, row)
                     {
                         return Err(self.would_erase(self.field(index)?, reason));
                     }
@@ -557,7 +604,7 @@ impl<'a> Write<'a> {
             Kind::String => {
                 let text = unescape(value).ok_or(WriteError::Layout)?;
                 if text.starts_with(envelope::PREFIX) {
-                    let id = self.binding(Suite::named_by(&text), index, field, found)?;
+                    let id = self.binding(Some(Suite::named_by(&text)), index, field, found)?;
                     let upkeep =
                         Upkeep::dangerous_for("a write carries an envelope: does it belong here? Its content is dropped at once");
                     let opener = opener.get_or_insert_with(|| Opener::new(self.collection, self.plan, keys));
@@ -574,6 +621,11 @@ impl<'a> Write<'a> {
                         }
                         Err(NotOpened::Keys(error)) => Err(WriteError::Keys(error)),
                     };
+                }
+                if let (Protection::Token(kind), Some(tokens)) = (&field.protection, self.before.tokens)
+                    && tokens.is_foreign(kind, &text)
+                {
+                    return Err(WriteError::ForeignToken { field: field.name.clone() });
                 }
                 if pseudonym::is_pseudonym(&text) {
                     return Err(WriteError::MaskedValue { field: field.name.clone() });
@@ -599,12 +651,26 @@ impl<'a> Write<'a> {
         coarse.is_some() && coarse != value
     }
 
-    fn binding(&self, suite: Suite, index: usize, field: &Field, found: &Found) -> Result<&str, WriteError> {
-        if suite == Suite::D {
-            return Ok("");
+    /// What a value is bound to; of a token, whom it is about.
+    fn binding(&self, suite: Option<Suite>, index: usize, field: &Field, found: &Found) -> Result<&str, WriteError> {
+        match suite {
+            Some(Suite::X) => {
+                let bound = self.ids.binding(self.collection, self.plan, index, found);
+                bound.map_err(|reason| unbound(self.collection, field, reason))
+            }
+            Some(Suite::D) => Ok(""),
+            None => match self.ids.subject(self.collection, self.plan, index, found) {
+                Some(Ok(about)) => Ok(about.as_str()),
+                Some(Err(why)) => Err(unbound(self.collection, field, NoId::Bad(*why))),
+                None => Err(unbound(self.collection, field, NoId::Missing)),
+            },
         }
-        self.ids.binding(self.collection, self.plan, index, found).map_err(|reason| unbound(self.collection, field, reason))
     }
+}
+
+/// Is it bound to whom it is about? A token is bound to nothing, but the vault keeps for whom it is used.
+fn by_subject(collection: &Collection, field: &Field) -> bool {
+    collection.bind == Bind::Subject || field.protection.suite().is_none()
 }
 
 /// Why a value has nothing to be bound to.
@@ -613,7 +679,7 @@ pub(super) fn unbound(collection: &Collection, field: &Field, reason: NoId) -> W
     match reason {
         NoId::Missing => WriteError::SubjectMissing {
             field: field.name.clone(),
-            bind: if collection.bind == Bind::Subject { "data subject" } else { "document" },
+            bind: if by_subject(collection, field) { "data subject" } else { "document" },
             selector,
             remedy: "send it in the document or in the URL".into(),
         },
@@ -623,7 +689,7 @@ pub(super) fn unbound(collection: &Collection, field: &Field, reason: NoId) -> W
 
 /// The member that a field's values are bound to.
 pub(super) fn bound_by<'s>(collection: &'s Collection, field: &'s Field) -> &'s Selector {
-    let by_subject = collection.bind == Bind::Subject;
+    let by_subject = by_subject(collection, field);
     match (&field.subject, &collection.subject) {
         (Some(subject), _) if by_subject => subject,
         (_, Subject::At(subject)) if by_subject => subject,

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use super::envelope::{self, Suite};
 use super::ids::{Ids, Subjects};
 use super::open::{NotOpened, Opener};
-use super::plan::{Collection, Field, Meaning, OnBadValue, Plan};
+use super::plan::{Collection, Field, Meaning, OnBadValue, Plan, Protection};
+use super::tokens::Tokens;
 use super::{Mask, Tally, pseudonym};
 use crate::base::{FieldName, Kid, RecordId};
 use crate::crypto::MacKey;
 use crate::document::{self, Change, Kind, Layout, splice, unescape, write_string};
 use crate::keys::{KeyError, KeyRing};
 use crate::purpose::{Grant, Level, Permit};
+use crate::vault;
 
 /// What [`reveal`] gives.
 pub struct Revealed {
@@ -94,6 +96,8 @@ pub struct Found<'a> {
     pub searched: &'a [usize],
     /// Row peeks that were asked for by the proxy alone, and are left out.
     pub strip: &'a [usize],
+    /// What the vault knows of the tokens that [`super::tokens_shown`] lists.
+    pub tokens: Option<&'a Tokens>,
 }
 
 /// [`reveal_found`], of documents that were not searched for.
@@ -140,7 +144,7 @@ pub fn reveal_found(
     how: Found<'_>,
 ) -> Result<Revealed, RevealError> {
     let ids = Ids::of_reply(plan, bytes, layout, url_id);
-    let mut window = Window::new(collection, plan, keys, grant, bytes, &ids, now_ms);
+    let mut window = Window::new(collection, plan, keys, grant, bytes, &ids, now_ms).with(how.tokens);
     let mut changes = vec![Change::Keep; layout.found.len()];
     let mut subjects = Subjects::default();
     for row in 0..layout.rows.len() {
@@ -200,6 +204,7 @@ pub(super) struct Window<'a> {
     pub(super) opener: Opener<'a>,
     pseudonyms: Option<Arc<MacKey>>,
     tally: Tally,
+    tokens: Option<&'a Tokens>,
 }
 
 impl<'a> Window<'a> {
@@ -213,7 +218,13 @@ impl<'a> Window<'a> {
         now_ms: u64,
     ) -> Self {
         let opener = Opener::new(collection, plan, keys);
-        Self { collection, plan, keys, grant, bytes, ids, now_ms, opener, pseudonyms: None, tally: Tally::default() }
+        let (pseudonyms, tally, tokens) = (None, Tally::default(), None);
+        Self { collection, plan, keys, grant, bytes, ids, now_ms, opener, pseudonyms, tally, tokens }
+    }
+
+    /// The same, with what the vault knows.
+    pub(super) fn with(self, tokens: Option<&'a Tokens>) -> Self {
+        Self { tokens, ..self }
     }
 
     /// A misfit is reported for one of the fields it hides: the least level of all that it may hide. Where it is refused anyway, the one
@@ -246,7 +257,12 @@ impl<'a> Window<'a> {
         } else {
             None
         };
-        let Some(text) = text else { return self.clear_found(field, stored, level) };
+        let Some(text) = text else {
+            return match &field.protection {
+                Protection::Token(kind) if found.kind == Kind::String && !found.misfit => self.token(field, kind, stored, level),
+                Protection::Token(_) | Protection::Seal | Protection::Deterministic => self.clear_found(field, stored, level),
+            };
+        };
         match level {
             Level::Absent => Ok(Change::Remove),
             Level::Sealed if self.opener.is_envelope(index, &text) => {
@@ -274,6 +290,51 @@ impl<'a> Window<'a> {
                 let opened = opened.to_vec();
                 self.show(field, &opened, level)
             }
+        }
+    }
+
+    /// A text that stands at a token field and is no envelope.
+    fn token(&mut self, field: &Field, kind: &vault::Kind, stored: &[u8], level: Level) -> Result<Change, RevealError> {
+        if level == Level::Absent {
+            return Ok(Change::Remove);
+        }
+        let text = unescape(stored).ok_or(RevealError::Layout)?;
+        let at_sight = kind.format.is_token(&text);
+        let known = self.tokens.and_then(|tokens| tokens.of(&kind.scope, &text));
+        let is_clear = match at_sight {
+            Some(is_token) => !is_token,
+            // Of a shape that no token has nobody asked.
+            None => kind.format.check(&text).is_err() || matches!(known, Some(vault::Known::Not)),
+        };
+        if is_clear {
+            // What is spelled almost as a token was one, or never.
+            let reserved = kind.format.is_reserved(&text);
+            return if reserved { self.bad(field, false) } else { self.clear_found(field, stored, level) };
+        }
+        if level == Level::Sealed && (at_sight.is_some() || known.is_some()) {
+            self.tally.show(field.category, level);
+            return Ok(Change::Keep);
+        }
+        match known {
+            None => Err(RevealError::Layout),
+            Some(vault::Known::Not) => self.bad(field, false),
+            Some(vault::Known::Bad) => self.bad(field, true),
+            Some(vault::Known::Value(json)) if level == Level::Clear => {
+                self.tally.show(field.category, level);
+                Ok(Change::Replace(json.to_vec()))
+            }
+            Some(vault::Known::Value(json)) => self.show(field, json, level),
+        }
+    }
+
+    /// Is a stored text sealed, by the looks of an envelope or a token?
+    pub(super) fn is_sealed(&mut self, index: usize, text: &str) -> bool {
+        if text.starts_with(envelope::PREFIX) {
+            return self.opener.is_envelope(index, text);
+        }
+        match self.collection.fields.get(index).map(|field| &field.protection) {
+            Some(Protection::Token(kind)) => self.tokens.is_some_and(|tokens| tokens.is_token(kind, text)),
+            Some(Protection::Seal | Protection::Deterministic) | None => false,
         }
     }
 

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use super::plan::{Collection, Field, Plan, PlannedField, Protection};
 use super::protect::WriteError;
-use super::{NotCanonical, deterministic, envelope};
+use super::tokens::Tokens;
+use super::{NotCanonical, deterministic, envelope, tokens};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::crypto::{NONCE_HALF_BYTES, RowKey, fill_random, random};
+use crate::document::write_string;
 use crate::keys::{FieldKey, KeyRing, LookupKey};
 
 /// Values sealed under one draw.
@@ -24,6 +26,7 @@ pub(super) struct Sealer<'a> {
     collection: &'a Collection,
     plan: &'a Plan,
     keys: &'a KeyRing,
+    tokens: Option<&'a Tokens>,
     rows: usize,
     /// A nonce per row and how many values were sealed under it; drawn when the first value comes.
     draws: Vec<([u8; NONCE_BYTES], u16)>,
@@ -48,6 +51,7 @@ impl<'a> Sealer<'a> {
             collection,
             plan,
             keys,
+            tokens: None,
             rows,
             draws: Vec::new(),
             fields,
@@ -56,8 +60,13 @@ impl<'a> Sealer<'a> {
         }
     }
 
+    /// The same, with what the vault made.
+    pub(super) fn with(self, tokens: Option<&'a Tokens>) -> Self {
+        Self { tokens, ..self }
+    }
+
     /// Seals `value` of a field in a row and appends the envelope as a JSON string to `out`. `id` is empty where the bind is Field
-    /// or the field is deterministic.
+    /// or the field is deterministic. For a token it says whom the value is about, and is empty where that is not known.
     pub(super) fn seal(&mut self, field: usize, row: usize, id: &str, value: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
         let (Some(config), Some(planned)) = (self.collection.fields.get(field), self.plan.fields.get(field)) else {
             return Err(WriteError::Layout);
@@ -65,8 +74,18 @@ impl<'a> Sealer<'a> {
         if value.len() > MAX_PLAINTEXT_BYTES {
             return Err(WriteError::TooLong { field: config.name.clone() });
         }
-        if config.protection == Protection::Deterministic {
-            return self.seal_deterministic(field, config, planned, value, out);
+        match &config.protection {
+            Protection::Seal => {}
+            Protection::Deterministic => return self.seal_deterministic(field, config, planned, value, out),
+            Protection::Token(kind) => {
+                let vault = self.tokens.ok_or(WriteError::TokensWanted)?;
+                match vault.make(tokens::wish(config, kind, value, id)?)? {
+                    Some(token) => write_string(token, out),
+                    // What is made of the body is given up anyway.
+                    None => out.extend_from_slice(b"null"),
+                }
+                return Ok(());
+            }
         }
         let (prefix, suffix) = self.nonce(row)?;
         let Some(slot) = self.fields.get_mut(field) else { return Err(WriteError::Layout) };

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::ids::Ids;
 use super::plan::{Collection, Meaning, Plan, facts};
+use super::tokens::Tokens;
 use crate::base::RecordId;
 use crate::document::{BodyFacts, Duplicates, Found, Layout, Rules, WalkError, walk};
 
@@ -104,6 +105,8 @@ pub struct Before<'a> {
     pub rows: Vec<Option<StoredRow<'a>>>,
     /// Milliseconds since 1970, for levels that depend on the day.
     pub now_ms: u64,
+    /// What the vault knows. Without, a collection with token fields takes no value for them.
+    pub tokens: Option<&'a Tokens>,
 }
 
 /// What was found inside a span of the body, in order.

@@ -1,5 +1,10 @@
 //! What the tests of this module share: a small collection, grants from a real policy, a ring with known keys.
 
+use std::cell::RefCell;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
 use bytes::Bytes;
 
 use super::*;
@@ -8,7 +13,9 @@ use crate::base::{
 };
 use crate::document::{Layout, RowSet, Rules, Selector, walk};
 use crate::keys::{KeyRing, LineName, State};
-use crate::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
+use crate::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Permit, Policy, PolicySpec, PurposeSpec};
+use crate::vault::testing::Memory;
+use crate::vault::{self, Vault};
 
 pub(super) const CATEGORIES: [&str; 6] = ["name", "address", "phone", "id-card", "birth", "note"];
 /// 2026-11-22T00:00:00Z
@@ -152,7 +159,61 @@ pub(super) fn protect_as(
     let layout = layout_of(&plan, body);
     let rows: Vec<RowWrite> = layout.rows.iter().map(|_| RowWrite { intent, assigned_id: None }).collect();
     let bytes = Bytes::copy_from_slice(body.as_bytes());
-    protect(collection, &plan, ring, grant, &bytes, &layout, &rows, url_id.map(id).as_ref(), "id")
+    let asked = tokens_of_write(collection, &plan, grant, &bytes, &layout, &Before::default());
+    with_tokens(grant, asked, |tokens| {
+        let before = Before { tokens: Some(tokens), ..Before::default() };
+        protect_over(collection, &plan, ring, grant, &bytes, &layout, &rows, url_id.map(id).as_ref(), "id", &before)
+    })
+}
+
+thread_local! {
+    static VAULT: RefCell<(Arc<Memory>, Vault)> = RefCell::new(new_vault());
+}
+
+fn new_vault() -> (Arc<Memory>, Vault) {
+    let memory = Arc::new(Memory::default());
+    (Arc::clone(&memory), Vault::new(memory, vault::testing::ring("shop")))
+}
+
+/// The vault of this thread, whose store has nothing in it.
+pub(super) fn fresh_vault() -> (Arc<Memory>, Vault) {
+    VAULT.with_borrow_mut(|vault| {
+        *vault = new_vault();
+        vault.clone()
+    })
+}
+
+/// What a store in memory answers at once.
+pub(super) fn now<T>(answer: impl Future<Output = T>) -> T {
+    match std::pin::pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// As `exchange` does: what is asked is looked up, and the write is judged until it has all its tokens.
+pub(super) fn with_tokens<T>(
+    grant: &Grant,
+    asked: Vec<(vault::Scope, String)>,
+    mut run: impl FnMut(&Tokens) -> Result<T, WriteError>,
+) -> Result<T, WriteError> {
+    let (_, vault) = VAULT.with_borrow(Clone::clone);
+    let (mut tokens, mut unknown) = (Tokens::default(), asked);
+    for _ in 0..4 {
+        let known = now(vault.detokenise(&unknown, Permit::Reveal(grant))).unwrap();
+        tokens.learn(std::mem::take(&mut unknown), known);
+        match run(&tokens) {
+            Err(WriteError::TokensWanted) => {}
+            done => return done,
+        }
+        unknown = tokens.looks();
+        let wishes = tokens.wishes();
+        if unknown.is_empty() {
+            let made = now(vault.tokenise(&wishes)).unwrap();
+            tokens.give(wishes, made);
+        }
+    }
+    panic!("a write that never has all its tokens")
 }
 
 /// What is stored when a document is created by somebody who may write everything.
@@ -170,7 +231,12 @@ pub(super) fn reveal_all(
 ) -> Result<Revealed, RevealError> {
     let plan = plan_of(collection);
     let layout = walk(&plan.map, Rules::reply(), body.as_bytes()).unwrap();
-    reveal(collection, &plan, ring, grant, body.as_bytes(), &layout, url_id.map(id).as_ref(), NOW_MS)
+    let (_, vault) = VAULT.with_borrow(Clone::clone);
+    let (mut tokens, asked) = (Tokens::default(), tokens_shown(collection, &plan, grant, body.as_bytes(), &layout));
+    let known = now(vault.detokenise(&asked, Permit::Reveal(grant))).unwrap();
+    tokens.learn(asked, known);
+    let how = Found { tokens: Some(&tokens), ..Found::default() };
+    reveal_found(collection, &plan, ring, grant, body.as_bytes(), &layout, url_id.map(id).as_ref(), NOW_MS, how)
 }
 
 /// The revealed text.
@@ -203,8 +269,12 @@ pub(super) fn protected_over(
     let bytes = Bytes::copy_from_slice(body.as_bytes());
     let stored = Stored::read(&plan, Bytes::copy_from_slice(old.as_bytes()), None).unwrap();
     // As `exchange` does: what is stored is read only where it is needed.
-    let needed = rows_that_need_the_stored(collection, &plan, grant, &layout, &rows);
-    let rows_before = (0..rows.len()).map(|row| needed.contains(&row).then(|| stored.row(row).unwrap())).collect();
-    let before = Before { rows: rows_before, now_ms: NOW_MS };
-    protect_over(collection, &plan, ring, grant, &bytes, &layout, &rows, None, "id", &before)
+    let needed = rows_that_need_the_stored(collection, &plan, grant, &bytes, &layout, &rows);
+    let rows_before: Vec<_> = (0..rows.len()).map(|row| needed.contains(&row).then(|| stored.row(row).unwrap())).collect();
+    let before = Before { rows: rows_before.clone(), now_ms: NOW_MS, tokens: None };
+    let asked = tokens_of_write(collection, &plan, grant, &bytes, &layout, &before);
+    with_tokens(grant, asked, |tokens| {
+        let before = Before { rows: rows_before.clone(), now_ms: NOW_MS, tokens: Some(tokens) };
+        protect_over(collection, &plan, ring, grant, &bytes, &layout, &rows, None, "id", &before)
+    })
 }

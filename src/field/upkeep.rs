@@ -11,19 +11,21 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::envelope::{self, Suite};
-use super::ids::{Ids, Subjects};
+use super::ids::{Ids, NoId, Subjects};
 use super::mask::has_mask_character;
 use super::open::{NotOpened, Opener, hangs_on_compromised};
-use super::plan::{Collection, Meaning, Plan};
+use super::plan::{Collection, Field, Meaning, Plan, Protection};
 use super::protect::{ProtectedBody, WriteError, unbound};
 use super::pseudonym::is_pseudonym;
 use super::reveal::{RevealError, Revealed};
 use super::seal::Sealer;
 use super::tally::Tally;
+use super::tokens::{Tokens, settled};
 use crate::base::{RecordId, RecordIdError};
 use crate::document::{Change, Found, Kind, Layout, Row, splice, unescape};
 use crate::keys::KeyRing;
 use crate::purpose::{Level, Permit, Upkeep};
+use crate::vault::Known;
 
 /// What becomes of a clear value that looks like what a reader was shown: it carries the mask character, or is a pseudonym.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +87,8 @@ impl ProtectedBody {
 ///
 /// # Errors
 ///
-/// [`WriteError`] where nothing can be sealed at all: no key, no randomness. What is wrong with one row stands in its
-/// [`UpkeepRow::sealed`].
+/// [`WriteError`] where nothing can be sealed at all: no key, no randomness; or [`WriteError::TokensWanted`], for values of token fields
+/// that have none yet. What is wrong with one row stands in its [`UpkeepRow::sealed`].
 pub fn seal_clear(
     collection: &Collection,
     plan: &Plan,
@@ -94,6 +96,7 @@ pub fn seal_clear(
     bytes: &[u8],
     layout: &Layout,
     stand_ins: StandIns,
+    tokens: Option<&Tokens>,
 ) -> Result<Vec<UpkeepRow>, WriteError> {
     let mut pass = Pass {
         collection,
@@ -101,8 +104,9 @@ pub fn seal_clear(
         bytes,
         ids: Ids::of(plan, bytes, layout),
         stand_ins,
+        tokens,
         opener: Opener::new(collection, plan, keys),
-        sealer: Sealer::new(collection, plan, keys, layout.rows.len()),
+        sealer: Sealer::new(collection, plan, keys, layout.rows.len()).with(tokens),
     };
     let mut found = layout.found.iter().filter(|found| found.row.is_some()).peekable();
     let mut rows = Vec::with_capacity(layout.rows.len());
@@ -113,7 +117,7 @@ pub fn seal_clear(
         }
         rows.push(pass.row(index, row, &of_row)?);
     }
-    Ok(rows)
+    settled(tokens, Ok(rows))
 }
 
 /// One body on its way.
@@ -123,6 +127,7 @@ struct Pass<'a> {
     bytes: &'a [u8],
     ids: Ids,
     stand_ins: StandIns,
+    tokens: Option<&'a Tokens>,
     opener: Opener<'a>,
     sealer: Sealer<'a>,
 }
@@ -145,7 +150,9 @@ impl Pass<'_> {
                         done.clear = done.clear.saturating_add(1);
                         Change::Replace(text)
                     }
-                    Err(error @ (WriteError::Keys(_) | WriteError::Random(_) | WriteError::Layout)) => return Err(error),
+                    Err(
+                        error @ (WriteError::Keys(_) | WriteError::Random(_) | WriteError::TokensWanted | WriteError::Layout),
+                    ) => return Err(error),
                     Err(error) => {
                         done.sealed = Err(error);
                         return Ok(done);
@@ -194,6 +201,14 @@ impl Pass<'_> {
                     Err(NotOpened::Keys(error)) => Err(WriteError::Keys(error)),
                 };
             }
+            if let (Protection::Token(kind), Some(tokens)) = (&field.protection, self.tokens)
+                && (kind.format.is_reserved(&text) || tokens.is_token(kind, &text))
+            {
+                return match tokens.of(&kind.scope, &text) {
+                    Some(Known::Value(_)) => Ok(What::Kept),
+                    Some(Known::Not | Known::Bad) | None => Err(WriteError::ForeignToken { field: field.name.clone() }),
+                };
+            }
             if self.stand_ins == StandIns::Refuse && is_pseudonym(&text) {
                 return Err(WriteError::MaskedValue { field: field.name.clone() });
             }
@@ -201,7 +216,10 @@ impl Pass<'_> {
         if self.stand_ins == StandIns::Refuse && has_mask_character(value) {
             return Err(WriteError::MaskedValue { field: field.name.clone() });
         }
-        let id = binding(self.collection, self.plan, &self.ids, field.protection.suite(), index, found)?;
+        let id = match field.protection.suite() {
+            Some(suite) => binding(self.collection, self.plan, &self.ids, suite, index, found)?,
+            None => about(self.collection, self.plan, &self.ids, index, found)?,
+        };
         let mut text = Vec::new();
         self.sealer.seal(index, row, id, value, &mut text)?;
         Ok(What::Sealed(text))
@@ -221,6 +239,16 @@ fn binding<'i>(
     match suite {
         Suite::D => Ok(""),
         Suite::X => ids.binding(collection, plan, index, found).map_err(|reason| unbound(collection, field, reason)),
+    }
+}
+
+/// Whom a value is about, for the vault.
+fn about<'i>(collection: &Collection, plan: &Plan, ids: &'i Ids, index: usize, found: &Found) -> Result<&'i str, WriteError> {
+    let field = collection.fields.get(index).ok_or(WriteError::Layout)?;
+    match ids.subject(collection, plan, index, found) {
+        Some(Ok(about)) => Ok(about.as_str()),
+        Some(Err(why)) => Err(unbound(collection, field, NoId::Bad(*why))),
+        None => Err(unbound(collection, field, NoId::Missing)),
     }
 }
 
@@ -249,6 +277,7 @@ pub fn open_by_hand(
     bytes: &[u8],
     layout: &Layout,
     upkeep: &Upkeep,
+    tokens: Option<&Tokens>,
 ) -> Result<Revealed, RevealError> {
     let ids = Ids::of(plan, bytes, layout);
     let mut opener = Opener::new(collection, plan, keys);
@@ -267,11 +296,19 @@ pub fn open_by_hand(
         if found.kind == Kind::Null {
             continue;
         }
+        let bad = |kid_known| RevealError::NotAuthentic { field: field.name.clone(), kid_known };
         let Some(text) = envelope_text(bytes, found)? else {
-            tally.clear_found = tally.clear_found.saturating_add(1);
+            match token(field, bytes, found, tokens)? {
+                Some(Known::Value(json)) => {
+                    *change = Change::Replace(json.to_vec());
+                    tally.show(field.category, Level::Clear);
+                }
+                Some(Known::Bad) => return Err(bad(true)),
+                Some(Known::Not) => return Err(bad(false)),
+                None => tally.clear_found = tally.clear_found.saturating_add(1),
+            }
             continue;
         };
-        let bad = |kid_known| RevealError::NotAuthentic { field: field.name.clone(), kid_known };
         let id = binding(collection, plan, &ids, Suite::named_by(&text), index, found).map_err(|_no_id| bad(true))?;
         let clear = opener.open(index, &text, id, Permit::Upkeep(upkeep)).map_err(|error| match error {
             NotOpened::Bad { kid_known } => bad(kid_known),
@@ -287,6 +324,19 @@ pub fn open_by_hand(
     let mut out = Vec::with_capacity(bytes.len());
     splice(bytes, layout, &changes, &[], &mut out);
     Ok(Revealed { bytes: out, tally, subjects: subjects.into_list() })
+}
+
+/// What is known of a token, if one stands there; None if it is a clear value.
+fn token<'t>(field: &Field, bytes: &[u8], found: &Found, tokens: Option<&'t Tokens>) -> Result<Option<&'t Known>, RevealError> {
+    static NOT: Known = Known::Not;
+    let Protection::Token(kind) = &field.protection else { return Ok(None) };
+    if found.kind != Kind::String || found.misfit {
+        return Ok(None);
+    }
+    let text = unescape(bytes.get(found.value.clone()).ok_or(RevealError::Layout)?).ok_or(RevealError::Layout)?;
+    let tokens = tokens.ok_or(RevealError::Layout)?;
+    let is_one = kind.format.is_reserved(&text) || tokens.is_token(kind, &text);
+    Ok(is_one.then(|| tokens.of(&kind.scope, &text).unwrap_or(&NOT)))
 }
 
 fn envelope_text(bytes: &[u8], found: &Found) -> Result<Option<String>, RevealError> {

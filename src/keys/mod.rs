@@ -33,7 +33,7 @@ pub use life::{
     Change, InitReport, MoveReport, Moved, NotMoved, PublishReport, RotateReport, Scope, Successor, VerifyReport, init, rotate,
     verify,
 };
-pub use ring::{AuditKey, FieldKey, KeyRing, LookupKey, VersionInfo};
+pub use ring::{AuditKey, FieldKey, KeyRing, LookupKey, TokenKey, VersionInfo};
 pub use state::{LineName, Operation, ParseLineError, ParseStateError, Refusal, State, Step};
 pub use subkeys::CacheUse;
 

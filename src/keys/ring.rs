@@ -4,6 +4,8 @@
 //! leaves only against a [`Permit`] that its state allows, checked on every call before any cache is asked (T19); nothing here
 //! prints a secret (T13).
 
+mod tokens;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasherDefault;
@@ -15,6 +17,8 @@ use crate::base::{Controller, FieldPlace, Kid, enc};
 use crate::crypto::{self, MacKey, Secret, SigningKey, SivKey, XaesKey};
 use crate::purpose::Permit;
 use crate::store::Store;
+
+pub use tokens::TokenKey;
 
 /// First part of every derivation label (`docs/format.md`).
 const LABEL: &[u8] = b"sudare/v1";

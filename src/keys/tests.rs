@@ -336,7 +336,7 @@ fn a_passphrase_ring_opens_with_its_passphrase_only() {
 #[test]
 fn an_older_ring_is_refused_by_a_node_that_saw_a_newer_one() {
     let (dir, config) = made();
-    let store = Store::open(&dir.path().join("data/sudare.redb")).unwrap();
+    let store = Store::embedded(&dir.path().join("data/sudare.redb")).unwrap();
     let old = fs::read(&config.ring).unwrap();
     KeyRing::open(&config).unwrap().check_rollback(&store).unwrap();
     rotate(&config, &LineName::Seal, &FixedClock::at(NOON)).unwrap();

@@ -15,6 +15,7 @@ pub(super) struct Admission {
     given_up: Family<Labels<1>, Counter>,
     connections_refused: Family<Labels<1>, Counter>,
     accept_failures: Counter,
+    feeds: Gauge,
     memory: Gauge,
 }
 
@@ -26,13 +27,14 @@ impl Admission {
             given_up: registered(registry, "peers_given_up", "Clients that were too slow, by what they were too slow at"),
             connections_refused: registered(registry, "connections_refused", "Connections closed unserved, by limit"),
             accept_failures: registered(registry, "accept_failures", "Connections that the system could not hand over"),
+            feeds: registered(registry, "feeds_under_way", "Feeds of changes of protected collections that are open"),
             memory: registered(registry, "memory_reserved_kibibytes", "Room that bodies and replies have reserved"),
         }
     }
 }
 
 impl Metrics {
-    /// A request was turned away. `used_up` is a fixed word: `requests`, `memory`.
+    /// A request was turned away. `used_up` is a fixed word: `requests`, `memory`, `feeds`.
     pub fn shed(&self, used_up: &'static str) {
         self.admission.shed.get_or_create(&[("used_up", Word::Fixed(used_up))]).inc();
     }
@@ -47,7 +49,7 @@ impl Metrics {
         self.admission.given_up.get_or_create(&[("at", Word::Fixed(at))]).inc();
     }
 
-    /// A connection was closed unserved. `limit` is a fixed word: `address`.
+    /// A connection was closed unserved. `limit` is a fixed word: `address`, `memory`.
     pub fn connection_refused(&self, limit: &'static str) {
         self.admission.connections_refused.get_or_create(&[("limit", Word::Fixed(limit))]).inc();
     }
@@ -62,6 +64,14 @@ impl Metrics {
     pub fn begun(&self, most: usize) -> Option<Counted> {
         let before = self.under_way.inc();
         let counted = Counted(self.under_way.clone());
+        usize::try_from(before).is_ok_and(|before| before < most).then_some(counted)
+    }
+
+    /// A feed began, unless `most` are open; it is counted until the returned value is dropped.
+    #[must_use]
+    pub fn feed_begun(&self, most: usize) -> Option<Counted> {
+        let before = self.admission.feeds.inc();
+        let counted = Counted(self.admission.feeds.clone());
         usize::try_from(before).is_ok_and(|before| before < most).then_some(counted)
     }
 

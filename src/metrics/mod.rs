@@ -1,11 +1,14 @@
 //! Counters and histograms, told in OpenMetrics text at `/metrics`.
 //!
 //! Always holds: labels are fixed words, names of the configuration, key ids and status codes, never anything of a request
-//! or a stored value (T13); so the types of this file do not take request text. Times are in seconds.
+//! or a stored value (T13); so the types of this file do not take request text. The one exception is the leak guard's path,
+//! which [`ShownPath`] has made fit to be shown. Times are in seconds.
 //!
 //! Called by `exchange` and `front` with what pure modules counted; `admin` prints [`Metrics::encode`].
 
 mod admission;
+mod store;
+mod vault;
 mod vitals;
 
 use std::fmt::{self, Write as _};
@@ -21,11 +24,13 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::base::{CategoryName, CollectionName, Intent, IssuerName, Kid};
+use crate::base::{CategoryName, CollectionName, Intent, IssuerName, Kid, ShownPath};
 use admission::Admission;
+use store::StoreCalls;
 use vitals::{Board, Process};
 
 pub use admission::Reserved;
+pub use store::StoreCall;
 pub use vitals::{Loaded, Vitals};
 
 /// What the dialect took a request for.
@@ -60,6 +65,15 @@ pub enum Phase {
     Record,
 }
 
+/// What became of a body in the sample of the leak guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// It was looked at.
+    Looked,
+    /// Too many waited already.
+    PassedOver,
+}
+
 /// All metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -72,6 +86,8 @@ pub struct Metrics {
     kept: Counter,
     clear_found: Family<Labels<1>, Counter>,
     bad_values: Family<Labels<1>, Counter>,
+    unmapped: Family<Labels<3>, Counter>,
+    leak_guard: Family<Labels<1>, Counter>,
     compromised_values: Family<Labels<1>, Counter>,
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
@@ -86,8 +102,11 @@ pub struct Metrics {
     issuer_keys: Family<Labels<1>, Gauge>,
     issuer_keys_fetched: Family<Labels<1>, Gauge>,
     connections: Gauge,
+    awake: Gauge,
     under_way: Gauge,
     admission: Admission,
+    store: StoreCalls,
+    vault: vault::Vault,
     protocols: Protocols,
     reloads: Family<Labels<1>, Counter>,
     /// 1 while the files say something that was refused.
@@ -137,6 +156,12 @@ impl Metrics {
                 "bad_values",
                 "Stored values that did not authenticate, by collection: look into every one",
             ),
+            unmapped: registered(
+                registry,
+                "unmapped_personal",
+                "Values written that look personal at paths that are no field, in the sample of the leak guard",
+            ),
+            leak_guard: registered(registry, "leak_guard_bodies", "Bodies in the sample of the leak guard, by outcome"),
             compromised_values: registered(
                 registry,
                 "compromised_values",
@@ -162,8 +187,15 @@ impl Metrics {
             ),
             key_versions: registered(registry, "key_version", "Key versions of the ring in use, always 1, by line, id and state"),
             connections: registered(registry, "connections", "Connections of clients that are open"),
+            awake: registered(
+                registry,
+                "connections_awake",
+                "Connections over HTTP/1.1 that keep buffers, for a request is under way on them or was a moment ago",
+            ),
             under_way: registered(registry, "requests_under_way", "Requests that are being served"),
             admission: Admission::registered(registry),
+            store: StoreCalls::registered(registry),
+            vault: vault::Vault::registered(registry),
             reloads: registered(
                 registry,
                 "config_reloads",
@@ -254,6 +286,25 @@ impl Metrics {
         self.bad_values.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
     }
 
+    /// The leak guard found values that look personal at a path that is no field. `category` is a fixed word.
+    pub fn unmapped_personal(&self, collection: &CollectionName, path: ShownPath, category: &'static str, count: u64) {
+        let labels = [
+            ("collection", Word::Collection(collection.clone())),
+            ("path", Word::Path(path)),
+            ("category", Word::Fixed(category)),
+        ];
+        self.unmapped.get_or_create(&labels).inc_by(count);
+    }
+
+    /// A body was in the sample of the leak guard.
+    pub fn leak_guard(&self, looked: Looked) {
+        let outcome = match looked {
+            Looked::Looked => "looked-at",
+            Looked::PassedOver => "passed-over",
+        };
+        self.leak_guard.get_or_create(&[("outcome", Word::Fixed(outcome))]).inc();
+    }
+
     /// Stored values hang on a compromised key.
     pub fn compromised_values(&self, collection: &CollectionName, count: u32) {
         self.compromised_values.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
@@ -331,6 +382,12 @@ impl Metrics {
         Counted::on(&self.connections)
     }
 
+    /// A connection makes the buffers that a request needs; it is counted until the returned value is dropped.
+    #[must_use]
+    pub fn awake(&self) -> Counted {
+        Counted::on(&self.awake)
+    }
+
     /// This configuration is in force.
     pub fn loaded(&self, loaded: Loaded) {
         self.board.load(loaded);
@@ -346,6 +403,11 @@ impl Metrics {
     pub fn reload_refused(&self) {
         self.reloads.get_or_create(&[("outcome", Word::Fixed("refused"))]).inc();
         self.refused.set(1);
+    }
+
+    /// A call to the store ended; `failure` is the kind of its error.
+    pub fn store_call(&self, call: StoreCall, took: Duration, failure: Option<&'static str>) {
+        self.store.called(call, took, failure);
     }
 
     /// What was looked up to be printed next.
@@ -466,6 +528,7 @@ enum Word {
     Collection(CollectionName),
     Kid(Kid),
     Issuer(IssuerName),
+    Path(ShownPath),
     Status(u16),
 }
 
@@ -477,6 +540,7 @@ impl EncodeLabelValue for Word {
             Self::Collection(name) => encoder.write_str(name.as_str()),
             Self::Kid(kid) => encoder.write_str(kid.as_str()),
             Self::Issuer(name) => encoder.write_str(name.as_str()),
+            Self::Path(path) => encoder.write_str(path.as_str()),
             // A server may invent codes; they must not become endless labels.
             Self::Status(status @ 100..=599) => write!(encoder, "{status}"),
             Self::Status(_) => encoder.write_str("other"),
@@ -517,6 +581,9 @@ mod tests {
         metrics.values_kept(4);
         metrics.clear_found(&CollectionName::new("customers"), 1);
         metrics.bad_values(&CollectionName::new("customers"), 5);
+        metrics.unmapped_personal(&CollectionName::new("customers"), ShownPath::new("$.a[*].b\"ü"), "email", 6);
+        metrics.leak_guard(Looked::Looked);
+        metrics.leak_guard(Looked::PassedOver);
         metrics.compromised_values(&CollectionName::new("customers"), 6);
         metrics.upstream_answered(Duration::from_millis(2));
         metrics.upstream_failed("timeout");
@@ -529,6 +596,8 @@ mod tests {
         metrics.token_refused(&IssuerName::new("idp"), "expired");
         metrics.issuer_asked(&IssuerName::new("idp"), "status");
         metrics.issuer_keys(&IssuerName::new("idp"), 2, Some(1_800_000_000));
+        metrics.store_call(StoreCall::Claim, Duration::from_millis(3), None);
+        metrics.store_call(StoreCall::Read, Duration::from_secs(2), Some("slow"));
         let open = metrics.connected();
         drop(metrics.begun(1));
         let text = metrics.encode();
@@ -543,6 +612,8 @@ mod tests {
             "sudare_values_kept_total 4",
             r#"sudare_clear_found_total{collection="customers"} 1"#,
             r#"sudare_bad_values_total{collection="customers"} 5"#,
+            r#"sudare_unmapped_personal_total{collection="customers",path="$.a[*].b??",category="email"} 6"#,
+            r#"sudare_leak_guard_bodies_total{outcome="looked-at"} 1"#,
             r#"sudare_compromised_values_total{collection="customers"} 6"#,
             "sudare_upstream_seconds_sum 0.002",
             r#"sudare_upstream_failures_total{kind="timeout"} 1"#,
@@ -559,6 +630,8 @@ mod tests {
             r#"sudare_issuer_key_fetches_total{issuer="idp",outcome="status"} 1"#,
             r#"sudare_issuer_keys{issuer="idp"} 2"#,
             r#"sudare_issuer_keys_fetched_timestamp_seconds{issuer="idp"} 1800000000"#,
+            r#"sudare_store_seconds_sum{call="claim"} 0.003"#,
+            r#"sudare_store_failures_total{call="read",kind="slow"} 1"#,
             "sudare_connections 1",
             "sudare_requests_under_way 0",
             "# EOF",

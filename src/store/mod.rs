@@ -1,196 +1,252 @@
-//! Bytes and transactions that must outlive the process: today the high-water marks of key rings, in one embedded file.
+//! Bytes and transactions that must outlive the process: rows of tables ([`Rows`]), high-water marks of key rings, and word of changes
+//! from node to node. Kept in an embedded file by one node, or in PostgreSQL by any number.
 //!
-//! Always holds: a mark never falls; what a call returned as stored is on disk; the file can be read by its owner only.
-//! `keys` asks it whether a ring was put back to an older revision; `app` opens it once.
+//! Always holds: a mark never falls; what a call returned as stored is durable; a store of another schema is refused. What waits is
+//! bounded by the configuration. `app` opens it once; `keys` asks it whether a ring was put back to an older revision; `vault` keeps
+//! tokens in it; `cli/store` migrates, checks and copies it.
 
+pub mod check;
+pub mod copy;
+mod embedded;
+mod error;
+mod postgres;
 mod rows;
+mod schema;
+mod watch;
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
-use redb::backends::FileBackend;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError};
-
+use embedded::Embedded;
+pub use error::StoreError;
+use postgres::Postgres;
+pub use postgres::{Address, AddressError, Config as PostgresConfig, Listening, Password, Place};
 pub use rows::{Answer, Change, Claim, Claimed, MAX_KEY_BYTES, Row, Rows, Table};
+pub use schema::Opening;
+pub use watch::Changes;
 
-/// Name of a thing that only grows → the highest number of it this node has seen.
-const HIGH_WATER: TableDefinition<'_, &str, u64> = TableDefinition::new("high-water");
+use crate::metrics::{Metrics, StoreCall};
 
-/// The embedded store: one redb file, held by one process at a time.
-pub struct Store {
-    path: PathBuf,
-    database: Database,
+/// A mark, and the key of the row it names.
+pub(crate) type Named = (Vec<u8>, Vec<u8>);
+
+/// Where the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Config {
+    /// A file, for one process.
+    Embedded(PathBuf),
+    /// A database, for any number.
+    Postgres(Box<PostgresConfig>),
 }
 
-/// Why the store cannot serve. Names the file, never its content.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// Another process has it open.
-    #[error("{path}: held by another process: stop it, or give this one a store of its own", path = .0.display())]
-    InUse(PathBuf),
-    /// Others than its owner may read or write it.
-    #[error("{path}: open to others (mode {mode:04o}): chmod 600 {path}", path = .0.display(), mode = .1)]
-    Exposed(PathBuf, u32),
-    /// The file, or its folder, cannot be made or opened.
-    #[error("{path}: cannot be opened: {why}: [store] url must name a place where the account that runs Sudare may write", path = .0.display(), why = .1)]
-    Open(PathBuf, String),
-    /// A transaction did not take place.
-    #[error("{path}: the store failed: {why}: check the disk", path = .0.display(), why = .1)]
-    Failed(PathBuf, String),
+impl Config {
+    /// The files beside the configuration that it was read from.
+    pub fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::Embedded(_) => &[],
+            Self::Postgres(config) => &config.files,
+        }
+    }
+
+    /// The store itself, without how it is reached. Two nodes, or two configurations, that name one store have one.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Embedded(path) => format!("redb:{}", path.display()),
+            Self::Postgres(config) => config.address.to_string(),
+        }
+    }
+}
+
+/// The store of a node.
+#[derive(Debug)]
+pub struct Store {
+    kind: Kind,
+    metrics: Option<Arc<Metrics>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Embedded(Embedded),
+    Postgres(Postgres),
 }
 
 impl Store {
-    /// Opens the store, and makes it (mode 0600, in a folder of mode 0700) where there is none.
+    /// Opens the store; one that is new is made at once. Blocks.
     ///
     /// # Errors
     ///
-    /// [`StoreError::InUse`], [`StoreError::Exposed`], or [`StoreError::Open`] for everything the system or redb says.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: &dyn std::error::Error| StoreError::Open(path.to_path_buf(), error.to_string());
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            make_private_folder(folder).map_err(|error| failed(&error))?;
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| failed(&error))?;
-        let mode = file.metadata().map_err(|error| failed(&error))?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(StoreError::Exposed(path.to_path_buf(), mode));
-        }
-        let opened = FileBackend::new(file).and_then(|backend| Database::builder().create_with_backend(backend));
-        match opened {
-            Ok(database) => Ok(Self { path: path.to_path_buf(), database }),
-            Err(DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::InUse(path.to_path_buf())),
-            Err(other) => Err(failed(&other)),
+    /// [`StoreError`]: it cannot be reached or opened, or it has a schema that this program does not use.
+    pub fn open(config: &Config, metrics: Option<Arc<Metrics>>) -> Result<Self, StoreError> {
+        Self::open_for(config, Opening::Use, metrics)
+    }
+
+    /// Opens the embedded kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn embedded(path: &Path) -> Result<Self, StoreError> {
+        Self::open(&Config::Embedded(path.to_path_buf()), None)
+    }
+
+    /// Brings the store to the schema of this program, whatever other nodes do at the same time, and opens it. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], but for an older schema.
+    pub fn migrate(config: &Config) -> Result<Self, StoreError> {
+        Self::open_for(config, Opening::Migrate, None)
+    }
+
+    /// Opens a store that is there. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`]; [`StoreError::Absent`] if there is none.
+    pub fn existing(config: &Config) -> Result<Self, StoreError> {
+        Self::open_for(config, Opening::Read, None)
+    }
+
+    fn open_for(config: &Config, opening: Opening, metrics: Option<Arc<Metrics>>) -> Result<Self, StoreError> {
+        let kind = match config {
+            Config::Embedded(path) => Kind::Embedded(Embedded::open(path, opening)?),
+            Config::Postgres(config) => Kind::Postgres(Postgres::open(config, opening)?),
+        };
+        Ok(Self { kind, metrics })
+    }
+
+    /// The file or the server, for people.
+    pub fn at(&self) -> String {
+        match &self.kind {
+            Kind::Embedded(store) => store.at(),
+            Kind::Postgres(store) => store.at().to_owned(),
         }
     }
 
-    /// The highest number this node has seen of `name`; 0 if it never saw one.
+    /// True if other nodes may use it at the same time.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.kind, Kind::Postgres(_))
+    }
+
+    /// The version of its schema.
+    pub async fn version(&self) -> Result<u64, StoreError> {
+        match &self.kind {
+            Kind::Embedded(store) => store.version().await,
+            Kind::Postgres(store) => store.version().await,
+        }
+    }
+
+    /// Asks a server whether it answers.
+    pub async fn reachable(&self) -> Result<(), StoreError> {
+        match &self.kind {
+            Kind::Embedded(_) => Ok(()),
+            Kind::Postgres(store) => store.reachable().await,
+        }
+    }
+
+    /// The highest number that was ever seen of `name`; 0 if none was. Blocks, and so not for threads of the runtime that serve.
     pub fn high_water(&self, name: &str) -> Result<u64, StoreError> {
-        let read = || -> Result<u64, redb::Error> {
-            let table = match self.database.begin_read()?.open_table(HIGH_WATER) {
-                Ok(table) => table,
-                Err(TableError::TableDoesNotExist(_)) => return Ok(0),
-                Err(other) => return Err(other.into()),
-            };
-            let mark = table.get(name)?.map_or(0, |mark| mark.value());
-            Ok(mark)
-        };
-        read().map_err(|error| self.failed(&error))
+        match &self.kind {
+            Kind::Embedded(store) => store.high_water(name),
+            Kind::Postgres(store) => store.high_water(name),
+        }
     }
 
     /// Raises the mark of `name` to `seen`, durably, unless it stands higher. Returns where it stands afterwards, so an
-    /// answer above `seen` means that `seen` is older than what this node already met.
+    /// answer above `seen` means that `seen` is older than what was already met. Blocks, as [`Self::high_water`] does.
     pub fn raise_high_water(&self, name: &str, seen: u64) -> Result<u64, StoreError> {
-        // A read costs no fsync, and nearly every call finds the mark where it should be.
-        let mark = self.high_water(name)?;
-        if mark >= seen {
-            return Ok(mark);
+        match &self.kind {
+            Kind::Embedded(store) => store.raise_high_water(name, seen),
+            Kind::Postgres(store) => store.raise_high_water(name, seen),
         }
-        let write = || -> Result<u64, redb::Error> {
-            let transaction = self.database.begin_write()?;
-            let after = {
-                let mut table = transaction.open_table(HIGH_WATER)?;
-                let before = table.get(name)?.map_or(0, |mark| mark.value());
-                if seen > before {
-                    table.insert(name, seen)?;
-                }
-                before.max(seen)
-            };
-            transaction.commit()?;
-            Ok(after)
-        };
-        write().map_err(|error| self.failed(&error))
     }
 
-    fn failed(&self, error: &redb::Error) -> StoreError {
-        StoreError::Failed(self.path.clone(), error.to_string())
+    /// As [`Self::raise_high_water`], for who is on a runtime.
+    async fn raise(&self, name: &str, seen: u64) -> Result<u64, StoreError> {
+        match &self.kind {
+            Kind::Embedded(store) => store.raise(name, seen).await,
+            Kind::Postgres(store) => store.raise(name, seen).await,
+        }
+    }
+
+    /// All marks, in order of their names.
+    pub async fn high_waters(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut marks = match &self.kind {
+            Kind::Embedded(store) => store.high_waters().await,
+            Kind::Postgres(store) => store.high_waters().await,
+        }?;
+        marks.sort();
+        Ok(marks)
+    }
+
+    /// Tells every node that `topic`, a name, has changed in the store.
+    pub async fn announce(&self, topic: &str) -> Result<(), StoreError> {
+        match &self.kind {
+            Kind::Embedded(store) => {
+                store.announce(topic);
+                Ok(())
+            }
+            Kind::Postgres(store) => store.announce(topic).await,
+        }
+    }
+
+    /// What is announced of `topic` from now on.
+    pub async fn watch(&self, topic: &str) -> Result<Changes, StoreError> {
+        match &self.kind {
+            Kind::Embedded(store) => Ok(store.watch(topic)),
+            Kind::Postgres(store) => store.watch(topic).await,
+        }
+    }
+
+    /// Marks of a table in order, those after `after` only, with what they name.
+    pub(crate) async fn marks(&self, table: Table, after: Option<Vec<u8>>, most: usize) -> Result<Vec<Named>, StoreError> {
+        match &self.kind {
+            Kind::Embedded(store) => store.marks(table, after, most).await,
+            Kind::Postgres(store) => store.marks(table, after, most).await,
+        }
+    }
+
+    fn rows(&self) -> &dyn Rows {
+        match &self.kind {
+            Kind::Embedded(store) => store,
+            Kind::Postgres(store) => store,
+        }
+    }
+
+    /// Counts how it went, and how long it took.
+    fn told<'a, T: 'a>(&'a self, call: StoreCall, answer: Answer<'a, T>) -> Answer<'a, T> {
+        let Some(metrics) = &self.metrics else { return answer };
+        let begun = Instant::now();
+        Box::pin(async move {
+            let outcome = answer.await;
+            metrics.store_call(call, begun.elapsed(), outcome.as_ref().err().map(StoreError::kind));
+            outcome
+        })
     }
 }
 
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+impl Rows for Store {
+    fn claim(&self, table: Table, claims: Vec<Claim>) -> Answer<'_, Vec<Claimed>> {
+        self.told(StoreCall::Claim, self.rows().claim(table, claims))
     }
-}
 
-/// Makes `folder` with mode 0700 where it is absent; one that is there stays as it is.
-fn make_private_folder(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    fn read(&self, table: Table, keys: Vec<Vec<u8>>) -> Answer<'_, Vec<Option<Vec<u8>>>> {
+        self.told(StoreCall::Read, self.rows().read(table, keys))
+    }
+
+    fn find(&self, table: Table, marks: Vec<Vec<u8>>) -> Answer<'_, Vec<Option<Vec<u8>>>> {
+        self.told(StoreCall::Find, self.rows().find(table, marks))
+    }
+
+    fn list(&self, table: Table, prefix: Vec<u8>, after: Option<Vec<u8>>, most: usize) -> Answer<'_, Vec<Row>> {
+        self.told(StoreCall::List, self.rows().list(table, prefix, after, most))
+    }
+
+    fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()> {
+        self.told(StoreCall::Change, self.rows().change(table, changes))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-    use std::sync::Arc;
-
-    fn folder() -> tempfile::TempDir {
-        tempfile::tempdir().unwrap()
-    }
-
-    #[test]
-    fn a_mark_only_rises_and_survives_reopening() {
-        let dir = folder();
-        let path = dir.path().join("data/sudare.redb");
-        {
-            let store = Store::open(&path).unwrap();
-            assert_eq!(store.high_water("ring:main:shop").unwrap(), 0);
-            assert_eq!(store.raise_high_water("ring:main:shop", 7).unwrap(), 7);
-            assert_eq!(store.raise_high_water("ring:main:shop", 3).unwrap(), 7, "a lower number is answered with the mark");
-            assert_eq!(store.raise_high_water("ring:main:other", 1).unwrap(), 1);
-        }
-        let store = Store::open(&path).unwrap();
-        assert_eq!(store.high_water("ring:main:shop").unwrap(), 7);
-        assert_eq!(store.high_water("ring:main:other").unwrap(), 1);
-        assert_eq!(store.high_water("unknown").unwrap(), 0);
-    }
-
-    #[test]
-    fn racing_raises_end_at_the_highest() {
-        let dir = folder();
-        let store = Arc::new(Store::open(&dir.path().join("s.redb")).unwrap());
-        std::thread::scope(|scope| {
-            for start in 0..4_u64 {
-                let store = Arc::clone(&store);
-                scope.spawn(move || {
-                    for n in 1..=10_u64 {
-                        let seen = n * 4 + start;
-                        assert!(store.raise_high_water("r", seen).unwrap() >= seen);
-                    }
-                });
-            }
-        });
-        assert_eq!(store.high_water("r").unwrap(), 43);
-    }
-
-    #[test]
-    fn the_file_is_private_and_an_exposed_one_is_refused_with_the_remedy() {
-        let dir = folder();
-        let path = dir.path().join("s.redb");
-        drop(Store::open(&path).unwrap());
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let said = Store::open(&path).unwrap_err().to_string();
-        assert_eq!(said, format!("{0}: open to others (mode 0640): chmod 600 {0}", path.display()));
-    }
-
-    #[test]
-    fn a_second_holder_and_a_foreign_file_are_refused() {
-        let dir = folder();
-        let path = dir.path().join("s.redb");
-        let held = Store::open(&path).unwrap();
-        assert!(matches!(Store::open(&path), Err(StoreError::InUse(_))), "two holders");
-        drop(held);
-        fs::write(&path, b"this is not a database, whatever its name says").unwrap();
-        assert!(matches!(Store::open(&path), Err(StoreError::Open(..))));
-    }
-}
+mod tests;

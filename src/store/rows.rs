@@ -4,6 +4,7 @@
 //! names one row of its table at most, whoever asks at the same time. Each call is one round trip where nobody races.
 //! Called by `vault`; kept by the embedded store and by PostgreSQL, which one suite holds to the same (`tests/it`).
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,8 +14,11 @@ use super::StoreError;
 /// What a call will answer.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Most bytes of a key, a mark, or a link. Indexes of databases have bounds of their own, far above.
+/// Most bytes of a key, a mark, or a link. Indexes of databases have bounds of their own, above twice this.
 pub const MAX_KEY_BYTES: usize = 1024;
+
+/// Most bytes of a key that a link makes: `enc` of two.
+const MAX_LINKED_BYTES: usize = 2 * MAX_KEY_BYTES + 8;
 
 /// A kind of rows. The set is part of the schema: a new one is a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +28,19 @@ pub enum Table {
     Token,
     /// Whom the rows of [`Self::Token`] are about: keys only.
     TokenRef,
+}
+
+impl Table {
+    /// All there are.
+    pub const ALL: &[Self] = &[Self::Token, Self::TokenRef];
+
+    /// What operators see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::TokenRef => "token-ref",
+        }
+    }
 }
 
 /// A row that is wanted.
@@ -37,6 +54,7 @@ pub struct Claim {
     /// names a row already, that row is the answer. Empty: a row of its own in any case.
     pub marks: Vec<Vec<u8>>,
     /// Of the row that is made or found: a row of another table that is to be there, too, its key `enc(key, link)`, without a value.
+    /// All links of one call go into one table.
     pub link: Option<(Table, Vec<u8>)>,
 }
 
@@ -74,7 +92,7 @@ pub enum Change {
 /// Keeps rows.
 pub trait Rows: Send + Sync + Debug {
     /// Makes or finds rows, all in one transaction. `answer[i]` belongs to `claims[i]`. Two claims of one call with a mark in common
-    /// are a mistake of the caller.
+    /// are a mistake of the caller; of two with one key the later one is [`Claimed::Taken`], unless a mark of it names a row.
     fn claim(&self, table: Table, claims: Vec<Claim>) -> Answer<'_, Vec<Claimed>>;
 
     /// What the rows with these keys hold, in the order asked.
@@ -86,7 +104,8 @@ pub trait Rows: Send + Sync + Debug {
     /// At most `most` rows whose keys begin with `prefix`, those after `after` only, in order of their keys.
     fn list(&self, table: Table, prefix: Vec<u8>, after: Option<Vec<u8>>, most: usize) -> Answer<'_, Vec<Row>>;
 
-    /// Changes rows, all in one transaction.
+    /// Changes rows, all in one transaction; of two changes of one row the later one counts. A mark that names a row which is not
+    /// among them is [`StoreError::MarkTaken`].
     fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()>;
 }
 
@@ -112,4 +131,58 @@ impl Debug for Change {
             Self::Remove(_) => "Remove",
         })
     }
+}
+
+/// Puts claims in order: marks sorted, each once; or says what is wrong with them.
+pub(super) fn checked_claims(table: Table, mut claims: Vec<Claim>) -> Result<Vec<Claim>, StoreError> {
+    for claim in &mut claims {
+        claim.marks.sort_unstable();
+        claim.marks.dedup();
+        let lengths = claim.marks.iter().chain([&claim.key]).chain(claim.link.as_ref().map(|(_, link)| link));
+        within(lengths, MAX_KEY_BYTES)?;
+        if claim.link.as_ref().is_some_and(|(other, _)| *other == table) {
+            return Err(StoreError::Misuse("a link into the row's own table"));
+        }
+    }
+    let mut links = claims.iter().filter_map(|claim| claim.link.as_ref().map(|(other, _)| *other));
+    if links.next().is_some_and(|first| links.any(|other| other != first)) {
+        return Err(StoreError::Misuse("links into several tables"));
+    }
+    all_differ(claims.iter().flat_map(|claim| &claim.marks))?;
+    Ok(claims)
+}
+
+/// What each key is to be in the end, in order of the keys, marks sorted; or what is wrong with the changes.
+pub(super) fn checked_changes(changes: Vec<Change>) -> Result<BTreeMap<Vec<u8>, Option<Row>>, StoreError> {
+    let mut last = BTreeMap::new();
+    for change in changes {
+        match change {
+            Change::Put(mut row) => {
+                row.marks.sort_unstable();
+                row.marks.dedup();
+                within(row.marks.iter(), MAX_KEY_BYTES)?;
+                last.insert(row.key.clone(), Some(row));
+            }
+            Change::Remove(key) => {
+                last.insert(key, None);
+            }
+        }
+    }
+    within(last.keys(), MAX_LINKED_BYTES)?;
+    all_differ(last.values().flatten().flat_map(|row| &row.marks))?;
+    Ok(last)
+}
+
+fn within<'a>(mut parts: impl Iterator<Item = &'a Vec<u8>>, most: usize) -> Result<(), StoreError> {
+    if parts.any(|part| part.len() > most) { Err(StoreError::Misuse("a key, mark or link is too long")) } else { Ok(()) }
+}
+
+fn all_differ<'a>(marks: impl Iterator<Item = &'a Vec<u8>>) -> Result<(), StoreError> {
+    let mut seen = HashSet::new();
+    for mark in marks {
+        if !seen.insert(mark) {
+            return Err(StoreError::Misuse("two rows of one call with a mark in common"));
+        }
+    }
+    Ok(())
 }

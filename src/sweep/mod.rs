@@ -19,9 +19,10 @@ use tokio::task::JoinSet;
 use crate::base::RecordId;
 use crate::dialect::sweep::{Outcome, Sweep, WriteBack};
 use crate::document::{self, Layout, RowSet, Rules, WalkError};
-use crate::field::{self, Plan, ProtectedBody, SealedRow, StandIns, UpkeepRow, WriteError};
+use crate::field::{self, Plan, ProtectedBody, SealedRow, StandIns, Tokens, UpkeepRow, WriteError};
 use crate::keys::KeyRing;
 use crate::upstream::{Upstream, UpstreamError};
+use crate::vault::{Vault, VaultError};
 
 use database::{Answer, Database};
 use pace::Pace;
@@ -43,7 +44,9 @@ pub struct Migration {
     /// What is protected in it.
     pub collection: field::Collection,
     /// What it is sealed with.
-    pub keys: KeyRing,
+    pub keys: Arc<KeyRing>,
+    /// Where its tokens are; None if it has none.
+    pub vault: Option<Vault>,
     /// Documents written a second at most.
     pub rate: Option<NonZeroU32>,
     /// Pages in work at once.
@@ -133,6 +136,9 @@ pub enum SweepError {
     /// Nothing can be sealed at all.
     #[error(transparent)]
     Seal(#[from] WriteError),
+    /// The store does not take tokens.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// A mistake of ours.
     #[error("a task of this sweep ended in a panic; please report it")]
     Panicked,
@@ -151,12 +157,13 @@ pub async fn migrate(migration: Migration, watch: &mut dyn Watch) -> Result<Migr
         WriteBack::Bulk { target, open, close } => Writing::Bulk { target, open, close },
         WriteBack::Each { collection, rows } => Writing::Each { collection, plan: compile(&rows)? },
     };
-    let Migration { upstream, sweep, collection, keys, rate, parallel, dry_run } = migration;
+    let Migration { upstream, sweep, collection, keys, vault, rate, parallel, dry_run } = migration;
     let worker = Arc::new(Worker {
         database: Database::new(upstream),
         sweep,
         collection,
         keys,
+        vault,
         plan,
         write_back,
         pace: Pace::new(rate),
@@ -181,7 +188,8 @@ struct Worker {
     database: Database,
     sweep: Box<dyn Sweep>,
     collection: field::Collection,
-    keys: KeyRing,
+    keys: Arc<KeyRing>,
+    vault: Option<Vault>,
     plan: Plan,
     write_back: Writing,
     pace: Pace,
@@ -291,7 +299,7 @@ impl Worker {
         };
         let facts = field::facts(&self.plan, &page, &layout);
         report.pass.conflicted = u64::try_from(facts.rows.iter().filter(|row| !row.peeks.is_empty()).count()).unwrap_or(0);
-        let rows = field::seal_clear(&self.collection, &self.plan, &self.keys, &page, &layout, StandIns::Seal)?;
+        let rows = self.seal(&self.plan, &page, &layout).await?;
         let mut sealed = Vec::new();
         for row in rows {
             report.pass.documents += 1;
@@ -308,6 +316,26 @@ impl Worker {
             }
         }
         Ok(report)
+    }
+
+    /// Seals the rows of a body; their tokens are asked for at once.
+    async fn seal(&self, plan: &Plan, body: &Bytes, layout: &Layout) -> Result<Vec<UpkeepRow>, SweepError> {
+        let seal =
+            |tokens: Option<&Tokens>| field::seal_clear(&self.collection, plan, &self.keys, body, layout, StandIns::Seal, tokens);
+        let Some(vault) = &self.vault else { return Ok(seal(None)?) };
+        let mut tokens = Tokens::default();
+        let stored = field::tokens_stored(&self.collection, plan, body, layout);
+        let known = vault.recognise(&stored).await?;
+        tokens.learn(stored, known);
+        match seal(Some(&tokens)) {
+            Err(WriteError::TokensWanted) => {}
+            done => return Ok(done?),
+        }
+        let wishes = tokens.wishes();
+        // Where nothing is written nothing is made.
+        let made = if self.dry_run { vec![String::new(); wishes.len()] } else { vault.tokenise(&wishes).await? };
+        tokens.give(wishes, made);
+        Ok(seal(Some(&tokens))?)
     }
 
     /// A row that is to be written. Of what else there is, the report tells.
@@ -403,7 +431,7 @@ impl Worker {
             }
         };
         let layout = document::walk(&plan.map, Rules::reply(), &body).map_err(|_no_document| SweepError::NotUnderstood(doing))?;
-        let rows = field::seal_clear(&self.collection, plan, &self.keys, &body, &layout, StandIns::Seal)?;
+        let rows = self.seal(plan, &body, &layout).await?;
         let Some(UpkeepRow { id, clear, sealed: Ok(Some(sealed)), .. }) = rows.into_iter().next() else {
             // It changed since it was listed; the next pass looks at it.
             report.pass.conflicts += 1;

@@ -73,6 +73,31 @@ async fn a_drain_says_so_first_then_stops_accepting_then_ends() {
 }
 
 #[tokio::test]
+async fn t24_operators_who_keep_connections_open_do_not_keep_others_from_readiness() {
+    let stub = Stub::start(|_| StubReply::json(200, "[]")).await;
+    let (_folder, file) = Setup::rest(stub.address).files();
+    let process = Process::start(&file, "");
+    let admin: SocketAddr = process.admin.parse().unwrap();
+    let mut kept = Vec::new();
+    let healthy = async |stream: &mut tokio::net::TcpStream| {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut reply = [0; 512];
+        stream.read(&mut reply).await.unwrap()
+    };
+    for _ in 0..64 {
+        let mut stream = tokio::net::TcpStream::connect(admin).await.unwrap();
+        assert!(healthy(&mut stream).await > 0);
+        kept.push(stream);
+    }
+    assert_eq!(get(admin, "/readyz").await.text(), "ready\n");
+    // Only the longest had to leave for it; were all waited for, all would be gone.
+    let last = kept.last_mut().unwrap();
+    assert!(healthy(last).await > 0);
+    assert_eq!(tokio::io::AsyncReadExt::read(&mut kept[0], &mut [0]).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_second_signal_breaks_off_what_is_under_way() {
     let (asked, waiting) = tokio::sync::oneshot::channel::<()>();
     let asked = std::sync::Mutex::new(Some(asked));

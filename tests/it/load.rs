@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use sudare::config;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -409,55 +408,4 @@ async fn t24_a_flood_of_large_bodies_ends_in_503_and_memory_stays_bounded() {
     assert!(resident < 160 << 20, "{resident} bytes are resident");
     let (done, shed) = flood(address, 1, 3).await;
     assert_eq!((done, shed), (3, 0), "afterwards all is as before");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s8_idle_connections_and_load_fit_into_a_process_with_little_memory() {
-    const IDLE: usize = 500;
-    let row = r#"{"id":"c-1","tier":"gold"}"#;
-    let list = Arc::new(format!("[{}{row}]", format!("{row},").repeat(20_000)));
-    let stub = Stub::start(move |seen| match seen.method {
-        Method::POST => StubReply::json(201, r#"{"ok":true}"#),
-        _ => StubReply::json(200, list.as_bytes()),
-    })
-    .await;
-    let limits = "[limits]\nmemory_bytes = 16777216\n";
-    let (_folder, file) = Setup::rest(stub.address).more(limits).files();
-    assert!(config::load(&file).is_ok());
-    // Of private memory that can be written (RLIMIT_DATA): what is over it is refused to the process, which would be its end.
-    let mut process = Process::start(&file, "ulimit -d 131072;");
-    let address: SocketAddr = process.address.parse().unwrap();
-    let mut idle = Vec::new();
-    for _ in 0..IDLE {
-        idle.push(TcpStream::connect(address).await.unwrap());
-    }
-    let mut readers = JoinSet::new();
-    for _ in 0..8 {
-        readers.spawn(async move {
-            let credential = Proxy::credential("shop");
-            let headers = [("sudare-credential", credential.as_str()), ("data-purpose", "account")];
-            let mut read = 0;
-            while read < 3 {
-                let answer = try_send(address, Method::GET, "/customers", &headers, "").await.expect("a whole reply");
-                if answer.outcome() == (503, "overloaded".to_owned()) {
-                    // No room within a second: it comes again when it is told to.
-                    tokio::time::sleep(Duration::from_secs(seconds(&answer.headers))).await;
-                    continue;
-                }
-                assert_eq!(answer.status, 200, "{}", answer.text());
-                assert!(answer.body.ends_with(b"]"));
-                read += 1;
-            }
-        });
-    }
-    let (done, shed) = flood(address, 12, 4).await;
-    assert_eq!(done + shed, 48);
-    tokio::time::timeout(LONG, readers.join_all()).await.expect("all are served in the end");
-    assert!(process.child.try_wait().unwrap().is_none(), "it lives");
-    for mut stream in idle {
-        stream.write_all(b"GET /orders HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-        let mut reply = [0; 12];
-        let _count = tokio::time::timeout(LONG, stream.read_exact(&mut reply)).await.unwrap().unwrap();
-        assert_eq!(&reply, b"HTTP/1.1 200");
-    }
 }

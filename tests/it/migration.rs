@@ -191,7 +191,8 @@ async fn try_sweep_at(
         upstream,
         sweep: settings.dialect.sweep(0).unwrap(),
         collection: settings.collections.remove(0).field_map,
-        keys: KeyRing::open(&settings.keys).unwrap(),
+        keys: Arc::new(KeyRing::open(&settings.keys).unwrap()),
+        vault: None,
         rate: rate.map(|rate| rate.try_into().unwrap()),
         parallel: 3,
         dry_run,
@@ -356,4 +357,49 @@ async fn a_database_that_lists_otherwise_is_neither_swept_for_ever_nor_under_fal
     let all: Vec<Value> = (0..300).map(|number| json!({"id": number})).collect();
     let (ended, _, _) = swept(json!(all), json!({})).await;
     assert!(matches!(ended, Err(SweepError::NotUnderstood(_))));
+}
+
+/// Token fields, too: the sweep and the proxy share the vault, so one value has one token, whoever stores it.
+#[tokio::test]
+async fn values_become_tokens_while_the_proxy_serves() {
+    let couch = Arc::new(Couch::default());
+    for number in 0..40 {
+        couch.put(json!({"_id": format!("c-{number}"), "name": "Canary 0", "id_card": format!("card {}", number % 4)})).unwrap();
+    }
+    couch.put(json!({"_id": "foreign", "id_card": "tok1_00000000000000000000000000"})).unwrap();
+    let ours = Arc::clone(&couch);
+    let stub = Stub::start(move |seen| ours.answer(&seen.method, &seen.target, &seen.body)).await;
+    let collections = COLLECTIONS.replace(r#""$.id_card""#, r#"{ at = "$.id_card", protect = "token" }"#);
+    let (proxy, store) = crate::tokens::watched(Setup::couchdb(stub.address).collections(&collections), None);
+    let created = proxy.ask("shop", "registration", Method::PUT, "/customers/new", r#"{"id_card":"card 1"}"#).await;
+    assert_eq!(created.status, 201, "{}", created.text());
+    store.calls();
+    let mut migrated = Vec::new();
+    for dry_run in [true, false] {
+        let mut settings = config::load(&proxy.file).unwrap();
+        let keys = Arc::new(KeyRing::open(&settings.keys).unwrap());
+        let migration = Migration {
+            upstream: Upstream::new(&settings.upstream).unwrap(),
+            sweep: settings.dialect.sweep(0).unwrap(),
+            collection: settings.collections.remove(0).field_map,
+            vault: Some(sudare::vault::Vault::new(store.clone(), Arc::clone(&keys))),
+            keys,
+            rate: None,
+            parallel: 1,
+            dry_run,
+        };
+        let mut seen = Seen::default();
+        migrated.push(migrate(migration, &mut seen).await.unwrap());
+        assert_eq!(seen.refused, [(Some("foreign".to_owned()), "foreign-token")]);
+        assert_eq!(store.calls().0, usize::from(!dry_run), "a dry run makes nothing, a page is one claim");
+    }
+    assert_eq!((migrated[0].last.clear_values, migrated[1].total.written, migrated[1].last.kept), (80, 40, 81));
+    let documents = couch.documents.lock().unwrap().clone();
+    let mut tokens: Vec<&str> = documents.values().filter_map(|document| document["id_card"].as_str()).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 5, "four values, and what was no token: {tokens:?}");
+    assert_eq!(documents["new"]["id_card"], documents["c-1"]["id_card"]);
+    let read = proxy.ask("shop", "account", Method::GET, "/customers/c-7", "").await.json();
+    assert_eq!(read["id_card"], "card 3");
 }

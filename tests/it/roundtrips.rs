@@ -445,10 +445,14 @@ impl Couch {
 }
 
 async fn couch() -> (Proxy, Stub, Arc<Mutex<Couch>>) {
+    couch_of(|setup| setup).await
+}
+
+async fn couch_of(setup: impl FnOnce(Setup) -> Setup) -> (Proxy, Stub, Arc<Mutex<Couch>>) {
     let database: Arc<Mutex<Couch>> = Arc::default();
     let held = Arc::clone(&database);
     let stub = Stub::start(move |seen| held.lock().unwrap().answer(&seen.method, &seen.target, &seen.body)).await;
-    (Setup::couchdb(stub.address).start().await, stub, database)
+    (setup(Setup::couchdb(stub.address)).start().await, stub, database)
 }
 
 fn person(id: &str) -> String {
@@ -548,4 +552,59 @@ async fn couchdb_rows_of_a_bulk_write_are_judged_one_by_one() {
     let answer = bulk(r#"{"docs":[{"_id":"c-1","_rev":"1-x"},{"_id":"c-1","_rev":"1-x"}]}"#).await;
     assert_eq!(answer.outcome(), (400, "malformed-request".to_owned()));
     assert_eq!(database.lock().unwrap().revisions.len(), 5);
+}
+
+/// Tokens in `_bulk_docs`: made for new values, kept where a row does not change them, refused where they belong to another document.
+#[tokio::test]
+async fn t26_couchdb_tokens_of_a_bulk_write_are_made_and_carried_row_by_row() {
+    let collections = r#"
+[collection.customers]
+match   = "customers"
+subject = "{id}"
+[collection.customers.field]
+name    = { at = "$.name", protect = "token", consistent = false }
+address = "$.address"
+phone   = { at = "$.phone", mask = "keep-last:4", protect = "token", format = "digits" }
+id-card = { at = "$.id_card", protect = "token" }
+"#;
+    let (proxy, _stub, database) = couch_of(|setup| setup.collections(collections)).await;
+    for id in ["c-1", "c-2"] {
+        register(&proxy, &person(id)).await;
+    }
+    let newest = |id: &str| database.lock().unwrap().newest(id).unwrap().clone();
+    let bulk = async |caller: &str, purpose: &str, docs: Value| {
+        let body = json!({"docs": docs}).to_string();
+        proxy.ask(caller, purpose, Method::POST, "/customers/_bulk_docs", body).await
+    };
+    let before = [newest("c-1"), newest("c-2")];
+    assert_eq!((&before[0]["id_card"], &before[0]["phone"]), (&before[1]["id_card"], &before[1]["phone"]));
+    assert!(before[0]["phone"].as_str().unwrap().starts_with("+0"), "{}", before[0]);
+    let docs = json!([
+        {"_id": "c-1", "_rev": "1-x", "tier": "a", "name": "Mei Tanaka", "phone": "••••1234"},
+        {"_id": "c-2", "_rev": "2-x", "tier": "b"},
+        {"_id": "new", "tier": "c"},
+    ]);
+    let answer = bulk("helpdesk", "support", docs).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    for (id, before) in ["c-1", "c-2"].iter().zip(&before) {
+        let after = newest(id);
+        for member in ["name", "address", "phone", "id_card"] {
+            assert_eq!(after[member], before[member], "{id} {member}");
+        }
+    }
+    let docs = json!([
+        {"_id": "c-1", "_rev": "3-x", "id_card": "123456789018", "name": "Mei"},
+        {"_id": "other", "id_card": "123456789018", "name": "Mei"},
+    ]);
+    let answer = bulk("shop", "account", docs).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let (one, other) = (newest("c-1"), newest("other"));
+    assert_eq!((&one["id_card"], &other["id_card"]), (&before[0]["id_card"], &before[0]["id_card"]));
+    assert_ne!(one["name"], other["name"], "fresh");
+    for foreign in [&before[0]["name"], &before[0]["id_card"]] {
+        let docs = json!([{"_id": "x-1", "name": "Ken"}, {"_id": "x-2", "name": foreign}]);
+        let answer = bulk("shop", "account", docs).await;
+        assert_eq!(answer.outcome(), (422, "foreign-token".to_owned()), "{}", answer.text());
+    }
+    assert!(database.lock().unwrap().newest("x-1").is_none());
 }

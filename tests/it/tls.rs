@@ -266,6 +266,23 @@ async fn a_certificate_names_its_caller_end_to_end() {
     }
 }
 
+#[tokio::test]
+async fn a_connection_over_tls_rests_and_its_client_is_known_afterwards() {
+    let front = Front::start(MUTUAL, "").await;
+    let shipping = front.clients.client("shipping", &[SHIPPING], "", "");
+    front.store(Some(&shipping)).await;
+    let mut client = Client::over(front.connect(Some(&shipping)).await.unwrap()).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(client.ask("delivery", None).await.unwrap().json()["name"], "Mei Tanaka");
+        let rests = async {
+            while !front.running.metrics().encode().contains("sudare_connections_awake 0\n") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(GENEROUS, rests).await.expect("it rests");
+    }
+}
+
 /// A certificate that is wrong in one way, and the word for it.
 fn wrong_certificates(clients: &Pki, folder: &Path) -> Vec<(&'static str, Files, &'static str)> {
     let shipping = || Pki::client_params(&[SHIPPING], "Shop", "shipping");

@@ -46,7 +46,7 @@ pub(super) fn read(section: &Section<'_>, http2: bool, folder: &Path, environmen
     let files = files(section, folder)?;
     match environment {
         // Who reads the policy need not be able to read the key.
-        Environment::Ignored => Some(None),
+        Environment::StoreOnly(_) | Environment::Ignored => Some(None),
         Environment::Read(_) => load(section.report(), files, http2).map(Some),
     }
 }

@@ -12,18 +12,21 @@ use super::super::testing::*;
 use super::super::*;
 use crate::keys::{LineName, State};
 use crate::purpose::{Grant, Level};
+use crate::vault;
 
 /// Three single members, a list of values, a member of people with ids, and one of elements that only their looks tell apart. Those in
-/// `deterministic` are stored so, beside the others.
-fn orders(deterministic: &[bool]) -> Collection {
+/// `others` are stored otherwise than sealed, beside the others.
+fn orders(others: &[Option<Protection>]) -> Collection {
     let address = Field { generalise: Some(Generalise::PostcodePrefix(3)), ..field("address", "$.address", "address") };
     let note = Field { subject: Some(selector("$.guests[*].id")), ..field("note", "$.guests[*].note", "note") };
     let name = Field { mask: Mask::Initials, ..field("name", "$.name", "name") };
     let id_card = field("id-card", "$.papers.card.number", "id-card");
     let mut fields =
         vec![name, address, id_card, field("phone", "$.phones[*]", "phone"), note, field("birth", "$.rooms[*].birth", "birth")];
-    for (field, _) in fields.iter_mut().zip(deterministic).filter(|(_, deterministic)| **deterministic) {
-        field.protection = Protection::Deterministic;
+    for (field, other) in fields.iter_mut().zip(others) {
+        if let Some(other) = other {
+            field.protection = other.clone();
+        }
     }
     Collection { subject: Subject::At(selector("$.owner")), ..collection(fields) }
 }
@@ -31,6 +34,14 @@ fn orders(deterministic: &[bool]) -> Collection {
 const MEMBERS: [(&str, &str); 3] = [("name", "/name"), ("address", "/address"), ("id-card", "/papers/card/number")];
 /// Stands in every protected value and, with its blank, in no envelope.
 const CANARY: &str = "Z q";
+
+/// How a field may be stored: mostly sealed, or so that equal values are equal, or as a token, consistent or fresh.
+fn protection() -> impl Strategy<Value = Option<Protection>> {
+    let token = |scope: &str, consistent| {
+        Some(Protection::Token(vault::Kind { scope: vault::Scope::named(scope), format: vault::Format::Opaque, consistent }))
+    };
+    prop_oneof![4 => Just(None), 3 => Just(Some(Protection::Deterministic)), 3 => Just(token("shared", true)), 1 => Just(token("fresh", false))]
+}
 
 /// What a caller may see and write, by category.
 #[derive(Debug, Clone)]
@@ -416,10 +427,11 @@ proptest! {
     #[test]
     fn t26_every_value_is_what_the_last_one_entitled_to_write_it_wrote(
         first in first(),
-        deterministic in prop::collection::vec(prop::bool::weighted(0.3), CATEGORIES.len()),
+        others in prop::collection::vec(protection(), CATEGORIES.len()),
         steps in prop::collection::vec((rights(), prop::collection::vec(edit(), 0..5)), 1..7),
     ) {
-        let collection = orders(&deterministic);
+        fresh_vault();
+        let collection = orders(&others);
         let lines = [(LineName::Seal, kid("7k3m9qpa"), [1; 32]), (LineName::Lookup, kid("00kp0000"), [9; 32])];
         let ring = ring_with(lines.map(|(line, kid, key)| (line, kid, State::Active, key)).to_vec());
         let in_clear = |text: &str| -> Value { serde_json::from_str(&shown(&collection, &ring, &all_at(Level::Clear), text)).unwrap() };

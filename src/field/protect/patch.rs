@@ -17,6 +17,7 @@ use crate::field::carry::Carried;
 use crate::field::ids::{Ids, NoId, Subjects};
 use crate::field::plan::{Collection, Field, Plan, Subject};
 use crate::field::seal::Sealer;
+use crate::field::tokens::{Tokens, settled};
 use crate::keys::KeyRing;
 use crate::purpose::{Grant, Level};
 
@@ -29,13 +30,18 @@ pub struct Patched<'a> {
     pub id: &'a RecordId,
     /// Who it is about, where a member of the stored document says so.
     pub subject: Option<&'a RecordId>,
+    /// What the vault knows and made.
+    pub tokens: Option<&'a Tokens>,
 }
 
 /// Must the stored document be read for its data subject before a patch of this collection can be protected?
 pub fn patch_needs_subject(collection: &Collection) -> bool {
-    collection.bind == crate::base::Bind::Subject
-        && matches!(collection.subject, Subject::At(_))
-        && collection.fields.iter().any(|field| field.subject.is_none())
+    matches!(collection.subject, Subject::At(_)) && collection.fields.iter().any(|field| is_about_it(collection, field))
+}
+
+/// Is what is stored of a field bound to the document's data subject, or kept for whom it is used?
+fn is_about_it(collection: &Collection, field: &Field) -> bool {
+    field.subject.is_none() && (collection.bind == crate::base::Bind::Subject || field.protection.suite().is_none())
 }
 
 /// Protects a whole patch. `layout` is what the walker found in it by `plan`, whose rows say where a document stands in a body.
@@ -58,10 +64,11 @@ pub fn protect_patch(
     of: Patched<'_>,
 ) -> Result<Protected, WriteError> {
     let patch = Patch { collection, plan, keys, grant, of };
-    match format {
+    let outcome = match format {
         PatchFormat::Merge => patch.merge(bytes, layout),
         PatchFormat::Json => patch.operations(bytes),
-    }
+    };
+    settled(of.tokens, outcome)
 }
 
 struct Patch<'a> {
@@ -171,7 +178,8 @@ impl Patch<'_> {
         if layout.rows.is_empty() || layout.odd_rows > 0 {
             return Err(WriteError::NoRows { positions: self.plan.row_positions() });
         }
-        let (rows, before) = (vec![RowWrite { intent: Intent::Create, assigned_id: None }; layout.rows.len()], Before::default());
+        let rows = vec![RowWrite { intent: Intent::Create, assigned_id: None }; layout.rows.len()];
+        let before = Before { tokens: self.of.tokens, ..Before::default() };
         let ids = Ids::of(self.plan, bytes, layout);
         let mut write = Write {
             collection: self.collection,
@@ -210,7 +218,7 @@ impl Patch<'_> {
         let (body, tally) = write.seal(
             self.keys,
             "",
-            Sealer::new(self.collection, self.plan, self.keys, layout.rows.len()),
+            Sealer::new(self.collection, self.plan, self.keys, layout.rows.len()).with(self.of.tokens),
             Carried::default(),
         )?;
         let mut subjects = Subjects::default();
@@ -223,7 +231,7 @@ impl Patch<'_> {
     /// May it be given where the stored one is not known?
     fn may_name_subject(&self) -> Result<(), WriteError> {
         let bound = patch_needs_subject(self.collection);
-        let field = self.collection.fields.iter().find(|field| bound && field.subject.is_none());
+        let field = self.collection.fields.iter().find(|field| bound && is_about_it(self.collection, field));
         field.map_or(Ok(()), |field| Err(unbound(self.collection, field, NoId::Missing)))
     }
 

@@ -14,7 +14,7 @@ fn list_plan(collection: &Collection) -> Plan {
 
 fn seal_with(plan: &Plan, ring: &KeyRing, body: &str, stand_ins: StandIns) -> Vec<UpkeepRow> {
     let layout = walk(&plan.map, Rules::reply(), body.as_bytes()).unwrap();
-    seal_clear(&customers(), plan, ring, body.as_bytes(), &layout, stand_ins).unwrap()
+    seal_clear(&customers(), plan, ring, body.as_bytes(), &layout, stand_ins, None).unwrap()
 }
 
 /// What becomes of one document.
@@ -31,7 +31,7 @@ fn opened(ring: &KeyRing, document: &str) -> Result<Revealed, RevealError> {
     let (collection, upkeep) = (customers(), Upkeep::dangerous_for("a test"));
     let plan = plan_with(&collection, &["$"]);
     let layout = walk(&plan.map, Rules::reply(), document.as_bytes()).unwrap();
-    open_by_hand(&collection, &plan, ring, document.as_bytes(), &layout, &upkeep)
+    open_by_hand(&collection, &plan, ring, document.as_bytes(), &layout, &upkeep, None)
 }
 
 const DOCUMENT: &str =

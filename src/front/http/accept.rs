@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection;
+use super::connection::{self, Front};
 use super::crowd::Crowd;
 use super::http2;
 use super::unread::Unread;
@@ -41,6 +41,8 @@ pub struct Config {
     pub last_answer: Duration,
     /// Connections open at a time; more wait in the system's queue.
     pub connections: usize,
+    /// Connections over HTTP/1.1 on which requests may be under way at a time; half as many may speak HTTP/2. Others wait.
+    pub awake: usize,
     /// Connections open at a time from one address; more are closed.
     pub per_address: Option<NonZeroU32>,
     /// Largest head, in bytes.
@@ -86,6 +88,8 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
     listener.prepare(config.write_timeout);
     let slots = Arc::new(Semaphore::new(config.connections));
     let crowd = config.per_address.map(Crowd::new);
+    let front = Arc::new(Front::new(exchange, config, drain.clone(), tasks.clone()));
+    let config = &front.config;
     let mut failures = Failures::default();
     loop {
         let slot = tokio::select! {
@@ -115,7 +119,7 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
         };
         let one_of = match (&crowd, peer.address) {
             // A load balancer is not one client.
-            (Some(crowd), Some(address)) if connection::proxied(&peer, &config).is_none() => {
+            (Some(crowd), Some(address)) if connection::proxied(&peer, config).is_none() => {
                 let Some(one_of) = crowd.enter(address) else {
                     config.metrics.connection_refused("address");
                     continue;
@@ -124,18 +128,12 @@ pub async fn serve(listener: Listener, exchange: Arc<Exchange>, config: Config, 
             }
             (Some(_) | None, _) => None,
         };
-        let (exchange, config, drain, streams) = (Arc::clone(&exchange), config.clone(), drain.clone(), tasks.clone());
+        let (front, longest, metrics) = (Arc::clone(&front), config.longest_unread(), Arc::clone(&config.metrics));
         tasks.spawn(async move {
-            let (longest, metrics) = (config.longest_unread(), Arc::clone(&config.metrics));
             match stream {
-                Stream::Tcp(stream) => {
-                    connection::serve(Unread::new(stream, longest, metrics, reset), peer, exchange, config, drain, streams).await;
-                }
-                Stream::Unix(stream) => {
-                    // What a Unix socket holds goes with it.
-                    connection::serve(Unread::new(stream, longest, metrics, |_| {}), peer, exchange, config, drain, streams)
-                        .await;
-                }
+                Stream::Tcp(stream) => connection::serve(Unread::new(stream, longest, metrics, reset), peer, front).await,
+                // What a Unix socket holds goes with it.
+                Stream::Unix(stream) => connection::serve(Unread::new(stream, longest, metrics, |_| {}), peer, front).await,
             }
             drop((slot, one_of));
         });

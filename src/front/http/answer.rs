@@ -8,8 +8,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
+use http_body_util::{BodyExt as _, Collected};
 use hyper::body::Incoming;
 
 use super::ending::Ending;
@@ -17,6 +19,24 @@ use super::reply;
 use crate::exchange::{Error, Exchange, Failure, Peer, ReplyBody};
 
 type Outcome = Result<Response<ReplyBody>, Box<Failure>>;
+
+/// The head and the body of the answer to a request that was not read, for there is no memory for it; over HTTP/1.1, as the last one on
+/// its connection.
+pub(super) async fn full(exchange: &Exchange) -> (Vec<u8>, Bytes) {
+    let failure = exchange.full();
+    let problem = reply::problem(&failure.error);
+    exchange.shed(&failure.error, &failure.context, problem.status.as_u16(), problem.code);
+    let (parts, body) = reply::response(&exchange.state(), &problem).into_parts();
+    // It is ours and whole.
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+    let reason = parts.status.canonical_reason().unwrap_or_default();
+    let mut head = format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_u16()).into_bytes();
+    for (name, value) in &parts.headers {
+        head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    head.extend(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).into_bytes());
+    (head, body)
+}
 
 /// One request, one answer; also after a panic.
 pub(super) async fn answer(exchange: Arc<Exchange>, request: Request<Incoming>, peer: Peer) -> Response<ReplyBody> {

@@ -12,20 +12,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::Config;
+use super::places::Places;
 use super::proxy_protocol::{self, Fault};
 use super::{answer, http2, tls, wire};
-use crate::exchange::{Exchange, Peer, ReplyBody};
+use crate::exchange::{Exchange, Peer};
 use crate::net::tls::server::Server;
+
+/// A connection that waits for its next request keeps hyper's buffers for so long, if there is room: one that has a request a second
+/// or more does not make them anew for each.
+const STAYS_AWAKE: Duration = Duration::from_secs(1);
+
+/// What all connections of a listener have in common; each holds it by one pointer, for there may be many that do nothing.
+pub(super) struct Front {
+    exchange: Arc<Exchange>,
+    pub(super) config: Config,
+    /// Cancelled when connections are to end after what is under way on them.
+    drain: CancellationToken,
+    /// Streams of HTTP/2 run on these.
+    tasks: TaskTracker,
+    places: Arc<Places>,
+    observer: wire::Observer,
+    crowded: wire::Crowded,
+}
 
 /// What is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,56 +56,56 @@ enum Protocol {
     Http2,
 }
 
-/// Serves a connection until it ends, or `drain` is cancelled and what is under way has been answered. Streams of HTTP/2 run
-/// on `tasks`.
-pub(super) async fn serve<S>(
-    mut stream: S,
-    mut peer: Peer,
-    exchange: Arc<Exchange>,
-    config: Config,
-    drain: CancellationToken,
-    tasks: TaskTracker,
-) where
+impl Front {
+    pub(super) fn new(exchange: Arc<Exchange>, config: Config, drain: CancellationToken, tasks: TaskTracker) -> Self {
+        let (metrics, places) = (Arc::clone(&config.metrics), Arc::new(Places::new(config.awake)));
+        let observer: wire::Observer = Arc::new(move |reason| metrics.wire_refused(reason.code()));
+        let shared = Arc::clone(&places);
+        let crowded: wire::Crowded = Arc::new(move || shared.crowded());
+        Self { exchange, config, drain, tasks, places, observer, crowded }
+    }
+}
+
+/// Serves a connection until it ends, or the front's drain is cancelled and what is under way has been answered.
+///
+/// What is rare or short-lived stands in boxes of its own here and below, so that a connection that does nothing has no room for it.
+pub(super) async fn serve<S>(mut stream: S, mut peer: Peer, front: Arc<Front>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _counted = config.metrics.connected();
-    if let Some(sender) = proxied(&peer, &config) {
-        let introduced = tokio::select! {
-            introduced = introduced(&mut stream, &mut peer, sender, &config) => introduced,
-            () = drain.cancelled() => return,
-        };
-        if !introduced {
+    let _counted = front.config.metrics.connected();
+    if let Some(sender) = proxied(&peer, &front.config) {
+        let introduced = Box::pin(async {
+            tokio::select! {
+                introduced = introduced(&mut stream, &mut peer, sender, &front.config) => introduced,
+                () = front.drain.cancelled() => false,
+            }
+        });
+        if !introduced.await {
             return;
         }
     }
-    match config.tls.as_ref().map(|tls| tls.load_full()) {
-        None => http(Protocol::Open, stream, peer, exchange, config, drain, tasks).await,
-        // In a box of its own, so that connections in clear need no room for it.
-        Some(server) => Box::pin(over_tls(&server, stream, peer, exchange, config, drain, tasks)).await,
+    match front.config.tls.as_ref().map(|tls| tls.load_full()) {
+        None => http(Protocol::Open, stream, &peer, &front, &front.drain).await,
+        Some(server) => Box::pin(over_tls(server, stream, peer, &front)).await,
     }
 }
 
 /// The handshake, then HTTP; for a client with a certificate until it is no longer trusted, when what is under way is still answered,
 /// but a feed does not go on for ever (T33).
-async fn over_tls<S>(
-    server: &Server,
-    stream: S,
-    peer: Peer,
-    exchange: Arc<Exchange>,
-    config: Config,
-    drain: CancellationToken,
-    tasks: TaskTracker,
-) where
+async fn over_tls<S>(server: Arc<Server>, stream: S, peer: Peer, front: &Front)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let secured = tokio::select! {
-        secured = tls::handshake(server, stream, &config) => secured,
-        () = drain.cancelled() => return,
+        // In a box of its own: it is short, and the connection is long.
+        secured = Box::pin(tls::handshake(&server, stream, &front.config)) => secured,
+        () = front.drain.cancelled() => return,
     };
     let Some((stream, client)) = secured else { return };
     let protocol = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
     let Some(tls::Client { certificate, until }) = client else {
-        return http(protocol, stream, peer, exchange, config, drain, tasks).await;
+        return http(protocol, stream, &peer, front, &front.drain).await;
     };
     if server.is_superseded() {
         // Verified as it was trusted when the connection came; it has asked for nothing yet.
@@ -96,99 +114,154 @@ async fn over_tls<S>(
     }
     // All of the last second. A timer has a longest time; who holds a connection for a year can make another.
     let holds = Duration::from_secs(until.saturating_add(1))
-        .saturating_sub(Duration::from_millis(exchange.now_ms()))
+        .saturating_sub(Duration::from_millis(front.exchange.now_ms()))
         .min(Duration::from_hours(8760));
     let peer = Peer { certificate: Some(Arc::new(certificate)), ..peer };
-    let end = drain.child_token();
-    let mut exchanges = pin!(http(protocol, stream, peer, exchange, config.clone(), end.clone(), tasks));
+    let end = front.drain.child_token();
+    let mut exchanges = pin!(http(protocol, stream, &peer, front, &end));
     tokio::select! {
         () = exchanges.as_mut() => return,
         () = server.superseded() => tracing::debug!("a connection ends, for other client certificates are trusted now"),
         () = tokio::time::sleep(holds) => tracing::debug!("a connection ends, for the client's certificate has expired"),
     }
     end.cancel();
-    if tokio::time::timeout(config.last_answer, exchanges).await.is_err() {
+    if tokio::time::timeout(front.config.last_answer, exchanges).await.is_err() {
         tracing::debug!("and what was under way on it is broken off");
     }
 }
 
 /// HTTP, whatever it comes over.
-async fn http<S>(
+fn http<S>(
     protocol: Protocol,
     stream: S,
-    peer: Peer,
-    exchange: Arc<Exchange>,
-    config: Config,
-    drain: CancellationToken,
-    tasks: TaskTracker,
-) where
+    peer: &Peer,
+    front: &Front,
+    drain: &CancellationToken,
+) -> impl Future<Output = ()> + Send
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let answer = move |request: Request<Incoming>| answer::answer(Arc::clone(&exchange), request, peer.clone());
-    let begun = match protocol {
-        Protocol::Open => serve_http1(stream, config.http2.is_some(), answer.clone(), &config, &drain).await,
-        Protocol::Http1 => serve_http1(stream, false, answer.clone(), &config, &drain).await,
-        Protocol::Http2 => Some((stream, BytesMut::new())),
+    let begins = match protocol {
+        Protocol::Open => Ok(guarded(stream, front).may_be_http2(front.config.http2.is_some())),
+        Protocol::Http1 => Ok(guarded(stream, front)),
+        Protocol::Http2 => Err((stream, BytesMut::new())),
     };
-    if let (Some((stream, begun)), Some(http2)) = (begun, &config.http2) {
-        // In a box of its own, so that HTTP/1.1 needs no room for it.
-        Box::pin(http2::serve(stream, begun, answer, (&config, http2), drain, tasks)).await;
+    // On the heap from here on: what is moved from one future into the next takes room in each.
+    let begins = begins.map(Box::new).map_err(Box::new);
+    async move {
+        let begun = match begins {
+            Ok(guard) => serve_http1(guard, peer, front, drain).await,
+            Err(begun) => Some(begun),
+        };
+        if let (Some(begun), Some(http2)) = (begun, &front.config.http2) {
+            let (exchange, peer) = (Arc::clone(&front.exchange), peer.clone());
+            let answer = move |request: Request<Incoming>| answer::answer(Arc::clone(&exchange), request, peer.clone());
+            let (stream, begun) = *begun;
+            let serves = async {
+                let place = tokio::select! {
+                    place = front.places.http2(front.config.header_timeout) => place,
+                    () = drain.cancelled() => return,
+                };
+                if let Some(_place) = place {
+                    let bounds = (&front.config, http2, &*front.places);
+                    http2::serve(stream, begun, answer, bounds, drain.clone(), front.tasks.clone()).await;
+                } else {
+                    front.config.metrics.connection_refused("memory");
+                }
+            };
+            Box::pin(serves).await;
+        }
     }
 }
 
-/// Serves HTTP/1.1. Gives the connection back, with the bytes that came, if it begins as HTTP/2.
-async fn serve_http1<S, A, F>(
-    stream: S,
-    may_be_http2: bool,
-    answer: A,
-    config: &Config,
+fn guarded<S>(stream: S, front: &Front) -> wire::Guard<S> {
+    let Config { header_bytes, headers, header_timeout, .. } = front.config;
+    wire::Guard::new(stream, wire::Limits { head_bytes: header_bytes, headers })
+        .head_within(header_timeout)
+        .observed_by(Arc::clone(&front.observer))
+        .rests_after(STAYS_AWAKE.min(longest_wait(front)), Arc::clone(&front.crowded))
+}
+
+/// How long a connection may wait for its next request.
+fn longest_wait(front: &Front) -> Duration {
+    front.config.idle_timeout.max(front.config.header_timeout)
+}
+
+/// Serves HTTP/1.1: waits for a request, wakes up for it and those that follow, and rests again. Gives the connection back, with the
+/// bytes that came, if it begins as HTTP/2.
+async fn serve_http1<S>(
+    mut guard: Box<wire::Guard<S>>,
+    peer: &Peer,
+    front: &Front,
     drain: &CancellationToken,
-) -> Option<(S, BytesMut)>
+) -> Option<Box<(S, BytesMut)>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    A: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<ReplyBody>> + Send + 'static,
 {
-    let metrics = Arc::clone(&config.metrics);
-    let limits = wire::Limits { head_bytes: config.header_bytes, headers: config.headers };
-    let mut guard = wire::Guard::new(stream, limits)
-        .head_within(config.header_timeout)
-        .observed_by(Arc::new(move |reason| metrics.wire_refused(reason.code())))
-        .may_be_http2(may_be_http2);
-    let idle = config.idle_timeout.max(config.header_timeout);
-    let begun = tokio::select! {
-        begun = tokio::time::timeout(idle, guard.begun()) => begun.unwrap_or(false),
-        () = drain.cancelled() => false,
-    };
-    if !begun {
-        return None;
+    loop {
+        let begun = tokio::select! {
+            // In this order, so that a request which has come when a drain begins is served.
+            biased;
+            begun = guard.begun(longest_wait(front)) => begun,
+            () = drain.cancelled() => false,
+        };
+        if !begun {
+            return None;
+        }
+        if guard.is_http2() {
+            return guard.into_http2().map(Box::new);
+        }
+        let Some(place) = front.places.awake().await else {
+            let (head, body) = Box::pin(answer::full(&front.exchange)).await;
+            Box::pin(guard.turn_away(&head, &body)).await;
+            return None;
+        };
+        guard = Box::pin(awake(guard, peer, front, drain)).await?;
+        drop(place);
     }
+}
+
+/// Lets hyper serve requests, until the connection ends, or rests and is given back.
+async fn awake<S>(
+    guard: Box<wire::Guard<S>>,
+    peer: &Peer,
+    front: &Front,
+    drain: &CancellationToken,
+) -> Option<Box<wire::Guard<S>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let _counted = front.config.metrics.awake();
     let service = service_fn(|request: Request<Incoming>| {
-        let answered = answer(request);
+        let answered = answer::answer(Arc::clone(&front.exchange), request, peer.clone());
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let mut served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The guard hands over whole heads, so for hyper the wait for a head is the time between requests.
-        .header_read_timeout(idle)
-        .max_headers(config.headers)
-        .max_buf_size(config.header_bytes.max(8192))
+        // The guard hands over whole heads, and gives up connections that wait for too long.
+        .header_read_timeout(None)
+        .max_headers(front.config.headers)
+        .max_buf_size(front.config.header_bytes.max(8192))
         .serve_connection(TokioIo::new(guard), service);
     let ended = tokio::select! {
+        // As above: hyper gives up what it has not begun to read.
+        biased;
         ended = &mut served => ended,
         () = drain.cancelled() => {
-            std::pin::Pin::new(&mut served).graceful_shutdown();
+            Pin::new(&mut served).graceful_shutdown();
             (&mut served).await
         }
     };
-    let http2 = served.into_parts().io.into_inner().into_http2();
-    if let Err(error) = ended
-        && http2.is_none()
-    {
-        // Peers break off all the time; the reason never holds payload.
-        tracing::debug!(%error, "a connection ended early");
+    let parts = served.into_parts();
+    let mut guard = parts.io.into_inner();
+    match ended {
+        // Nothing is left in hyper's hands; were there something, the next request would not be whole.
+        Ok(()) => (guard.rested() && parts.read_buf.is_empty()).then_some(guard),
+        Err(error) => {
+            // Peers break off all the time; the reason never holds payload.
+            tracing::debug!(%error, "a connection ended early");
+            None
+        }
     }
-    http2
 }
 
 /// The address of a sender that must say for whom it connects.

@@ -26,12 +26,16 @@ use tokio_util::task::TaskTracker;
 use self::meter::Meter;
 use self::streams::{Paced, Streams};
 use super::accept;
+use super::places::Places;
 use super::wire::{Observer, Reason, Refused};
 use crate::exchange::ReplyBody;
 
 mod head;
 mod meter;
 mod streams;
+
+/// A connection that has had no stream for so long leaves when another wants its place.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Bounds on one connection; `[limits.http2]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +76,7 @@ pub(super) async fn serve<S, A, F>(
     stream: S,
     begun: BytesMut,
     answer: A,
-    (front, config): (&accept::Config, &Config),
+    (front, config, places): (&accept::Config, &Config, &Places),
     drain: CancellationToken,
     tasks: TaskTracker,
 ) where
@@ -117,6 +121,7 @@ pub(super) async fn serve<S, A, F>(
         ended = served.as_mut() => Some(ended),
         () = drain.cancelled() => None,
         () = streams.quiet_for(front.idle_timeout) => None,
+        () = in_the_way(&streams, places) => None,
     };
     if ended.is_none() {
         // GOAWAY: what is under way, and what was sent before the client read this, is still answered.
@@ -136,6 +141,16 @@ pub(super) async fn serve<S, A, F>(
         }
         Some(Ok(())) => {}
         None => tracing::debug!("a connection was closed that the client kept open after GOAWAY"),
+    }
+}
+
+/// Waits until another connection wants the place of this one, which does nothing.
+async fn in_the_way(streams: &Streams, places: &Places) {
+    loop {
+        places.wanted().await;
+        if streams.is_quiet_since(QUIET) {
+            return;
+        }
     }
 }
 

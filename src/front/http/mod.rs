@@ -1,4 +1,4 @@
-//! HTTP in: [`accept`] takes connections, `connection` serves one (over `tls`, behind a load balancer by `proxy_protocol`), [`wire`] refuses ambiguous framing before hyper sees it,
+//! HTTP in: [`accept`] takes connections, `connection` serves one (over `tls`, behind a load balancer by `proxy_protocol`, if there is a place for it in `places`), [`wire`] refuses ambiguous framing before hyper sees it,
 //! `answer` brings one request to the exchange, `reply` alone turns an error into a status and a body.
 
 pub mod accept;
@@ -7,6 +7,7 @@ mod connection;
 mod crowd;
 mod ending;
 pub mod http2;
+mod places;
 mod proxy_protocol;
 mod reply;
 mod tls;

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
     AuditError, CODINGS, CallerUnknown, Conflict, Error, PolicyRefusal, RefusedCode, ReplyBody, RevealError, State, TermError,
-    TokenFault, UpstreamError, WalkError, WriteError,
+    TokenFault, UpstreamError, VaultError, WalkError, WriteError,
 };
 
 /// An answer of ours.
@@ -105,6 +105,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         }
         Error::ReplyUnreadable { .. } => (S::BAD_GATEWAY, "reply-unreadable"),
         Error::Reveal(error) => (reveal_status(error), error.code()),
+        Error::Vault(error) => vault_status_and_code(error),
         Error::Keys(_) => (S::SERVICE_UNAVAILABLE, "keys-unavailable"),
         Error::Audit(_) => (S::SERVICE_UNAVAILABLE, "audit-unavailable"),
         Error::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal-error"),
@@ -136,10 +137,22 @@ fn write_status(error: &WriteError) -> StatusCode {
         | WriteError::PatchRefused { .. }
         | WriteError::Operation { .. }
         | WriteError::NotCanonical { .. }
+        | WriteError::ForeignToken { .. }
+        | WriteError::TokenFormat { .. }
         | WriteError::UnexpectedDocument => StatusCode::UNPROCESSABLE_ENTITY,
         WriteError::Stored(error) => reveal_status(error),
         WriteError::Keys(_) | WriteError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
-        WriteError::Layout => StatusCode::INTERNAL_SERVER_ERROR,
+        WriteError::TokensWanted | WriteError::Layout => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn vault_status_and_code(error: &VaultError) -> (StatusCode, &'static str) {
+    match error {
+        VaultError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable"),
+        VaultError::Exhausted { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "tokens-exhausted"),
+        VaultError::NotAuthentic { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "value-not-authentic"),
+        VaultError::Keys(_) | VaultError::Random(_) => (StatusCode::SERVICE_UNAVAILABLE, "keys-unavailable"),
+        VaultError::Misfit { .. } | VaultError::Answer => (StatusCode::INTERNAL_SERVER_ERROR, "internal-error"),
     }
 }
 
@@ -169,7 +182,10 @@ fn sentence(error: &Error) -> String {
         Error::Upstream(UpstreamError::Busy(_)) => "the database has as much to do as it may be asked at once".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
         Error::Reveal(error) | Error::Write(WriteError::Stored(error)) => stored_sentence(error),
-        Error::Keys(_) | Error::Term(TermError::Keys(_)) | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
+        Error::Keys(_)
+        | Error::Term(TermError::Keys(_))
+        | Error::Vault(VaultError::Keys(_) | VaultError::Random(_))
+        | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
         Error::Caller(CallerUnknown::Token { fault: TokenFault::NoKeys, .. }) => {
             "the keys of the token's issuer are not at hand, so it cannot be verified".to_owned()
         }
@@ -177,7 +193,17 @@ fn sentence(error: &Error) -> String {
             "the audit log did not become durable in time, so nothing is revealed or stored".to_owned()
         }
         Error::Audit(_) => "the audit log is unavailable, so nothing is revealed or stored".to_owned(),
-        Error::Internal(_) | Error::Term(TermError::NoField) | Error::Write(WriteError::Layout) => failed_check(),
+        Error::Vault(VaultError::Store(_)) => {
+            "the store of the token vault is unavailable, so nothing is revealed or stored".to_owned()
+        }
+        Error::Vault(VaultError::Exhausted { .. }) => {
+            "a value has a shape of which no free token was found; the operator's log names the field's scope".to_owned()
+        }
+        Error::Vault(VaultError::NotAuthentic { .. }) => not_authentic(),
+        Error::Vault(_)
+        | Error::Internal(_)
+        | Error::Term(TermError::NoField)
+        | Error::Write(WriteError::TokensWanted | WriteError::Layout) => failed_check(),
         // The rest names only what the client itself sent or was told: routes, purposes, fields, places, never a value.
         Error::Head(_)
         | Error::Expectation
@@ -212,16 +238,17 @@ fn sentence(error: &Error) -> String {
 fn stored_sentence(error: &RevealError) -> String {
     match error {
         RevealError::Keys(_) => no_key(),
-        RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. } => {
-            "a stored value did not authenticate in its place; it is neither shown nor replaced, and an alarm is raised"
-                .to_owned()
-        }
+        RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. } => not_authentic(),
         RevealError::KeyCompromised { .. } => {
             "a stored value is sealed under a key that is no longer trusted; it is neither shown nor replaced until it is written anew, and an alarm is raised"
                 .to_owned()
         }
         RevealError::Layout => failed_check(),
     }
+}
+
+fn not_authentic() -> String {
+    "a stored value did not authenticate in its place; it is neither shown nor replaced, and an alarm is raised".to_owned()
 }
 
 fn no_key() -> String {

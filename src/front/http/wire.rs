@@ -28,9 +28,13 @@
 //! Pipelined requests are held back until the reply before them has been written, which the guard sees as well. So a refusal
 //! never cuts off the reply to an earlier request, and the guard's own reply never lands inside another.
 //!
+//! # At rest
+//!
+//! Between two requests the guard can end hyper without an end of the connection; see `rest`.
+//!
 //! Called by the accept loop, around plain and TLS connections alike.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -43,12 +47,15 @@ use tokio::time::Sleep;
 
 use self::framing::{Requests, Step};
 use self::replies::Replies;
+use self::rest::Rest;
 
 mod framing;
 mod replies;
+mod rest;
 
 pub use self::framing::{Limits, Reason};
 pub(super) use self::framing::{is_host, like};
+pub(super) use self::rest::Crowded;
 
 /// Closing while the client still sends would make the system reset the connection, and the client might never read why.
 /// So after a refusal, and after an answer that did not wait for the body, what still comes is thrown away, for this long ...
@@ -87,6 +94,8 @@ pub struct Guard<Io> {
     head_alarm: Option<Pin<Box<Sleep>>>,
     /// The client speaks HTTP/2: hyper's HTTP/1.1 gets nothing, and the connection stays open for [`Guard::into_http2`].
     http2: bool,
+    /// What becomes of the connection while it waits for its next request.
+    rest: Rest,
 }
 
 struct Refusal {
@@ -126,6 +135,7 @@ impl<Io> Guard<Io> {
             head_within: None,
             head_alarm: None,
             http2: false,
+            rest: Rest::new(),
         }
     }
 
@@ -135,6 +145,11 @@ impl<Io> Guard<Io> {
     pub fn may_be_http2(mut self, may: bool) -> Self {
         self.requests.may_be_http2 = may;
         self
+    }
+
+    /// The connection began as HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2
     }
 
     /// The connection, with the bytes that came, if it began as HTTP/2.
@@ -205,7 +220,9 @@ impl<Io> Guard<Io> {
     }
 
     fn written(&mut self, bytes: &[u8]) {
-        if self.replies.written(bytes, self.bodiless) {
+        let ended = self.replies.written(bytes, self.bodiless);
+        self.rest.written(ended);
+        if ended {
             self.owed = false;
             if let Some(waiting) = self.waiting.take() {
                 waiting.wake();
@@ -230,18 +247,6 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guard<Io> {
             reply.advance(written.min(reply.len()));
         }
         Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    /// Waits for the first bytes, and holds them; false if none will come. Until then a connection needs none of hyper's buffers.
-    pub async fn begun(&mut self) -> bool {
-        poll_fn(|cx| {
-            let mut first = [0; 2048];
-            let mut first = ReadBuf::new(&mut first);
-            let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut first));
-            self.held.extend_from_slice(first.filled());
-            Poll::Ready(read.is_ok() && !self.held.is_empty())
-        })
-        .await
     }
 
     /// While nothing comes: pending, or an error once a head that has begun is overdue.
@@ -291,7 +296,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<Io> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if this.http2 {
+            if this.http2 || this.rest.is_at_rest() {
                 return Poll::Ready(Ok(()));
             }
             if let Some(refusal) = &this.refusal {
@@ -321,6 +326,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<Io> {
             let before = buf.filled().len();
             match Pin::new(&mut this.io).poll_read(cx, buf) {
                 Poll::Ready(read) => read?,
+                // At rest: the end of the stream, for hyper.
+                Poll::Pending if this.poll_rest(cx).is_ready() => return Poll::Ready(Ok(())),
                 Poll::Pending => return this.poll_head_alarm(cx),
             }
             let fresh = buf.filled().get(before..).unwrap_or_default();
@@ -376,12 +383,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<Io> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.flushed(cx);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.http2 {
+        if this.http2 || this.rest.is_at_rest() {
             return Poll::Ready(Ok(()));
         }
         ready!(this.poll_own_reply(cx))?;

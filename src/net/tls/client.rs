@@ -67,6 +67,18 @@ impl Client {
         Ok(Self { config: Arc::new(config), identity: Arc::new(Identity { name, roots, chain, files }) })
     }
 
+    /// The same for a peer of another protocol, by its ALPN name, for those who do the handshake themselves.
+    pub(crate) fn speaking(&self, protocol: &[u8]) -> ClientConfig {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![protocol.to_vec()];
+        config
+    }
+
+    /// The name that the peer's certificate must be for.
+    pub(crate) fn name(&self) -> String {
+        self.identity.name.to_str().into_owned()
+    }
+
     /// The files it was read from; none where the system's authorities are believed.
     pub fn files(&self) -> &[PathBuf] {
         &self.identity.files

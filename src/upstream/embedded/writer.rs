@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::UpstreamError;
 use super::{COUNTERS, DOCUMENTS};
+use crate::base::limits::STACK_BYTES;
 
 /// Changes in one commit at most.
 const BATCH: usize = 256;
@@ -126,7 +127,10 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let failed = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&failed);
-        std::thread::Builder::new().name("documents".into()).spawn(move || run(&database, jobs, &flag))?;
+        std::thread::Builder::new()
+            .name("documents".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || run(&database, jobs, &flag))?;
         Ok(Self { queue, failed })
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) upstream: String,
     /// Replaces the policy.
     pub(crate) policy: String,
+    /// The lines of `[store]`.
+    pub(crate) store: String,
 }
 
 const COLLECTIONS: &str = r#"
@@ -71,6 +73,7 @@ impl Setup {
             more: String::new(),
             upstream: String::new(),
             policy: POLICY.to_owned(),
+            store: "url = \"redb:data/sudare.redb\"".to_owned(),
         }
     }
 
@@ -114,6 +117,11 @@ impl Setup {
         let settings = config::load(&file).unwrap_or_else(|findings| panic!("{findings}"));
         keys::init(&settings.keys, &settings.policy.pseudonym_scopes(), &SystemClock).unwrap();
         (folder, file)
+    }
+
+    pub(crate) fn store(mut self, store: &str) -> Self {
+        store.clone_into(&mut self.store);
+        self
     }
 
     pub(crate) fn more(mut self, more: &str) -> Self {
@@ -160,7 +168,7 @@ dialect = "{dialect}"
 ring = "keys/ring.json"
 kek = {{ provider = "file", path = "keys/kek" }}
 [store]
-url = "redb:data/sudare.redb"
+{}
 [audit]
 dir = "data/audit"
 durable_timeout_ms = 10000
@@ -168,7 +176,7 @@ durable_timeout_ms = 10000
 {}
 {}
 "#,
-        setup.upstream, setup.collections, setup.more
+        setup.upstream, setup.store, setup.collections, setup.more
     );
     let file = folder.join("sudare.toml");
     fs::write(&file, text).unwrap();

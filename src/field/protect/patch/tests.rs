@@ -8,7 +8,7 @@ fn patched_as(collection: &Collection, grant: &Grant, format: PatchFormat, body:
     let (plan, ring) = (plan_with(collection, &["$"]), ring());
     let bytes = Bytes::copy_from_slice(body.as_bytes());
     let layout = walk(&plan.map, Rules::request(), &bytes).unwrap();
-    let of = Patched { id: &id("c-1"), subject: None };
+    let of = Patched { id: &id("c-1"), subject: None, tokens: None };
     let protected = protect_patch(collection, &plan, &ring, grant, format, &bytes, &layout, of)?;
     assert_eq!(protected.subjects, [id("c-1")]);
     Ok(String::from_utf8(protected.body.into_bytes().to_vec()).unwrap())
@@ -104,7 +104,7 @@ fn t35_a_patch_does_not_move_values_to_another_subject() {
     let plan = plan_with(&guests, &["$"]);
     let bytes = Bytes::from_static(br#"{"host": {"id": "h-2", "name": "x"}}"#);
     let layout = walk(&plan.map, Rules::request(), &bytes).unwrap();
-    let of = Patched { id: &id("c-1"), subject: None };
+    let of = Patched { id: &id("c-1"), subject: None, tokens: None };
     let protected = protect_patch(&guests, &plan, &ring(), &all(), PatchFormat::Merge, &bytes, &layout, of).unwrap();
     assert_eq!(protected.subjects, [id("c-1"), id("h-2")]);
     let operate = |body| code(patched_as(&guests, &all(), PatchFormat::Json, body));
@@ -159,7 +159,7 @@ fn t5_a_pointer_that_leaves_the_wrapping_out_is_no_way_around() {
     let operate = |body: &'static str| {
         let bytes = Bytes::from_static(body.as_bytes());
         let layout = walk(&plan.map, Rules::request(), &bytes).unwrap();
-        let of = Patched { id: &id("c-1"), subject: None };
+        let of = Patched { id: &id("c-1"), subject: None, tokens: None };
         let protected = protect_patch(&customers(), &plan, &ring, &all(), PatchFormat::Json, &bytes, &layout, of);
         protected.map(|protected| blank(std::str::from_utf8(&protected.body.into_bytes()).unwrap()))
     };

@@ -66,6 +66,12 @@ impl Streams {
         Self { tasks, patience, metrics, shared: Arc::new(shared) }
     }
 
+    /// Has no stream been open for this long?
+    pub(super) fn is_quiet_since(&self, time: Duration) -> bool {
+        let ended = *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.open.load(Ordering::Acquire) == 0 && ended.elapsed() >= time
+    }
+
     /// Ends once no stream has been open for `time`, counted from now.
     pub(super) async fn quiet_for(&self, time: Duration) {
         let mut due = Instant::now() + time;

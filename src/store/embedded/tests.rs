@@ -1,0 +1,136 @@
+//! Group commits, and a disk that is full.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use redb::StorageBackend;
+
+use super::*;
+
+fn claim(key: &str, marks: &[&str]) -> Claim {
+    Claim {
+        key: key.as_bytes().to_vec(),
+        value: vec![7; 1000],
+        marks: marks.iter().map(|mark| mark.as_bytes().to_vec()).collect(),
+        link: None,
+    }
+}
+
+/// A disk that can be watched, and made full.
+struct Disk {
+    room: AtomicU64,
+    flushes: AtomicU64,
+}
+
+static SMALL: Disk = Disk { room: AtomicU64::new(u64::MAX), flushes: AtomicU64::new(0) };
+static WATCHED: Disk = Disk { room: AtomicU64::new(u64::MAX), flushes: AtomicU64::new(0) };
+
+/// A file on such a disk.
+struct On(&'static Disk, FileBackend);
+
+impl std::fmt::Debug for On {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("On")
+    }
+}
+
+impl StorageBackend for On {
+    fn len(&self) -> std::io::Result<u64> {
+        self.1.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.1.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        if len > self.0.room.load(Ordering::SeqCst) { Err(std::io::ErrorKind::StorageFull.into()) } else { self.1.set_len(len) }
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.0.flushes.fetch_add(1, Ordering::SeqCst);
+        self.1.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.1.write(offset, data)
+    }
+
+    fn close(&self) -> std::io::Result<()> {
+        self.1.close()
+    }
+}
+
+fn open_on(disk: &'static Disk, path: &Path) -> Result<Database, StoreError> {
+    let file = private_file(path)?;
+    opened(path, FileBackend::new(file).and_then(|backend| builder().create_with_backend(On(disk, backend))))
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_over_when_there_is_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.redb");
+    let store = Embedded::open_by(&path, Opening::Use, |path| open_on(&SMALL, path)).unwrap();
+    store.claim(Table::Token, vec![claim("before", &["m"])]).await.unwrap();
+    SMALL.room.store(fs::metadata(&path).unwrap().len(), Ordering::SeqCst);
+    let mut stored = Vec::new();
+    let error = loop {
+        let key = format!("k{}", stored.len());
+        match store.claim(Table::Token, (0..500).map(|n| claim(&format!("{key}-{n}"), &[])).collect()).await {
+            Ok(_) => stored.push(key),
+            Err(error) => break error,
+        }
+        assert!(stored.len() < 100, "the disk never fills up");
+    };
+    assert!(matches!(error, StoreError::Full(_)), "{error}");
+    // What is there can be read, and nothing of the refused call is.
+    let first = stored.first().map_or_else(|| "before".to_owned(), |key| format!("{key}-0"));
+    let refused = format!("k{}-0", stored.len());
+    let found = store.read(Table::Token, vec![first.into_bytes(), refused.into_bytes()]).await.unwrap();
+    assert!(found[0].is_some() && found[1].is_none());
+    SMALL.room.store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(store.claim(Table::Token, vec![claim("after", &["n"])]).await.unwrap(), [Claimed::Made]);
+    drop(store);
+    let store = Embedded::open(&path, Opening::Use).unwrap();
+    assert_eq!(store.list(Table::Token, Vec::new(), None, 1 << 20).await.unwrap().len(), 2 + 500 * stored.len());
+}
+
+#[test]
+fn waiting_calls_share_a_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open_by(&dir.path().join("s.redb"), Opening::Use, |path| open_on(&WATCHED, path)).unwrap();
+    let (answer, answers) = std::sync::mpsc::channel();
+    // Held, so that everything queues up behind one write.
+    let mut held = store.file.database.write().unwrap();
+    assert!(held.as_mut().is_some());
+    for n in 0..200 {
+        let answer = answer.clone();
+        let work = Work::Claim(Table::Token, vec![claim(&format!("k{n}"), &[])]);
+        store.writer.send(work, move |outcome| answer.send(outcome).unwrap()).unwrap();
+    }
+    let before = WATCHED.flushes.load(Ordering::SeqCst);
+    drop(held);
+    for _ in 0..200 {
+        assert!(matches!(answers.recv().unwrap(), Ok(Done::Claimed(_))));
+    }
+    let flushes = WATCHED.flushes.load(Ordering::SeqCst) - before;
+    assert!((1..20).contains(&flushes), "{flushes} flushes for 200 calls");
+}
+
+#[tokio::test]
+async fn of_a_commit_only_the_call_that_is_refused_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(&dir.path().join("s.redb"), Opening::Use).unwrap();
+    let put = |key: &str, mark: &str| {
+        Change::Put(Row { key: key.as_bytes().to_vec(), value: Vec::new(), marks: vec![mark.as_bytes().to_vec()] })
+    };
+    store.change(Table::Token, vec![put("a", "m")]).await.unwrap();
+    let (one, two, three) = tokio::join!(
+        store.change(Table::Token, vec![put("b", "n")]),
+        store.change(Table::Token, vec![put("c", "o"), put("d", "m")]),
+        store.change(Table::Token, vec![put("e", "p")]),
+    );
+    assert!(one.is_ok() && three.is_ok());
+    assert!(matches!(two, Err(StoreError::MarkTaken)));
+    let keys: Vec<_> = store.list(Table::Token, Vec::new(), None, 10).await.unwrap().into_iter().map(|row| row.key).collect();
+    assert_eq!(keys, [b"a", b"b", b"e"]);
+}

@@ -1,0 +1,161 @@
+//! The statements. Plain SQL that PostgreSQL and the engines that speak its protocol have in common: no advisory locks, sequences,
+//! procedures, triggers or exclusion constraints.
+//!
+//! Rows are looked up in scalar subqueries, which are read by index one by one; joins are between what the call brought only.
+
+use super::super::rows::Table;
+
+/// Makes what the first version of the schema has; what is there stays.
+pub(super) fn tables() -> String {
+    let mut all = "create table if not exists sudare_schema (id int4 primary key, version int8 not null);
+create table if not exists sudare_high_water (name text primary key, mark int8 not null);
+create table if not exists sudare_topic (topic text primary key, count int8 not null);
+"
+    .to_owned();
+    for table in Table::ALL {
+        let (rows, marks) = (rows_of(*table), marks_of(*table));
+        all.push_str("create table if not exists ");
+        all.push_str(rows);
+        all.push_str(" (key bytea primary key, value bytea not null, marks bytea[] not null);\ncreate table if not exists ");
+        all.push_str(marks);
+        all.push_str(" (mark bytea primary key, key bytea not null);\n");
+    }
+    all
+}
+
+pub(super) const VERSION: &str = "select version from sudare_schema where id = 1";
+pub(super) const SET_VERSION: &str = "insert into sudare_schema (id, version) values (1, $1)
+on conflict (id) do update set version = greatest(sudare_schema.version, excluded.version)";
+
+pub(super) const HIGH_WATER: &str = "select mark from sudare_high_water where name = $1";
+pub(super) const HIGH_WATERS: &str = "select name, mark from sudare_high_water order by name";
+pub(super) const RAISE: &str = "insert into sudare_high_water (name, mark) values ($1, $2)
+on conflict (name) do update set mark = greatest(sudare_high_water.mark, excluded.mark) returning mark";
+
+pub(super) const ANNOUNCE: &str = "insert into sudare_topic (topic, count) values ($1, 1)
+on conflict (topic) do update set count = sudare_topic.count + 1 returning count";
+pub(super) const NOTIFY: &str = "select pg_notify('sudare', $1)";
+pub(super) const LISTEN: &str = "listen sudare";
+pub(super) const TOPICS: &str = "select topic, count from sudare_topic";
+
+/// Of one table.
+#[derive(Debug)]
+pub(super) struct Statements {
+    pub(super) table: Table,
+    pub(super) read: String,
+    pub(super) find: String,
+    pub(super) list_from: String,
+    pub(super) list_after: String,
+    pub(super) marks_from: String,
+    pub(super) marks_after: String,
+    pub(super) unmark: String,
+    pub(super) remove: String,
+    pub(super) put: String,
+    pub(super) mark: String,
+    /// With each other table as that of the links.
+    claim: Vec<(Table, String)>,
+}
+
+impl Statements {
+    pub(super) fn of(table: Table) -> Self {
+        let (rows, marks) = (rows_of(table), marks_of(table));
+        let list = |than: &str| {
+            format!(
+                "select key, value, marks from {rows} where key {than} $1 and ($2::bytea is null or key < $2) order by key limit $3"
+            )
+        };
+        let page = |than: &str| format!("select mark, key from {marks} where mark {than} $1 order by mark limit $2");
+        let others = Table::ALL.iter().filter(|other| **other != table);
+        Self {
+            table,
+            read: format!(
+                "select (select r.value from {rows} r where r.key = k.key) from unnest($1::bytea[]) with ordinality as k (key, n) order by k.n"
+            ),
+            find: format!(
+                "select (select m.key from {marks} m where m.mark = k.mark) from unnest($1::bytea[]) with ordinality as k (mark, n) order by k.n"
+            ),
+            list_from: list(">="),
+            list_after: list(">"),
+            marks_from: page(">="),
+            marks_after: page(">"),
+            unmark: format!(
+                "delete from {marks} where mark in (select unnest(r.marks) from {rows} r where r.key = any($1::bytea[]))"
+            ),
+            remove: format!("delete from {rows} where key = any($1::bytea[])"),
+            put: format!(
+                "insert into {rows} (key, value, marks) select w.key, w.value, coalesce(m.marks, '{{}}')
+from unnest($1::int4[], $2::bytea[], $3::bytea[]) as w (n, key, value)
+left join (select n, array_agg(mark order by mark) as marks from unnest($4::int4[], $5::bytea[]) as m (n, mark) group by n) m
+on m.n = w.n order by w.key"
+            ),
+            mark: format!(
+                "insert into {marks} (mark, key) select m.mark, w.key from unnest($1::int4[], $2::bytea[]) as w (n, key)
+join unnest($3::int4[], $4::bytea[]) as m (n, mark) on m.n = w.n order by m.mark"
+            ),
+            claim: others.map(|other| (*other, claim(table, *other))).collect(),
+        }
+    }
+
+    /// With links into this table, or into any if there are none.
+    pub(super) fn claim(&self, links: Option<Table>) -> Option<&str> {
+        let fits = |other: Table| links.is_none_or(|links| links == other);
+        self.claim.iter().find(|(other, _)| fits(*other)).map(|(_, statement)| statement.as_str())
+    }
+}
+
+/// One statement: what is found by its marks is reported, what is free is made. It is made without a word about conflicts, so that
+/// whoever loses a race is told (23505), has changed nothing, and finds what the other made. In order of the bytes, so that two
+/// callers wait for each other in one direction only.
+fn claim(table: Table, other: Table) -> String {
+    let (rows, marks, links) = (rows_of(table), marks_of(table), rows_of(other));
+    // `enc` of two parts.
+    let length = |part: &str| format!("decode(lpad(to_hex(octet_length({part})), 8, '0'), 'hex')");
+    let (of_key, of_link) = (length("l.key"), length("l.link"));
+    format!(
+        "with wanted as (
+  select w.n, w.key, w.value, w.link from unnest($1::int4[], $2::bytea[], $3::bytea[], $4::bytea[]) as w (n, key, value, link)
+), named as (
+  select m.n, m.mark, (select h.key from {marks} h where h.mark = m.mark) as holder
+  from unnest($5::int4[], $6::bytea[]) as m (n, mark)
+), found as (
+  select distinct on (n) n, holder as key from named where holder is not null order by n, mark
+), free as (
+  select distinct on (w.key) w.n, w.key, w.value from wanted w left join found on found.n = w.n
+  where found.n is null and (select r.key from {rows} r where r.key = w.key) is null
+  order by w.key, w.n
+), grouped as (
+  select n, array_agg(mark order by mark) as marks from named group by n
+), made as (
+  insert into {rows} (key, value, marks)
+  select free.key, free.value, coalesce(grouped.marks, '{{}}') from free left join grouped on grouped.n = free.n order by free.key
+), marked as (
+  insert into {marks} (mark, key) select named.mark, free.key from free join named on named.n = free.n order by named.mark
+), linked as (
+  select distinct {of_key} || l.key || {of_link} || l.link as key
+  from (
+    select coalesce(found.key, free.key) as key, w.link
+    from wanted w left join found on found.n = w.n left join free on free.n = w.n where w.link is not null
+  ) l where l.key is not null
+), made_links as (
+  insert into {links} (key, value, marks)
+  select linked.key, ''::bytea, '{{}}'::bytea[] from linked
+  where (select r.key from {links} r where r.key = linked.key) is null order by linked.key
+  on conflict (key) do nothing
+)
+select found.key, free.n is not null from wanted w left join found on found.n = w.n left join free on free.n = w.n order by w.n"
+    )
+}
+
+fn rows_of(table: Table) -> &'static str {
+    match table {
+        Table::Token => "sudare_token",
+        Table::TokenRef => "sudare_token_ref",
+    }
+}
+
+fn marks_of(table: Table) -> &'static str {
+    match table {
+        Table::Token => "sudare_token_mark",
+        Table::TokenRef => "sudare_token_ref_mark",
+    }
+}
