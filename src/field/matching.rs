@@ -136,7 +136,9 @@ impl Sought {
                 own_changes.push(change.clone());
             }
             if *keep {
-                splice(bytes.get(row.range.clone()).ok_or(RevealError::Layout)?, &own, &own_changes, &[], out);
+                let mut written = Vec::with_capacity(row.range.len());
+                splice(bytes.get(row.range.clone()).ok_or(RevealError::Layout)?, &own, &own_changes, &[], &mut written);
+                self.copy(&written, out);
                 self.after_row.store(true, Ordering::Relaxed);
             }
         }
@@ -152,7 +154,8 @@ impl Sought {
         Ok(())
     }
 
-    /// Copies what stands around rows. Links to the next page may hold the query as it was sent; of a term in them a dash is left.
+    /// Copies what is shown, and what stands around it. Links to the next page may hold the query as it was sent; of a term in them a dash
+    /// is left.
     fn copy(&self, text: &[u8], out: &mut Vec<u8>) {
         if memchr::memmem::find(text, TERM_PREFIX.as_bytes()).is_none() {
             out.extend_from_slice(text);

@@ -21,6 +21,8 @@ pub use phone::Region;
 
 /// Longest normalised value, in bytes: what is longer is no value that anybody types in.
 pub const MAX_NORMALISED_BYTES: usize = 1_024;
+/// Longest value that is looked at, in bytes: folding what is longer would cost more than it could find.
+pub const MAX_INPUT_BYTES: usize = 16 << 10;
 /// Most steps of a chain.
 pub const MAX_STEPS: usize = 16;
 /// Most characters that `prefix` and `suffix` may leave, or `strip` may take away.
@@ -71,8 +73,8 @@ pub enum NoForm {
     /// Nothing is left of it.
     #[error("nothing is left of it when it is normalised")]
     Empty,
-    /// Longer than [`MAX_NORMALISED_BYTES`].
-    #[error("it is longer than {MAX_NORMALISED_BYTES} bytes")]
+    /// Longer than [`MAX_INPUT_BYTES`], or normalised than [`MAX_NORMALISED_BYTES`].
+    #[error("it is longer than {MAX_INPUT_BYTES} bytes, or than {MAX_NORMALISED_BYTES} when it is normalised")]
     TooLong,
     /// A control character.
     #[error("it holds a control character")]
@@ -147,6 +149,9 @@ impl Normaliser {
     ///
     /// [`NoForm`]: it is not what the chain is for, or nothing is left of it.
     pub fn apply(&self, value: &str) -> Result<String, NoForm> {
+        if value.len() > MAX_INPUT_BYTES {
+            return Err(NoForm::TooLong);
+        }
         let mut value = text::visible(value)?;
         for step in &self.steps {
             value = step.apply(&value)?;

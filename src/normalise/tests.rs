@@ -41,6 +41,8 @@ fn unicode_traps_of_texts_come_out_as_one() {
     assert_eq!(one("text", " \u{200b}\u{202e} "), Err(NoForm::Empty));
     assert_eq!(one("text", ""), Err(NoForm::Empty));
     assert_eq!(one("text", &"a".repeat(MAX_NORMALISED_BYTES + 1)), Err(NoForm::TooLong));
+    assert_eq!(one("text", &" a ".repeat(400)).map(|form| form.len()), Ok(799));
+    assert_eq!(one("text", &" ".repeat(MAX_INPUT_BYTES + 1)), Err(NoForm::TooLong));
 }
 
 #[test]
