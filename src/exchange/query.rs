@@ -97,8 +97,8 @@ impl Exchange {
             match piece {
                 Piece::Bytes(bytes) => written.extend_from_slice(&bytes),
                 Piece::Terms(terms) => {
-                    let tokens = tokens.map(|count| found.by_ref().take(count).flatten().collect());
-                    probes.extend(write_terms(state, collection, plan, &grant, &terms, tokens, &mut written)?);
+                    let tokens: Option<Vec<String>> = tokens.map(|count| found.by_ref().take(count).flatten().collect());
+                    probes.extend(write_terms(state, collection, plan, &grant, &terms, tokens.as_deref(), &mut written)?);
                 }
             }
         }
@@ -176,7 +176,7 @@ fn write_terms(
     plan: &field::Plan,
     grant: &Grant,
     terms: &Terms,
-    tokens: Option<Vec<String>>,
+    tokens: Option<&[String]>,
     out: &mut Vec<u8>,
 ) -> Result<Option<Probe>, Error> {
     let mut forms: Vec<String> = Vec::new();
@@ -204,7 +204,7 @@ fn write_terms(
         forms.extend(stored.iter().map(quoted));
     }
     // Tokens need no escapes but in e-mail addresses and numbers of a shape, which have none that JSON would escape.
-    forms.extend(tokens.iter().flatten().map(quoted));
+    forms.extend(tokens.unwrap_or_default().iter().map(quoted));
     let between = match &terms.quote {
         Quote::Json => ",",
         Quote::Bare { between } => between,

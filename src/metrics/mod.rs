@@ -8,6 +8,7 @@
 
 mod admission;
 mod store;
+mod values;
 mod vault;
 mod vitals;
 
@@ -27,10 +28,12 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::base::{CategoryName, CollectionName, Intent, IssuerName, Kid, ShownPath};
 use admission::Admission;
 use store::StoreCalls;
+use values::Values;
 use vitals::{Board, Process};
 
 pub use admission::Reserved;
 pub use store::StoreCall;
+pub use values::Looked;
 pub use vitals::{Loaded, Vitals};
 
 /// What the dialect took a request for.
@@ -65,15 +68,6 @@ pub enum Phase {
     Record,
 }
 
-/// What became of a body in the sample of the leak guard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Looked {
-    /// It was looked at.
-    Looked,
-    /// Too many waited already.
-    PassedOver,
-}
-
 /// All metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -81,15 +75,6 @@ pub struct Metrics {
     requests: Family<Labels<4>, Counter>,
     wire_refusals: Family<Labels<1>, Counter>,
     tls_refusals: Family<Labels<1>, Counter>,
-    shown: Family<Labels<2>, Counter>,
-    protected: Family<Labels<1>, Counter>,
-    kept: Counter,
-    clear_found: Family<Labels<1>, Counter>,
-    bad_values: Family<Labels<1>, Counter>,
-    unmapped: Family<Labels<3>, Counter>,
-    leak_guard: Family<Labels<1>, Counter>,
-    compromised_values: Family<Labels<1>, Counter>,
-    strays: Family<Labels<1>, Counter>,
     upstream: Histogram,
     upstream_failures: Family<Labels<1>, Counter>,
     upstream_circuit: Gauge,
@@ -106,6 +91,7 @@ pub struct Metrics {
     awake: Gauge,
     under_way: Gauge,
     admission: Admission,
+    values: Values,
     store: StoreCalls,
     vault: vault::Vault,
     protocols: Protocols,
@@ -148,31 +134,6 @@ impl Metrics {
                 "tls_refusals",
                 "Connections that ended before their TLS handshake did, by reason",
             ),
-            shown: registered(registry, "values_shown", "Values in replies, by data category and level"),
-            protected: registered(registry, "values_protected", "Values sealed, by data category"),
-            kept: registered(registry, "values_kept", "Values of writes that kept what is stored"),
-            clear_found: registered(registry, "clear_found", "Clear values found where protected ones should be, by collection"),
-            bad_values: registered(
-                registry,
-                "bad_values",
-                "Stored values that did not authenticate, by collection: look into every one",
-            ),
-            unmapped: registered(
-                registry,
-                "unmapped_personal",
-                "Values written that look personal at paths that are no field, in the sample of the leak guard",
-            ),
-            leak_guard: registered(registry, "leak_guard_bodies", "Bodies in the sample of the leak guard, by outcome"),
-            compromised_values: registered(
-                registry,
-                "compromised_values",
-                "Stored values under a compromised key that were withheld, or kept by a write, by collection",
-            ),
-            strays: registered(
-                registry,
-                "strays",
-                "Documents that a search found by a term, and left out as they do not have what was searched, by collection",
-            ),
             upstream,
             upstream_failures: registered(
                 registry,
@@ -200,6 +161,7 @@ impl Metrics {
             ),
             under_way: registered(registry, "requests_under_way", "Requests that are being served"),
             admission: Admission::registered(registry),
+            values: Values::registered(registry),
             store: StoreCalls::registered(registry),
             vault: vault::Vault::registered(registry),
             reloads: registered(
@@ -263,62 +225,6 @@ impl Metrics {
     /// Spans were given up. `word` is one of a fixed few.
     pub fn spans_dropped(&self, word: &'static str, count: usize) {
         self.spans_dropped.get_or_create(&[("reason", Word::Fixed(word))]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
-    }
-
-    /// Values of a category went out at a level, given by its fixed word.
-    pub fn values_shown(&self, category: &CategoryName, level: &'static str, count: u32) {
-        self.shown
-            .get_or_create(&[("category", Word::Category(category.clone())), ("level", Word::Fixed(level))])
-            .inc_by(count.into());
-    }
-
-    /// Values of a category were sealed.
-    pub fn values_protected(&self, category: &CategoryName, count: u32) {
-        self.protected.get_or_create(&[("category", Word::Category(category.clone()))]).inc_by(count.into());
-    }
-
-    /// Values of a write kept what is stored.
-    pub fn values_kept(&self, count: u32) {
-        self.kept.inc_by(count.into());
-    }
-
-    /// Clear values were found where protected ones should be (T4).
-    pub fn clear_found(&self, collection: &CollectionName, count: u32) {
-        self.clear_found.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
-    }
-
-    /// Documents that a search found by a term do not have what was searched, and were left out.
-    pub fn strays(&self, collection: &CollectionName, count: u32) {
-        self.strays.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
-    }
-
-    /// Stored values did not authenticate.
-    pub fn bad_values(&self, collection: &CollectionName, count: u32) {
-        self.bad_values.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
-    }
-
-    /// The leak guard found values that look personal at a path that is no field. `category` is a fixed word.
-    pub fn unmapped_personal(&self, collection: &CollectionName, path: ShownPath, category: &'static str, count: u64) {
-        let labels = [
-            ("collection", Word::Collection(collection.clone())),
-            ("path", Word::Path(path)),
-            ("category", Word::Fixed(category)),
-        ];
-        self.unmapped.get_or_create(&labels).inc_by(count);
-    }
-
-    /// A body was in the sample of the leak guard.
-    pub fn leak_guard(&self, looked: Looked) {
-        let outcome = match looked {
-            Looked::Looked => "looked-at",
-            Looked::PassedOver => "passed-over",
-        };
-        self.leak_guard.get_or_create(&[("outcome", Word::Fixed(outcome))]).inc();
-    }
-
-    /// Stored values hang on a compromised key.
-    pub fn compromised_values(&self, collection: &CollectionName, count: u32) {
-        self.compromised_values.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
     }
 
     /// The head of a reply came `after` the request was sent.
