@@ -297,8 +297,9 @@ impl Inner {
         let rows = self.query(Repeat::LostRace, statement, &types, parameters).await?;
         let claimed = |row: &tokio_postgres::Row| {
             let (found, made): (Option<Vec<u8>>, bool) = (self.column(row, 0)?, self.column(row, 1)?);
+            let held: Option<Vec<u8>> = self.column(row, 2)?;
             Ok(match (found, made) {
-                (Some(key), _) => Claimed::Found(key),
+                (Some(key), _) => Claimed::Found { key, value: held.unwrap_or_default() },
                 (None, true) => Claimed::Made,
                 (None, false) => Claimed::Taken,
             })

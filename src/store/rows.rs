@@ -59,12 +59,17 @@ pub struct Claim {
 }
 
 /// What became of a [`Claim`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Claimed {
     /// The row was made.
     Made,
     /// A mark names this row already.
-    Found(Vec<u8>),
+    Found {
+        /// Its key.
+        key: Vec<u8>,
+        /// What it holds; nothing if the mark leads nowhere, which only damage can do.
+        value: Vec<u8>,
+    },
     /// No mark names a row, but another one has the key; nothing was stored for this claim. Try another key.
     Taken,
 }
@@ -113,6 +118,17 @@ pub trait Rows: Send + Sync + Debug {
 impl Debug for Claim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Claim").field("marks", &self.marks.len()).finish_non_exhaustive()
+    }
+}
+
+/// Without the bytes (T13).
+impl Debug for Claimed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Made => "Made",
+            Self::Found { .. } => "Found",
+            Self::Taken => "Taken",
+        })
     }
 }
 

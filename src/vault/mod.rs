@@ -1,7 +1,7 @@
 //! The token vault: a value goes into the store, sealed, and a token that says nothing of it goes into the database in its place.
 //!
 //! [`Vault::tokenise`] makes or finds the tokens of one body, [`Vault::detokenise`] what the tokens of one body or window stand for; each is
-//! one call of the store, however many there are. A second one follows where a value was known before, to see that its row is at home.
+//! one call of the store, however many there are.
 //!
 //! Always holds: a token that was given out is durable; equal values of a scope have one token, whoever asks at the same time (where the
 //! scope is consistent); a row opens only under the very token and scope it was made for, against a permit; a token is never a valid real
@@ -208,15 +208,13 @@ impl Vault {
             if answers.len() != numbers.len() {
                 return Err(VaultError::Answer);
             }
-            let mut found = Vec::new();
             for (number, answer) in numbers.into_iter().zip(answers) {
                 match answer {
                     Claimed::Made => batch.made(number),
-                    Claimed::Found(key) => found.push((number, key)),
+                    Claimed::Found { key, value } => self.check(&mut batch, number, &key, &value)?,
                     Claimed::Taken => {}
                 }
             }
-            self.check(&mut batch, found).await?;
         }
         if let Some(scope) = batch.unserved() {
             return Err(VaultError::Exhausted { scope: scope.clone() });
@@ -228,29 +226,17 @@ impl Vault {
         batch.tokens().ok_or(VaultError::Answer)
     }
 
-    /// Looks at the rows that were found for known values: each must hold that very value, or somebody has led it astray. One that went
-    /// meanwhile is claimed anew.
-    async fn check(&self, batch: &mut Batch<'_>, found: Vec<(usize, Vec<u8>)>) -> Result<(), VaultError> {
-        if found.is_empty() {
-            return Ok(());
-        }
-        let keys = found.iter().map(|(_, key)| key.clone()).collect();
-        let values = self.rows.read(Table::Token, keys).await?;
-        if values.len() != found.len() {
-            return Err(VaultError::Answer);
-        }
+    /// Looks at the row that was found for a known value: it must hold that very value, or somebody has led it astray.
+    fn check(&self, batch: &mut Batch<'_>, number: usize, key: &[u8], value: &[u8]) -> Result<(), VaultError> {
         let upkeep = Upkeep::dangerous_for("a known value's row is compared with the value; its content is dropped at once");
-        for ((number, key), value) in found.into_iter().zip(values) {
-            let Some(value) = value else { continue };
-            let wish = batch.wish(number).ok_or(VaultError::Answer)?;
-            let scope = &wish.kind.scope;
-            let led_astray = || VaultError::NotAuthentic { scope: scope.clone() };
-            let (_, of, token) = row::read_key(&key).ok_or_else(led_astray)?;
-            let at_home = key == row::key(self.keys.controller(), scope, &token) && of == scope.as_str();
-            match row::open(&self.keys, scope, &token, &value, Permit::Upkeep(&upkeep))? {
-                Some(opened) if at_home && *opened.json == wish.json => batch.found(number, token),
-                _ => return Err(led_astray()),
-            }
+        let wish = batch.wish(number).ok_or(VaultError::Answer)?;
+        let scope = &wish.kind.scope;
+        let led_astray = || VaultError::NotAuthentic { scope: scope.clone() };
+        let (_, of, token) = row::read_key(key).ok_or_else(led_astray)?;
+        let at_home = key == row::key(self.keys.controller(), scope, &token) && of == scope.as_str();
+        match row::open(&self.keys, scope, &token, value, Permit::Upkeep(&upkeep))? {
+            Some(opened) if at_home && *opened.json == wish.json => batch.found(number, token),
+            _ => return Err(led_astray()),
         }
         Ok(())
     }

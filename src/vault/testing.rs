@@ -59,7 +59,7 @@ impl Rows for Memory {
                 let marked = |row: &&Row| row.marks.iter().any(|mark| claim.marks.contains(mark));
                 let found = rows.iter().filter(|((of, _), _)| *of == table).map(|(_, row)| row).find(marked);
                 let answer = match found {
-                    Some(row) => Claimed::Found(row.key.clone()),
+                    Some(row) => Claimed::Found { key: row.key.clone(), value: row.value.clone() },
                     None if full || rows.contains_key(&(table, claim.key.clone())) => return Claimed::Taken,
                     None => {
                         let row = Row { key: claim.key.clone(), value: claim.value, marks: claim.marks };
@@ -68,7 +68,7 @@ impl Rows for Memory {
                     }
                 };
                 if let Some((other, link)) = claim.link {
-                    let key = if let Claimed::Found(key) = &answer { key } else { &claim.key };
+                    let key = if let Claimed::Found { key, .. } = &answer { key } else { &claim.key };
                     let key = crate::base::enc(&[key, &link]);
                     rows.insert((other, key.clone()), Row { key, value: Vec::new(), marks: Vec::new() });
                 }

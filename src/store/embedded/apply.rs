@@ -40,7 +40,7 @@ pub(super) fn claim(transaction: &WriteTransaction, table: Table, claims: &[Clai
     let mut answer = Vec::with_capacity(claims.len());
     for claim in claims {
         let claimed = match first_named(&marks, &claim.marks)? {
-            Some(found) => Claimed::Found(found),
+            Some(key) => found(&rows, key)?,
             None if rows.get(claim.key.as_slice())?.is_some() => Claimed::Taken,
             None => {
                 rows.insert(claim.key.as_slice(), stored(&claim.value, &claim.marks))?;
@@ -63,11 +63,11 @@ pub(super) fn claim(transaction: &WriteTransaction, table: Table, claims: &[Clai
 
 /// The answer to all claims, if nothing has to be written for it.
 pub(super) fn all_found(read: &ReadTransaction, table: Table, claims: &[Claim]) -> Result<Option<Vec<Claimed>>, redb::Error> {
-    let marks = read.open_table(marks_of(table))?;
+    let (rows, marks) = (read.open_table(rows_of(table))?, read.open_table(marks_of(table))?);
     let mut answer = Vec::with_capacity(claims.len());
     for claim in claims {
-        let Some(found) = first_named(&marks, &claim.marks)? else { return Ok(None) };
-        let claimed = Claimed::Found(found);
+        let Some(key) = first_named(&marks, &claim.marks)? else { return Ok(None) };
+        let claimed = found(&rows, key)?;
         if let Some((other, key)) = link_of(claim, &claimed)
             && read.open_table(rows_of(other))?.get(key.as_slice())?.is_none()
         {
@@ -90,12 +90,17 @@ fn first_named(
     Ok(None)
 }
 
+fn found(rows: &impl ReadableTable<&'static [u8], Stored<'static>>, key: Vec<u8>) -> Result<Claimed, redb::Error> {
+    let value = rows.get(key.as_slice())?.map_or_else(Vec::new, |row| row.value().0.to_vec());
+    Ok(Claimed::Found { key, value })
+}
+
 /// The row of the other table that is to be there after a claim.
 fn link_of(claim: &Claim, claimed: &Claimed) -> Option<(Table, Vec<u8>)> {
     let (other, link) = claim.link.as_ref()?;
     let key = match claimed {
         Claimed::Made => &claim.key,
-        Claimed::Found(key) => key,
+        Claimed::Found { key, .. } => key,
         Claimed::Taken => return None,
     };
     Some((*other, enc(&[key, link])))

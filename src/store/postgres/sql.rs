@@ -142,7 +142,7 @@ fn claim(table: Table, other: Table) -> String {
   where (select r.key from {links} r where r.key = linked.key) is null order by linked.key
   on conflict (key) do nothing
 )
-select found.key, free.n is not null from wanted w left join found on found.n = w.n left join free on free.n = w.n order by w.n"
+select found.key, free.n is not null, (select r.value from {rows} r where r.key = found.key) from wanted w left join found on found.n = w.n left join free on free.n = w.n order by w.n"
     )
 }
 

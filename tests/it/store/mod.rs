@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sudare::base::enc;
-use sudare::store::{Address, Claim, Config, PostgresConfig, Row, Store};
+use sudare::store::{Address, Claim, Claimed, Config, PostgresConfig, Row, Store};
 
 use server::Database;
 
@@ -138,6 +138,10 @@ pub(super) enum Damage<'a> {
 /// A key as the vault makes them.
 pub(super) fn key(name: &str) -> Vec<u8> {
     enc(&[b"scope", name.as_bytes()])
+}
+
+pub(super) fn found(name: &str, value: &str) -> Claimed {
+    Claimed::Found { key: key(name), value: value.as_bytes().to_vec() }
 }
 
 pub(super) fn claim(name: &str, marks: &[&str]) -> Claim {

@@ -28,7 +28,10 @@ impl Model {
         marks.sort();
         marks.dedup();
         let claimed = match marks.iter().find_map(|mark| self.named(mark)) {
-            Some(key) => Claimed::Found(key),
+            Some(key) => {
+                let value = self.rows.get(&key).map(|row| row.value.clone()).unwrap_or_default();
+                Claimed::Found { key, value }
+            }
             None if self.rows.contains_key(&claim.key) => Claimed::Taken,
             None => {
                 self.rows.insert(claim.key.clone(), Row { key: claim.key.clone(), value: claim.value.clone(), marks });
@@ -37,7 +40,7 @@ impl Model {
         };
         let key = match &claimed {
             Claimed::Made => Some(&claim.key),
-            Claimed::Found(key) => Some(key),
+            Claimed::Found { key, .. } => Some(key),
             Claimed::Taken => None,
         };
         if let (Some(key), Some((_, link))) = (key, &claim.link) {
