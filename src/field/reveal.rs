@@ -344,6 +344,7 @@ impl<'a> Window<'a> {
             None => Err(RevealError::Layout),
             Some(vault::Known::Not) => self.bad(field, false),
             Some(vault::Known::Bad) => self.bad(field, true),
+            Some(vault::Known::Compromised(version)) => self.compromised(field, *version),
             Some(vault::Known::Value(json)) if level == Level::Clear => {
                 self.tally.show(field.category, level);
                 Ok(Change::Replace(json.to_vec()))

@@ -75,7 +75,7 @@ impl Tokens {
 
     /// Is a text a token of this kind, by its looks or by what the vault knows?
     pub(super) fn is_token(&self, kind: &Kind, text: &str) -> bool {
-        let known = || matches!(self.of(&kind.scope, text), Some(Known::Value(_) | Known::Bad));
+        let known = || matches!(self.of(&kind.scope, text), Some(Known::Value(_) | Known::Bad | Known::Compromised(_)));
         kind.format.is_token(text).unwrap_or_else(known)
     }
 

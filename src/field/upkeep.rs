@@ -224,7 +224,9 @@ impl Pass<'_> {
             {
                 return match tokens.of(&kind.scope, &text) {
                     Some(Known::Value(_)) => Ok(What::Kept),
-                    Some(Known::Not | Known::Bad) | None => Err(WriteError::ForeignToken { field: field.name.clone() }),
+                    Some(Known::Not | Known::Bad | Known::Compromised(_)) | None => {
+                        Err(WriteError::ForeignToken { field: field.name.clone() })
+                    }
                 };
             }
             if self.stand_ins == StandIns::Refuse && is_pseudonym(&text) {
@@ -330,6 +332,9 @@ pub fn open_by_hand(
                     tally.show(field.category, Level::Clear);
                 }
                 Some(Known::Bad) => return Err(bad(true)),
+                Some(Known::Compromised(kid)) => {
+                    return Err(RevealError::KeyCompromised { field: field.name.clone(), kid: *kid });
+                }
                 Some(Known::Not) => return Err(bad(false)),
                 None => tally.clear_found = tally.clear_found.saturating_add(1),
             }

@@ -14,6 +14,9 @@ use super::{NoForm, ParseStepError};
 
 /// Most digits that are read as a number: E.164 has 15, before which a prefix of some digits may be dialled.
 const MAX_DIGITS: usize = 22;
+/// What stands before digits that are no number of E.164, and how many they are.
+const DIALLED: &str = "dialled:";
+const DIALLED_DIGITS: std::ops::RangeInclusive<usize> = 4..=MAX_DIGITS;
 /// Most digits of an extension.
 const MAX_EXTENSION: usize = 7;
 
@@ -38,11 +41,34 @@ impl fmt::Display for Region {
     }
 }
 
-/// The number in E.164. Numbers that no plan knows are taken as they are dialled, so that they are found as well, unless what comes out
-/// would be read as another number.
+/// The number in E.164. Numbers that no plan knows are taken as they are dialled, so that they are found as well. What cannot be written in
+/// E.164 at all, or would be read as another number, keeps the digits that are dialled: `dialled:+4909008`, and without country code those of
+/// its region, `dialled:DE:0028677427`.
 pub(super) fn e164(value: &str, region: Option<Region>) -> Result<String, NoForm> {
-    let number = in_plan(value, region)?;
-    if in_plan(&number, region)? == number { Ok(number) } else { Err(NoForm::Phone) }
+    if is_own_form(value, region) {
+        return Ok(value.to_owned());
+    }
+    if let Ok(number) = in_plan(value, region)
+        && in_plan(&number, region).is_ok_and(|again| again == number)
+    {
+        return Ok(number);
+    }
+    let (plus, digits) = dialled(value)?;
+    match region {
+        _ if !DIALLED_DIGITS.contains(&digits.len()) => Err(NoForm::Phone),
+        _ if plus => Ok(format!("{DIALLED}+{digits}")),
+        Some(region) => Ok(format!("{DIALLED}{region}:{digits}")),
+        None => Err(NoForm::Phone),
+    }
+}
+
+/// Was it made here before?
+fn is_own_form(value: &str, region: Option<Region>) -> bool {
+    let own = value.strip_prefix(DIALLED).and_then(|rest| {
+        let of_region = || rest.strip_prefix(&region?.to_string())?.strip_prefix(':');
+        rest.strip_prefix('+').or_else(of_region)
+    });
+    own.is_some_and(|digits| DIALLED_DIGITS.contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn in_plan(value: &str, region: Option<Region>) -> Result<String, NoForm> {

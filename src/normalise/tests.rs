@@ -112,6 +112,10 @@ fn numbers_come_out_as_e164() {
     all_equal("phone:DE", "+493691145045", &["(03691) 145045", "+49(0)3691 145045", "03691/145045"]);
     all_equal("phone:JP", "+81312345678", &["03-1234-5678", "０３ー１２３４ー５６７８", "+81-3-1234-5678"]);
     all_equal("phone", "+85223456789", &["+852 2345 6789"]);
+    // No number of E.164, but somebody's all the same.
+    all_equal("phone:DE", "dialled:DE:0028677427", &["(00286) 77427", "00286-77427", "٠٠286 77427", "dialled:DE:0028677427"]);
+    all_equal("phone:VN", "dialled:+8400083277", &["+84-00-083277", "+84 (00) 083277"]);
+    assert!(one("phone:HK", "dialled:DE:0028677427").is_err());
     assert_eq!(one("phone", "2345 6789"), Err(NoForm::Phone));
     for wrong in [
         "",
@@ -121,7 +125,6 @@ fn numbers_come_out_as_e164() {
         "2345 6789 or 2345 6780",
         "+852 2345 6789 extra",
         "12345678901234567890123",
-        "+0 2345",
         "2345+6789",
         "2345 6789 x",
         "2345 6789 x123456789",

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::base::{CollectionName, FieldName, RecordId};
+use crate::base::{CollectionName, FieldName, Kid, RecordId};
 use crate::crypto::RandomError;
 use crate::keys::{KeyError, KeyRing};
 use crate::purpose::{Permit, Upkeep};
@@ -108,6 +108,8 @@ pub enum Known {
     Not,
     /// There is a row, but it does not open: changed, moved, or under a key that is not there.
     Bad,
+    /// There is a row, under a version that somebody else may know: it is not tried. Never under [`Permit::Upkeep`].
+    Compromised(Kid),
     /// The JSON text that it stands for.
     Value(Zeroizing<Vec<u8>>),
 }
@@ -118,6 +120,7 @@ impl fmt::Debug for Known {
         f.write_str(match self {
             Self::Not => "Not",
             Self::Bad => "Bad",
+            Self::Compromised(_) => "Compromised",
             Self::Value(_) => "Value(..)",
         })
     }
@@ -257,8 +260,12 @@ impl Vault {
         }
         let known = |((scope, token), value): (&(Scope, String), Option<Vec<u8>>)| {
             let Some(value) = value else { return Ok(Known::Not) };
-            let opened = row::open(&self.keys, scope, token, &value, permit)?;
-            Ok(opened.map_or(Known::Bad, |Opened { json, .. }| Known::Value(json)))
+            match row::open(&self.keys, scope, token, &value, permit) {
+                Ok(Some(Opened { json, .. })) => Ok(Known::Value(json)),
+                Ok(None) => Ok(Known::Bad),
+                Err(KeyError::Compromised(kid)) => Ok(Known::Compromised(kid)),
+                Err(error) => Err(error.into()),
+            }
         };
         tokens.iter().zip(values).map(known).collect()
     }
@@ -273,7 +280,7 @@ impl Vault {
         let known = self.detokenise(tokens, Permit::Upkeep(&upkeep)).await?;
         let without_value = |known| match known {
             Known::Value(_) => Known::Value(Zeroizing::default()),
-            Known::Not | Known::Bad => known,
+            Known::Not | Known::Bad | Known::Compromised(_) => known,
         };
         Ok(known.into_iter().map(without_value).collect())
     }

@@ -125,7 +125,7 @@ impl Sealer {
 ///
 /// # Errors
 ///
-/// [`KeyError`] where the ring cannot be asked at all.
+/// [`KeyError::Compromised`] where it is not tried; another where the ring cannot be asked at all.
 pub(super) fn open(
     keys: &KeyRing,
     scope: &Scope,
@@ -141,7 +141,7 @@ pub(super) fn open(
     let key = match keys.open_token_key(kid, scope.as_str(), permit) {
         Ok(key) => key,
         Err(error) => {
-            let of_value = matches!(error, KeyError::UnknownKid(_) | KeyError::Destroyed(_) | KeyError::Compromised(_));
+            let of_value = matches!(error, KeyError::UnknownKid(_) | KeyError::Destroyed(_));
             return if of_value { Ok(None) } else { Err(error) };
         }
     };

@@ -283,6 +283,29 @@ async fn rows_of_an_older_token_version_open() {
 }
 
 #[tokio::test]
+async fn a_row_under_a_compromised_version_is_shown_to_nobody() {
+    let rows = Arc::new(Memory::default());
+    let at = |token: &[(u8, State)]| {
+        let lines = token.iter().map(|(n, state)| (LineName::Token, *n, *state));
+        let all: Vec<_> = lines.chain([(LineName::Lookup, 2, State::Active)]).collect();
+        vault(&rows, &ring_of("shop", &all))
+    };
+    let before = one(&at(&[(7, State::Active)]), opaque("a")).await;
+    let compromised = at(&[(7, State::Compromised), (8, State::Active)]);
+    let policy = crate::purpose::Policy::compile(crate::purpose::tests::shop()).unwrap();
+    let grant = policy.decide(&crate::base::CallerName::new("shipping"), Some("delivery"), 1_795_348_800_000).unwrap();
+    let ask = async |vault: &Vault, token: &str| {
+        let asked = [(Scope::named("ids"), token.to_owned())];
+        vault.detokenise(&asked, Permit::Reveal(&grant)).await.unwrap().remove(0)
+    };
+    assert_eq!(ask(&compromised, &before).await, Known::Compromised(Kid::from_random([7; 5])));
+    let other = one(&compromised, opaque("b")).await;
+    assert_eq!(ask(&compromised, &other).await, value("b"));
+    // Equal values keep their one token, so that writing one again does not free it from the old version: that takes a rewrap.
+    assert_eq!(one(&compromised, opaque("a")).await, before);
+}
+
+#[tokio::test]
 async fn a_format_that_runs_out_is_an_error_and_never_another_format() {
     let (rows, vault) = new();
     rows.full.store(true, Ordering::Relaxed);

@@ -194,9 +194,13 @@ fn after_activation(line: &LineName, out: &mut dyn Write) -> io::Result<()> {
 
 fn after_compromise(line: &LineName, out: &mut dyn Write) -> io::Result<()> {
     match line {
-        LineName::Seal | LineName::Token => writeln!(
+        LineName::Seal => writeln!(
             out,
-            "{line}: what it protects is shown to nobody until it is written anew: a read answers 500 key-compromised, and the audit log has an alarm."
+            "seal: what it protects is shown to nobody until it is written anew: a read answers 500 key-compromised, and the audit log has an alarm."
+        ),
+        LineName::Token => writeln!(
+            out,
+            "token: what stands under it in the vault is shown to nobody: a read answers 500 key-compromised, and the audit log has an alarm. Where tokens are consistent, writing a value again finds the same row; freeing it takes a rewrap, which this release does not have."
         ),
         LineName::Lookup => writeln!(
             out,
