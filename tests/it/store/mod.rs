@@ -140,7 +140,7 @@ pub(super) fn key(name: &str) -> Vec<u8> {
     enc(&[b"scope", name.as_bytes()])
 }
 
-pub(super) fn found(name: &str, value: &str) -> Claimed {
+pub(super) fn holding(name: &str, value: &str) -> Claimed {
     Claimed::Found { key: key(name), value: value.as_bytes().to_vec() }
 }
 

@@ -10,7 +10,7 @@ use sudare::base::enc;
 use sudare::store::check::{Counted, Finding, Verify, check};
 use sudare::store::{Change, Claim, Claimed, MAX_KEY_BYTES, Row, Rows as _, Store, StoreError, Table};
 
-use super::{Damage, Place, by_chance, claim, found, key, row};
+use super::{Damage, Place, by_chance, claim, holding, key, row};
 
 const T: Table = Table::Token;
 
@@ -46,13 +46,13 @@ pub(super) async fn claims_are_made_found_and_taken(place: &Place) {
     assert_eq!(made, [Claimed::Made, Claimed::Made]);
     let again = vec![claim("c", &["m"]), claim("b", &["n"]), claim("d", &["o"]), claim("d", &["p"]), claim("e", &[])];
     let answer = store.claim(T, again).await.unwrap();
-    assert_eq!(answer, [found("a", "value of a"), Claimed::Taken, Claimed::Made, Claimed::Taken, Claimed::Made]);
+    assert_eq!(answer, [holding("a", "value of a"), Claimed::Taken, Claimed::Made, Claimed::Taken, Claimed::Made]);
     // What was taken has left no mark, and what was found is as it was.
     let found = store.find(T, vec![b"n".to_vec(), b"p".to_vec(), b"m".to_vec()]).await.unwrap();
     assert_eq!(found, [None, None, Some(key("a"))]);
     assert_eq!(store.read(T, vec![key("a"), key("c")]).await.unwrap(), [Some(b"value of a".to_vec()), None]);
     // A key in use does not matter where a mark names a row.
-    assert_eq!(store.claim(T, vec![claim("b", &["m"])]).await.unwrap(), [found("a", "value of a")]);
+    assert_eq!(store.claim(T, vec![claim("b", &["m"])]).await.unwrap(), [holding("a", "value of a")]);
     assert_eq!(store.claim(T, Vec::new()).await.unwrap(), []);
 }
 
@@ -60,10 +60,10 @@ pub(super) async fn marks_are_taken_all_or_none(place: &Place) {
     let store = place.open();
     store.claim(T, vec![claim("a", &["one", "two"])]).await.unwrap();
     // Found by its second mark; the third is not taken for it.
-    assert_eq!(store.claim(T, vec![claim("b", &["two", "three"])]).await.unwrap(), [found("a", "value of a")]);
+    assert_eq!(store.claim(T, vec![claim("b", &["two", "three"])]).await.unwrap(), [holding("a", "value of a")]);
     assert_eq!(store.claim(T, vec![claim("c", &["three"])]).await.unwrap(), [Claimed::Made]);
     // Its marks name two rows: the first of them in order of the bytes answers.
-    assert_eq!(store.claim(T, vec![claim("d", &["two", "three"])]).await.unwrap(), [found("c", "value of c")]);
+    assert_eq!(store.claim(T, vec![claim("d", &["two", "three"])]).await.unwrap(), [holding("c", "value of c")]);
     let rows = store.list(T, Vec::new(), None, 10).await.unwrap();
     assert_eq!(rows, [row("a", "value of a", &["one", "two"]), row("c", "value of c", &["three"])]);
     // The same mark twice in one claim is one mark.
@@ -129,8 +129,8 @@ pub(super) async fn links_are_there_with_their_rows(place: &Place) {
     // Found again for another person, and for the same one; made without; taken.
     let claims = vec![linked("x", &["m"], "ken"), claim("b", &["n"]), linked("b2", &["o"], "mei"), linked("a", &["p"], "eve")];
     let answer = store.claim(T, claims).await.unwrap();
-    assert_eq!(answer, [found("a", "value of a"), Claimed::Made, Claimed::Made, Claimed::Taken]);
-    assert_eq!(store.claim(T, vec![linked("y", &["m"], "mei")]).await.unwrap(), [found("a", "value of a")]);
+    assert_eq!(answer, [holding("a", "value of a"), Claimed::Made, Claimed::Made, Claimed::Taken]);
+    assert_eq!(store.claim(T, vec![linked("y", &["m"], "mei")]).await.unwrap(), [holding("a", "value of a")]);
     let links = store.list(Table::TokenRef, Vec::new(), None, 10).await.unwrap();
     let link = |name: &str, link: &str| Row { key: enc(&[&key(name), link.as_bytes()]), value: Vec::new(), marks: Vec::new() };
     let mut expected = vec![link("a", "mei"), link("a", "ken"), link("b2", "mei")];
@@ -202,7 +202,7 @@ pub(super) async fn changes_put_and_remove(place: &Place) {
     let changes = vec![Change::Remove(key("c")), Change::Put(row("d", "d", &["z", "n"])), Change::Put(row("a", "a", &["y"]))];
     store.change(T, changes).await.unwrap();
     assert_eq!(store.list(T, Vec::new(), None, 10).await.unwrap(), [row("a", "a", &["y"]), row("d", "d", &["n", "z"])]);
-    assert_eq!(store.claim(T, vec![claim("e", &["n"])]).await.unwrap(), [found("d", "d")]);
+    assert_eq!(store.claim(T, vec![claim("e", &["n"])]).await.unwrap(), [holding("d", "d")]);
     store.change(T, Vec::new()).await.unwrap();
     assert_fits(&store).await;
 }
@@ -265,7 +265,7 @@ pub(super) async fn what_is_stored_outlives_the_handle(place: &Place) {
     drop(store);
     let store = place.open();
     assert_eq!(store.list(T, Vec::new(), None, 1_000).await.unwrap().len(), 99);
-    assert_eq!(store.claim(T, vec![claim("new", &["m5"])]).await.unwrap(), [found("k5", "value of k5")]);
+    assert_eq!(store.claim(T, vec![claim("new", &["m5"])]).await.unwrap(), [holding("k5", "value of k5")]);
     assert_eq!(store.high_water("ring").unwrap(), 3);
 }
 
@@ -278,7 +278,7 @@ pub(super) async fn ten_thousand_claims_are_one_call(place: &Place) {
     assert!(answer.iter().all(|claimed| *claimed == Claimed::Made) && answer.len() == 10_000);
     let answer = store.claim(T, claims("b")).await.unwrap();
     for (n, claimed) in answer.iter().enumerate() {
-        assert_eq!(*claimed, found(&format!("a{n}"), &format!("value of a{n}")));
+        assert_eq!(*claimed, holding(&format!("a{n}"), &format!("value of a{n}")));
     }
     let values = store.read(T, (0..10_000).map(|n| key(&format!("a{n}"))).collect()).await.unwrap();
     assert!(values.iter().all(Option::is_some));
