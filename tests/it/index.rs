@@ -606,6 +606,11 @@ async fn a_view_whose_keys_are_terms_is_asked_by_values() {
         "function (doc) { var x = doc.email_ix; emit(x); }",
         "function (doc) { emit(doc.phones_ix); }",
         "function (doc) { emit(doc['email_ix']); }",
+        "function (doc) { var x = {if: function (v) { emit(v, v); }}; x.if(doc.email_ix); }",
+        // Who has an address is for those to ask who may know.
+        "function (doc) { if (doc.email_ix) { emit(doc._id, null); } }",
+        "function (doc) { if (doc.email_ix) { emit(doc._id, doc); } }",
+        "function (doc) { if (doc.name_ix) { emit(doc.email_ix, null); } }",
     ] {
         let stored = proxy.ask("shop", "account", Method::PUT, "/customers/_design/other", design(map)).await;
         assert_eq!(stored.outcome(), (403, "view-unsafe".to_owned()), "{map}");
