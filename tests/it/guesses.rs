@@ -1,0 +1,42 @@
+//! Searches by people who want to know more than they may: what is told without a record, what passes in clear, what a view gives away.
+
+use http::Method;
+
+use super::index::{ACCOUNT, get, rest};
+use crate::support::{Database, Setup, Stub, StubReply};
+
+/// Browsers ask with OPTIONS before they search, and gateways copy targets into headers.
+#[tokio::test]
+async fn t14_the_value_of_a_search_passes_in_no_other_spelling_and_no_header() {
+    let stub = Stub::start(|_| StubReply::json(200, "[]")).await;
+    let searches = rest("").collections(
+        r#"[collection.customers]
+match = "/customers/{id}"
+rows = ["$", "$[*]"]
+subject = "{id}"
+[collection.customers.field]
+email = { at = "$.email", index = { at = "$.email_ix", normalise = "email", param = "address" } }
+"#,
+    );
+    let proxy = Setup { database: Database::At(stub.address, "rest"), ..searches }.start().await;
+    let options = proxy.ask("shop", "account", Method::OPTIONS, "/customers?address=mei@example.org&a=b", "").await;
+    assert_eq!(options.status, 200, "{}", options.text());
+    assert_eq!(stub.seen().last().unwrap().target, "/customers");
+    for header in ["x-original-url", "x-original-uri", "x_original_uri", "x-forwarded-uri", "x-envoy-original-path"] {
+        let target = "/customers?address=mei@example.org";
+        let answer = proxy.ask_with("shop", "account", Method::GET, target, &[(header, target)], "").await.unwrap();
+        assert_eq!(answer.status, 200, "{header}: {}", answer.text());
+    }
+    for query in
+        ["Address=mei@example.org", "address[]=mei@example.org", "address_like=mei@example.org", "filter=address:mei@example.org"]
+    {
+        let answer = get(&proxy, ACCOUNT, &format!("/customers?{query}")).await;
+        assert_eq!(answer.outcome(), (400, "not-searchable".to_owned()), "{query}");
+    }
+    assert_eq!(stub.seen().len(), 6);
+    for seen in stub.seen() {
+        let head = format!("{} {:?}", seen.target, seen.headers);
+        assert!(!head.contains("mei"), "{head}");
+    }
+    assert!(stub.seen().iter().skip(1).all(|seen| seen.target.contains("email_ix=ix1.")), "the control");
+}
