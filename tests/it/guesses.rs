@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::index::{ACCOUNT, get, rest};
+use super::index::{ACCOUNT, SUPPORT, customers, get, rest};
 use crate::support::{Database, Setup, Stub, StubReply};
 
 /// Browsers ask with OPTIONS before they search, and gateways copy targets into headers.
@@ -39,4 +39,16 @@ email = { at = "$.email", index = { at = "$.email_ix", normalise = "email", para
         assert!(!head.contains("mei"), "{head}");
     }
     assert!(stub.seen().iter().skip(1).all(|seen| seen.target.contains("email_ix=ix1.")), "the control");
+}
+
+/// What was searched is compared with what is found, so it must be in what is found.
+#[tokio::test]
+async fn a_search_that_asks_for_parts_of_documents_is_refused_rather_than_empty() {
+    let proxy = rest("").start().await;
+    customers(&proxy).await;
+    for query in ["select=id", "fields=id,tier", "_fields=id", "fields[customers]=tier", "exclude=tier"] {
+        let answer = get(&proxy, SUPPORT, &format!("/customers?email=mei@example.org&{query}")).await;
+        assert_eq!(answer.outcome(), (400, "not-searchable".to_owned()), "{query}: {}", answer.text());
+        assert!(answer.text().contains("parts of documents"), "{}", answer.text());
+    }
 }
