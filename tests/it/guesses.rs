@@ -1,8 +1,9 @@
 //! Searches by people who want to know more than they may: what is told without a record, what passes in clear, what a view gives away.
 
 use http::Method;
+use serde_json::json;
 
-use super::index::{ACCOUNT, SUPPORT, customers, get, rest};
+use super::index::{ACCOUNT, SUPPORT, couch_with_customers, customers, find, get, ids, rest};
 use crate::support::{Database, Setup, Stub, StubReply};
 
 /// Browsers ask with OPTIONS before they search, and gateways copy targets into headers.
@@ -51,4 +52,22 @@ async fn a_search_that_asks_for_parts_of_documents_is_refused_rather_than_empty(
         assert_eq!(answer.outcome(), (400, "not-searchable".to_owned()), "{query}: {}", answer.text());
         assert!(answer.text().contains("parts of documents"), "{}", answer.text());
     }
+}
+
+/// The bookmark of a page that passes over a document names it all the same, and statistics count it.
+#[tokio::test]
+async fn t25_a_search_tells_of_no_document_that_is_not_recorded() {
+    let (proxy, _stub, _documents) = couch_with_customers().await;
+    for more in [json!({"skip": 1}), json!({"limit": 0}), json!({"execution_stats": true})] {
+        let mut query = json!({"selector": {"email": "mei@example.org"}});
+        query.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = find(&proxy, SUPPORT, &query).await;
+        assert_eq!(answer.outcome(), (400, "not-searchable".to_owned()), "{query}: {}", answer.text());
+        query["selector"] = json!({"tier": "gold"});
+        assert_eq!(find(&proxy, SUPPORT, &query).await.status, 200, "{query}");
+    }
+    let usual = json!({"selector": {"email": "mei@example.org"}, "skip": 0, "limit": 1, "execution_stats": false});
+    assert_eq!(ids(&find(&proxy, SUPPORT, &usual).await), ["c-1"]);
+    let past = json!({"selector": {"$elemMatch": {"email_ix": {"$gt": null}}}});
+    assert_eq!(find(&proxy, SUPPORT, &past).await.outcome(), (400, "not-searchable".to_owned()));
 }
