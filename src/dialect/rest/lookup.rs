@@ -6,12 +6,19 @@
 //! Always holds: the value of a search never stands in what is sent; a parameter that could be read as a search in another way is refused.
 
 use super::super::head::{self, Parameter};
+use super::super::names::names_any;
 use super::super::{MemberIndex, Piece, Query, Quote, RefusedCode, Route, TermSpelling, Terms};
 use crate::base::Condition;
 use crate::document::write_string;
 
 /// Most values that one search asks for: every one of them is a guess (T16).
 const MAX_VALUES: usize = 30;
+/// Words in the names of parameters that ask for some members only. Without the one that was searched every document would be left out as one
+/// that does not have the value.
+#[rustfmt::skip] // one name a line would hide the rest
+const PROJECTING: &[&str] = &[
+    "attributes", "column", "columns", "exclude", "field", "fields", "omit", "only", "pick", "project", "projection", "properties", "select",
+];
 
 /// By which parameters the documents of a collection are searched.
 #[derive(Debug, Default)]
@@ -66,6 +73,12 @@ impl Lookups {
         for (number, (piece, parameter)) in pieces.zip(&parameters).enumerate() {
             let before = if number > 0 { "&" } else { "" };
             let Some(lookup) = self.list.iter().find(|lookup| lookup.by.param == parameter.name) else {
+                if names_any(&parameter.name, PROJECTING) {
+                    let number = number + 1;
+                    return Err(refused(format!(
+                        "the query parameter number {number} asks for parts of documents, but what is found is compared with what was searched; leave it out"
+                    )));
+                }
                 found.pieces.push(Piece::Bytes([before, piece].concat().into_bytes()));
                 continue;
             };
