@@ -174,7 +174,7 @@ impl Scene {
     pub fn tokens_of(&self, field: usize) -> Option<&Kind> {
         match &self.collection.fields[field].protection {
             Protection::Token(kind) => Some(kind),
-            _ => None,
+            Protection::Seal | Protection::Deterministic => None,
         }
     }
 
