@@ -177,6 +177,8 @@ async fn what_cannot_be_searched_is_refused_with_a_reason_and_without_the_value(
         (SUPPORT, "/customers?email=", 400, "not-searchable"),
         (SUPPORT, "/customers?email=mei", 400, "not-searchable"),
         (SUPPORT, "/customers?phone=call-me", 400, "not-searchable"),
+        // To every server a space; without it, it is a number of Hong Kong.
+        (SUPPORT, "/customers?phone=+81355501234", 400, "not-searchable"),
         (SUPPORT, "/customers?name=%E2%80%8B", 400, "not-searchable"),
         (SUPPORT, "/customers?email_like=mei", 400, "not-searchable"),
         (SUPPORT, "/customers?email_ix=ix1.a.b", 400, "not-searchable"),
@@ -207,11 +209,34 @@ async fn index_members_of_clients_are_refused() {
         (Method::POST, "/customers", json!({"id": "c-9", "email_ix": term})),
         (Method::PUT, "/customers/c-2", json!({"id": "c-2", "name": "Yu", "email_ix": term})),
         (Method::PUT, "/customers/c-2", json!({"id": "c-2", "name": "Yu", "phones_ix": null})),
+        (Method::POST, "/customers", json!({"id": "c-9", "ESCAPED": term})),
+        (Method::POST, "/customers", json!([{"id": "c-9"}, {"id": "c-8", "name_px": [term]}])),
+        (Method::POST, "/customers", json!({"items": [{"id": "c-9", "name_ix": {"a": term}}]})),
     ] {
-        let answer = proxy.ask("shop", "account", method, path, body.to_string()).await;
+        let body = body.to_string().replace("ESCAPED", "email\\u005Fix");
+        let answer = proxy.ask("shop", "account", method, path, body).await;
         assert_eq!(answer.outcome(), (422, "index-member".to_owned()), "{}", answer.text());
         assert!(!answer.text().contains("ix1."), "{}", answer.text());
     }
+    // Into another member, or into its own, by a patch.
+    for (kind, body) in [
+        ("merge", json!({"email_ix": term})),
+        ("merge", json!({"email_ix": null})),
+        ("json", json!([{"op": "copy", "from": "/email_ix", "path": "/note"}])),
+        ("json", json!([{"op": "move", "from": "/phones_ix/0", "path": "/note"}])),
+        ("json", json!([{"op": "test", "path": "/email_ix", "value": term}])),
+        ("json", json!([{"op": "add", "path": "/phones_ix/-", "value": term}])),
+        ("json", json!([{"op": "remove", "path": "/name_px"}])),
+    ] {
+        let kind = format!("application/{kind}-patch+json");
+        let more = [("content-type", kind.as_str())];
+        let answer = proxy.ask_with("shop", "account", Method::PATCH, "/customers/c-1", &more, body.to_string()).await.unwrap();
+        assert_eq!(answer.outcome(), (422, "index-member".to_owned()), "{body}: {}", answer.text());
+    }
+    let whole = json!([{"op": "copy", "from": "", "path": "/note"}]).to_string();
+    let more = [("content-type", "application/json-patch+json")];
+    let answer = proxy.ask_with("shop", "account", Method::PATCH, "/customers/c-1", &more, whole).await.unwrap();
+    assert!(answer.status.is_client_error(), "{}", answer.text());
 }
 
 #[tokio::test]
@@ -585,6 +610,7 @@ async fn a_view_whose_keys_are_terms_is_asked_by_values() {
         "key=7&include_docs=true",
         "key=nothing&include_docs=true",
         "keys=%5B%5D&include_docs=true",
+        "key=%22+mei@example.org%22&include_docs=true",
     ] {
         let answer = get(&proxy, ACCOUNT, &format!("{view}?{query}")).await;
         assert_eq!(answer.outcome(), (400, "not-searchable".to_owned()), "{query}: {}", answer.text());

@@ -250,7 +250,15 @@ pub(super) fn name_from(text: &str) -> Option<String> {
 
 /// A path for people and comments: no name of a member may act on a terminal.
 fn visible(at: &Selector) -> String {
-    at.to_string().chars().map(|c| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
+    harmless(&at.to_string())
+}
+
+/// Without what acts on a terminal, ends a comment, or makes a line read otherwise than it is: a JSON escape stands there.
+pub(super) fn harmless(text: &str) -> String {
+    let acts = |c: char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.chars().map(|c| if acts(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
 }
 
 /// A TOML basic string.

@@ -56,6 +56,30 @@ fn the_lines_pass_check() {
     }
 }
 
+/// Names of members and of the file end no comment, act on no terminal and turn no line.
+#[test]
+fn hostile_names_are_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x\n[purpose.all]\u{1b}[2J\u{202e}.jsonl");
+    std::fs::write(
+        &file,
+        "{\"id\":\"c-1\",\"e\u{202e}mail\":\"mei@example.com\",\"a\\u001b[2J\\n\":\"yu@example.com\"}\n".repeat(9),
+    )
+    .unwrap();
+    for form in [Form::Table, Form::Toml, Form::Json] {
+        let mut out = Vec::new();
+        assert!(run(&options(&file, form), &mut out).is_ok());
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("mail"), "{text}");
+        if form != Form::Json {
+            assert!(!text.contains(['\u{1b}', '\u{202e}']) && !text.contains("\n[purpose"), "{text}");
+        }
+        if form == Form::Toml {
+            assert_eq!(load(&text), Ok(2), "{text}");
+        }
+    }
+}
+
 #[test]
 fn an_array_is_read_as_lines_are() {
     let (_, lines) = printed(format!("{CUSTOMER}\n").repeat(30).as_bytes(), Form::Json);

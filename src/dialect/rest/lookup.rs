@@ -69,8 +69,7 @@ impl Lookups {
         let mut found = Query::default();
         let (mut conditions, mut asked) = (Vec::new(), Vec::new());
         let mut count = 0;
-        let pieces = text.split('&').filter(|piece| !piece.is_empty());
-        for (number, (piece, parameter)) in pieces.zip(&parameters).enumerate() {
+        for (number, (piece, parameter)) in pieces(text).zip(&parameters).enumerate() {
             let before = if number > 0 { "&" } else { "" };
             let Some(lookup) = self.list.iter().find(|lookup| lookup.by.param == parameter.name) else {
                 if names_any(&parameter.name, PROJECTING) {
@@ -88,6 +87,13 @@ impl Lookups {
             }
             asked.push(again);
             let same: Vec<&Parameter> = parameters.iter().filter(|other| other.name == parameter.name).collect();
+            if pieces(text).zip(&parameters).any(|(piece, other)| other.name == parameter.name && begins_with_plus(piece)) {
+                // Cut off like any space, it would leave another number, which would be searched and not found.
+                let name = &lookup.by.param;
+                return Err(refused(format!(
+                    "the value of {name} begins with +, which is read as a space in a query; write %2B"
+                )));
+            }
             count += same.len();
             if count > MAX_VALUES {
                 return Err(refused(format!("a search asks for at most {MAX_VALUES} values; send several")));
@@ -147,4 +153,13 @@ impl Lookups {
             (TermSpelling::Kinto, true) => (format!("contains_any_{member}="), "%5B%22", "%22,%22".to_owned(), "%22%5D"),
         }
     }
+}
+
+/// The parameters as they stand.
+fn pieces(query: &str) -> impl Iterator<Item = &str> {
+    query.split('&').filter(|piece| !piece.is_empty())
+}
+
+fn begins_with_plus(piece: &str) -> bool {
+    piece.split_once('=').is_some_and(|(_, value)| value.strip_prefix("eq.").unwrap_or(value).starts_with('+'))
 }
