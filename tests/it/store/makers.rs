@@ -141,15 +141,12 @@ async fn until_there_are_enough(place: &Place, makers: usize, (total, longest): 
         for maker in running {
             tokio::time::sleep(Duration::from_millis(10 + by_chance(longest))).await;
             for (batch, made) in maker.kill() {
-                match tokens.get(batch) {
-                    Some(known) => {
-                        assert_eq!(*known, made, "batch {batch} has other tokens");
-                        twice += 1;
-                    }
-                    None => {
-                        assert_eq!(batch, tokens.len(), "a maker goes on where it began");
-                        tokens.push(made);
-                    }
+                if let Some(known) = tokens.get(batch) {
+                    assert_eq!(*known, made, "batch {batch} has other tokens");
+                    twice += 1;
+                } else {
+                    assert_eq!(batch, tokens.len(), "a maker goes on where it began");
+                    tokens.push(made);
                 }
             }
             kills += 1;
