@@ -265,7 +265,7 @@ async fn what_one_proxy_makes_the_other_opens_and_finds_at_once() {
             let found = other.ask("account", Method::POST, "/customers/_find", query).await;
             assert_eq!(found.status, 200, "{}", found.text());
             let documents: Vec<Value> = found.json()["docs"].as_array().unwrap().iter().cloned().map(shown).collect();
-            assert_eq!(documents, [sent.clone()], "by {member}");
+            assert_eq!(documents, std::slice::from_ref(&sent), "by {member}");
         }
     }
     // A value of both batches is found in both documents, whichever is asked.
