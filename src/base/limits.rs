@@ -18,6 +18,9 @@ pub const WINDOW_BYTES: usize = 1 << 20;
 pub const MAX_ROW_BYTES: usize = 4 << 20;
 /// Longest value of one protected member, in bytes of JSON text, before padding.
 pub const MAX_PLAINTEXT_BYTES: usize = 1 << 20;
+/// Longest value that is stored as a token, in bytes of JSON text: a token is short however long its value is, so that without a bound of
+/// its own a window of tokens could stand for gigabytes (T24).
+pub const MAX_TOKENISED_BYTES: usize = 64 << 10;
 /// How long a grant may be used after it was decided, in milliseconds (T33).
 pub const GRANT_LIFETIME_MS: u64 = 5_000;
 /// Stack of a thread, in bytes. Nothing of ours recurses deeper than [`MAX_JSON_DEPTH`]; a limit of a process's private memory counts the

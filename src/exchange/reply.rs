@@ -29,7 +29,7 @@ use crate::upstream::{BodyError, PassBody, UpstreamError};
 
 use super::admission::{Growing, STREAM_BYTES, WINDOW_TIMES};
 use super::request::{Session, url_id};
-use super::{Context, Error, Exchange, State, encoding, headers, view};
+use super::{Context, Error, Exchange, State, encoding, headers, tokens, view};
 
 /// A feed that says nothing for so long has paused: what is whole leaves. Rows that come in a rush share a window, and an event.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -308,7 +308,14 @@ impl Reply {
         let tokens = if collection.field_map.has_tokens() {
             let (state, grant) = (&self.state, &self.session.grant);
             let known = self.exchange.tokens_shown(state, &collection.field_map, plan, grant, &window.bytes, &window.layout);
-            Some(known.await?)
+            let known = known.await?;
+            // Tokens are short, and what they stand for may not be.
+            let more = field::bytes_shown(&collection.field_map, plan, &window.bytes, &window.layout, &known);
+            if more > tokens::MOST_BYTES {
+                return Err(tokens::too_much());
+            }
+            self.room.grow(self.fed + window.bytes.len() + more, &self.exchange.budget).await?;
+            Some(known)
         } else {
             None
         };

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use super::admission::Growing;
 use super::request::Draft;
 use super::{Error, Exchange, State};
 use crate::dialect::Documents;
@@ -17,6 +18,12 @@ use crate::vault::{Scope, VaultError};
 
 /// The store has so long to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Tokens that the store is asked for, or to keep, in one call.
+const AT_ONCE: usize = 4_096;
+/// Values of tokens that one window, or what one write builds on, may show. A list that shows more is asked for in smaller pages.
+pub(super) const MOST_BYTES: usize = 64 << 20;
+/// What a wish takes beside its value: itself, the claim of its row, and what keeps account of it.
+const WISH_BYTES: usize = 1 << 10;
 /// How often a write is judged: with what is stored, with what its own texts turned out to be, with its tokens.
 const ROUNDS: usize = 4;
 
@@ -35,6 +42,7 @@ impl Exchange {
             return self.heavy.work(length, || draft.seal(state, documents, grant, &before)).await;
         }
         let mut tokens = Tokens::default();
+        let mut room = Growing::new(1);
         let list = || field::tokens_of_write(collection, draft.plan, grant, &draft.bytes, &draft.layout, &before);
         let mut unknown = self.heavy.work(length, list).await;
         for _ in 0..ROUNDS {
@@ -48,7 +56,13 @@ impl Exchange {
             let wishes = tokens.wishes();
             // With something unknown there may be fewer.
             if unknown.is_empty() {
-                let made = self.vault_answers("tokenise", state.vault().tokenise(&wishes)).await?;
+                // A body of many short values takes more for their tokens than for itself.
+                let values = wishes.iter().fold(0, |bytes: usize, wish| bytes.saturating_add(3 * wish.json.len() + WISH_BYTES));
+                room.grow_exactly(values, &self.budget).await?;
+                let mut made = Vec::with_capacity(wishes.len());
+                for wishes in wishes.chunks(AT_ONCE) {
+                    made.extend(self.vault_answers("tokenise", state.vault().tokenise(wishes)).await?);
+                }
                 tokens.give(wishes, made);
             }
         }
@@ -82,8 +96,13 @@ impl Exchange {
         if asked.is_empty() {
             return Ok(());
         }
-        let known = self.vault_answers("detokenise", state.vault().detokenise(&asked, Permit::Reveal(grant))).await?;
-        tokens.learn(asked, known);
+        for asked in asked.chunks(AT_ONCE) {
+            let known = self.vault_answers("detokenise", state.vault().detokenise(asked, Permit::Reveal(grant))).await?;
+            tokens.learn(asked.to_vec(), known);
+            if tokens.bytes() > MOST_BYTES {
+                return Err(too_much());
+            }
+        }
         Ok(())
     }
 
@@ -104,6 +123,12 @@ impl Exchange {
         }
         answer.map_err(Error::Vault)
     }
+}
+
+/// What tokens stand for is too much to be held at once.
+pub(super) fn too_much() -> Error {
+    let why = "the values that its tokens stand for are too large to be shown at once; ask for fewer documents".to_owned();
+    Error::ReplyUnreadable { status: 200, why }
 }
 
 /// A value that is searched for, in its canonical text, and among which.

@@ -47,5 +47,5 @@ pub use protect::{
 pub use reveal::{Found, RevealError, Revealed, reveal, reveal_found};
 pub use stored::{Before, Stored, StoredRow};
 pub use tally::Tally;
-pub use tokens::{Tokens, token_term, tokens_of_write, tokens_shown, tokens_stored};
+pub use tokens::{Tokens, bytes_shown, token_term, tokens_of_write, tokens_shown, tokens_stored};
 pub use upkeep::{SealedRow, StandIns, UpkeepRow, open_by_hand, seal_clear};

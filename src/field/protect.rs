@@ -30,7 +30,7 @@ use super::seal::Sealer;
 use super::stored::{Before, StoredRow};
 use super::tokens::{Tokens, settled};
 use super::{NotCanonical, Tally, pseudonym};
-use crate::base::limits::MAX_PLAINTEXT_BYTES;
+use crate::base::limits::{MAX_PLAINTEXT_BYTES, MAX_TOKENISED_BYTES};
 use crate::base::{Bind, CategoryName, FieldName, Intent, PurposeName, RecordId, RecordIdError};
 use crate::crypto::RandomError;
 use crate::document::{Found, Kind, Layout, Selector, unescape, write_string};
@@ -207,8 +207,10 @@ pub enum WriteError {
         /// Its selector.
         selector: String,
     },
-    /// A value over [`MAX_PLAINTEXT_BYTES`].
-    #[error("field {field}: the value is longer than {MAX_PLAINTEXT_BYTES} bytes of JSON")]
+    /// A value over [`MAX_PLAINTEXT_BYTES`], or [`MAX_TOKENISED_BYTES`].
+    #[error(
+        "field {field}: the value is longer than {MAX_PLAINTEXT_BYTES} bytes of JSON, or {MAX_TOKENISED_BYTES} where it is stored as a token"
+    )]
     TooLong {
         /// Where.
         field: FieldName,

@@ -17,7 +17,7 @@ use super::reveal::level_of;
 use super::stored::Before;
 use super::{NotCanonical, TermError, envelope};
 use crate::base::RecordId;
-use crate::base::limits::MAX_PLAINTEXT_BYTES;
+use crate::base::limits::MAX_TOKENISED_BYTES;
 use crate::document::{Found, Kind as JsonKind, Layout, unescape};
 use crate::purpose::{Grant, Level};
 use crate::vault::{Format, Kind, Known, Scope, Wish};
@@ -55,6 +55,12 @@ impl Tokens {
     /// Texts that nobody has looked up yet, and might be tokens.
     pub fn looks(&mut self) -> Vec<(Scope, String)> {
         std::mem::take(&mut self.open.get_mut().unwrap_or_else(PoisonError::into_inner).looks).into_iter().collect()
+    }
+
+    /// How many bytes the values take that are known.
+    pub fn bytes(&self) -> usize {
+        let length = |known: &Known| if let Known::Value(json) = known { json.len() } else { 0 };
+        self.known.values().map(length).fold(0, usize::saturating_add)
     }
 
     /// The values that want a token, in the order of the body.
@@ -130,7 +136,7 @@ pub(super) fn wish(field: &Field, kind: &Kind, value: &[u8], subject: &str) -> R
     } else {
         value.to_vec()
     };
-    if json.len() > MAX_PLAINTEXT_BYTES {
+    if json.len() > MAX_TOKENISED_BYTES {
         return Err(WriteError::TooLong { field: field.name.clone() });
     }
     let text = match kind.format {
@@ -163,6 +169,15 @@ pub fn tokens_shown(collection: &Collection, plan: &Plan, grant: &Grant, bytes: 
     let at = |level| level != Level::Absent;
     shown(collection, plan, grant, bytes, &layout.found, &at, &mut wanted);
     wanted.into_iter().collect()
+}
+
+/// How many bytes the values take that the tokens of a window stand for, each as often as it stands there.
+pub fn bytes_shown(collection: &Collection, plan: &Plan, bytes: &[u8], layout: &Layout, tokens: &Tokens) -> usize {
+    let length = |(found, _, kind): (&Found, &Field, &Kind)| match tokens.of(&kind.scope, &text_of(bytes, found)?)? {
+        Known::Value(json) => Some(json.len()),
+        Known::Not | Known::Bad | Known::Compromised(_) => None,
+    };
+    values(collection, plan, &layout.found).filter_map(length).fold(0, usize::saturating_add)
 }
 
 /// The tokens that a write turns on: those that are stored and shown to this caller, and texts in it that might be tokens.

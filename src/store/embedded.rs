@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageError, TableDefinition, TableHandle};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::rows::{self, Answer, Change, Claim, Claimed, Row, Rows, Table};
 use super::schema::{self, Opening};
@@ -24,6 +24,8 @@ use writer::{Done, Work, Writer};
 
 /// Bytes of the file that are kept in memory at most.
 const CACHE_BYTES: usize = 64 << 20;
+/// Readers at once, each on a thread.
+const READERS: usize = 64;
 
 /// Name of a thing that only grows → the highest number of it this node has seen.
 const HIGH_WATER: TableDefinition<'_, &str, u64> = TableDefinition::new("high-water");
@@ -51,6 +53,7 @@ fn marks_of(table: Table) -> MarksOf<'static> {
 pub(super) struct Embedded {
     file: Arc<File>,
     writer: Writer,
+    readers: Arc<Semaphore>,
     topics: watch::Sender<Topics>,
 }
 
@@ -84,7 +87,7 @@ impl Embedded {
         let file = Arc::new(file);
         file.prepare(opening)?;
         let writer = Writer::start(Arc::clone(&file)).map_err(|error| StoreError::Open(path.to_path_buf(), error.to_string()))?;
-        Ok(Self { file, writer, topics: watch::Sender::default() })
+        Ok(Self { file, writer, readers: Arc::new(Semaphore::new(READERS)), topics: watch::Sender::default() })
     }
 
     pub(super) fn at(&self) -> String {
@@ -145,7 +148,14 @@ impl Embedded {
         read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let file = Arc::clone(&self.file);
-        let done = tokio::task::spawn_blocking(move || file.with(read)).await;
+        let readers = Arc::clone(&self.readers);
+        let place = readers.acquire_owned().await.map_err(|_closed| self.file.failed("it was closed"))?;
+        let done = tokio::task::spawn_blocking(move || {
+            // Until it is done, also where the caller gives up: of a disk that hangs no more readers wait than may.
+            let _place = place;
+            file.with(read)
+        });
+        let done = done.await;
         done.unwrap_or_else(|_panicked| Err(self.file.failed("a reader broke off")))
     }
 }
@@ -154,13 +164,18 @@ impl Rows for Embedded {
     fn claim(&self, table: Table, claims: Vec<Claim>) -> Answer<'_, Vec<Claimed>> {
         Box::pin(async move {
             let claims = rows::checked_claims(table, claims)?;
+            let work = Work::Claim(table, claims);
+            let place = self.writer.place(work.places()).await?;
             // Most rows are there: what is committed is durable, so it is an answer, without a transaction that writes.
-            let (claims, found) =
-                self.reading(move |read| apply::all_found(read, table, &claims).map(|found| (claims, found))).await?;
+            let look = move |read: &ReadTransaction| {
+                let found = if let Work::Claim(_, claims) = &work { apply::all_found(read, table, claims)? } else { None };
+                Ok((place, work, found))
+            };
+            let (place, work, found) = self.reading(look).await?;
             if let Some(found) = found {
                 return Ok(found);
             }
-            match self.writer.apply(Work::Claim(table, claims)).await? {
+            match self.writer.apply_in(place, work).await? {
                 Done::Claimed(claimed) => Ok(claimed),
                 Done::Raised(_) | Done::Changed => Err(self.file.failed("another answer than asked for")),
             }

@@ -341,7 +341,7 @@ impl Inner {
         let asked = Arc::new(Changed { keys, ordinals, put, values, owners, marks });
         let texts = [&statements.unmark, &statements.remove, &statements.put, &statements.mark].map(String::clone);
         let texts = Arc::new(texts);
-        self.run(Repeat::NothingDone, move |client| {
+        self.run(Repeat::Overwritten, move |client| {
             let (asked, texts) = (Arc::clone(&asked), Arc::clone(&texts));
             Box::pin(async move { asked.apply(client, &texts).await })
         })

@@ -15,7 +15,7 @@ mod row;
 mod shape;
 mod verify;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -229,19 +229,24 @@ impl Vault {
         batch.tokens().ok_or(VaultError::Answer)
     }
 
-    /// Looks at the row that was found for a known value: it must hold that very value, or somebody has led it astray.
+    /// Looks at the row that was found for a known value of a wish.
     fn check(&self, batch: &mut Batch<'_>, number: usize, key: &[u8], value: &[u8]) -> Result<(), VaultError> {
-        let upkeep = Upkeep::dangerous_for("a known value's row is compared with the value; its content is dropped at once");
         let wish = batch.wish(number).ok_or(VaultError::Answer)?;
-        let scope = &wish.kind.scope;
+        let token = self.token_of(&wish.kind.scope, &wish.json, key, value)?;
+        batch.found(number, token);
+        Ok(())
+    }
+
+    /// The token of the row that was found for a known value: it must hold that very value, or somebody has led it astray.
+    fn token_of(&self, scope: &Scope, json: &[u8], key: &[u8], value: &[u8]) -> Result<String, VaultError> {
+        let upkeep = Upkeep::dangerous_for("a known value's row is compared with the value; its content is dropped at once");
         let led_astray = || VaultError::NotAuthentic { scope: scope.clone() };
         let (_, of, token) = row::read_key(key).ok_or_else(led_astray)?;
         let at_home = key == row::key(self.keys.controller(), scope, &token) && of == scope.as_str();
         match row::open(&self.keys, scope, &token, value, Permit::Upkeep(&upkeep))? {
-            Some(opened) if at_home && *opened.json == wish.json => batch.found(number, token),
-            _ => return Err(led_astray()),
+            Some(opened) if at_home && *opened.json == json => Ok(token),
+            _ => Err(led_astray()),
         }
-        Ok(())
     }
 
     /// What the tokens stand for, in their order; all in one call.
@@ -285,7 +290,9 @@ impl Vault {
         Ok(known.into_iter().map(without_value).collect())
     }
 
-    /// The tokens of values that are known, in the order asked; None is made. All in one call. Only consistent tokens can be found.
+    /// The tokens of values that are known, in the order asked; None is made. One call, and one more where something is found: what stands
+    /// behind a mark is looked at, or whoever can write to the store could lead a search to the documents of others, or put into a query
+    /// whatever they like. Only consistent tokens can be found.
     ///
     /// # Errors
     ///
@@ -302,11 +309,25 @@ impl Vault {
         if marks.is_empty() {
             return Ok(tokens);
         }
+        // Of each value the row that its first mark names.
+        let mut named: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
         for (owner, key) in owners.into_iter().zip(self.rows.find(Table::Token, marks).await?) {
-            let token = key.and_then(|key| row::read_key(&key)).map(|(_, _, token)| token);
-            if let (Some(slot), Some(token)) = (tokens.get_mut(owner), token) {
-                slot.get_or_insert(token);
+            if let Some(key) = key {
+                named.entry(owner).or_insert(key);
             }
+        }
+        if named.is_empty() {
+            return Ok(tokens);
+        }
+        let held = self.rows.read(Table::Token, named.values().cloned().collect()).await?;
+        if held.len() != named.len() {
+            return Err(VaultError::Answer);
+        }
+        for ((owner, key), value) in named.into_iter().zip(held) {
+            let (Some((scope, json)), Some(slot)) = (values.get(owner), tokens.get_mut(owner)) else {
+                return Err(VaultError::Answer);
+            };
+            *slot = Some(self.token_of(scope, json, &key, &value.unwrap_or_default())?);
         }
         Ok(tokens)
     }

@@ -389,8 +389,42 @@ async fn a_search_finds_the_token_of_a_known_value_and_makes_none() {
     let asked = |text: &str, scope: &str| (Scope::named(scope), format!("\"{text}\"").into_bytes());
     let found = vault.find(&[asked("a", "ids"), asked("b", "ids"), asked("a", "others")]).await.unwrap();
     assert_eq!(found, [Some(token), None, None]);
-    assert_eq!(rows.calls(), (0, 0, 1));
+    assert_eq!(rows.calls(), (0, 1, 1));
+    assert_eq!(vault.find(&[asked("b", "ids")]).await.unwrap(), [None]);
+    assert_eq!(rows.calls(), (0, 0, 1), "nothing is read where nothing is found");
     assert_eq!(rows.all(Table::Token).len(), 1);
+}
+
+/// T1, of a search: a mark that somebody moved leads to nobody else's documents, and brings no text of theirs into a query.
+#[tokio::test]
+async fn t1_a_search_is_not_led_astray_by_a_mark_that_was_moved() {
+    let (rows, vault) = new();
+    let tokens = vault.tokenise(&[opaque("a"), opaque("b"), wish("others", Format::Opaque, "a")]).await.unwrap();
+    let asked = [(Scope::named("ids"), b"\"a\"".to_vec())];
+    assert_eq!(vault.find(&asked).await.unwrap(), [Some(tokens[0].clone())], "the control");
+    let whole = rows.all(Table::Token);
+    let own = row::key(&Controller::new("shop"), &Scope::named("ids"), &tokens[0]);
+    let marks = whole.iter().find(|row| row.key == own).unwrap().marks.clone();
+    let key = |scope: &str, token: &str| row::key(&Controller::new("shop"), &Scope::named(scope), token);
+    let injected = key("ids", r#"x","y"#);
+    let elsewhere = [key("ids", &tokens[1]), key("others", &tokens[2]), injected.clone(), b"no key".to_vec()];
+    for there in elsewhere {
+        rows.edit(|rows| {
+            rows.get_mut(&(Table::Token, own.clone())).unwrap().marks.clear();
+            let value = whole.iter().find(|row| row.key == own).unwrap().value.clone();
+            let moved = Row { key: there.clone(), value, marks: Vec::new() };
+            rows.entry((Table::Token, there.clone())).or_insert(moved).marks.clone_from(&marks);
+        });
+        assert!(matches!(vault.find(&asked).await, Err(VaultError::NotAuthentic { .. })));
+        rows.edit(|rows| {
+            rows.clear();
+            for row in &whole {
+                rows.insert((Table::Token, row.key.clone()), row.clone());
+            }
+        });
+    }
+    // Put right, it is found again.
+    assert_eq!(vault.find(&asked).await.unwrap(), [Some(tokens[0].clone())]);
 }
 
 #[tokio::test]

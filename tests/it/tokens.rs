@@ -291,6 +291,54 @@ async fn t01_a_token_of_another_field_or_one_that_is_none_is_not_shown() {
     }
 }
 
+/// A token is short and what it stands for may not be, so a small document could stand for gigabytes.
+#[tokio::test]
+async fn t24_tokens_do_not_stand_for_more_than_may_be_held() {
+    let collections = r#"
+[collection.customers]
+match   = "/customers/{id}"
+rows    = ["$", "$[*]"]
+subject = "{id}"
+[collection.customers.field]
+phone   = { at = "$.tags[*]", protect = "token" }
+address = { at = "$.address", protect = "token", consistent = false }
+"#;
+    let proxy = Setup::embedded().collections(collections).start().await;
+    let document = |length: usize| json!({"id": "c-1", "tags": ["x"], "address": "a".repeat(length - 2)}).to_string();
+    let answer = proxy.ask("shop", "registration", Method::POST, "/customers", document((64 << 10) + 1)).await;
+    assert_eq!(answer.outcome(), (413, "value-too-long".to_owned()), "{}", answer.text());
+    create(&proxy, "/customers", document(64 << 10)).await;
+    let stored = stored(&proxy, "/customers/c-1").await;
+    let text = json!({"id": "c-2", "tags": ["y".repeat(60_000)]});
+    create(&proxy, "/customers", text).await;
+    let token = self::stored(&proxy, "/customers/c-2").await["tags"][0].clone();
+    let many = |count: usize| json!({"id": "c-1", "tags": vec![token.clone(); count], "address": stored["address"]}).to_string();
+    proxy.database(Method::PUT, "/customers/c-1", many(100)).await;
+    assert_eq!(read(&proxy, "/customers/c-1").await["address"].as_str().map(str::len), Some((64 << 10) - 2), "the control");
+    proxy.database(Method::PUT, "/customers/c-1", many(1200)).await;
+    let answer = proxy.ask("shop", "account", Method::GET, "/customers/c-1", "").await;
+    assert_eq!(answer.outcome(), (502, "reply-unreadable".to_owned()), "{}", answer.text());
+}
+
+/// More values than the store is asked for at once.
+#[tokio::test]
+async fn a_body_of_many_tokens_is_asked_for_in_parts() {
+    let collections = r#"
+[collection.customers]
+match   = "/customers/{id}"
+rows    = ["$", "$[*]"]
+subject = "{id}"
+[collection.customers.field]
+name    = { at = "$.names[*]", protect = "token" }
+"#;
+    let (proxy, store) = watched(Setup::embedded().collections(collections), None);
+    let names: Vec<String> = (0..5000).map(|n| format!("name {n}")).collect();
+    create(&proxy, "/customers", json!({"id": "c-1", "names": names})).await;
+    assert_eq!(store.calls().0, 2);
+    assert_eq!(read(&proxy, "/customers/c-1").await["names"], json!(names));
+    assert_eq!(store.calls(), (0, 2));
+}
+
 #[tokio::test]
 async fn t26_every_caller_saves_its_view_back_and_nothing_is_lost() {
     let proxy = Setup::embedded().collections(TOKENS).start().await;

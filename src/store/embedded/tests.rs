@@ -1,6 +1,7 @@
-//! Group commits, and a disk that is full.
+//! Group commits, and disks that are full or hang.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use redb::StorageBackend;
 
@@ -19,10 +20,19 @@ fn claim(key: &str, marks: &[&str]) -> Claim {
 struct Disk {
     room: AtomicU64,
     flushes: AtomicU64,
+    /// Flushes never end.
+    hangs: AtomicBool,
 }
 
-static SMALL: Disk = Disk { room: AtomicU64::new(u64::MAX), flushes: AtomicU64::new(0) };
-static WATCHED: Disk = Disk { room: AtomicU64::new(u64::MAX), flushes: AtomicU64::new(0) };
+impl Disk {
+    const fn new() -> Self {
+        Self { room: AtomicU64::new(u64::MAX), flushes: AtomicU64::new(0), hangs: AtomicBool::new(false) }
+    }
+}
+
+static SMALL: Disk = Disk::new();
+static WATCHED: Disk = Disk::new();
+static HANGING: Disk = Disk::new();
 
 /// A file on such a disk.
 struct On(&'static Disk, FileBackend);
@@ -48,6 +58,9 @@ impl StorageBackend for On {
 
     fn sync_data(&self) -> std::io::Result<()> {
         self.0.flushes.fetch_add(1, Ordering::SeqCst);
+        while self.0.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.1.sync_data()
     }
 
@@ -105,7 +118,7 @@ fn waiting_calls_share_a_commit() {
     for n in 0..200 {
         let answer = answer.clone();
         let work = Work::Claim(Table::Token, vec![claim(&format!("k{n}"), &[])]);
-        store.writer.send(work, move |outcome| answer.send(outcome).unwrap()).unwrap();
+        store.writer.send(work, None, move |outcome| answer.send(outcome).unwrap()).unwrap();
     }
     let before = WATCHED.flushes.load(Ordering::SeqCst);
     drop(held);
@@ -172,4 +185,70 @@ fn what_is_no_store_stays_what_it_is() {
         write.commit().unwrap();
     }
     assert_eq!(Embedded::open(&before, Opening::Read).unwrap().high_water("ring").unwrap(), 3);
+}
+
+/// T24: callers give up after a while, and what they asked for stays in the queue, which has an end all the same.
+#[tokio::test]
+async fn t24_a_disk_that_hangs_fills_no_memory() {
+    /// Also where the test fails, or the writer would never end.
+    struct Hang;
+    impl Drop for Hang {
+        fn drop(&mut self) {
+            HANGING.hangs.store(false, Ordering::SeqCst);
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open_by(&dir.path().join("s.redb"), Opening::Use, |path| open_on(&HANGING, path)).unwrap();
+    let store = Arc::new(store);
+    HANGING.hangs.store(true, Ordering::SeqCst);
+    let hang = Hang;
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..400 {
+        let store = Arc::clone(&store);
+        let large = Claim { value: vec![7; 200_000], ..claim(&format!("k{n}"), &[]) };
+        let call = async move { store.writer.apply(Work::Claim(Table::Token, vec![large])).await };
+        calls.spawn(tokio::time::timeout(Duration::from_secs(3), call));
+    }
+    while let Some(call) = calls.join_next().await {
+        assert!(call.unwrap().is_err(), "the disk hangs");
+    }
+    assert_eq!(store.writer.room.available_permits(), 0, "what was given up still has its place");
+    drop(hang);
+    assert_eq!(store.claim(Table::Token, vec![claim("after", &[])]).await.unwrap(), [Claimed::Made]);
+    let rows = store.list(Table::Token, Vec::new(), None, 1_000).await.unwrap();
+    assert_eq!(rows.len(), 1024 / 4 + 1, "four places each");
+}
+
+#[tokio::test]
+async fn t24_readers_of_a_disk_that_hangs_have_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Embedded::open(&dir.path().join("s.redb"), Opening::Use).unwrap());
+    let reads = Arc::new(AtomicU64::new(0));
+    let mut calls = tokio::task::JoinSet::new();
+    let file = Arc::clone(&store.file);
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let held = std::thread::spawn(move || {
+        let held = file.database.write().unwrap();
+        begun.send(()).unwrap();
+        released.recv().unwrap();
+        drop(held);
+    });
+    has_begun.recv().unwrap();
+    for _ in 0..1000 {
+        let (store, reads) = (Arc::clone(&store), Arc::clone(&reads));
+        calls.spawn(async move {
+            let count = move |_: &ReadTransaction| Ok(reads.fetch_add(1, Ordering::SeqCst));
+            tokio::time::timeout(Duration::from_millis(300), store.reading(count)).await.is_ok()
+        });
+    }
+    while let Some(call) = calls.join_next().await {
+        assert!(!call.unwrap());
+    }
+    release.send(()).unwrap();
+    held.join().unwrap();
+    // All of them are through.
+    drop(store.readers.acquire_many(u32::try_from(READERS).unwrap()).await.unwrap());
+    let reads = reads.load(Ordering::SeqCst);
+    assert!((1..=u64::try_from(READERS).unwrap()).contains(&reads), "{reads} of 1000 that were given up waited");
 }

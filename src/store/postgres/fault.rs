@@ -6,8 +6,9 @@ use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use super::super::StoreError;
+use super::super::{StoreError, Table};
 use super::Inner;
+use super::sql::rows_of;
 use crate::net::tls::client::Refused;
 
 /// What a call may do after an error.
@@ -19,6 +20,9 @@ pub(super) enum Repeat {
     NothingDone,
     /// So, and where another caller made the same row first.
     LostRace,
+    /// Only where the server says that nothing took place, or another caller made a row of the same key meanwhile, which the next
+    /// attempt replaces. A mark that is taken stays taken.
+    Overwritten,
     /// So, and where another node makes the same tables.
     Tables,
 }
@@ -33,6 +37,10 @@ impl Repeat {
             Self::Always => conflict || [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code),
             Self::NothingDone => conflict,
             Self::LostRace => conflict || twice,
+            Self::Overwritten => {
+                let table = error.as_db_error().and_then(tokio_postgres::error::DbError::table);
+                conflict || (twice && table.is_some_and(|table| Table::ALL.iter().any(|of| rows_of(*of) == table)))
+            }
             // The last: "tuple concurrently updated", of the catalogue.
             Self::Tables => {
                 conflict
@@ -64,7 +72,7 @@ impl Inner {
         match code {
             code if *code == SqlState::QUERY_CANCELED => StoreError::Slow(at, self.config.statement_timeout),
             code if *code == SqlState::DISK_FULL => StoreError::Full(at),
-            // After a claim `run` has told of the race.
+            // After a claim, or of a row, `run` has told of the race.
             code if *code == SqlState::UNIQUE_VIOLATION => StoreError::MarkTaken,
             code if *code == SqlState::TOO_MANY_CONNECTIONS => {
                 refused("it takes no more connections: lower [store] pool, or raise its max_connections".to_owned())

@@ -85,10 +85,13 @@ impl Inner {
         let connector = Connector { tls: self.config.tls.clone(), statement_timeout: self.config.statement_timeout };
         let (sender, notified) = mpsc::channel(1);
         let driver = self.config.driver();
-        let ready = tokio::time::timeout(self.config.connect_timeout, connector.ready(&driver, Some(sender)));
-        let (client, _task) = ready.await.ok()?.ok()?;
-        client.batch_execute(sql::LISTEN).await.ok()?;
-        Some((client, notified))
+        let ready = async {
+            let (client, _task) = connector.ready(&driver, Some(sender)).await.ok()?;
+            client.batch_execute(sql::LISTEN).await.ok()?;
+            Some((client, notified))
+        };
+        // With a server that says no more, or whoever listens would not look either.
+        tokio::time::timeout(self.config.connect_timeout, ready).await.ok()?
     }
 }
 

@@ -146,7 +146,7 @@ select found.key, free.n is not null, (select r.value from {rows} r where r.key 
     )
 }
 
-fn rows_of(table: Table) -> &'static str {
+pub(super) fn rows_of(table: Table) -> &'static str {
     match table {
         Table::Token => "sudare_token",
         Table::TokenRef => "sudare_token_ref",

@@ -20,7 +20,7 @@ macro_rules! suite {
         $crate::store::suite::suite! { $place:
             claims_are_made_found_and_taken, marks_are_taken_all_or_none, racing_callers_make_one_row_each,
             racing_callers_with_several_marks_agree, links_are_there_with_their_rows, rows_are_read_in_the_order_asked,
-            lists_page_by_prefix, changes_put_and_remove, a_mark_of_another_row_is_refused, mistakes_of_the_caller_are_refused,
+            lists_page_by_prefix, changes_put_and_remove, racing_changes_of_one_row_take_place, a_mark_of_another_row_is_refused, mistakes_of_the_caller_are_refused,
             what_is_stored_outlives_the_handle, ten_thousand_claims_are_one_call, any_bytes_are_a_key, high_water_only_rises,
             migrating_twice_changes_nothing, other_schemas_are_refused, word_goes_round, killed_writers_lose_nothing,
             a_caller_that_goes_away_leaves_nothing_half_done, check_finds_what_does_not_fit, check_asks_who_knows_values,
@@ -205,6 +205,24 @@ pub(super) async fn changes_put_and_remove(place: &Place) {
     assert_eq!(store.claim(T, vec![claim("e", &["n"])]).await.unwrap(), [holding("d", "d")]);
     store.change(T, Vec::new()).await.unwrap();
     assert_fits(&store).await;
+}
+
+/// As of two bodies in which the same people share a value.
+pub(super) async fn racing_changes_of_one_row_take_place(place: &Place) {
+    let (one, other) = place.two();
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..60 {
+        let store = Arc::clone(if n % 2 == 0 { &one } else { &other });
+        let mut rows = vec![Change::Put(row("shared", "", &["m"])), Change::Put(row(&format!("own-{n}"), "", &[]))];
+        if n % 3 == 0 {
+            rows.push(Change::Put(row("another", "", &[])));
+        }
+        calls.spawn(async move { store.change(Table::TokenRef, rows).await });
+    }
+    while let Some(done) = calls.join_next().await {
+        done.unwrap().unwrap_or_else(|error| panic!("{error}"));
+    }
+    assert_eq!(one.list(Table::TokenRef, Vec::new(), None, 100).await.unwrap().len(), 62);
 }
 
 pub(super) async fn a_mark_of_another_row_is_refused(place: &Place) {
