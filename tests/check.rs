@@ -128,11 +128,16 @@ gender  = { at = \"$.gender\", category = \"gender\" }
 note    = { at = \"$.note\", category = \"hidden\", protect = \"deterministic\" }
 parcel  = { at = \"$.parcel\", category = \"address\", pad = \"none\", seal_null = true }
 bank    = { at = \"$.bank\", category = \"address\", pad = 128 }
-phone   = \"$.phone\"";
+phone   = { at = \"$.phone\", seal_null = true, index = { at = \"$.phone_ix\", normalise = \"phone:HK\" } }
+city    = { at = \"$.city\", category = \"city\", index = [{ at = \"$.city_ix\", normalise = \"text\" }, { at = \"$.city_px\", normalise = [\"text\", \"prefix:3\"], param = \"city-prefix\" }] }
+born    = { at = \"$.born\", category = \"born\", index = { at = \"$.born_ix\", normalise = \"date\" } }
+number  = { at = \"$.number\", category = \"number\", protect = \"token\", format = \"digits\" }";
     let service = service().replacen("name    = \"$.name\"", fields, 1).replacen("phone   = \"$.phone\"\nid-card", "id-card", 1);
     let service = service.replacen("strict  = true", "bind = \"field\"", 1);
-    let more = "[category]\ngender = { dpv = \"pd:Gender\", nature = \"linkable\" }\nhidden = { dpv = \"pd:Preference\", nature = \"linkable\" }";
+    let more = "[category]\ngender = { dpv = \"pd:Gender\", nature = \"linkable\" }\nhidden = { dpv = \"pd:Preference\", nature = \"linkable\" }\ncity = { dpv = \"pd:City\", nature = \"linkable\" }\nborn = { dpv = \"pd:BirthDate\", nature = \"linkable\" }\nnumber = { dpv = \"pd:BankAccount\", nature = \"linkable\" }";
     let policy = templates::POLICY.replacen("[category]", more, 1);
+    // Nobody sees a birth date, but the helpdesk finds by it.
+    let policy = policy.replacen("search  = [\"email\"]", "search  = [\"email\", \"born\"]", 1);
     let (good, better) = (Folder::with(&service, &policy), Folder::with(&self::service(), templates::POLICY));
     let leakage = |folder: &Folder, format| {
         let mut out = Vec::new();

@@ -220,7 +220,7 @@ fn init_and_check() {
         "`address`",
         "sudare.toml:13",
         "maskd",
-        "policy.toml:55",
+        "policy.toml:58",
         "2 mistakes",
     ]);
     folder.run("serve").wrong(2, &["adress", "maskd", "2 mistakes"]);
@@ -239,10 +239,11 @@ fn discover() {
         "$.mail  email     pd:EmailAddress  seal, mask email, index email",
         "20 of 20 values, name",
     ]);
-    folder
-        .run("discover customers.jsonl --format toml --collection shop")
-        .done()
-        .says(&["[collection.shop.field]", "email = { dpv ="]);
+    folder.run("discover customers.jsonl --format toml --collection shop").done().says(&[
+        "[collection.shop.field]",
+        "index = { at = \"$.mail_ix\", normalise = \"email\" } }",
+        "email = { dpv =",
+    ]);
     folder.run("discover customers.jsonl --sample 3").done().says(&["3 documents looked at (--sample)", "3 of 3 values"]);
     folder.run("discover customers.jsonl --least 1").done().says(&["Nothing in them looks personal", "2 paths lie below 1.00"]);
     folder.run("discover").wrong(2, &["<FILE>", "sudare discover"]);
@@ -387,7 +388,7 @@ fn policy() {
     folder
         .run("policy explain --caller helpdesk --purpose support")
         .done()
-        .says(&["phone    masked  policy.toml:55", "Data-View"]);
+        .says(&["phone    masked  policy.toml:58", "Data-View"]);
     folder.run("policy explain --caller helpdesk --purpose delivery").done().says(&["refused. helpdesk may use support"]);
     folder.run("policy explain --caller nobody").wrong(2, &["no caller nobody", "helpdesk"]);
     folder.run("policy explain --purpose sale").wrong(2, &["no purpose sale", "delivery"]);
@@ -397,7 +398,7 @@ fn policy() {
     fs::remove_dir_all(folder.path("keys")).unwrap();
     folder.edit("policy.toml", "phone = \"masked\"", "phone = \"clear\"");
     let failed = folder.run("policy test").wrong(1, &[]);
-    failed.says(&["FAILED  the helpdesk sees no address", "phone", "expected masked, got clear", "policy.toml:55", "1 failed"]);
+    failed.says(&["FAILED  the helpdesk sees no address", "phone", "expected masked, got clear", "policy.toml:58", "1 failed"]);
 }
 
 #[test]

@@ -62,4 +62,4 @@ macro_rules! replays {
     };
 }
 
-replays! { configuration couchdb discover document encoding envelope lines protect rest reveal target }
+replays! { configuration couchdb discover document encoding envelope lines normalise protect rest reveal target }

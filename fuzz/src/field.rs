@@ -1,15 +1,15 @@
 //! What is stored and what is shown: protect and reveal, against each other and against the places that serde_json sees.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use sudare::document::{Change, Found, Insert, Layout, Rules, splice, walk};
-use sudare::field::{OnBadValue, Plan};
+use sudare::field::{OnBadValue, Plan, token_term};
 use sudare::purpose::Level;
 
 use super::LONGEST;
 use super::oracle::{self, Node, places, same_but};
-use super::scene::{Scene, assigned_id};
+use super::scene::{IndexMember, Scene, assigned_id};
 
 /// The scene and the body: the first line and the rest.
 fn read(input: &[u8]) -> Option<(Scene, Plan, &[u8], String)> {
@@ -36,6 +36,15 @@ fn string(text: &[u8]) -> Option<String> {
 
 fn is_envelope(text: &[u8]) -> bool {
     string(text).is_some_and(|text| text.starts_with("sdr1.x."))
+}
+
+/// Is a text sealed, as an envelope or, in a token field, as a token?
+fn is_sealed(scene: &Scene, field: usize, text: &[u8]) -> bool {
+    let is_token = |token: &str| {
+        let kind = scene.tokens_of(field)?;
+        Some(kind.format.is_token(token) == Some(true) || scene.vault.value(&kind.scope, token).is_some())
+    };
+    is_envelope(text) || string(text).is_some_and(|text| is_token(&text) == Some(true))
 }
 
 /// Every value at a protected place of `body`, as serde_json sees it, with the number of its field.
@@ -66,9 +75,9 @@ fn check_stored(scene: &Scene, plan: &Plan, body: &[u8], line: &str) -> Option<V
     let kept = stored.tally.kept;
     let out = stored.body.into_bytes().to_vec();
     let stored_root = oracle::parse(&out).expect("what is stored is JSON");
-    for (_, node) in protected(scene, &stored_root) {
+    for (field, node) in protected(scene, &stored_root) {
         let text = node.text(&out);
-        assert!(is_envelope(text) || (text == b"null" && !scene.seals_null()), "a value is stored in clear");
+        assert!(is_sealed(scene, field, text) || (text == b"null" && !scene.seals_null()), "a value is stored in clear");
     }
     // Everything else left as it came.
     let stored_layout = walk(&plan.map, Rules::request(), &out).expect("what is stored is read again");
@@ -85,17 +94,76 @@ fn check_stored(scene: &Scene, plan: &Plan, body: &[u8], line: &str) -> Option<V
         splice(body, &layout, changes, &inserts, &mut spliced);
         spliced
     };
-    assert!(spliced(&changes) == out, "other bytes changed");
+    assert!(spliced(&changes) == without_terms(scene, &stored_root, &stored_layout, &out), "other bytes changed");
     check_nonces(&before, &after, body, &out);
     // And opens, and comes back as it was sent; but an envelope that was kept was not clear before.
     let shown =
         scene.reveal(plan, &out, &[Level::Clear; 6]).expect("what is stored is read again").expect("what is stored opens");
     if kept == 0 {
-        assert!(shown.bytes == spliced(&[]), "what is revealed is not what was sent");
+        assert!(shown.bytes == spliced(&in_one_spelling(scene, &root, &layout, body)), "what is revealed is not what was sent");
+        check_terms(scene, (body, &layout, &root), (&out, &stored_layout));
         check_places(scene, plan, &after, &out);
-        check_moved(&Scene::read(line).unwrap().moved(), &out);
+        check_moved(&Scene::read(line).unwrap().moved(&scene.vault), &out);
     }
     Some(out)
+}
+
+/// The number of the field whose value stands at each place.
+fn fields(scene: &Scene, root: &Node) -> HashMap<Range<usize>, usize> {
+    protected(scene, root).into_iter().map(|(field, node)| (node.span.clone(), field)).collect()
+}
+
+/// The places of index members.
+fn index_places(scene: &Scene, root: &Node) -> HashSet<Range<usize>> {
+    let at =
+        |index: &IndexMember| places(root, &scene.rows, &index.at).into_iter().map(|node| node.span.clone()).collect::<Vec<_>>();
+    scene.indexes.iter().flat_map(at).collect()
+}
+
+/// What is stored, less its index members.
+fn without_terms(scene: &Scene, root: &Node, layout: &Layout, stored: &[u8]) -> Vec<u8> {
+    let places = index_places(scene, root);
+    let change = |found: &Found| if places.contains(&found.value) { Change::Remove } else { Change::Keep };
+    let changes: Vec<Change> = layout.found.iter().map(change).collect();
+    let mut out = Vec::new();
+    splice(stored, layout, &changes, &[], &mut out);
+    out
+}
+
+/// Of equal values with one token the first spelling comes back: the canonical one.
+fn in_one_spelling(scene: &Scene, root: &Node, layout: &Layout, body: &[u8]) -> Vec<Change> {
+    let fields = fields(scene, root);
+    let change = |found: &Found| {
+        let field = *fields.get(&found.value).filter(|_| !found.misfit)?;
+        scene.tokens_of(field).filter(|kind| kind.consistent)?;
+        let value = &body[found.value.clone()];
+        let (_, canonical) = token_term(&scene.collection, field, value).ok()??;
+        (value != b"null").then_some(Change::Replace(canonical))
+    };
+    layout.found.iter().map(|found| change(found).unwrap_or(Change::Keep)).collect()
+}
+
+/// Every row has the terms of its values, no others, in their own order; and no value stands in one.
+fn check_terms(scene: &Scene, (body, layout, root): (&[u8], &Layout, &Node), (stored, stored_layout): (&[u8], &Layout)) {
+    let fields = fields(scene, root);
+    for (number, row) in stored_layout.rows.iter().enumerate() {
+        let document: serde_json::Value = serde_json::from_slice(&stored[row.range.clone()]).unwrap();
+        for index in &scene.indexes {
+            let of_row = |found: &&Found| {
+                found.row.is_some_and(|row| row as usize == number) && fields.get(&found.value) == Some(&index.field)
+            };
+            let values = layout.found.iter().filter(of_row).map(|found| &body[found.value.clone()]);
+            let mut terms: Vec<String> = values.flat_map(|value| scene.terms(index, value)).collect();
+            terms.sort();
+            terms.dedup();
+            let expected = match (terms.len(), scene.repeats(index.field)) {
+                (0, _) => None,
+                (_, true) => Some(serde_json::json!(terms)),
+                (_, false) => Some(serde_json::json!(terms[0])),
+            };
+            assert_eq!(document.get(&index.member), expected.as_ref(), "a row has other terms than those of its values");
+        }
+    }
 }
 
 /// The ids that the proxy gives.
@@ -117,7 +185,7 @@ fn check_nonces(before: &[&Found], after: &[&Found], body: &[u8], out: &[u8]) {
     let mut nonces = HashSet::new();
     for (before, after) in before.iter().zip(after) {
         let (sent, stored) = (&body[before.value.clone()], &out[after.value.clone()]);
-        if sent != stored {
+        if sent != stored && is_envelope(stored) {
             let text = string(stored).unwrap();
             let payload = data_encoding::BASE64URL_NOPAD.decode(text.rsplit('.').next().unwrap().as_bytes()).unwrap();
             assert!(nonces.insert(payload[1..25].to_vec()), "a nonce comes twice");
@@ -187,7 +255,7 @@ fn check_shown(scene: &Scene, plan: &Plan, stored: &[u8], sent: Option<&[u8]>, l
         let text = node.text(&shown);
         let ok = match scene.level(field) {
             Level::Absent => text == b"null",
-            Level::Sealed => text == b"null" || is_envelope(text),
+            Level::Sealed => text == b"null" || is_sealed(scene, field, text),
             Level::Pseudonym => text == b"null" || string(text).is_some_and(|text| text.starts_with("psn1_")),
             Level::Masked => text == b"null" || string(text).is_some(),
             Level::Generalised => text == b"null" || !is_envelope(text),
@@ -195,14 +263,18 @@ fn check_shown(scene: &Scene, plan: &Plan, stored: &[u8], sent: Option<&[u8]>, l
         };
         assert!(ok, "field {field} is not shown at its level");
     }
+    assert!(index_places(scene, &shown_root).is_empty(), "terms leave");
     // Everything else left as it came.
+    let terms = index_places(scene, &root);
     let marks = |body: &[u8]| -> Vec<Range<usize>> {
         let layout = walk(&plan.map, Rules::reply(), body).expect("what is shown is read again");
         let root = oracle::parse(body).unwrap();
         let misfits = layout.found.iter().filter(|found| found.misfit).map(|found| found.value.clone());
-        values(scene, &root, &layout).into_iter().map(|found| found.value.clone()).chain(misfits).collect()
+        let values = values(scene, &root, &layout).into_iter().map(|found| found.value.clone());
+        values.chain(misfits).collect()
     };
-    assert!(same_but((&root, stored, &marks(stored)), (&shown_root, &shown, &marks(&shown))), "other members changed");
+    let stored_marks: Vec<Range<usize>> = marks(stored).into_iter().chain(terms).collect();
+    assert!(same_but((&root, stored, &stored_marks), (&shown_root, &shown, &marks(&shown))), "other members changed");
     if let Some(sent) = sent {
         check_clear(scene, sent, &shown);
     }

@@ -15,9 +15,11 @@ mod encoding;
 mod envelope;
 mod field;
 mod liberal;
+mod normalise;
 mod oracle;
 mod scene;
 mod target;
+mod vault;
 
 pub use configuration::configuration;
 pub use dialect::{couchdb, rest};
@@ -26,6 +28,7 @@ pub use document::{document, lines};
 pub use encoding::encoding;
 pub use envelope::envelope;
 pub use field::{protect, reveal};
+pub use normalise::normalise;
 pub use target::target;
 
 /// One target's check.
@@ -40,6 +43,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("encoding", encoding),
     ("envelope", envelope),
     ("lines", lines),
+    ("normalise", normalise),
     ("protect", protect),
     ("rest", rest),
     ("reveal", reveal),

@@ -108,7 +108,7 @@ fn stem(file: &Path) -> String {
 
 /// For messages.
 fn shown(file: &Path) -> String {
-    if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() }
+    if file.as_os_str() == "-" { "standard input".to_owned() } else { print::harmless(&file.display().to_string()) }
 }
 
 impl From<io::Error> for ReadError {

@@ -1,16 +1,17 @@
 //! What each field tells whoever holds the database, and where a choice tells more than the data need.
 //!
 //! `sudare check` prints it once nothing is wrong. The words of the table are explained in `docs/threat-model.md`. Always holds: it reads the checked
-//! settings and nothing else, so that it never holds a value. A new protection, or an index beside one, is one more arm in [`tells`].
+//! settings and nothing else, so that it never holds a value. A new protection is one more arm in [`tells`].
 
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::base::Bind;
+use crate::base::{Bind, CallerName, PurposeName};
 use crate::config::Settings;
 use crate::field::{Field, Protection};
-use crate::purpose::{CategorySpec, EVERY, Level, Nature, Policy, dpv};
+use crate::normalise::Step;
+use crate::purpose::{CategoryId, CategorySpec, Nature, Policy, dpv};
 use crate::vault;
 
 /// Where the words are explained.
@@ -38,7 +39,7 @@ struct Tells {
     /// How long it is.
     length: String,
     /// Which values are equal.
-    equality: &'static str,
+    equality: String,
     /// How often an equal value occurs.
     frequency: &'static str,
     /// How it is written.
@@ -51,17 +52,25 @@ struct Tells {
 fn tells(field: &Field) -> Tells {
     let presence = if field.seal_null { "yes" } else { "yes, null too" };
     // No protection keeps the order of values.
-    let hidden =
-        Tells { stored: "", presence, length: String::new(), equality: "no", frequency: "no", format: "no", order: "no" };
+    let hidden = Tells {
+        stored: "",
+        presence,
+        length: String::new(),
+        equality: "no".to_owned(),
+        frequency: "no",
+        format: "no",
+        order: "no",
+    };
     match &field.protection {
         Protection::Seal => {
             let length = if field.pad == 0 { "exact".to_owned() } else { format!("in steps of {}", field.pad) };
-            Tells { stored: "seal", length, ..hidden }
+            let sealed = Tells { stored: "seal", length, ..hidden };
+            if field.indexes.is_empty() { sealed } else { indexed(field, sealed) }
         }
         Protection::Deterministic => Tells {
             stored: "deterministic",
             length: "exact".to_owned(),
-            equality: "in the collection",
+            equality: "in the collection".to_owned(),
             frequency: "yes",
             ..hidden
         },
@@ -75,12 +84,53 @@ fn tells(field: &Field) -> Tells {
             Tells {
                 stored: "token",
                 length: if shaped { "exact" } else { "no" }.to_owned(),
-                equality: alike,
+                equality: alike.to_owned(),
                 frequency: if kind.consistent { "yes" } else { "no" },
                 format: if shaped { "where digits stand" } else { "no" },
                 ..hidden
             }
         }
+    }
+}
+
+/// What the terms beside a sealed value add.
+fn indexed(field: &Field, sealed: Tells) -> Tells {
+    let mut compared: Vec<String> = Vec::new();
+    for index in &field.indexes {
+        let parts: Vec<String> = index.normaliser().steps().iter().filter_map(part).collect();
+        let what = if parts.is_empty() { "normalised".to_owned() } else { parts.join(" of ") };
+        if !compared.contains(&what) {
+            compared.push(what);
+        }
+    }
+    Tells {
+        stored: "seal, index",
+        // A null has no term, also where it is sealed.
+        presence: "yes, null too",
+        equality: format!("in the collection ({})", compared.join("; ")),
+        frequency: "yes",
+        // What the chain has no form for has no term.
+        format: "whether it has a form",
+        ..sealed
+    }
+}
+
+/// The part of a value that a step of a chain leaves, if it leaves a part.
+fn part(step: &Step) -> Option<String> {
+    match step {
+        Step::Prefix(count) => Some(format!("first {count}")),
+        Step::Suffix(count) => Some(format!("last {count}")),
+        Step::Text
+        | Step::Email
+        | Step::Phone(_)
+        | Step::Digits
+        | Step::Date
+        | Step::Nfc
+        | Step::Nfkc
+        | Step::Casefold
+        | Step::Trim
+        | Step::Collapse
+        | Step::Strip(_) => None,
     }
 }
 
@@ -100,11 +150,11 @@ fn notes(field: &Field, category: Option<&CategorySpec>, search: Search) -> Vec<
             match search {
                 Search::Possible => {}
                 Search::NotByTheDialect => notes.push(
-                    "rest refuses queries by protected members, so nobody can search it: protect = \"seal\" would tell less"
+                    "rest does not search by deterministic values: protect = \"seal\" would tell less, and with an `index` it could be searched"
                         .to_owned(),
                 ),
                 Search::ByNobody => notes.push(format!(
-                    "no purpose sees {} clear, so nobody can search it: protect = \"seal\" would tell less",
+                    "no purpose sees {0} clear or lists it in `search`, so nobody can search it: protect = \"seal\" would tell less",
                     field.category_name
                 )),
             }
@@ -112,15 +162,40 @@ fn notes(field: &Field, category: Option<&CategorySpec>, search: Search) -> Vec<
                 notes.push(format!("{id} repeats in any population: how often a value occurs tells the common ones; seal it unless it must be searched"));
             }
         }
-        Protection::Seal if field.pad == 0 && few => {
-            notes.push(format!("{id} has few values, whose lengths may tell which it is: add pad = 32"));
-        }
-        Protection::Seal if field.pad == 0 && identifying => {
-            notes.push("the exact length narrows down who it is: add pad = 32, or remove pad = \"none\"".to_owned());
-        }
         Protection::Seal | Protection::Token(_) => {}
     }
+    if !field.indexes.is_empty() {
+        of_index(field, id, search, &mut notes);
+    }
+    if field.protection == Protection::Seal && field.pad == 0 {
+        if few {
+            notes.push(format!("{id} has few values, whose lengths may tell which it is: add pad = 32"));
+        } else if identifying {
+            notes.push("the exact length narrows down who it is: add pad = 32, or remove pad = \"none\"".to_owned());
+        }
+    }
     notes
+}
+
+/// Where an index tells more than it helps.
+fn of_index(field: &Field, id: &str, search: Search, notes: &mut Vec<String>) {
+    if search == Search::ByNobody {
+        notes.push(format!(
+            "no purpose sees {} clear or lists it in `search`, so nobody can search it: without its index it would tell less",
+            field.category_name
+        ));
+    }
+    let of_a_part = field.indexes.iter().any(|index| index.normaliser().steps().iter().any(|step| part(step).is_some()));
+    if of_a_part {
+        notes.push(
+            "parts of values repeat: how often a term of one occurs tells the common ones; keep only indexes that are searched by"
+                .to_owned(),
+        );
+    } else if REPEATING.contains(&id) {
+        notes.push(format!(
+            "{id} repeats in any population: how often a term occurs tells the common values; remove the index unless it must be searched"
+        ));
+    }
 }
 
 /// What goes for every field of a collection.
@@ -149,7 +224,7 @@ fn rows(settings: &Settings) -> Vec<Row<'_>> {
         .collect()
 }
 
-/// Can anybody search by a deterministic field?
+/// Can anybody search by a deterministic field, or one with an index?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Search {
     Possible,
@@ -158,19 +233,18 @@ enum Search {
 }
 
 fn search(settings: &Settings, field: &Field) -> Search {
-    if settings.dialect.name() == "rest" {
+    if field.indexes.is_empty() && settings.dialect.name() == "rest" {
         return Search::NotByTheDialect;
     }
-    if is_seen_clear(&settings.policy, field.category_name.as_str()) { Search::Possible } else { Search::ByNobody }
+    if may_be_searched(&settings.policy, field.category) { Search::Possible } else { Search::ByNobody }
 }
 
-/// A value may be searched for by those who see it clear.
-fn is_seen_clear(policy: &Policy, category: &str) -> bool {
-    policy.purposes().iter().any(|purpose| {
-        let own = purpose.reveal.iter().find(|(name, ..)| name.as_str() == category);
-        let level = own.or_else(|| purpose.reveal.iter().find(|(name, ..)| name.as_str() == EVERY)).map(|(_, level, _)| *level);
-        level == Some(Level::Clear)
-    })
+/// Some caller may search by it for some purpose: one that shows it clear, or lists it in `search`.
+fn may_be_searched(policy: &Policy, category: CategoryId) -> bool {
+    let searches = |caller: &CallerName, purpose: &PurposeName| {
+        policy.decide(caller, Some(purpose.as_str()), 0).is_ok_and(|grant| grant.may_search(category))
+    };
+    policy.purposes().iter().any(|purpose| purpose.callers.iter().any(|caller| searches(caller, &purpose.name)))
 }
 
 /// For people.
@@ -181,8 +255,7 @@ pub(super) fn text(settings: &Settings, out: &mut dyn Write) -> io::Result<()> {
     let mut lines: Vec<Vec<String>> = vec![heads.iter().map(|head| (*head).to_owned()).collect()];
     lines.extend(rows.iter().map(|row| {
         let Tells { stored, presence, length, equality, frequency, format, order } = &row.tells;
-        let cells =
-            [row.collection, row.field.name.as_str(), stored, presence, length.as_str(), equality, frequency, format, order];
+        let cells = [row.collection, row.field.name.as_str(), stored, presence, length, equality, frequency, format, order];
         cells.iter().map(|cell| (*cell).to_owned()).collect()
     }));
     let width = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(String::len).max().unwrap_or(0);

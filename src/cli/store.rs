@@ -90,8 +90,7 @@ fn run_check(config: &Config, verify: Option<&dyn Verify>, out: &mut dyn Write) 
     let runtime = super::runtime().map_err(failed)?;
     let counted = runtime.block_on(check(&store, verify, &mut tell)).map_err(failed)?;
     for counted in counted {
-        let (rows, marks) = (thousands(counted.rows), thousands(counted.marks));
-        writeln!(out, "{:10} {rows} rows, {marks} marks", counted.table.as_str()).map_err(failed)?;
+        tell_counts(counted.table.as_str(), counted.rows, counted.marks, out)?;
     }
     let values = if verify.is_some() { "" } else { "; values were not opened" };
     if findings == 0 {
@@ -117,13 +116,17 @@ fn run_copy(options: &CopyOptions, out: &mut dyn Write) -> Result<u8, Trouble> {
     meters.clear();
     let copied = copied.map_err(failed)?;
     for content in &copied.content {
-        let (rows, marks) = (thousands(content.rows), thousands(content.marks));
-        writeln!(out, "{:10} {rows} rows, {marks} marks", content.table.as_str()).map_err(failed)?;
+        tell_counts(content.table.as_str(), content.rows, content.marks, out)?;
     }
     let before = if copied.before == 0 { String::new() } else { format!("; {} rows were there", thousands(copied.before)) };
     writeln!(out, "{} and {} hold the same, with {} high-water marks{before}", from.at(), to.at(), copied.high_waters)
         .map_err(failed)?;
     Ok(0)
+}
+
+fn tell_counts(table: &str, rows: u64, marks: u64, out: &mut dyn Write) -> Result<(), Trouble> {
+    let (row, mark) = (if rows == 1 { "row" } else { "rows" }, if marks == 1 { "mark" } else { "marks" });
+    writeln!(out, "{table:10} {} {row}, {} {mark}", thousands(rows), thousands(marks)).map_err(failed)
 }
 
 /// A meter for the step under way.

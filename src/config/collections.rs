@@ -73,7 +73,9 @@ impl Written {
         for field in &self.fields {
             let last = field.at.selector.last_member().map(str::to_owned);
             let terms = field.indexes.iter().map(|index| index.at.selector.last_member().map(str::to_owned));
-            for name in [Some(field.name.value.clone()), last].into_iter().chain(terms).flatten() {
+            // Only in their own spelling are they rewritten.
+            let params = field.indexes.iter().map(|index| Some(index.param.value.clone()));
+            for name in [Some(field.name.value.clone()), last].into_iter().chain(terms).chain(params).flatten() {
                 if !names.contains(&name) {
                     names.push(name);
                 }

@@ -67,7 +67,7 @@ impl Names {
 }
 
 /// Is one of the words of a parameter's name, or all of them together, in the list?
-fn names_any(parameter: &str, list: &[&str]) -> bool {
+pub(super) fn names_any(parameter: &str, list: &[&str]) -> bool {
     spellings(parameter).iter().any(|spelling| {
         let words = words(spelling);
         words.iter().any(|word| list.contains(&word.as_str())) || list.contains(&words.concat().as_str())

@@ -257,7 +257,7 @@ impl Rest {
             };
             if let Some(name) = route.names.searched_by(parameter, listed) {
                 let detail = format!(
-                    "the query parameter number {number} refers to the protected member {name:?}; its stored values are sealed, so searching, sorting and selecting by it would mislead; \
+                    "the query parameter number {number} refers to the protected member {name:?}; its values are stored protected, so searching, sorting and selecting by it would mislead; \
                      leave it out, or read documents by id"
                 );
                 return Err((RefusedCode::NotSearchable, detail));

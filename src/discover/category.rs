@@ -45,8 +45,8 @@ pub struct Suggestion {
     pub generalise: Option<&'static str>,
     /// `pad` where the default would tell too much.
     pub pad: Option<u16>,
-    /// How a search index would normalise it; None where a search index tells more than it helps.
-    pub index: Option<&'static str>,
+    /// How a search index normalises it, one step or several; None where a search index tells more than it helps.
+    pub index: Option<&'static [&'static str]>,
 }
 
 /// Every category.
@@ -126,10 +126,11 @@ impl Category {
     pub fn suggestion(self) -> Suggestion {
         let none = Suggestion { mask: None, generalise: None, pad: None, index: None };
         match self {
-            Self::Email => Suggestion { mask: Some("email"), index: Some("email"), ..none },
+            Self::Email => Suggestion { mask: Some("email"), index: Some(&["email"]), ..none },
             Self::Card | Self::BankAccount | Self::Passport | Self::Device => Suggestion { mask: Some("keep-last:4"), ..none },
-            Self::OfficialId => Suggestion { mask: Some("keep-last:4"), index: Some("digits"), ..none },
-            Self::Phone => Suggestion { mask: Some("phone"), index: Some("phone"), ..none },
+            // Not `digits`, which has no form for a check letter.
+            Self::OfficialId => Suggestion { mask: Some("keep-last:4"), index: Some(&["text", "strip:-. /"]), ..none },
+            Self::Phone => Suggestion { mask: Some("phone"), index: Some(&["phone"]), ..none },
             Self::Ip => Suggestion { generalise: Some("ip-prefix"), pad: Some(64), ..none },
             Self::Coordinates => Suggestion { generalise: Some("grid:0.1"), pad: Some(32), ..none },
             Self::Address => Suggestion { generalise: Some("postcode-prefix:3"), pad: Some(128), ..none },

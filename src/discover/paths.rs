@@ -107,6 +107,11 @@ impl Paths {
         Ok(())
     }
 
+    /// Does a member of this name stand at the top of some document? Names that are data are not kept, so not found.
+    pub fn has_at_top(&self, name: &str) -> bool {
+        self.root.index.contains_key(name)
+    }
+
     /// Makes maps of the objects whose names turned out to be data. Called once, at the end.
     pub fn settle(&mut self) {
         settle(&mut self.root);

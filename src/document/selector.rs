@@ -120,7 +120,9 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Member(name) if !name.is_empty() && name.chars().all(stands_bare) => write!(f, ".{name}"),
+            Step::Member(name) if !name.is_empty() && name.chars().all(|c| stands_bare(c) && !is_unseen(c)) => {
+                write!(f, ".{name}")
+            }
             Step::Member(name) => {
                 let mut quoted = Vec::with_capacity(name.len() + 2);
                 write_string(name, &mut quoted);
@@ -136,6 +138,11 @@ impl fmt::Display for Step {
 /// True for characters of a name that needs no quotes.
 fn stands_bare(c: char) -> bool {
     !matches!(c, '.' | '[' | ']' | '"' | '\'' | '*') && !c.is_whitespace() && !c.is_control()
+}
+
+/// Characters that are not seen, or turn the reading direction: in quotes, where they can be written as escapes.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 struct Parser<'a> {

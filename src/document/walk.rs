@@ -96,13 +96,6 @@ impl Machine {
         self.tracker.anchor
     }
 
-    /// As [`Machine::anchor`], where the reader waits for no full window: a feed keeps itself alive with white space, also before its
-    /// first row.
-    pub(super) fn pause_anchor(&self) -> usize {
-        let before_elements = self.state == State::FirstElement && self.depth == self.tracker.depth() && self.tracker.is_free();
-        if before_elements { self.pos } else { self.anchor() }
-    }
-
     /// True once a window may be made of what stands before the anchor.
     pub(super) fn is_full(&self) -> bool {
         self.anchor() > 0 && self.anchor() >= self.rules.window_bytes
@@ -188,9 +181,10 @@ impl Machine {
     fn pause(&mut self, at: usize, state: State) -> Stop {
         self.pos = at;
         self.state = state;
-        // Between texts, and inside a container that nobody looks into, every token starts where a cut is possible.
+        // Between texts, and inside a container that nobody looks into, every token starts where a cut is possible; and so is the white space
+        // before a first element: a feed keeps itself alive with it, also before its first row.
         if self.tracker.is_free() {
-            if self.depth == 0 || self.depth > self.tracker.depth() {
+            if self.depth == 0 || self.depth > self.tracker.depth() || state == State::FirstElement {
                 self.tracker.anchor = at;
             } else if state == State::After {
                 self.tracker.settle(at);
@@ -295,6 +289,10 @@ impl Machine {
                         (live, object, free) = self.close(at, live);
                         state = State::After;
                         break 'value;
+                    }
+                    if live && free {
+                        // As `pause` has it for the white space before, whether or not that came alone.
+                        self.tracker.anchor = at;
                     }
                     self.hot = live && self.tracker.element(map);
                     state = State::Value;

@@ -73,7 +73,7 @@ impl Walker {
 
     /// What is ready now even if it does not fill a window, for feeds; None if nothing is.
     pub fn flush(&mut self) -> Option<Window> {
-        let whole = self.machine.pause_anchor();
+        let whole = self.machine.anchor();
         if self.ready.is_empty() && self.failed.is_none() && whole > 0 {
             // An error is kept for the next call.
             self.cut(whole).ok()?;

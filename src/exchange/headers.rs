@@ -100,6 +100,27 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Gateways in front of the proxy say in these what they were asked. There the query stands as the client sent it (T14).
+const TARGETS_AS_SENT: [&str; 7] = [
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-uri",
+    "x-override-url",
+    "x-forwarded-uri",
+    "x-envoy-original-path",
+    "x-waws-unencoded-url",
+];
+
+/// Takes the target as a gateway got it from the head; what the proxy asks for stands in its own.
+pub(super) fn strip_targets_as_sent(headers: &mut HeaderMap) {
+    // As servers spell variables, which read both as one.
+    let is_one = |name: &HeaderName| TARGETS_AS_SENT.contains(&name.as_str().replace('_', "-").as_str());
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_one(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 fn strip_ours(headers: &mut HeaderMap, version: Version, purpose_header: &HeaderName) {
     headers.remove(CREDENTIAL);
     headers.remove(purpose_header);
@@ -130,6 +151,7 @@ pub(super) fn prepare_documents(
         return Err(Error::Head("ranges of protected documents cannot be served; ask without Range"));
     }
     strip_ours(headers, version, purpose_header);
+    strip_targets_as_sent(headers);
     for name in &ABOUT_BYTES {
         headers.remove(name);
     }

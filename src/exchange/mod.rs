@@ -300,6 +300,12 @@ impl Exchange {
                 if bodiless && !body.is_end_stream() {
                     return Err(Error::BodyUnexpected);
                 }
+                let mut parts = parts;
+                if bodiless {
+                    // Browsers ask before they search, with the value that is searched in the query (T14). Methods are the path's.
+                    headers::strip_targets_as_sent(&mut parts.headers);
+                    parts.uri = query::without_query(&parts.uri)?;
+                }
                 let mut response = self.pass(&state, context, parts, body, &asker).await?;
                 if bodiless {
                     // What methods there are stands in the head; a body could be a document all the same (T5).

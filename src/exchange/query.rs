@@ -137,6 +137,11 @@ impl Exchange {
     }
 }
 
+/// The target's path alone.
+pub(super) fn without_query(target: &http::Uri) -> Result<http::Uri, Error> {
+    target.path().parse().map_err(|_was_a_path| Error::Internal("a path is no target"))
+}
+
 fn shows_equality(collection: &Collection, field: usize) -> bool {
     collection.field_map.fields.get(field).is_some_and(|field| field.protection.shows_equality())
 }

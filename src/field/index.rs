@@ -93,6 +93,11 @@ impl Index {
         Ok(Self { member: Box::from(&**member), at, normaliser, bits })
     }
 
+    /// What makes spellings of a value one.
+    pub fn normaliser(&self) -> &Normaliser {
+        &self.normaliser
+    }
+
     /// What to ask for to find one of `values`, which are JSON texts.
     pub(super) fn probe(
         &self,

@@ -10,13 +10,15 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use zeroize::Zeroizing;
+
 use super::ids::Ids;
 use super::index::{Probe, TERM_PREFIX, envelope_of};
 use super::open::{NotOpened, Opener, compromised};
 use super::plan::{Collection, Meaning, OnBadValue, Plan};
 use super::reveal::RevealError;
 use super::{Tally, envelope::Suite};
-use crate::base::Condition;
+use crate::base::{Condition, Kid};
 use crate::crypto::constant_time_eq;
 use crate::document::{Change, Found, Kind, Layout, splice};
 use crate::keys::KeyRing;
@@ -77,10 +79,7 @@ impl Sought {
                 matches.push(true);
                 continue;
             }
-            let mut has = Vec::with_capacity(self.probes.len());
-            for probe in &self.probes {
-                has.push(compare.has(probe, &of_row)?);
-            }
+            let has = compare.has(&self.probes, &of_row)?;
             let holds = self.condition.holds(&mut |term| has.get(term).copied().unwrap_or(false));
             if !holds {
                 compare.tally.strays = compare.tally.strays.saturating_add(1);
@@ -181,68 +180,80 @@ struct Compare<'c, 'a> {
 }
 
 impl Compare<'_, '_> {
-    /// Has the row one of the values that the probe stands for?
-    fn has(&mut self, probe: &Probe, row: &[&Found]) -> Result<bool, RevealError> {
-        let mut has = false;
-        for found in row.iter().filter(|found| self.plan.meaning(found) == Some(Meaning::Field(probe.field))) {
-            has |= self.is_one(probe, found)?;
+    /// For each probe: has the row one of the values that it stands for? Every value is opened once, however many are asked for.
+    fn has(&mut self, probes: &[Probe], row: &[&Found]) -> Result<Vec<bool>, RevealError> {
+        let mut has = vec![false; probes.len()];
+        for found in row {
+            let Some(Meaning::Field(field)) = self.plan.meaning(found) else { continue };
+            if !probes.iter().any(|probe| probe.field == field) {
+                continue;
+            }
+            let Some(clear) = self.clear(field, found)? else { continue };
+            let indexes = &self.collection.fields.get(field).ok_or(RevealError::Layout)?.indexes;
+            let mut digests: Vec<(usize, Kid, Option<[u8; 32]>)> = Vec::new();
+            for (has, probe) in has.iter_mut().zip(probes).filter(|(_, probe)| probe.field == field) {
+                let known = digests.iter().find(|(index, kid, _)| *index == probe.index && *kid == probe.key.kid);
+                let digest = if let Some((.., digest)) = known {
+                    *digest
+                } else {
+                    let index = indexes.get(probe.index).ok_or(RevealError::Layout)?;
+                    let digest = index.normalised(&clear).ok().map(|normalised| probe.key.mac.mac(normalised.as_bytes()));
+                    digests.push((probe.index, probe.key.kid, digest));
+                    digest
+                };
+                *has |= digest.is_some_and(|mac| probe.macs.iter().fold(false, |is, asked| is | constant_time_eq(asked, &mac)));
+            }
         }
         Ok(has)
     }
 
-    fn is_one(&mut self, probe: &Probe, found: &Found) -> Result<bool, RevealError> {
-        let field = self.collection.fields.get(probe.field).ok_or(RevealError::Layout)?;
-        let index = field.indexes.get(probe.index).ok_or(RevealError::Layout)?;
+    /// The JSON text that a stored value stands for; none of what is nobody's find.
+    fn clear(&mut self, field: usize, found: &Found) -> Result<Option<Zeroizing<Vec<u8>>>, RevealError> {
+        let config = self.collection.fields.get(field).ok_or(RevealError::Layout)?;
         let stored = self.bytes.get(found.value.clone()).ok_or(RevealError::Layout)?;
         if found.kind == Kind::Null {
-            return Ok(false);
+            return Ok(None);
         }
         let sealed = if found.misfit { None } else { envelope_of(stored) };
-        let normalised = match sealed {
-            None if self.collection.strict => {
-                self.tally.clear_found = self.tally.clear_found.saturating_add(1);
-                return match self.collection.on_bad_value {
-                    OnBadValue::Refuse => Err(RevealError::ClearFound { field: field.name.clone() }),
-                    OnBadValue::Withhold => Ok(false),
-                };
+        let Some((text, suite)) = sealed else {
+            if !self.collection.strict {
+                return Ok(Some(Zeroizing::new(stored.to_vec())));
             }
-            None => index.normalised(stored),
-            Some((text, suite)) => {
-                let id = match suite {
-                    Suite::X => self.ids.binding(self.collection, self.plan, probe.field, found),
-                    Suite::D => Ok(""),
-                };
-                let upkeep =
-                    Upkeep::dangerous_for("has a row that was found what was searched? The value is compared and dropped");
-                let opened = match id {
-                    // Whoever knows the key can have made the value, and it is nobody's find.
-                    Ok(_) if let Some(kid) = compromised(self.keys, &text) => Err(NotOpened::Compromised(kid)),
-                    Ok(id) => self.opener.open(probe.field, &text, id, Permit::Upkeep(&upkeep)),
-                    Err(_no_id) => Err(NotOpened::Bad { kid_known: true }),
-                };
-                match opened {
-                    Ok(clear) => index.normalised(clear),
-                    Err(NotOpened::Keys(error)) => return Err(RevealError::Keys(error)),
-                    Err(NotOpened::Bad { kid_known }) if self.collection.on_bad_value == OnBadValue::Refuse => {
-                        return Err(RevealError::NotAuthentic { field: field.name.clone(), kid_known });
-                    }
-                    Err(NotOpened::Bad { .. }) => {
-                        self.tally.bad = self.tally.bad.saturating_add(1);
-                        return Ok(false);
-                    }
-                    Err(NotOpened::Compromised(kid)) if self.collection.on_bad_value == OnBadValue::Refuse => {
-                        return Err(RevealError::KeyCompromised { field: field.name.clone(), kid });
-                    }
-                    Err(NotOpened::Compromised(_)) => {
-                        self.tally.compromised = self.tally.compromised.saturating_add(1);
-                        return Ok(false);
-                    }
-                }
-            }
+            self.tally.clear_found = self.tally.clear_found.saturating_add(1);
+            return match self.collection.on_bad_value {
+                OnBadValue::Refuse => Err(RevealError::ClearFound { field: config.name.clone() }),
+                OnBadValue::Withhold => Ok(None),
+            };
         };
-        let Ok(normalised) = normalised else { return Ok(false) };
-        let mac = probe.key.mac.mac(normalised.as_bytes());
-        Ok(probe.macs.iter().fold(false, |is_one, asked| is_one | constant_time_eq(asked, &mac)))
+        let id = match suite {
+            Suite::X => self.ids.binding(self.collection, self.plan, field, found),
+            Suite::D => Ok(""),
+        };
+        let upkeep = Upkeep::dangerous_for("has a row that was found what was searched? The value is compared and dropped");
+        let opened = match id {
+            // Whoever knows the key can have made the value, and it is nobody's find.
+            Ok(_) if let Some(kid) = compromised(self.keys, &text) => Err(NotOpened::Compromised(kid)),
+            Ok(id) => self.opener.open(field, &text, id, Permit::Upkeep(&upkeep)),
+            Err(_no_id) => Err(NotOpened::Bad { kid_known: true }),
+        };
+        match opened {
+            Ok(clear) => Ok(Some(Zeroizing::new(clear.to_vec()))),
+            Err(NotOpened::Keys(error)) => Err(RevealError::Keys(error)),
+            Err(NotOpened::Bad { kid_known }) if self.collection.on_bad_value == OnBadValue::Refuse => {
+                Err(RevealError::NotAuthentic { field: config.name.clone(), kid_known })
+            }
+            Err(NotOpened::Bad { .. }) => {
+                self.tally.bad = self.tally.bad.saturating_add(1);
+                Ok(None)
+            }
+            Err(NotOpened::Compromised(kid)) if self.collection.on_bad_value == OnBadValue::Refuse => {
+                Err(RevealError::KeyCompromised { field: config.name.clone(), kid })
+            }
+            Err(NotOpened::Compromised(_)) => {
+                self.tally.compromised = self.tally.compromised.saturating_add(1);
+                Ok(None)
+            }
+        }
     }
 }
 

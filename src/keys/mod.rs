@@ -71,7 +71,7 @@ pub enum Kek {
 #[non_exhaustive]
 pub enum KeyError {
     /// No such file.
-    #[error("{path}: not there: make it with `sudare keys init`", path = .0.display())]
+    #[error("{path}: not there: put it back from your backup; where nothing was ever sealed, make it with `sudare keys init`", path = .0.display())]
     Missing(PathBuf),
     /// The ring is there, the KEK it hangs on is not.
     #[error("{kek}: not there, but {ring} needs it: put it back from your backup; a new one cannot open this ring", kek = .kek.display(), ring = .ring.display())]

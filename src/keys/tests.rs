@@ -271,7 +271,10 @@ fn errors_say_what_where_and_the_remedy() {
         "keys/ring.json: revision 1 is older than min_revision 2: an old file was put back; restore the newest"
     );
     let elsewhere = Config { ring: dir.join("keys/other.json"), ..config.clone() };
-    assert_eq!(fails(&elsewhere), "keys/other.json: not there: make it with `sudare keys init`");
+    assert_eq!(
+        fails(&elsewhere),
+        "keys/other.json: not there: put it back from your backup; where nothing was ever sealed, make it with `sudare keys init`"
+    );
     let phrase = Config { kek: Kek::Passphrase { env: "PATH".into() }, ..config.clone() };
     assert_eq!(
         fails(&phrase),

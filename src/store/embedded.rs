@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
-use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition};
+use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageError, TableDefinition, TableHandle};
 use tokio::sync::{Semaphore, watch};
 
 use super::rows::{self, Answer, Change, Claim, Claimed, Row, Rows, Table};
@@ -72,8 +72,16 @@ impl Embedded {
     }
 
     fn open_by(path: &Path, opening: Opening, open: fn(&Path) -> Result<Database, StoreError>) -> Result<Self, StoreError> {
-        if opening == Opening::Read && !path.exists() {
-            return Err(StoreError::Absent(path.display().to_string()));
+        if opening == Opening::Read {
+            match fs::metadata(path) {
+                // Opening it would make a store of it.
+                Ok(found) if found.is_file() && found.len() == 0 => return Err(StoreError::Absent(path.display().to_string())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::Absent(path.display().to_string()));
+                }
+                Err(error) => return Err(StoreError::Open(path.to_path_buf(), error.to_string())),
+                Ok(_) => {}
+            }
         }
         let file = File { path: path.to_path_buf(), database: RwLock::new(Some(open(path)?)), open };
         let file = Arc::new(file);
@@ -260,8 +268,12 @@ impl File {
 
     /// Brings a file that is new, or of a release without versions, to today's schema; others must have it.
     fn prepare(&self, opening: Opening) -> Result<(), StoreError> {
-        // A file without a version has high-water marks at most, which stay as they are.
         let found = self.with(version)?;
+        // A file without a version has high-water marks at most, which stay as they are; anything else is another program's, or the
+        // embedded database.
+        if found.is_none() && self.with(has_other_tables)? {
+            return Err(StoreError::Foreign(self.path.clone()));
+        }
         let opening = if opening == Opening::Read { Opening::Use } else { opening };
         if schema::is_ready(&self.at(), found, opening)? {
             return Ok(());
@@ -272,6 +284,11 @@ impl File {
 
 fn version(transaction: &ReadTransaction) -> Result<Option<u64>, redb::Error> {
     apply::number(transaction, SCHEMA, "version")
+}
+
+fn has_other_tables(transaction: &ReadTransaction) -> Result<bool, redb::Error> {
+    let more = transaction.list_multimap_tables()?.next().is_some();
+    Ok(more || transaction.list_tables()?.any(|table| table.name() != HIGH_WATER.name()))
 }
 
 impl std::fmt::Debug for File {
@@ -293,8 +310,12 @@ fn builder() -> redb::Builder {
 
 fn opened(path: &Path, database: Result<Database, DatabaseError>) -> Result<Database, StoreError> {
     database.map_err(|error| {
+        let is_other =
+            |error: &StorageError| matches!(error, StorageError::Io(io) if io.kind() == std::io::ErrorKind::InvalidData);
         if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
             StoreError::InUse(path.to_path_buf())
+        } else if matches!(&error, DatabaseError::Storage(storage) if is_other(storage)) {
+            StoreError::Foreign(path.to_path_buf())
         } else {
             StoreError::Open(path.to_path_buf(), error.to_string())
         }

@@ -43,8 +43,11 @@ pub enum StoreError {
     #[error("{0}: the store failed: {1}")]
     Failed(String, String),
     /// There is none.
-    #[error("{0}: there is no store")]
+    #[error("{0}: there is no store: see that this is where it is; `sudare serve` makes one at its first start")]
     Absent(String),
+    /// The file is something else.
+    #[error("{path}: is not a store of Sudare but something else: name another file", path = .0.display())]
+    Foreign(PathBuf),
     /// It was made by a later release.
     #[error("{at}: its schema is version {found}, and this program knows {known}: upgrade Sudare")]
     Newer {
@@ -86,7 +89,7 @@ impl StoreError {
             Self::Busy(..) => "busy",
             Self::Full(_) => "full",
             Self::Contended(..) => "contended",
-            Self::Newer { .. } | Self::Older { .. } | Self::Absent(_) => "schema",
+            Self::Newer { .. } | Self::Older { .. } | Self::Absent(_) | Self::Foreign(_) => "schema",
             Self::MarkTaken => "mark-taken",
             Self::Misuse(_) => "misuse",
         }

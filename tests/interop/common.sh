@@ -1,7 +1,7 @@
 # What the runs beside this file share; they source it. Nothing here runs by itself.
 #
-# Sets: root, target, cache (a folder of the run below the cargo target folder). Gives: stop, end_process, free_port, python_with, start_postgres.
-# A run defines clean_up and traps EXIT with it.
+# A run sets before: here (its own folder), target (the cargo target folder) and cache (a folder of its own in it). It gets: stop, end_process, free_port,
+# python_with, start_postgres, pouchdb_server; and ends what these start itself.
 
 stop() {
   echo "$1" >&2

@@ -14,6 +14,7 @@ mod deterministic;
 mod encodings;
 mod envelopes;
 mod feeds;
+mod guesses;
 mod handover;
 mod hostile;
 mod http;

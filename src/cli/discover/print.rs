@@ -101,6 +101,7 @@ impl Report<'_> {
         writeln!(out, "[collection.{name}]\nmatch   = \"/{name}/{{id}}\"\nrows    = [\"$\", \"$[*]\"]\nsubject = \"{{id}}\"")?;
         writeln!(out, "[collection.{name}.field]")?;
         let mut taken = HashSet::new();
+        let mut members = HashSet::new();
         let mut categories: Vec<Category> = Vec::new();
         for proposal in &found.proposals {
             let at = visible(&proposal.at);
@@ -115,20 +116,19 @@ impl Report<'_> {
             let field = field_name(proposal, &mut taken);
             let suggestion = proposal.category.suggestion();
             let pad = suggestion.pad.map(|pad| format!(", pad = {pad}")).unwrap_or_default();
+            let index = suggestion.index.map(|steps| self.index(&field, steps, &mut members)).unwrap_or_default();
+            if suggestion.index.is_some_and(|steps| steps.contains(&"phone")) {
+                writeln!(
+                    out,
+                    "# Numbers without a country code are not found by \"phone\": name their region, such as \"phone:HK\"."
+                )?;
+            }
             writeln!(
                 out,
-                "{field} = {{ at = {}, category = \"{}\"{pad} }} # {because}",
+                "{field} = {{ at = {}, category = \"{}\"{pad}{index} }} # {because}",
                 quoted(&at),
                 proposal.category.as_str()
             )?;
-            if let Some(normalise) = suggestion.index.filter(|_| !proposal.at.steps().contains(&Step::AnyMember)) {
-                // A comment until indexes are part of a field.
-                writeln!(
-                    out,
-                    "# {field} can be searched with: index = {{ at = {}, normalise = \"{normalise}\" }}",
-                    quoted(&index_at(&proposal.at))
-                )?;
-            }
         }
         writeln!(out, "\n{POLICY}\n# What each purpose reveals of them is for the privacy officer to say.\n[category]")?;
         for category in categories {
@@ -145,13 +145,30 @@ impl Report<'_> {
         }
         Ok(())
     }
+
+    /// `, index = { … }`, in a member at the top that no document has.
+    fn index(&self, field: &str, steps: &[&str], members: &mut HashSet<String>) -> String {
+        // Names of fields are letters, digits and hyphens, so that no two of them come out alike.
+        let mut member = format!("{}_ix", field.replace('-', "_"));
+        while self.paths.has_at_top(&member) || !members.insert(member.clone()) {
+            member.push('x');
+        }
+        format!(", index = {{ at = \"$.{member}\", normalise = {} }}", normalise(steps))
+    }
+}
+
+/// `"email"`, or a list of steps.
+fn normalise(steps: &[&str]) -> String {
+    let quoted: Vec<String> = steps.iter().map(|step| quoted(step)).collect();
+    if let [step] = quoted.as_slice() { step.clone() } else { format!("[{}]", quoted.join(", ")) }
 }
 
 fn row(proposal: &Proposal) -> [String; 6] {
     let suggestion = proposal.category.suggestion();
-    let parts = [("mask", suggestion.mask), ("generalise", suggestion.generalise), ("index", suggestion.index)];
+    let parts = [("mask", suggestion.mask), ("generalise", suggestion.generalise)];
     let mut protection = "seal".to_owned();
     protection.extend(parts.iter().filter_map(|(key, value)| Some(format!(", {key} {}", (*value)?))));
+    protection.extend(suggestion.index.map(|steps| format!(", index {}", steps.join("+"))));
     protection.extend(suggestion.pad.map(|pad| format!(", pad {pad}")));
     [
         visible(&proposal.at),
@@ -184,7 +201,7 @@ fn proposal_json(proposal: &Proposal) -> serde_json::Value {
         "mask": suggestion.mask,
         "generalise": suggestion.generalise,
         "pad": suggestion.pad,
-        "index": suggestion.index,
+        "index": suggestion.index.map(|steps| if let [step] = steps { json!(step) } else { json!(steps) }),
         // Two digits: more would claim more than is known.
         "confidence": (proposal.confidence * 100.0).round() / 100.0,
         "evidence": { "seen": proposal.evidence.seen, "matched": proposal.evidence.matched, "name": name },
@@ -216,16 +233,6 @@ fn not_protected(at: &Selector) -> Option<&'static str> {
     }
 }
 
-/// The member beside a value that would hold its search terms.
-fn index_at(at: &Selector) -> String {
-    let text = at.to_string();
-    let base = text.trim_end_matches("[*]");
-    match base.strip_suffix("\"]") {
-        Some(quoted) => format!("{quoted}_ix\"]"),
-        None => format!("{base}_ix"),
-    }
-}
-
 /// May a collection or field have this name?
 pub(super) fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -243,7 +250,15 @@ pub(super) fn name_from(text: &str) -> Option<String> {
 
 /// A path for people and comments: no name of a member may act on a terminal.
 fn visible(at: &Selector) -> String {
-    at.to_string().chars().map(|c| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
+    harmless(&at.to_string())
+}
+
+/// Without what acts on a terminal, ends a comment, or makes a line read otherwise than it is: a JSON escape stands there.
+pub(super) fn harmless(text: &str) -> String {
+    let acts = |c: char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.chars().map(|c| if acts(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
 }
 
 /// A TOML basic string.

@@ -19,7 +19,7 @@ fn printed(text: &[u8], format: Form) -> (Result<u8, String>, String) {
     (code, String::from_utf8(out).unwrap().replace(&folder.path().display().to_string(), "DIR"))
 }
 
-const CUSTOMER: &str = r#"{"id":"mei@example.com","name":"Mei Tanaka","email":"mei@example.com","Email":"mei@example.com","a\"b\u007f":"mei@example.com","phones":["+81355501234"],"電話":"03-1234-5678","gender":"f","home":{"address":"Strohweg 57","plz":"21682"},"map":{"a@example.com":"+81355501234"},"ip":"203.0.113.7","ids":[[[[["11010519491231002X"]]]]],"geo":[139.6917,35.6895]}"#;
+const CUSTOMER: &str = r#"{"id":"mei@example.com","name":"Mei Tanaka","email":"mei@example.com","Email":"mei@example.com","a\"b\u007f":"mei@example.com","phones":["+81355501234"],"電話":"03-1234-5678","gender":"f","id_card":"11010519491231002X","home":{"address":"Strohweg 57","plz":"21682"},"map":{"a@example.com":"+81355501234"},"email_ix":7,"ip":"203.0.113.7","ids":[[[[["11010519491231002X"]]]]],"geo":[139.6917,35.6895]}"#;
 
 /// Puts both parts into files as a person would, and loads them.
 fn load(toml: &str) -> Result<usize, String> {
@@ -44,7 +44,41 @@ fn the_lines_pass_check() {
     let (code, toml) = printed(format!("{CUSTOMER}\n").repeat(30).as_bytes(), Form::Toml);
     assert_eq!(code, Ok(0));
     assert!(toml.contains("[collection.customers-2024]") && toml.contains("# $.id looks like email"), "{toml}");
-    assert_eq!(load(&toml), Ok(12), "{toml}");
+    assert_eq!(load(&toml), Ok(13), "{toml}");
+    // In a member at the top, also for what stands deeper; one that documents have is left to them.
+    let all = [
+        r#"email = { at = "$.email", category = "email", index = { at = "$.email_ixx", normalise = "email" } }"#,
+        r#"phones = { at = "$.phones[*]", category = "phone", index = { at = "$.phones_ix", normalise = "phone" } }"#,
+        r#"map = { at = "$.map.*", category = "phone", index = { at = "$.map_ix", normalise = "phone" } }"#,
+        r#"id-card = { at = "$.id_card", category = "official-id", index = { at = "$.id_card_ix", normalise = ["text", "strip:-. /"] } }"#,
+    ];
+    for index in all {
+        assert!(toml.contains(index), "{index} is not in {toml}");
+    }
+}
+
+/// Names of members and of the file end no comment, act on no terminal and turn no line.
+#[test]
+fn hostile_names_are_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x\n[purpose.all]\u{1b}[2J\u{202e}.jsonl");
+    std::fs::write(
+        &file,
+        "{\"id\":\"c-1\",\"e\u{202e}mail\":\"mei@example.com\",\"a\\u001b[2J\\n\":\"yu@example.com\"}\n".repeat(9),
+    )
+    .unwrap();
+    for form in [Form::Table, Form::Toml, Form::Json] {
+        let mut out = Vec::new();
+        assert!(run(&options(&file, form), &mut out).is_ok());
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("mail"), "{text}");
+        if form != Form::Json {
+            assert!(!text.contains(['\u{1b}', '\u{202e}']) && !text.contains("\n[purpose"), "{text}");
+        }
+        if form == Form::Toml {
+            assert_eq!(load(&text), Ok(2), "{text}");
+        }
+    }
 }
 
 #[test]

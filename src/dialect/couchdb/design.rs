@@ -175,8 +175,8 @@ impl Guarded {
             return Err(in_part("is longer than 16 KiB"));
         }
         let tokens = tokens(text).map_err(in_part)?;
-        let code =
-            Code { guarded: self, tokens: &tokens, documents, counting: HashSet::new(), emits: Emits::Plain, keys: Vec::new() };
+        let (keys, asked) = (Vec::new(), Vec::new());
+        let code = Code { guarded: self, tokens: &tokens, documents, counting: HashSet::new(), emits: Emits::Plain, keys, asked };
         code.judge().map_err(|why| in_part(&why))
     }
 }
@@ -256,6 +256,8 @@ struct Code<'a> {
     emits: Emits,
     /// Of every key that is a term, which index it is of.
     keys: Vec<(usize, usize)>,
+    /// The indexes whose terms it asks for: are they there?
+    asked: Vec<(usize, usize)>,
 }
 
 /// An open bracket.
@@ -295,6 +297,11 @@ impl<'a> Code<'a> {
 
     fn before(&self, at: usize, back: usize) -> &'a str {
         at.checked_sub(back).map_or("", |at| self.word(at))
+    }
+
+    /// The word so far back is the name of a member (`x.if`), whatever it means elsewhere.
+    fn is_member(&self, at: usize, back: usize) -> bool {
+        matches!(self.before(at, back + 1), "." | "?.")
     }
 
     fn sort(&self, at: usize) -> Option<Sort> {
@@ -440,7 +447,10 @@ impl<'a> Code<'a> {
                 self.keys.push(index);
                 return Ok(());
             }
-            Some(TermUse::Asked) => return Ok(()),
+            Some(TermUse::Asked(index)) => {
+                self.asked.push(index);
+                return Ok(());
+            }
             None => {}
         }
         self.check_member(name)?;
@@ -505,7 +515,7 @@ impl<'a> Code<'a> {
         let declares = matches!(before, "(" | ",") && matches!(next, "," | ")") && self.is_own_list(at);
         let compared = matches!(next, "==" | "===" | "!=" | "!==" | "&&") && before != ".";
         let asked = (before == "!" || before == "typeof") && !matches!(next, "[" | "(" | "=>")
-            || (before == "(" && next == ")" && self.before(at, 2) == "if");
+            || (before == "(" && next == ")" && self.before(at, 2) == "if" && !self.is_member(at, 2));
         let arrow = next == "=>" && at == 0;
         if in_emit {
             self.emits = Emits::Documents;

@@ -256,6 +256,9 @@ fn by_term(by: (usize, usize), route: &str, query: Option<&str>) -> Result<Query
             (name @ ("key" | "keys"), value) if values.is_none() => {
                 let list = if name == "key" { format!("[{value}]") } else { value.to_owned() };
                 let list: Vec<&RawValue> = serde_json::from_str(&list).map_err(|_other| "key and keys are JSON".to_owned())?;
+                if piece.contains('+') && list.iter().any(|value| value.get().starts_with("\" ")) {
+                    return Err("a value begins with +, which is read as a space in a query; write %2B".to_owned());
+                }
                 values = Some(list.iter().map(|value| value.get().as_bytes().to_vec()).collect::<Vec<_>>());
             }
             ("include_docs", "true") => with_documents = true,

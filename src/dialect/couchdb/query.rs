@@ -81,7 +81,7 @@ impl Searches {
     pub(super) fn query(&self, body: &[u8]) -> Result<Query, Refusal> {
         let members = whole(body)?;
         let mut judge = Judge::new(self, true);
-        let mut fields = None;
+        let (mut fields, mut unrecorded) = (None, false);
         judge.text("{");
         for (at, (name, value)) in members.iter().enumerate() {
             judge.member(at, name);
@@ -96,6 +96,7 @@ impl Searches {
                 "sort" => self.sort(value).map(|()| judge.raw(value))?,
                 _ => {
                     check_option(name, value)?;
+                    unrecorded |= tells_of_the_unseen(name, value);
                     judge.raw(value);
                 }
             }
@@ -105,6 +106,13 @@ impl Searches {
         query.search.condition = (!conditions.is_empty()).then_some(Condition::All(conditions));
         if !members.iter().any(|(name, _)| name == "selector") {
             return Err(malformed("a search needs a selector"));
+        }
+        if let Some(member) = query.search.searched.first().filter(|_| unrecorded).and_then(|at| self.members.get(*at)) {
+            return Err(not_searchable(
+                "skip, execution_stats or limit 0 in a search by",
+                member,
+                "they tell of documents that are found and not shown, of which nothing would be recorded; page with limit and bookmark",
+            ));
         }
         if let Some((piece, value)) = fields {
             let (text, strip, strip_members) = self.projection(value, &query.search.searched)?;
@@ -293,10 +301,12 @@ impl Searches {
 
     /// The protected members that a path may have to do with, by themselves or by their terms.
     fn touched(&self, path: &[Part]) -> impl Iterator<Item = (usize, &ProtectedMember)> {
-        let terms = move |member: &ProtectedMember| match path.first() {
-            Some(Part::Name(name)) => holds_terms(member, name),
-            Some(Part::Any) | None => false,
-        };
+        // As of members themselves: an array may stand where documents hold an object.
+        let first = path.iter().find_map(|part| match part {
+            Part::Name(name) => Some(name),
+            Part::Any => None,
+        });
+        let terms = move |member: &ProtectedMember| first.is_some_and(|name| holds_terms(member, name));
         self.members.iter().enumerate().filter(move |(_, member)| touches(path, member.at.steps()) || terms(member))
     }
 }
@@ -599,6 +609,16 @@ fn check_option(name: &str, value: &RawValue) -> Result<(), Refusal> {
         }
     };
     if fits { Ok(()) } else { Err(malformed("a member of the search has a value of another kind than its name says")) }
+}
+
+/// The bookmark goes by what was passed over as well, and the statistics count it: who has a value would be told without a record.
+fn tells_of_the_unseen(name: &str, value: &RawValue) -> bool {
+    match name {
+        "skip" => is(value, |value| value.as_u64() != Some(0)),
+        "limit" => is(value, |value| value.as_u64() == Some(0)),
+        "execution_stats" => is(value, |value| *value == Value::Bool(true)),
+        _ => false,
+    }
 }
 
 fn is(value: &RawValue, test: impl Fn(&Value) -> bool) -> bool {

@@ -6,12 +6,19 @@
 //! Always holds: the value of a search never stands in what is sent; a parameter that could be read as a search in another way is refused.
 
 use super::super::head::{self, Parameter};
+use super::super::names::names_any;
 use super::super::{MemberIndex, Piece, Query, Quote, RefusedCode, Route, TermSpelling, Terms};
 use crate::base::Condition;
 use crate::document::write_string;
 
 /// Most values that one search asks for: every one of them is a guess (T16).
 const MAX_VALUES: usize = 30;
+/// Words in the names of parameters that ask for some members only. Without the one that was searched every document would be left out as one
+/// that does not have the value.
+#[rustfmt::skip] // one name a line would hide the rest
+const PROJECTING: &[&str] = &[
+    "attributes", "column", "columns", "exclude", "field", "fields", "omit", "only", "pick", "project", "projection", "properties", "select",
+];
 
 /// By which parameters the documents of a collection are searched.
 #[derive(Debug, Default)]
@@ -62,10 +69,15 @@ impl Lookups {
         let mut found = Query::default();
         let (mut conditions, mut asked) = (Vec::new(), Vec::new());
         let mut count = 0;
-        let pieces = text.split('&').filter(|piece| !piece.is_empty());
-        for (number, (piece, parameter)) in pieces.zip(&parameters).enumerate() {
+        for (number, (piece, parameter)) in pieces(text).zip(&parameters).enumerate() {
             let before = if number > 0 { "&" } else { "" };
             let Some(lookup) = self.list.iter().find(|lookup| lookup.by.param == parameter.name) else {
+                if names_any(&parameter.name, PROJECTING) {
+                    let number = number + 1;
+                    return Err(refused(format!(
+                        "the query parameter number {number} asks for parts of documents, but what is found is compared with what was searched; leave it out"
+                    )));
+                }
                 found.pieces.push(Piece::Bytes([before, piece].concat().into_bytes()));
                 continue;
             };
@@ -75,6 +87,13 @@ impl Lookups {
             }
             asked.push(again);
             let same: Vec<&Parameter> = parameters.iter().filter(|other| other.name == parameter.name).collect();
+            if pieces(text).zip(&parameters).any(|(piece, other)| other.name == parameter.name && begins_with_plus(piece)) {
+                // Cut off like any space, it would leave another number, which would be searched and not found.
+                let name = &lookup.by.param;
+                return Err(refused(format!(
+                    "the value of {name} begins with +, which is read as a space in a query; write %2B"
+                )));
+            }
             count += same.len();
             if count > MAX_VALUES {
                 return Err(refused(format!("a search asks for at most {MAX_VALUES} values; send several")));
@@ -134,4 +153,13 @@ impl Lookups {
             (TermSpelling::Kinto, true) => (format!("contains_any_{member}="), "%5B%22", "%22,%22".to_owned(), "%22%5D"),
         }
     }
+}
+
+/// The parameters as they stand.
+fn pieces(query: &str) -> impl Iterator<Item = &str> {
+    query.split('&').filter(|piece| !piece.is_empty())
+}
+
+fn begins_with_plus(piece: &str) -> bool {
+    piece.split_once('=').is_some_and(|(_, value)| value.strip_prefix("eq.").unwrap_or(value).starts_with('+'))
 }

@@ -540,6 +540,37 @@ fn tokens_in_many_pieces_take_linear_time() {
     assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
 }
 
+/// Found by `t27_pieces_make_no_difference`: flushed alone the white space did not count, in one piece it did.
+#[test]
+fn t27_white_space_before_the_first_element_is_no_part_of_it() {
+    let map = map(&["$[*]"], &["value $.name"]);
+    let rules = Rules { max_row_bytes: 17, window_rows: 1, window_bytes: 60, ..Rules::request() };
+    let verdicts = |body: &str| {
+        let mut verdicts = vec![walk(&map, rules, body.as_bytes()).map(|_| ())];
+        verdicts.push(windows(&map, rules, [body.as_bytes()]).map(|_| ()));
+        for flush in [false, true] {
+            let mut walker = Walker::new(Arc::clone(&map), rules);
+            let fed = body.as_bytes().chunks(1).try_for_each(|piece| {
+                walker.feed(piece)?;
+                while flush && walker.flush().is_some() {}
+                Ok(())
+            });
+            verdicts.push(fed.and_then(|()| walker.finish()));
+        }
+        assert!(verdicts.windows(2).all(|pair| pair[0] == pair[1]), "{body:?}: {verdicts:?}");
+        verdicts.remove(0)
+    };
+    assert_eq!(verdicts("[\t\r 1234567890123456,"), Err(WalkError::Ended { at: 21 }));
+    assert_eq!(verdicts("[ 1234567890123456]"), Ok(()));
+    let spaces = " ".repeat(40);
+    assert_eq!(verdicts(&format!("[{spaces}{{\"name\":1234567}}]")), Ok(()));
+    assert_eq!(verdicts(&format!("[{spaces}]")), Ok(()));
+    // The token at hand counts, and so does white space that a value follows.
+    for body in [format!("[{spaces}123456789012345678]"), format!("[1,{spaces}2]")] {
+        assert_eq!(verdicts(&body), Err(WalkError::RowTooLarge { max: 17 }), "{body:?}");
+    }
+}
+
 #[test]
 fn nothing_of_the_body_is_in_debug_texts_and_errors() {
     let map = map(&["$"], &["value $.name"]);

@@ -12,8 +12,10 @@ use super::super::*;
 use super::model::{At, Findings, Json, find, json, plan};
 use super::{joined, lines, map, windows};
 
+/// `count` cases of every day, or as many as `PROPTEST_CASES` asks for.
 fn cases(count: u32) -> Config {
-    Config { cases: count, failure_persistence: None, max_global_rejects: 100_000, ..Config::default() }
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(count);
+    Config { cases, failure_persistence: None, max_global_rejects: 100_000, ..Config::default() }
 }
 
 /// Reads anything, and fails if a name stands twice in one object.

@@ -213,3 +213,42 @@ async fn t24_readers_of_a_disk_that_hangs_have_an_end() {
     let reads = reads.load(Ordering::SeqCst);
     assert!((1..=u64::try_from(READERS).unwrap()).contains(&reads), "{reads} of 1000 that were given up waited");
 }
+
+#[test]
+fn what_is_no_store_stays_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, bytes).unwrap();
+        path
+    };
+    let empty = written("empty", b"");
+    assert!(matches!(Embedded::open(&empty, Opening::Read), Err(StoreError::Absent(_))));
+    assert_eq!(fs::metadata(&empty).unwrap().len(), 0);
+    let picture = written("picture", &[7; 5000]);
+    for opening in [Opening::Read, Opening::Use, Opening::Migrate] {
+        assert!(matches!(Embedded::open(&picture, opening), Err(StoreError::Foreign(_))), "{opening:?}");
+    }
+    assert_eq!(fs::read(&picture).unwrap(), [7; 5000]);
+    let documents = folder.path().join("documents.redb");
+    {
+        let database = open_file(&documents).unwrap();
+        let write = database.begin_write().unwrap();
+        write.open_table(TableDefinition::<&str, u64>::new("documents")).unwrap();
+        write.commit().unwrap();
+    }
+    for opening in [Opening::Read, Opening::Use, Opening::Migrate] {
+        let told = Embedded::open(&documents, opening).unwrap_err();
+        assert!(matches!(told, StoreError::Foreign(_)) && told.to_string().contains("name another file"), "{told}");
+    }
+    // A file of a release without versions is taken over.
+    let before = folder.path().join("before.redb");
+    {
+        let database = open_file(&before).unwrap();
+        let write = database.begin_write().unwrap();
+        write.open_table(HIGH_WATER).unwrap().insert("ring", 3).unwrap();
+        write.commit().unwrap();
+    }
+    assert_eq!(Embedded::open(&before, Opening::Read).unwrap().high_water("ring").unwrap(), 3);
+}

@@ -43,7 +43,9 @@ def key(field, value, region):
         except phonenumbers.NumberParseException:
             return None
     if field == "national_id":
-        return "".join(str(unicodedata.decimal(c)) for c in value if c.isdecimal())
+        # Some end with a letter to check by.
+        digits = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in unicodedata.normalize("NFKC", value).casefold())
+        return digits.translate({ord(c): None for c in "-. "})
     return datetime.date.fromisoformat(value).isoformat()
 
 

@@ -2,14 +2,18 @@
 //! unless `SUDARE_TEST_POSTGRES=required`.
 
 mod copies;
+mod fleet;
+mod makers;
 mod model;
+mod outages;
 mod postgres;
 mod redb;
 mod server;
 mod suite;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use sudare::base::enc;
@@ -39,6 +43,14 @@ impl Place {
         match self {
             Self::Redb(folder) => Config::Embedded(folder.path().join("s.redb")),
             Self::Postgres(database) => Config::Postgres(Box::new(database.config())),
+        }
+    }
+
+    /// In one word.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Redb(_) => "redb",
+            Self::Postgres(_) => "PostgreSQL",
         }
     }
 
@@ -161,6 +173,20 @@ pub(super) fn row(name: &str, value: &str, marks: &[&str]) -> Row {
 pub(super) fn by_chance(below: u64) -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     std::hash::RandomState::new().build_hasher().finish() % below
+}
+
+/// What `sudare store check` says of the store of a configuration: its exit code, what it prints, and its findings.
+pub(super) fn checked_by_command(file: &Path) -> (Option<i32>, String, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_sudare")).args(["store", "check", "-c"]).arg(file).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.code(), text(&out.stdout), text(&out.stderr))
+}
+
+/// Past the test harness, which would keep back what `eprintln` says.
+#[expect(clippy::explicit_write, reason = "this is how it gets past")]
+pub(super) fn tell(line: &str) {
+    use std::io::Write as _;
+    writeln!(std::io::stderr(), "{line}").unwrap();
 }
 
 /// The store that `text` names, for a process of its own.

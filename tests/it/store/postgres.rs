@@ -90,7 +90,7 @@ async fn plans_made_on_empty_tables_look_rows_up() {
 }
 
 /// Lets the first `times` inserts of tokens fail in this way.
-fn fail(database: &Database, code: &str, times: i64) {
+pub(super) fn fail(database: &Database, code: &str, times: i64) {
     database.sql(&format!(
         "create sequence if not exists failed; select setval('failed', 1, false);
 create or replace function fail() returns trigger language plpgsql as $$ begin

@@ -1,9 +1,9 @@
 //! A PostgreSQL server of the tests' own: started once for the test binary, on a free port of 127.0.0.1 and a socket in its folder.
 //!
 //! It ends with the test binary, however that ends: a shell beside it waits for its input to close, and then ends the server by its id
-//! and removes the folder.
+//! and removes the folder. A test that stops a server, or lets it hang, starts one of its own.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -25,8 +25,8 @@ pub(crate) struct Server {
     pub(super) folder: PathBuf,
     pub(super) port: u16,
     pub(super) version: String,
-    /// Holds the shell's input open.
-    _keeper: Child,
+    /// The shell that holds it, which is told to stop and start it.
+    keeper: Child,
 }
 
 /// An empty database, dropped with the server.
@@ -38,11 +38,21 @@ pub(crate) struct Database {
 impl Database {
     /// None if there is no PostgreSQL and none is required.
     pub(super) fn new() -> Option<Self> {
+        server().map(Self::on)
+    }
+
+    /// On a server that nobody else uses.
+    pub(super) fn alone() -> Option<Self> {
+        let server = programs_or_skip().map(|programs| start(&programs).unwrap_or_else(|why| panic!("{why}")))?;
+        // As long as the test binary, like the other one.
+        Some(Self::on(Box::leak(Box::new(server))))
+    }
+
+    fn on(server: &'static Server) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let server = server()?;
         let name = format!("it_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         run_sql(server, "postgres", &format!("create database {name}"));
-        Some(Self { name, server })
+        Self { name, server }
     }
 
     /// The account that may do everything, in clear over loopback.
@@ -71,6 +81,67 @@ impl Database {
             Box::pin(async move { client.query_one(query, &[]).await.unwrap().get(0) })
         })
     }
+}
+
+impl Server {
+    /// Ends it, as an operator does who does not wait for clients; returns when it is gone.
+    pub(super) fn stop(&self) {
+        self.order("stop");
+        let begun = Instant::now();
+        while self.folder.join("data/postmaster.pid").exists() {
+            assert!(begun.elapsed() < Duration::from_mins(1), "PostgreSQL does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts it again where it was; returns when it answers.
+    pub(super) fn start(&self) {
+        self.order("start");
+        wait_for(self).unwrap();
+    }
+
+    fn order(&self, word: &str) {
+        writeln!(self.keeper.stdin.as_ref().unwrap(), "{word}").unwrap();
+    }
+
+    /// It neither answers nor goes away (SIGSTOP), with every process of its.
+    pub(super) fn freeze(&self) {
+        let server = self.pid();
+        signal("-STOP", &[server]);
+        // Now it has no more.
+        signal("-STOP", &children(server));
+    }
+
+    /// It goes on.
+    pub(super) fn thaw(&self) {
+        let server = self.pid();
+        signal("-CONT", &children(server));
+        signal("-CONT", &[server]);
+    }
+
+    fn pid(&self) -> u32 {
+        let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        file.lines().next().unwrap().parse().unwrap()
+    }
+}
+
+fn signal(name: &str, pids: &[u32]) {
+    for pid in pids {
+        // One that has just ended is as good as stopped.
+        let _sent = Command::new("kill").args([name, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+    }
+}
+
+/// Processes that this one has started.
+fn children(of: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let parent = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok())
+    };
+    let found: Vec<u32> = all.filter(|pid| parent(pid) == Some(of)).collect();
+    assert!(!found.is_empty(), "a server has processes");
+    found
 }
 
 fn run_sql(server: &Server, database: &str, script: &str) {
@@ -107,23 +178,24 @@ fn ask<T: Send>(
 pub(super) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Result<Option<Server>, String>> = OnceLock::new();
     SERVER
-        .get_or_init(|| {
-            let required = std::env::var("SUDARE_TEST_POSTGRES").is_ok_and(|word| word == "required");
-            let Some(programs) = programs() else {
-                assert!(
-                    !required,
-                    "SUDARE_TEST_POSTGRES=required, but neither /usr/local/bin nor /usr/lib/postgresql has initdb and postgres"
-                );
-                eprintln!(
-                    "skipped: the tests of the store in PostgreSQL, for there is no initdb and postgres (Debian: postgresql)"
-                );
-                return Ok(None);
-            };
-            start(&programs).map(Some)
-        })
+        .get_or_init(|| programs_or_skip().map(|programs| start(&programs)).transpose())
         .as_ref()
         .unwrap_or_else(|why| panic!("{why}"))
         .as_ref()
+}
+
+/// None if they are not there and not required.
+fn programs_or_skip() -> Option<PathBuf> {
+    let required = std::env::var("SUDARE_TEST_POSTGRES").is_ok_and(|word| word == "required");
+    let found = programs();
+    if found.is_none() {
+        assert!(
+            !required,
+            "SUDARE_TEST_POSTGRES=required, but neither /usr/local/bin nor /usr/lib/postgresql has initdb and postgres"
+        );
+        eprintln!("skipped: the tests of the store in PostgreSQL, for there is no initdb and postgres (Debian: postgresql)");
+    }
+    found
 }
 
 /// The folder of `initdb` and `postgres`: the newest.
@@ -181,15 +253,17 @@ password_encryption = scram-sha-256\n",
     let mut all = std::fs::read_to_string(data.join("postgresql.conf")).unwrap();
     all.push_str(&settings);
     std::fs::write(data.join("postgresql.conf"), all).unwrap();
-    let script =
-        "\"$0\" -D \"$1\" >\"$2/log\" 2>&1 & server=$!; read -r _; kill -INT $server 2>/dev/null; wait $server; rm -rf \"$2\"";
+    let script = r#"data=$1 folder=$2
+run() { "$0" -D "$data" >>"$folder/log" 2>&1 & server=$!; }
+end() { kill -INT $server 2>/dev/null; wait $server; }
+run; while read -r word; do if [ "$word" = stop ]; then end; else run; fi; done; end; rm -rf "$folder""#;
     let mut shell = Command::new("sh");
     shell.args(["-c", script]).arg(programs.join("postgres")).args([&data, &folder]).stdin(Stdio::piped());
     as_user(&mut shell);
     // A terminal's interrupt is for the tests; the shell then sees its input close.
     shell.process_group(0);
     let keeper = shell.spawn().unwrap();
-    let mut server = Server { folder, port, version: String::new(), _keeper: keeper };
+    let mut server = Server { folder, port, version: String::new(), keeper };
     wait_for(&server)?;
     run_sql(
         &server,

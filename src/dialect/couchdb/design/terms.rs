@@ -7,12 +7,16 @@ pub(super) enum TermUse {
     /// `emit(doc.email_ix, …)`: which index it is of.
     Key((usize, usize)),
     /// `if (doc.email_ix)`
-    Asked,
+    Asked((usize, usize)),
 }
 
 impl Code<'_> {
     /// What all calls of emit together give. A view of terms gives nothing else, or it could not be asked by values.
     pub(super) fn emitted(self) -> Judged<Emits> {
+        // What follows from a term's being there would tell everybody who has a value and who has none.
+        if self.asked.iter().any(|asked| !self.keys.contains(asked)) {
+            return Err("it asks whether a term of an index is there, and emits another thing as key than that term".to_owned());
+        }
         let Some(first) = self.keys.first() else { return Ok(self.emits) };
         let calls = (0..self.tokens.len()).filter(|at| self.word(*at) == "emit").count();
         if calls > self.keys.len() || self.keys.iter().any(|key| key != first) {
@@ -32,7 +36,7 @@ impl Code<'_> {
         let of_document = self.before(at, 1) == "." && documents.contains(&self.before(at, 2));
         match (self.before(at, 4), self.before(at, 3), self.word(at + 1)) {
             ("emit", "(", "," | ")") if of_document => Some(TermUse::Key(*index)),
-            ("if", "(", ")") if of_document => Some(TermUse::Asked),
+            ("if", "(", ")") if of_document && !self.is_member(at, 4) => Some(TermUse::Asked(*index)),
             _ => None,
         }
     }

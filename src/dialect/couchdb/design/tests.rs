@@ -50,6 +50,11 @@ fn views_as_people_write_them_pass() {
 }
 
 const CARRYING: &[&str] = &[
+    // By a method whose name is a keyword.
+    "function (doc) { var x = {if: function (v) { emit(v, null) }}; x.if(doc) }",
+    "function (doc) { var x = {if: function (v) { emit(null, v) }}; x\n.if(doc) }",
+    "function (doc) { var x = {if: function (v) { emit(null, v) }}; x?.if(doc) }",
+    "function (doc) { var v; var x = {if(v) { emit(v, null) }}; x.if(doc) }",
     // By its name.
     "function (doc) { emit(doc.name) }",
     "function (doc) { emit(doc . name) }",

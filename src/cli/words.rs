@@ -1,0 +1,313 @@
+//! The words of the command line, as clap reads them: commands, their options, and the help of each.
+//!
+//! Always holds: nothing is done here; `super` says what each command does. The first sentence of every comment is what `--help` prints.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{demo, discover, policy, seal, store, sweep};
+use crate::base::{Kid, SystemClock};
+use crate::keys::Change;
+
+/// A screen between an application and its database: protects personal fields in JSON on write, reveals them by purpose.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+#[derive(Debug, Parser)]
+#[command(name = "sudare", version, arg_required_else_help = true)]
+pub(super) struct Words {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// See the whole idea work: a proxy, an embedded database, five callers; nothing to set up
+    Demo(demo::Options),
+    /// Write a commented sudare.toml, policy.toml and a key ring to start from
+    Init {
+        /// Folder to write to; made if it is not there
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Check both files completely; every mistake at once. Without any: what each field tells whoever holds the database
+    Check {
+        #[command(flatten)]
+        file: File,
+        /// Only what each field tells, once nothing is wrong; with --format json one object a field
+        #[arg(long)]
+        leakage: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Run the proxy; SIGHUP reloads, SIGTERM drains
+    Serve {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Propose a field map from sample documents: what in them looks personal
+    ///
+    /// By the names of members and by their values, in some fifteen languages. Prints paths, categories and counts, never a value; needs no
+    /// configuration and no keys. Lines that are no JSON object are reported and left out; the exit code is then 1.
+    Discover(discover::Options),
+    /// Seal a file of documents as the proxy would: JSON Lines in, JSON Lines out
+    ///
+    /// Sealed values are kept, so a file may be sealed twice. A line that cannot be sealed is reported and left out, and without --skip-bad
+    /// no file is made (on standard output good lines leave as they come; the exit code is 1). Progress stands on standard error, on a terminal only.
+    Seal(seal::Options),
+    /// Open a file of sealed documents, recorded in the audit log with your reason
+    ///
+    /// The way out of Sudare, or of a backup. The output holds clear text: keep it like the key. The log must be free, so `sudare serve`
+    /// does not run with the same [audit] dir.
+    Open {
+        #[command(flatten)]
+        options: seal::Options,
+        /// Why; kept in the audit log with your user id, so name no person in it
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Upkeep of a whole collection in its database: migrate
+    #[command(subcommand)]
+    Sweep(SweepCommand),
+    /// Callers: who may ask
+    #[command(subcommand)]
+    Caller(CallerCommand),
+    /// The key ring: make, list, rotate, mark compromised, verify
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// The policy: explain, test, schema
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// The audit log: read, prove, query
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// The store of tokens and high-water marks: migrate, check, copy
+    #[command(subcommand)]
+    Store(store::Command),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SweepCommand {
+    /// Seal what is still clear in a collection, while the proxy serves it with strict = false
+    ///
+    /// Documents are written on the revision they were read with, so a newer one is never overwritten; sealed values are left alone, so a
+    /// sweep that was broken off is begun again. Exit code 0 once a whole pass has found nothing clear.
+    Migrate(sweep::Options),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CallerCommand {
+    /// Make a credential, print it once, and the lines for sudare.toml
+    Add {
+        /// Name of the caller, e.g. helpdesk
+        name: String,
+        #[command(flatten)]
+        file: File,
+        /// Append the lines to sudare.toml
+        #[arg(long)]
+        write: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Make the ring and the key file where they are absent; nothing is overwritten
+    Init {
+        #[command(flatten)]
+        file: File,
+    },
+    /// List lines and versions
+    List {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Make a new version of a line and seal under it from now on; older ones still open
+    Rotate {
+        #[command(flatten)]
+        changing: Changing,
+        /// seal, lookup, token, audit, or pseudonym/SCOPE
+        #[arg(long, default_value = "seal")]
+        line: String,
+        /// Only publish the new version, so that every node has it before any seals under it; `activate` follows
+        #[arg(long)]
+        publish_only: bool,
+    },
+    /// Seal under a published version from now on; the one before it is deactivated
+    Activate {
+        #[command(flatten)]
+        changing: Changing,
+        /// The version's id, as `sudare keys list` prints it
+        kid: Kid,
+    },
+    /// Let a version protect nothing more; activating another does that by itself
+    ///
+    /// A line always has an active version, so this is refused for it; what is left is to end a pseudonym scope.
+    Deactivate {
+        #[command(flatten)]
+        changing: Changing,
+        /// The version's id, as `sudare keys list` prints it
+        kid: Kid,
+        /// Of a line pseudonym/SCOPE: show no pseudonym of it any more
+        #[arg(long)]
+        end_scope: bool,
+    },
+    /// Somebody else may know these versions: what they protect is shown to nobody until it is written anew
+    ///
+    /// All in one write, or none. There is no way back.
+    Compromise {
+        #[command(flatten)]
+        changing: Changing,
+        /// Their ids, as `sudare keys list` prints them
+        #[arg(required = true, value_name = "KID")]
+        kids: Vec<Kid>,
+        /// Make and activate a new version in place of one that is active
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Check the ring: seal of the manifest, every wrapped key, every commitment
+    Verify {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Who sees what, and which rule says so
+    Explain {
+        #[command(flatten)]
+        file: File,
+        /// Caller; all if not given
+        #[arg(long)]
+        caller: Option<String>,
+        /// Purpose, by name or dpv id; all the caller has if not given
+        #[arg(long)]
+        purpose: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Run the [[test]] tables of the policy
+    Test {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Print the JSON Schema of policy.toml
+    Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// The last events
+    Tail {
+        #[command(flatten)]
+        file: File,
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Prove that nothing was edited, reordered, cut off or removed, and that the log still is what its checkpoints say
+    Verify {
+        #[command(flatten)]
+        file: File,
+        /// Also hold it against a checkpoint that was kept elsewhere; may be given several times
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Vec<PathBuf>,
+        /// Also believe this verifier key, as `sudare audit key` printed it; may be given several times
+        #[arg(long, value_name = "KEY")]
+        key: Vec<crate::audit::VerifierKey>,
+        /// For outsiders: a copy of the audit folder, held against its checkpoints by --key alone; needs no file and no key ring
+        #[arg(long, value_name = "DIR", requires = "key", conflicts_with = "config")]
+        dir: Option<PathBuf>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Prove the log and print a signed checkpoint of it: keep it where nobody who can write the log can
+    Checkpoint {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Print what anybody can check the log's checkpoints with
+    Key {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Who saw what of whom, for what; all that is given must fit
+    Report {
+        #[command(flatten)]
+        file: File,
+        /// Only about this data subject: its id as it stands in the documents
+        #[arg(long)]
+        subject: Option<String>,
+        /// Only this caller
+        #[arg(long)]
+        caller: Option<String>,
+        /// Only this purpose, by its name in the policy
+        #[arg(long)]
+        purpose: Option<String>,
+        /// Only where values of this category were shown or protected
+        #[arg(long)]
+        category: Option<String>,
+        /// From this time on: RFC 3339, or a date, which is its midnight in UTC
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Before this time: RFC 3339, or a date, which is its midnight in UTC
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct File {
+    /// The engineers' file; policy.toml is named in it
+    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "sudare.toml")]
+    pub(super) config: PathBuf,
+}
+
+/// What every command takes that changes the ring.
+#[derive(Debug, Args)]
+pub(super) struct Changing {
+    #[command(flatten)]
+    pub(super) file: File,
+    /// Do it only if the ring is still at this revision, as `sudare keys list` printed it
+    #[arg(long, value_name = "N")]
+    pub(super) at_revision: Option<u64>,
+    #[command(flatten)]
+    pub(super) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Format {
+    /// How data is printed
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(super) format: Kind,
+}
+
+impl Changing {
+    pub(super) fn of<'a>(&self, config: &'a crate::keys::Config) -> Change<'a> {
+        Change { config, clock: &SystemClock, at_revision: self.at_revision }
+    }
+}
+
+impl From<Format> for policy::Format {
+    fn from(format: Format) -> Self {
+        if format.format == Kind::Json { Self::Json } else { Self::Table }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    Table,
+    Json,
+}
