@@ -213,7 +213,7 @@ pub(super) async fn racing_changes_of_one_row_take_place(place: &Place) {
     let mut calls = tokio::task::JoinSet::new();
     for n in 0..60 {
         let store = Arc::clone(if n % 2 == 0 { &one } else { &other });
-        let mut rows = vec![Change::Put(row("shared", "", &["m"])), Change::Put(row(&format!("own-{n}"), "", &[]))];
+        let mut rows = vec![Change::Put(row("shared", "", &[])), Change::Put(row(&format!("own-{n}"), "", &[]))];
         if n % 3 == 0 {
             rows.push(Change::Put(row("another", "", &[])));
         }
