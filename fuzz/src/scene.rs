@@ -172,10 +172,8 @@ impl Scene {
 
     /// How a field's tokens are, if it is stored as such.
     pub fn tokens_of(&self, field: usize) -> Option<&Kind> {
-        match &self.collection.fields[field].protection {
-            Protection::Token(kind) => Some(kind),
-            Protection::Seal | Protection::Deterministic => None,
-        }
+        let Protection::Token(kind) = &self.collection.fields[field].protection else { return None };
+        Some(kind)
     }
 
     /// A field may stand more than once in a row.

@@ -1,8 +1,9 @@
-// What only the proxy does, seen through npm `nano` and plain requests: views by purpose, refusals, tampering.
+// What only the proxy does, seen through npm `nano` and plain requests: views by purpose, refusals, tampering, searches by what is sealed.
 //
 //   node proxied.mjs URL DATABASE_URL RESULTS CANARIES SECRETS
 //
 // DATABASE_URL is the server itself, to break what is stored. Exits 1 if a check fails.
+import { randomInt } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { brotliCompressSync, gzipSync } from 'node:zlib'
@@ -217,6 +218,121 @@ await check('tampering', 'one character changed', () => tampered('t-1', doc => {
 await check('tampering', 'moved to another member', () => tampered('t-2', doc => ({ ...doc, name: doc.address })))
 await check('tampering', 'moved to another document', () => tampered('t-3', async doc => ({ ...doc, name: (await direct.get(id)).name })))
 await check('tampering', 'clear text in its place', () => tampered('t-4', doc => ({ ...doc, name: 'Someone Else' })))
+
+// --- found by what is not stored: terms of indexes, and tokens
+const lodgers = nano({ url, headers: identity('shop', 'registration') }).use('lodgers')
+const lodgersAs = (caller, purpose) => nano({ url, headers: identity(caller, purpose) }).use('lodgers')
+const lodgersInside = nano(databaseUrl).use('lodgers')
+const word = canaries.word()
+const number = String(randomInt(30_000_000, 40_000_000))
+const lodger = {
+  name: `Zoë ${canaries.word()}`,
+  contact: { email: `zoe.${word}@Shop.Example` },
+  phones: [canaries.text(`+813${number}`), `+81355${canaries.digits(12)}`],
+  member_no: `M-Zoë-${canaries.word()}`,
+  tier: canaries.word('control')
+}
+const other = { name: `Mei ${canaries.word()}`, contact: { email: `mei.${canaries.word()}@shop.example` }, phones: [], member_no: `M-${canaries.word()}`, tier: 'other' }
+const wide = text => text.replace(/[!-~]/g, c => String.fromCharCode(c.charCodeAt(0) + 0xfee0))
+// The ids that a search finds. No term and no token stands in what its client gets.
+const hidesTerms = text => assert.doesNotMatch(text, /ix1\.|tok1_|_ix/, 'a term or a token is shown')
+async function found (database, selector, more = {}) {
+  const reply = await database.find({ selector, ...more })
+  hidesTerms(JSON.stringify(reply.docs))
+  return reply.docs.map(doc => doc._id).sort()
+}
+
+await check('found', 'written: sealed, with terms and a token', async () => {
+  await nano({ url, headers: identity('shop', 'registration') }).db.create('lodgers')
+  await lodgers.insert(lodger, 'l-1')
+  await lodgers.insert(other, 'l-2')
+  const inside = await lodgersInside.get('l-1')
+  assert.match(inside.contact.email, /^sdr1\.x\./)
+  assert.match(inside.email_ix, /^ix1\.[0-9a-z]{8}\.[0-9a-z]{13}$/)
+  assert.deepEqual(inside.phones_ix.map(term => term.slice(0, 4)), ['ix1.', 'ix1.'])
+  assert.match(inside.member_no, /^tok1_[0-9a-z]{26}$/)
+  mustNotShow(JSON.stringify(inside), 'the database')
+})
+await check('found', 'by an e-mail address in every spelling', async () => {
+  const { email } = lodger.contact
+  for (const spelling of [email, email.toUpperCase(), ` ${email}.`, wide(email), email.replace('@', '\u200b@'), email.replace('zoe', 'z\u00adoe')]) {
+    assert.deepEqual(await found(lodgers, { 'contact.email': spelling }), ['l-1'], JSON.stringify(spelling))
+  }
+  assert.deepEqual(await found(lodgers, { 'contact.email': { $in: [email, other.contact.email] } }), ['l-1', 'l-2'])
+  assert.deepEqual(await found(lodgers, { $or: [{ 'contact.email': { $eq: email } }, { 'contact.email': 'nobody@shop.example' }], tier: lodger.tier }), ['l-1'])
+  assert.deepEqual(await found(lodgers, { 'contact.email': email.replace('zoe', 'joe') }), [])
+})
+await check('found', 'by a telephone number in every spelling', async () => {
+  const [four, rest] = [number.slice(0, 4), number.slice(4)]
+  for (const spelling of [`+813${number}`, `03-${four}-${rest}`, `(03) ${four} ${rest}`, `0081 3 ${number}`, `+81 (0)3 ${number}`, wide(`03-${four}-${rest}`), `tel:+81-3-${four}-${rest}`]) {
+    assert.deepEqual(await found(lodgers, { telephone: spelling }), ['l-1'], spelling.replaceAll(/\d/g, '9'))
+  }
+  assert.deepEqual(await found(lodgers, { phones: { $elemMatch: { $eq: lodger.phones[1] } } }), ['l-1'])
+  assert.deepEqual(await found(lodgers, { telephone: '03-9999-0000' }), [])
+})
+await check('found', 'by a token, composed or not', async () => {
+  for (const form of ['NFC', 'NFD']) assert.deepEqual(await found(lodgers, { member_no: lodger.member_no.normalize(form) }), ['l-1'], form)
+  assert.deepEqual(await found(lodgers, { member_no: { $in: [lodger.member_no, other.member_no, 'M-nobody'] } }), ['l-1', 'l-2'])
+  for (const wrong of ['M-nobody', lodger.member_no.toLowerCase()]) assert.deepEqual(await found(lodgers, { member_no: wrong }), [])
+})
+await check('found', 'with an index of the database on the terms', async () => {
+  await lodgersInside.createIndex({ index: { fields: ['email_ix'] }, name: 'by-email' })
+  assert.deepEqual(await found(lodgers, { 'contact.email': lodger.contact.email }), ['l-1'])
+})
+await check('found', 'through a view whose keys are terms', async () => {
+  await lodgers.insert({ views: { by_email: { map: 'function (doc) { if (doc.email_ix) emit(doc.email_ix, null) }' } } }, '_design/desk')
+  const reply = await lodgers.view('desk', 'by_email', { key: lodger.contact.email.toUpperCase(), include_docs: true })
+  assert.deepEqual(reply.rows.map(row => row.doc._id), ['l-1'])
+  assert.equal(reply.rows[0].doc.name, lodger.name)
+  hidesTerms(JSON.stringify(reply.rows))
+})
+await check('found', 'by who may search and not see', async () => {
+  const helpdesk = lodgersAs('helpdesk', 'support')
+  for (const selector of [{ 'contact.email': lodger.contact.email }, { telephone: lodger.phones[0] }, { member_no: lodger.member_no }]) {
+    const { docs: [doc, ...more] } = await helpdesk.find({ selector })
+    assert.deepEqual([doc._id, doc.name, more.length], ['l-1', lodger.name, 0])
+    assert.ok(!JSON.stringify(doc).includes(word) && !('member_no' in doc))
+    hidesTerms(JSON.stringify(doc))
+  }
+  for (const selector of [{ 'contact.email': lodger.contact.email }, { member_no: lodger.member_no }]) {
+    await refused(lodgersAs('mailer', 'marketing').find({ selector }), 403, 'forbidden', 'search-refused')
+  }
+})
+await check('found', 'terms and tokens are never seen', async () => {
+  for (const [caller, purpose] of [['shop', 'registration'], ['shipping', 'delivery'], ['helpdesk', 'support'], ['mailer', 'marketing'], ['analyst', 'statistics']]) {
+    const database = lodgersAs(caller, purpose)
+    for (const reply of [await database.get('l-1'), await database.list({ include_docs: true, startkey: 'l-' }), await database.fetch({ keys: ['l-1', 'l-2'] }), (await database.changes({ include_docs: true })).results.filter(change => change.id.startsWith('l-'))]) {
+      hidesTerms(JSON.stringify(reply))
+    }
+  }
+  const { _id, _rev, ...whole } = await lodgers.get('l-1')
+  assert.deepEqual(whole, { ...lodger, member_no: lodger.member_no.normalize('NFC') })
+})
+await check('found', 'not by a term that was pasted', async () => {
+  const [one, two] = [await lodgersInside.get('l-1'), await lodgersInside.get('l-2')]
+  await lodgersInside.insert({ ...two, email_ix: one.email_ix, phones_ix: one.phones_ix })
+  const inside = await lodgersInside.find({ selector: { email_ix: one.email_ix } })
+  assert.deepEqual(inside.docs.map(doc => doc._id).sort(), ['l-1', 'l-2'], 'the database itself finds both')
+  assert.deepEqual(await found(lodgers, { 'contact.email': lodger.contact.email }), ['l-1'])
+  assert.deepEqual(await found(lodgers, { telephone: lodger.phones[0] }), ['l-1'])
+  const reply = await lodgers.view('desk', 'by_email', { key: lodger.contact.email, include_docs: true })
+  assert.deepEqual(reply.rows.map(row => row.doc._id), ['l-1'])
+  // Writing the document makes its own terms again.
+  const { _rev, ...mine } = await lodgers.get('l-2')
+  await lodgers.insert({ ...mine, _rev }, 'l-2')
+  assert.equal((await lodgersInside.get('l-2')).email_ix, two.email_ix)
+  assert.deepEqual(await found(lodgers, { 'contact.email': other.contact.email }), ['l-2'])
+})
+await check('found', 'nothing by other operators, and terms are nobody\'s to write', async () => {
+  const { contact: { email }, member_no: token } = lodger
+  const selectors = [{ 'contact.email': { $gt: email } }, { 'contact.email': { $regex: email } }, { 'contact.email': { $ne: email } }, { 'contact.email': { $nin: [email] } }, { $not: { 'contact.email': email } },
+    { $nor: [{ 'contact.email': email }] }, { 'contact.email': '' }, { 'contact.email': 'no address' }, { contact: { email } }, { telephone: { $lt: '+81' } }, { member_no: { $gte: token } }, { member_no: { $regex: token } },
+    { email_ix: (await lodgersInside.get('l-1')).email_ix }]
+  for (const selector of selectors) await refused(lodgers.find({ selector }), 400, 'bad_request', 'not-searchable').catch(error => { throw new Error(`${Object.keys(selector)} ${JSON.stringify(selector).match(/\$\w+/)?.[0]}: ${error.message}`) })
+  const reply = await failure(lodgers.insert({ ...other, email_ix: 'ix1.7k3m9qpa.0000000000000' }, 'l-3'))
+  assert.equal(reply.type, 'docs/errors.md#index-member', reply.text)
+  mustNotShow(reply.text, 'the refusal')
+})
 
 writeFileSync(canariesFile, JSON.stringify(canaries.known))
 process.exit(checks.finish('only through Sudare', resultsFile) ? 0 : 1)
