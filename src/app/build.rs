@@ -68,6 +68,8 @@ pub(super) fn state(
         Some(before) => before.upstream.or_new(&settings.upstream)?,
         None => Upstream::new(&settings.upstream)?,
     };
+    let fields = settings.collections.iter().flat_map(|collection| &collection.field_map.fields);
+    fields.flat_map(|field| &field.indexes).for_each(|index| index.normaliser().warm_up());
     let collections = settings
         .collections
         .into_iter()

@@ -120,6 +120,13 @@ pub enum ParseStepError {
 }
 
 impl Normaliser {
+    /// Loads what its steps need (the numbering plans of all countries), so that no request waits for it.
+    pub fn warm_up(&self) {
+        if self.steps.iter().any(|step| matches!(step, Step::Phone(_))) {
+            drop(phone::e164("+12025550123", None));
+        }
+    }
+
     /// A chain of these steps.
     ///
     /// # Errors
