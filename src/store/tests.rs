@@ -64,5 +64,5 @@ fn a_second_holder_and_a_foreign_file_are_refused() {
     assert!(matches!(Store::embedded(&path), Err(StoreError::InUse(_))), "two holders");
     drop(held);
     fs::write(&path, b"this is not a database, whatever its name says").unwrap();
-    assert!(matches!(Store::embedded(&path), Err(StoreError::Open(..))));
+    assert!(matches!(Store::embedded(&path), Err(StoreError::Foreign(_))));
 }
