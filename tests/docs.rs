@@ -12,7 +12,7 @@ const CODES: &[(&str, &str, &str)] = &[
     ("src/front/http/reply.rs", "fn status_and_code(", "\n}\n"),
     ("src/front/http/reply.rs", "fn vault_status_and_code(", "\n}\n"),
     ("src/dialect/mod.rs", "impl RefusedCode {", "\n}\n"),
-    ("src/field/protect.rs", "pub fn code(", "\n    }\n"),
+    ("src/field/protect/error.rs", "pub fn code(", "\n    }\n"),
     ("src/field/reveal.rs", "pub fn code(", "\n    }\n"),
     ("src/field/deterministic.rs", "pub fn code(", "\n    }\n"),
     ("src/batch/line.rs", "pub fn code(", "\n    }\n"),
