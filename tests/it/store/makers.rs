@@ -157,7 +157,7 @@ async fn until_there_are_enough(place: &Place, makers: usize, (total, mut longes
             assert_eq!(lost(&vault, batch, made).await, 0, "after kill {kills}: batch {batch}");
         }
         if tokens.len() == before {
-            // A machine that is busy gives them no time.
+            // A machine that is busy gives them no time; one that is not makes them all before the first is killed, if they live for long.
             longest *= 2;
         }
     }
@@ -207,12 +207,12 @@ fn thousands(number: usize) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_in_redb_outlive_their_killed_makers() {
     // One process holds the file.
-    until_there_are_enough(&Place::redb().unwrap(), 1, wanted(4_000, 600)).await;
+    until_there_are_enough(&Place::redb().unwrap(), 1, wanted(4_000, 40)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_in_postgres_outlive_their_killed_makers() {
     if let Some(place) = Place::postgres() {
-        until_there_are_enough(&place, 2, wanted(10_000, 150)).await;
+        until_there_are_enough(&place, 2, wanted(10_000, 40)).await;
     }
 }
