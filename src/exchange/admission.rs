@@ -190,7 +190,7 @@ impl Budget {
         Self { room: Arc::new(Semaphore::new(usize::try_from(kib).unwrap_or(Semaphore::MAX_PERMITS))), kib, metrics }
     }
 
-    /// Requests, and connections on which there is one, that may be under way at a time, at [`SEAT_BYTES`] each.
+    /// Requests, and connections on which there is one, that may be under way at a time, at 64 KiB each.
     pub fn seats(&self) -> usize {
         usize::try_from(self.kib).unwrap_or(usize::MAX) / (SEAT_BYTES >> 10)
     }

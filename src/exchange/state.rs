@@ -29,9 +29,9 @@ pub struct State {
     pub policy: Arc<Policy>,
     /// Who may ask.
     pub callers: Callers,
-    /// Keys of one ring revision: those it was built with. What is used is [`Self::ring`].
+    /// Keys of one ring revision: those it was built with. What is used is the newest.
     pub keys: Arc<KeyRing>,
-    /// Keeps what tokens stand for; with the newest keys it is [`Self::vault`].
+    /// Keeps what tokens stand for; with the newest keys it is the vault.
     pub store: Arc<dyn Rows>,
     /// The newest ring, whatever this one was built with.
     pub newest: Newest,
