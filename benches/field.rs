@@ -15,10 +15,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::Criterion;
-use sudare::base::{Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, PurposeName};
+use sudare::base::{
+    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, PurposeName, RingName,
+};
 use sudare::document::{RowSet, Rules, Selector, walk};
 use sudare::field::{Collection, Field, Mask, OnBadValue, Plan, Protection, RowWrite, Subject, protect, reveal};
-use sudare::keys::KeyRing;
+use sudare::keys::{KeyRing, Rings};
 use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
 
 const DOCUMENT: &str = r#"{"id":"c-100482","name":"Mei Tanaka","email":"mei.tanaka@example.com","phone":"+81355501234","address":"101-0047 Tokyo, Chiyoda-ku, Uchikanda 2-14-9","national_id":"123456789018","birth":"1990-04-17","tier":"gold","locale":"ja-JP","currency":"JPY","created":"2023-05-11T09:31:22Z","updated":"2026-10-02T17:05:48Z","orders":128,"returns":3,"points":40250,"balance":1250.75,"newsletter":false,"tags":["repeat","gift-wrap","evening-delivery","points-card"],"last_order":{"id":"o-77120394","total":18420,"items":4,"status":"delivered","carrier":"yamato","placed":"2026-09-28T11:42:03Z"},"settings":{"theme":"dark","notify":["order","delivery"],"page_size":50,"compact":true},"note":"prefers the loading bay doo"}"#;
@@ -28,7 +30,7 @@ const DOCUMENT_BYTES: usize = 708;
 struct Setup {
     collection: Collection,
     plan: Plan,
-    ring: KeyRing,
+    ring: Rings,
     grant: Grant,
     clear: Bytes,
     stored: Bytes,
@@ -46,6 +48,7 @@ impl Setup {
                 collection: CollectionName::new("customers"),
                 field: FieldName::new(name),
             },
+            ring: RingName::main(),
             category: CategoryId(index),
             category_name: CategoryName::new(&name.replace('_', "-")),
             protection: protection.clone(),
@@ -67,7 +70,7 @@ impl Setup {
         };
         let rows = RowSet { rows: vec![Selector::parse("$").unwrap()], ..RowSet::default() };
         let plan = Plan::compile(&collection, &rows).unwrap();
-        let ring = KeyRing::ephemeral(controller, &[]).unwrap();
+        let ring = KeyRing::ephemeral(controller, &[]).unwrap().into();
         let grant = grant();
         let clear = Bytes::from_static(DOCUMENT.as_bytes());
         let mut setup = Self { collection, plan, ring, grant, stored: clear.clone(), clear };

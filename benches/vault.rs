@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sudare::base::Controller;
-use sudare::keys::KeyRing;
+use sudare::keys::{KeyRing, Rings};
 use sudare::purpose::{Permit, Upkeep};
 use sudare::store::{Address, Config, PostgresConfig, Rows, Store};
 use sudare::vault::{Format, Kind, Scope, Vault, Wish};
@@ -52,7 +52,7 @@ fn arguments() -> Arguments {
 fn main() {
     let arguments = arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let keys = Arc::new(KeyRing::ephemeral(Controller::new("shop"), &[]).unwrap());
+    let keys: Arc<Rings> = KeyRing::ephemeral(Controller::new("shop"), &[]).unwrap().into();
     let file = arguments.redb.join("vault.redb");
     let store = Arc::new(Store::open(&Config::Embedded(file.clone()), None).unwrap());
     let postgres = arguments.postgres.map(|url| Arc::new(open_postgres(&url)));

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use sudare::base::{
-    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, Kid, PurposeName, RecordId, enc,
+    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, Kid, PurposeName, RecordId,
+    RingName, enc,
 };
 use sudare::crypto::{MacKey, Secret, SivKey, XaesKey, base32_crockford, hkdf};
 use sudare::document::{RowSet, Rules, Selector, walk};
@@ -17,7 +18,7 @@ use sudare::field::{
     Collection, Field, Index, Mask, OnBadValue, Plan, Protection, RevealError, RowWrite, Subject, open_deterministic_envelope,
     open_envelope, protect, reveal,
 };
-use sudare::keys::{FieldKey, KeyRing, LineName, LookupKey, State};
+use sudare::keys::{FieldKey, KeyRing, LineName, LookupKey, Rings, State};
 use sudare::normalise::Normaliser;
 use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
 
@@ -115,7 +116,7 @@ impl Sealed {
     fn reveal(&self, of: &Envelopes) -> Result<String, RevealError> {
         let kid: Kid = of.kid.parse().unwrap();
         let versions = vec![(LineName::Seal, kid, State::Active, secret(&of.version_secret_hex))];
-        let ring = KeyRing::with_versions(Controller::new(&self.controller), versions);
+        let ring = KeyRing::with_versions(Controller::new(&self.controller), versions).into();
         let value = serde_json::to_string(&self.envelope).unwrap();
         reveal_one(&ring, &collection(self.place(), self.bind(), true), &grant("view", Level::Clear), self.id.as_deref(), &value)
     }
@@ -140,9 +141,9 @@ impl Stored {
         collection
     }
 
-    fn ring(&self, of: &Deterministic) -> KeyRing {
+    fn ring(&self, of: &Deterministic) -> Rings {
         let versions = vec![(LineName::Lookup, of.kid.parse().unwrap(), State::Active, secret(&of.version_secret_hex))];
-        KeyRing::with_versions(Controller::new(&self.controller), versions)
+        KeyRing::with_versions(Controller::new(&self.controller), versions).into()
     }
 
     /// Opens with a key derived here, step by step as the format says.
@@ -180,6 +181,7 @@ fn collection(place: FieldPlace, bind: Bind, strict: bool) -> Collection {
         name: place.field.clone(),
         at: Selector::parse("$.value").unwrap(),
         place: place.clone(),
+        ring: RingName::main(),
         category: CategoryId(0),
         category_name: CategoryName::new("name"),
         protection: Protection::Seal,
@@ -239,7 +241,7 @@ fn grant(purpose: &str, level: Level) -> Grant {
 
 /// The shown JSON text of the one value of a document.
 fn reveal_one(
-    ring: &KeyRing,
+    ring: &Rings,
     collection: &Collection,
     grant: &Grant,
     id: Option<&str>,
@@ -307,7 +309,7 @@ fn every_pseudonym_is_the_same() {
     for one in &vectors.list {
         let line = LineName::pseudonym(&one.scope).unwrap();
         let versions = vec![(line, "00000000".parse().unwrap(), State::Active, secret(&vectors.version_secret_hex))];
-        let ring = KeyRing::with_versions(controller.clone(), versions);
+        let ring = KeyRing::with_versions(controller.clone(), versions).into();
         let place = FieldPlace {
             controller: controller.clone(),
             collection: CollectionName::new("customers"),
@@ -349,7 +351,7 @@ struct NoTerm {
 }
 
 /// One field with one index, and what a write stores in its index member.
-fn stored_term(ring: &KeyRing, place: FieldPlace, steps: &[String], bits: u16, json: &str) -> Option<String> {
+fn stored_term(ring: &Rings, place: FieldPlace, steps: &[String], bits: u16, json: &str) -> Option<String> {
     let normaliser = Normaliser::new(steps.iter().map(|step| step.parse().unwrap()).collect()).unwrap();
     let mut collection = collection(place, Bind::Field, true);
     collection.fields[0].indexes = vec![Index::new(Selector::parse("$.ix").unwrap(), normaliser, bits).unwrap()];
@@ -369,7 +371,7 @@ fn terms_of_search_indexes_are_those_of_the_vectors() {
     let ring = |controller: &str| {
         let lines = [LineName::Lookup, LineName::Seal].into_iter().zip([of.kid.as_str(), "sea10000"]);
         let version = |(line, kid): (LineName, &str)| (line, kid.parse().unwrap(), State::Active, secret(&of.version_secret_hex));
-        KeyRing::with_versions(Controller::new(controller), lines.map(version).collect())
+        Rings::from(KeyRing::with_versions(Controller::new(controller), lines.map(version).collect()))
     };
     let place = |controller: &str, collection: &str, field: &str| FieldPlace {
         controller: Controller::new(controller),

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sudare::base::{
-    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, PurposeName, RecordId,
+    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, PurposeName, RecordId, RingName,
 };
 use sudare::document::{Layout, RowSet, Rules, Selector, Step, walk};
 use sudare::field::{
     Before, Collection, Field, Found, Generalise, Index, Mask, OnBadValue, Plan, Protected, Protection, RevealError, Revealed,
     RowWrite, Subject, Tokens, WriteError, index_terms, protect_over, reveal_found, tokens_of_write, tokens_shown,
 };
-use sudare::keys::{KeyRing, LineName, State};
+use sudare::keys::{KeyRing, LineName, Rings, State};
 use sudare::normalise::Normaliser;
 use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Permit, Policy, PolicySpec, PurposeSpec};
 use sudare::vault::{Format, Kind, Scope};
@@ -41,7 +41,7 @@ pub struct Scene {
     pub assign: bool,
     /// Which envelope is changed, and how.
     pub damage: Option<(usize, usize)>,
-    pub ring: KeyRing,
+    pub ring: Rings,
     pub indexes: Vec<IndexMember>,
     pub vault: Arc<Vault>,
 }
@@ -268,6 +268,7 @@ fn field(n: usize, at: Selector, seal_null: bool) -> Field {
         name: FieldName::new(&name),
         at,
         place: place(&name),
+        ring: RingName::main(),
         category: CategoryId(category as u16),
         category_name: CategoryName::new(CATEGORIES[category]),
         mask: Mask::parse(["keep-last:4", "initials", "all", "keep-first:1", "email", "keep-last:2"][category]).unwrap(),
@@ -288,13 +289,13 @@ pub fn place(field: &str) -> FieldPlace {
     }
 }
 
-fn ring() -> KeyRing {
+fn ring() -> Rings {
     let versions = vec![
         (LineName::Seal, KID.parse().unwrap(), State::Active, SEAL_SECRET),
         (LineName::Lookup, "100k0000".parse().unwrap(), State::Active, [3; 32]),
         (LineName::pseudonym("support").unwrap(), "spprt000".parse().unwrap(), State::Active, [2; 32]),
     ];
-    KeyRing::with_versions(Controller::new(CONTROLLER), versions)
+    KeyRing::with_versions(Controller::new(CONTROLLER), versions).into()
 }
 
 /// A grant of these levels from a real policy; everything may be written and deleted.

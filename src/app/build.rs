@@ -3,47 +3,48 @@
 use std::sync::Arc;
 
 use super::StartError;
-use crate::base::Kid;
+use crate::base::{Kid, RingName};
 use crate::config::Settings;
 use crate::exchange::{Collection, Gates, Limits, Newest, State};
 use crate::field::Protection;
-use crate::keys::{KeyRing, LineName};
+use crate::keys::{LineName, Rings};
 use crate::store::{Rows, Store};
 use crate::upstream::Upstream;
 
-/// Opens the ring, refuses one older than this node has seen, and one that lacks a line that policy or fields need.
-pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<KeyRing>, StartError> {
-    let ring = KeyRing::open(&settings.keys)?;
-    ring.check_rollback(store)?;
-    has_lines(&ring, settings)?;
-    Ok(Arc::new(ring))
+/// Opens the rings, refuses one older than this node has seen, and one that lacks a line that policy or fields need.
+pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<Rings>, StartError> {
+    let rings = Rings::open(&settings.keys, &settings.other_rings)?;
+    rings.check_rollback(store)?;
+    has_lines(&rings, settings)?;
+    Ok(Arc::new(rings))
 }
 
-fn has_lines(ring: &KeyRing, settings: &Settings) -> Result<(), StartError> {
+fn has_lines(rings: &Rings, settings: &Settings) -> Result<(), StartError> {
     let fields = settings.collections.iter().flat_map(|collection| &collection.field_map.fields);
     for field in fields {
         if !field.indexes.is_empty() {
-            ring.lookup_key(&field.place)?;
+            rings.needs(&field.ring, |ring| ring.lookup_key(&field.place))?;
         }
         match &field.protection {
             Protection::Seal => {}
-            Protection::Deterministic => drop(ring.lookup_key(&field.place)?),
+            Protection::Deterministic => rings.needs(&field.ring, |ring| ring.lookup_key(&field.place))?,
             Protection::Token(kind) => {
-                ring.token_key(kind.scope.as_str())?;
+                rings.needs(&field.ring, |ring| ring.token_key(kind.scope.as_str()))?;
                 if kind.consistent {
-                    ring.fingerprint_keys(kind.scope.as_str())?;
+                    rings.needs(&field.ring, |ring| ring.fingerprint_keys(kind.scope.as_str()))?;
                 }
             }
         }
     }
     let missing: Vec<String> =
-        settings.policy.pseudonym_scopes().into_iter().filter(|scope| !ring.has_pseudonym_scope(scope)).collect();
+        settings.policy.pseudonym_scopes().into_iter().filter(|scope| !rings.main().has_pseudonym_scope(scope)).collect();
     if missing.is_empty() { Ok(()) } else { Err(StartError::PseudonymScope(missing.join(", "))) }
 }
 
-/// The versions of the ring for the metrics: line, id, state.
-pub(super) fn key_versions(keys: &KeyRing) -> impl Iterator<Item = (&'static str, Kid, &'static str)> {
-    keys.versions().into_iter().map(|version| {
+/// The versions of the rings for the metrics: ring, line, id, state.
+pub(super) fn key_versions(keys: &Rings) -> impl Iterator<Item = (RingName, &'static str, Kid, &'static str)> {
+    let versions = keys.held().flat_map(|ring| ring.versions().into_iter().map(move |version| (ring.name().clone(), version)));
+    versions.map(|(ring, version)| {
         let line = match version.line {
             LineName::Seal => "seal",
             LineName::Lookup => "lookup",
@@ -51,7 +52,7 @@ pub(super) fn key_versions(keys: &KeyRing) -> impl Iterator<Item = (&'static str
             LineName::Audit => "audit",
             LineName::Pseudonym(_) => "pseudonym",
         };
-        (line, version.kid, version.state.as_str())
+        (ring, line, version.kid, version.state.as_str())
     })
 }
 
@@ -60,7 +61,7 @@ pub(super) fn key_versions(keys: &KeyRing) -> impl Iterator<Item = (&'static str
 /// On a reload `before` is what is in use: its database is kept if nothing of it changed, and what callers have used of their limits.
 pub(super) fn state(
     settings: Settings,
-    keys: Arc<KeyRing>,
+    keys: Arc<Rings>,
     store: Arc<dyn Rows>,
     before: Option<&State>,
 ) -> Result<State, StartError> {
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
     use crate::base::CallerName;
     use crate::config::{self, templates};
-    use crate::keys::State;
+    use crate::keys::{KeyRing, State};
 
     #[test]
     fn a_deterministic_field_needs_the_lookup_line() {
@@ -127,7 +128,7 @@ mod tests {
             let scopes = sealed.policy.pseudonym_scopes();
             let lines = scopes.iter().map(|scope| LineName::pseudonym(scope).unwrap()).chain([LineName::Seal, line.clone()]);
             let version = |(line, byte): (LineName, u8)| (line, Kid::from_random([byte; 5]), State::Active, [byte; 32]);
-            KeyRing::with_versions(sealed.keys.controller.clone(), lines.zip(1..).map(version).collect())
+            Rings::from(KeyRing::with_versions(sealed.keys.controller.clone(), lines.zip(1..).map(version).collect()))
         };
         assert!(has_lines(&ring(&LineName::Token), &sealed).is_ok());
         assert!(has_lines(&ring(&LineName::Lookup), &deterministic).is_ok());

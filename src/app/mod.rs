@@ -174,7 +174,7 @@ pub fn start_over(
     let store = Arc::new(crate::store::Store::open(&settings.store, Some(Arc::clone(&metrics)))?);
     let rows = rows(store.clone());
     let keys = build::keys(&settings, &store)?;
-    let audit = audit::Log::open(&settings.audit, keys.audit_keys()?, Arc::clone(&clock))?;
+    let audit = audit::Log::open(&settings.audit, keys.main().audit_keys()?, Arc::clone(&clock))?;
     let audit_dir = settings.audit.dir.clone();
     let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
@@ -198,7 +198,7 @@ pub fn start_over(
         metrics: Arc::clone(&metrics),
     };
     metrics.key_versions(build::key_versions(&keys));
-    metrics.loaded(reload::loaded(&settings, keys.revision(), clock.now_ms()));
+    metrics.loaded(reload::loaded(&settings, &keys, clock.now_ms()));
     let (drain_delay, drain_timeout) = (settings.listen.drain_delay, settings.limits.drain_timeout);
     let listen = settings.listen.clone();
     let access = Arc::new(ArcSwap::from_pointee(reload::access(&settings)));

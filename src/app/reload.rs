@@ -14,6 +14,7 @@ use super::{Running, StartError, build};
 use crate::admin::Access;
 use crate::audit::{Event, Kind};
 use crate::config::{self, Endpoint, Fingerprint, Settings};
+use crate::keys::Rings;
 use crate::metrics::Loaded;
 
 /// How long a change must have stood still, unless the files are looked at more often than that.
@@ -176,7 +177,7 @@ impl Running {
         let waiting = self.at_start.differences(&AtStart::of(&settings));
         let keys = build::keys(&settings, &self.store)?;
         let versions: Vec<_> = build::key_versions(&keys).collect();
-        let (next, loaded) = (Watch::of(&settings), loaded(&settings, keys.revision(), self.clock.now_ms()));
+        let (next, loaded) = (Watch::of(&settings), loaded(&settings, &keys, self.clock.now_ms()));
         let access = access(&settings);
         let tls = settings.listen.tls.clone();
         let fetched_keys = std::mem::take(&mut settings.fetched_keys);
@@ -244,12 +245,12 @@ async fn look(files: Vec<PathBuf>) -> Option<Fingerprint> {
 }
 
 /// By what the operator tells this configuration from others.
-pub(super) fn loaded(settings: &Settings, key_revision: u64, now_ms: u64) -> Loaded {
+pub(super) fn loaded(settings: &Settings, keys: &Rings, now_ms: u64) -> Loaded {
     Loaded {
         policy: settings.policy.id().to_owned(),
         version: settings.policy.version(),
         sha256: settings.short_hash.clone(),
-        key_revision,
+        key_revisions: keys.held().map(|ring| (ring.name().clone(), ring.revision())).collect(),
         at: Duration::from_millis(now_ms),
     }
 }

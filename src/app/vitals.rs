@@ -18,7 +18,7 @@ use crate::admin::{Condition, Part, Readiness};
 use crate::audit;
 use crate::base::{Clock, IssuerName};
 use crate::exchange::Exchange;
-use crate::keys::LineName;
+use crate::keys::{KeyRing, LineName};
 use crate::metrics::{Metrics, Vitals};
 use crate::store::Store;
 
@@ -91,11 +91,17 @@ fn audit_condition(watched: &Watched) -> Condition {
 
 fn keys_condition(exchange: &Exchange) -> Condition {
     let keys = &exchange.state().keys;
-    let protects = |line: &LineName| keys.versions().iter().any(|version| version.line == *line && version.state.protects());
-    let missing: Vec<&str> = [(LineName::Seal, "seal"), (LineName::Audit, "audit")]
-        .into_iter()
-        .filter_map(|(line, name)| (!protects(&line)).then_some(name))
-        .collect();
+    let protects =
+        |ring: &KeyRing, line: &LineName| ring.versions().iter().any(|version| version.line == *line && version.state.protects());
+    let mut missing: Vec<String> = Vec::new();
+    for ring in keys.held() {
+        // Only the main ring records.
+        for line in [LineName::Seal, LineName::Audit].iter().filter(|line| ring.name().is_main() || line.protects_values()) {
+            if !protects(ring, line) {
+                missing.push(if ring.name().is_main() { line.to_string() } else { format!("{line} of ring {}", ring.name()) });
+            }
+        }
+    }
     if missing.is_empty() {
         Condition::Ready
     } else {

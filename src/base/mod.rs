@@ -14,7 +14,7 @@ pub use condition::Condition;
 pub use intent::{Intent, PatchFormat};
 pub use names::{
     CallerName, CategoryName, CollectionName, Controller, FieldName, IssuerName, Kid, ParseKidError, PurposeName, RecordId,
-    RecordIdError, ShownPath, is_canonical_integer,
+    RecordIdError, RingName, ShownPath, is_canonical_integer,
 };
 pub use place::{Bind, FieldPlace, enc, parts};
 pub use segment::encode_segment;

@@ -47,6 +47,23 @@ names! {
     CallerName,
     /// Our name for somebody who signs tokens.
     IssuerName,
+    /// A key ring of the configuration: that of `[keys]`, or of a group of fields (`[keys.NAME]`). Bound into every wrapped secret.
+    RingName,
+}
+
+impl RingName {
+    /// The name of the ring of `[keys]`, which every node holds and every field uses that names no other.
+    pub const MAIN: &'static str = "main";
+
+    /// That ring.
+    pub fn main() -> Self {
+        Self::new(Self::MAIN)
+    }
+
+    /// Is it that one?
+    pub fn is_main(&self) -> bool {
+        self.as_str() == Self::MAIN
+    }
 }
 
 /// Where a value stands in a document, as it may be shown in metrics and in the audit log: `$.note`, `$.contacts[*].?`. What a client chose

@@ -10,7 +10,7 @@ use crate::base::{RecordId, enc};
 use crate::crypto;
 use crate::document::{self, Layout, RowSet, Rules, Selector, WalkError};
 use crate::field::{self, Plan, RevealError, StandIns, Subject, Tally, Tokens, WriteError};
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 use crate::purpose::{Permit, Upkeep};
 use crate::vault::Vault;
 
@@ -22,7 +22,7 @@ const LINES_PER_THREAD: usize = 32;
 pub struct Work {
     collection: field::Collection,
     plan: Plan,
-    keys: Arc<KeyRing>,
+    keys: Arc<Rings>,
     direction: Direction,
     /// Where tokens are, and what waits for them.
     vault: Option<(Vault, Handle)>,
@@ -88,7 +88,7 @@ impl Work {
     /// # Errors
     ///
     /// What keeps single documents of this collection from being read, as [`Plan::compile`] says it.
-    pub fn seal(collection: field::Collection, keys: impl Into<Arc<KeyRing>>) -> Result<Self, Vec<String>> {
+    pub fn seal(collection: field::Collection, keys: impl Into<Arc<Rings>>) -> Result<Self, Vec<String>> {
         Self::new(collection, keys.into(), Direction::Seal)
     }
 
@@ -97,12 +97,12 @@ impl Work {
     /// # Errors
     ///
     /// As [`Self::seal`].
-    pub fn open(collection: field::Collection, keys: impl Into<Arc<KeyRing>>) -> Result<Self, Vec<String>> {
+    pub fn open(collection: field::Collection, keys: impl Into<Arc<Rings>>) -> Result<Self, Vec<String>> {
         let upkeep = Upkeep::dangerous_for("an operator opens a file, with a reason; each window is recorded before it leaves");
         Self::new(collection, keys.into(), Direction::Open(upkeep))
     }
 
-    fn new(collection: field::Collection, keys: Arc<KeyRing>, direction: Direction) -> Result<Self, Vec<String>> {
+    fn new(collection: field::Collection, keys: Arc<Rings>, direction: Direction) -> Result<Self, Vec<String>> {
         let root = Selector::parse("$").map_err(|error| vec![error.to_string()])?;
         let plan = Plan::compile(&collection, &RowSet { rows: vec![root], ..RowSet::default() })?;
         Ok(Self { collection, plan, keys, direction, vault: None })
@@ -132,6 +132,9 @@ impl Work {
             let own = field.subject.as_ref().map(ToString::to_string).unwrap_or_default();
             parts.extend([field.place.controller.to_string(), field.name.to_string(), field.at.to_string(), own]);
             parts.extend([field.seal_null.to_string(), format!("{:?}", field.protection)]);
+            if !field.ring.is_main() {
+                parts.push(format!("ring {}", field.ring));
+            }
         }
         let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
         crypto::sha256(&enc(&parts)).iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))

@@ -8,7 +8,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::{Bind, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Kid};
+use crate::base::{Bind, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Kid, RingName};
 use crate::document::Selector;
 use crate::field::{self, Field, Mask, OnBadValue, Subject};
 use crate::keys::{KeyRing, LineName, State};
@@ -28,6 +28,7 @@ fn collection() -> field::Collection {
             collection: CollectionName::new("customers"),
             field: FieldName::new(name),
         },
+        ring: RingName::main(),
         category: CategoryId(0),
         category_name: CategoryName::new(name),
         mask: Mask::All,
@@ -326,7 +327,7 @@ fn another_input_or_another_configuration_is_not_continued() {
 /// Values that are stored as tokens: all of a window in one call of the store, on as many threads as there are.
 #[test]
 fn tokens_go_in_and_come_out_the_same() {
-    use crate::vault::testing::{Memory, ring as vault_ring};
+    use crate::vault::testing::{Memory, rings as vault_rings};
     use crate::vault::{Format, Kind, Scope, Vault};
     let kind = |scope: &str, format| Kind { scope: Scope::named(scope), format, consistent: true };
     let mut tokens = collection();
@@ -335,7 +336,7 @@ fn tokens_go_in_and_come_out_the_same() {
     tokens.fields[1].seal_null = false;
     let tokens = || field::Collection { fields: tokens.fields.iter().map(copy).collect(), ..collection() };
     let memory = std::sync::Arc::new(Memory::default());
-    let vault = Vault::new(memory.clone(), vault_ring("shop"));
+    let vault = Vault::new(memory.clone(), vault_rings("shop"));
     let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
     let with_vault = |work: Work| work.with_vault(vault.clone(), runtime.handle().clone());
     let sealing = with_vault(Work::seal(tokens(), ring()).unwrap());
@@ -364,6 +365,7 @@ fn copy(field: &Field) -> Field {
         name: field.name.clone(),
         at: field.at.clone(),
         place: field.place.clone(),
+        ring: field.ring.clone(),
         category: field.category,
         category_name: field.category_name.clone(),
         protection: field.protection.clone(),

@@ -79,6 +79,7 @@ fn report(path: &Path, loaded: &Result<Settings, Findings>, format: Format, out:
             }
             if let Ok(settings) = loaded {
                 writeln!(out, "{}\n", good(path, settings))?;
+                rings(settings, out)?;
                 leakage::text(settings, out)?;
             }
         }
@@ -98,6 +99,29 @@ fn good(path: &Path, settings: &Settings) -> String {
         counted(settings.callers.names().len(), "caller"),
         counted(settings.purposes, "purpose"),
     )
+}
+
+/// Which fields have their keys in which ring; nothing where there is one.
+fn rings(settings: &Settings, out: &mut dyn io::Write) -> io::Result<()> {
+    if settings.other_rings.is_empty() {
+        return Ok(());
+    }
+    let main = (&settings.keys.name, Some(&settings.keys));
+    let all: Vec<_> =
+        std::iter::once(main).chain(settings.other_rings.iter().map(|other| (other.name(), other.held()))).collect();
+    let width = all.iter().map(|(name, _)| name.as_str().len()).max().unwrap_or(0);
+    writeln!(out, "Key rings of this node:")?;
+    for (name, held) in all {
+        let of_ring = settings.collections.iter().flat_map(|collection| {
+            let map = &collection.field_map;
+            map.fields.iter().filter(|field| field.ring == *name).map(|field| format!("{}.{}", map.name, field.name))
+        });
+        let fields: Vec<String> = of_ring.collect();
+        let fields = if fields.is_empty() { "no field".to_owned() } else { fields.join(", ") };
+        let place = held.map_or_else(|| "not held".to_owned(), |ring| ring.ring.display().to_string());
+        writeln!(out, "  {:width$}  {place}: {fields}", name.as_str())?;
+    }
+    writeln!(out)
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -251,12 +251,18 @@ fn may_be_searched(policy: &Policy, category: CategoryId) -> bool {
 pub(super) fn text(settings: &Settings, out: &mut dyn Write) -> io::Result<()> {
     let rows = rows(settings);
     writeln!(out, "What each field tells whoever holds the database ({EXPLAINED}):\n")?;
-    let heads = ["collection", "field", "stored as", "presence", "length", "equality", "frequency", "format", "order"];
+    let mut heads = vec!["collection", "field", "stored as", "presence", "length", "equality", "frequency", "format", "order"];
+    // With one ring there is nothing to tell apart.
+    let several = !settings.other_rings.is_empty();
+    if several {
+        heads.push("ring");
+    }
     let mut lines: Vec<Vec<String>> = vec![heads.iter().map(|head| (*head).to_owned()).collect()];
     lines.extend(rows.iter().map(|row| {
         let Tells { stored, presence, length, equality, frequency, format, order } = &row.tells;
         let cells = [row.collection, row.field.name.as_str(), stored, presence, length, equality, frequency, format, order];
-        cells.iter().map(|cell| (*cell).to_owned()).collect()
+        let ring = several.then(|| row.field.ring.as_str());
+        cells.iter().copied().chain(ring).map(str::to_owned).collect()
     }));
     let width = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(String::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
@@ -285,6 +291,7 @@ pub(super) fn to_json(settings: &Settings) -> Value {
             "field": row.field.name.as_str(),
             "at": row.field.at.to_string(),
             "category": row.field.category_name.as_str(),
+            "ring": row.field.ring.as_str(),
             "stored": row.tells.stored,
             "presence": row.tells.presence,
             "length": row.tells.length,

@@ -32,7 +32,7 @@ use words::{AuditCommand, CallerCommand, Changing, Command, File, KeysCommand, K
 use crate::base::limits::STACK_BYTES;
 use crate::base::{CallerName, CategoryName, PurposeName, RecordId, SystemClock};
 use crate::config::{self, Environment};
-use crate::keys::{KeyError, Scope, Successor};
+use crate::keys::{KeyError, Rings, Scope, Successor};
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 
@@ -101,7 +101,7 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
 }
 
 fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
-    let (KeysCommand::Init { file }
+    let (KeysCommand::Init { file, .. }
     | KeysCommand::List { file, .. }
     | KeysCommand::Verify { file, .. }
     | KeysCommand::Rotate { changing: Changing { file, .. }, .. }
@@ -109,12 +109,18 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
     | KeysCommand::Deactivate { changing: Changing { file, .. }, .. }
     | KeysCommand::Compromise { changing: Changing { file, .. }, .. }) = &command;
     let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
-    let ring = &settings.keys;
+    let name = match &command {
+        KeysCommand::Init { ring, .. } | KeysCommand::List { ring, .. } | KeysCommand::Verify { ring, .. } => ring.ring.as_ref(),
+        KeysCommand::Rotate { changing, .. }
+        | KeysCommand::Activate { changing, .. }
+        | KeysCommand::Deactivate { changing, .. }
+        | KeysCommand::Compromise { changing, .. } => Some(&changing.ring),
+    };
+    let ring = name.map_or(Ok(&settings.keys), |name| settings.ring(name)).map_err(wrong)?;
+    let shown = if name.is_some() { keys::Several::one(ring) } else { keys::Several::of(&settings) };
     let done = match command {
-        KeysCommand::Init { .. } => {
-            keys::init(ring, &settings.policy.pseudonym_scopes(), &SystemClock, policy::Format::Table, out)
-        }
-        KeysCommand::List { format, .. } => keys::list(ring, format.into(), out),
+        KeysCommand::Init { .. } => shown.init(&settings.policy.pseudonym_scopes(), &SystemClock, out),
+        KeysCommand::List { format, .. } => shown.list(format.into(), out),
         KeysCommand::Rotate { line, publish_only: true, changing } => {
             keys::publish(&changing.of(ring), &line, changing.format.into(), out)
         }
@@ -131,15 +137,19 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
             keys::compromise(&changing.of(ring), &kids, successor, changing.format.into(), out)
         }
         KeysCommand::Verify { format, .. } => {
-            return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
+            return shown.verify(format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
         }
     };
-    done.map(|()| 0).map_err(|error| match error {
-        keys::KeysCommandError::Line { .. }
-        | keys::KeysCommandError::Key(KeyError::NoSuchLine(_) | KeyError::NoSuchVersion(_) | KeyError::NoScopeToEnd(_)) => {
-            wrong(error)
-        }
-        keys::KeysCommandError::Key(_) | keys::KeysCommandError::Print(_) => failed(error),
+    done.map(|()| 0).map_err(|error| {
+        let note = keys::note_of(&settings, ring, &error);
+        let trouble = match error {
+            keys::KeysCommandError::Line { .. }
+            | keys::KeysCommandError::Key(KeyError::NoSuchLine(_) | KeyError::NoSuchVersion(_) | KeyError::NoScopeToEnd(_)) => {
+                wrong(error)
+            }
+            keys::KeysCommandError::Key(_) | keys::KeysCommandError::Print(_) => failed(error),
+        };
+        Trouble { sentence: trouble.sentence + &note, ..trouble }
     })
 }
 
@@ -256,12 +266,20 @@ fn collection_index(settings: &config::Settings, name: &str) -> Result<usize, Tr
     })
 }
 
+/// Opens the rings that this node holds, for work on whole documents of a collection: that takes all of its rings.
+fn rings_of(settings: &config::Settings, collection: &crate::field::Collection) -> Result<Arc<Rings>, Trouble> {
+    let rings = Rings::open(&settings.keys, &settings.other_rings).map_err(failed)?;
+    if let Some(field) = collection.not_held(&rings) {
+        let (collection, field, ring) = (&collection.name, &field.name, &field.ring);
+        return Err(wrong(format!(
+            "field {field} of collection {collection} has its keys in the ring {ring}, which this node does not hold: run this where every ring of the collection is held"
+        )));
+    }
+    Ok(Arc::new(rings))
+}
+
 /// The vault, if values of the collection are in it. Its store may be held by a running proxy.
-fn vault(
-    file: &std::path::Path,
-    collection: &crate::field::Collection,
-    keys: &Arc<crate::keys::KeyRing>,
-) -> Result<Option<Vault>, Trouble> {
+fn vault(file: &std::path::Path, collection: &crate::field::Collection, keys: &Arc<Rings>) -> Result<Option<Vault>, Trouble> {
     if !collection.has_tokens() {
         return Ok(None);
     }

@@ -19,7 +19,7 @@ use crate::base::{CategoryName, CollectionName, RecordId, SystemClock};
 use crate::batch::{self, BatchError, Begun, Done, Files, LineError, Lines, Stream, Watch, Work};
 use crate::config::{self, Environment, Settings};
 use crate::field::Tally;
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 
 /// Bad lines that are told one by one on standard error.
 const MAX_TOLD: u64 = 100;
@@ -56,10 +56,10 @@ pub(super) struct Options {
 /// Seals.
 pub(super) fn seal(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble> {
     let mut settings = config::load_with(&options.file.config, Environment::Ignored).map_err(wrong)?;
-    let (collection, ring) = take(&mut settings, options)?;
+    let (collection, rings) = take(&mut settings, options)?;
     let runtime = super::runtime().map_err(failed)?;
-    let vault = super::vault(&options.file.config, &collection, &ring)?;
-    let mut work = Work::seal(collection, ring).map_err(|errors| wrong(errors.join("\n")))?;
+    let vault = super::vault(&options.file.config, &collection, &rings)?;
+    let mut work = Work::seal(collection, rings).map_err(|errors| wrong(errors.join("\n")))?;
     if let Some(vault) = vault {
         work = work.with_vault(vault, runtime.handle().clone());
     }
@@ -77,13 +77,13 @@ pub(super) fn open(options: &Options, reason: &str, out: &mut dyn Write) -> Resu
         )));
     }
     let mut settings = config::load_with(&options.file.config, Environment::Ignored).map_err(wrong)?;
-    let (collection, ring) = take(&mut settings, options)?;
+    let (collection, rings) = take(&mut settings, options)?;
     let names: Vec<(crate::purpose::CategoryId, CategoryName)> =
         collection.fields.iter().map(|field| (field.category, field.category_name.clone())).collect();
-    let keys = ring.audit_keys().map_err(failed)?;
+    let keys = rings.main().audit_keys().map_err(failed)?;
     let runtime = super::runtime().map_err(failed)?;
-    let vault = super::vault(&options.file.config, &collection, &ring)?;
-    let mut work = Work::open(collection, ring).map_err(|errors| wrong(errors.join("\n")))?;
+    let vault = super::vault(&options.file.config, &collection, &rings)?;
+    let mut work = Work::open(collection, rings).map_err(|errors| wrong(errors.join("\n")))?;
     if let Some(vault) = vault {
         work = work.with_vault(vault, runtime.handle().clone());
     }
@@ -134,11 +134,12 @@ pub(super) fn open(options: &Options, reason: &str, out: &mut dyn Write) -> Resu
     ended
 }
 
-/// The collection by its name, and the ring.
-fn take(settings: &mut Settings, options: &Options) -> Result<(crate::field::Collection, Arc<KeyRing>), Trouble> {
+/// The collection by its name, and the rings.
+fn take(settings: &mut Settings, options: &Options) -> Result<(crate::field::Collection, Arc<Rings>), Trouble> {
     let index = super::collection_index(settings, &options.collection)?;
-    let ring = Arc::new(KeyRing::open(&settings.keys).map_err(failed)?);
-    Ok((settings.collections.swap_remove(index).field_map, ring))
+    let collection = settings.collections.swap_remove(index).field_map;
+    let rings = super::rings_of(settings, &collection)?;
+    Ok((collection, rings))
 }
 
 /// How this command speaks.

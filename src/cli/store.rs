@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use super::meter::{Meter, thousands};
 use super::{FAILED, Trouble, failed, wrong};
 use crate::config;
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 use crate::store::check::{Finding, Verify, check};
 use crate::store::copy::{Step, copy};
 use crate::store::{Config, Store};
@@ -62,8 +62,14 @@ pub(super) fn run(command: &Command, out: &mut dyn Write) -> Result<u8, Trouble>
         Command::Check { file } => {
             let settings = config::load_with(&file.config, config::STORE_ONLY).map_err(wrong)?;
             // Without keys values are counted, not opened.
-            let keys = KeyRing::open(&settings.keys).inspect_err(|error| super::complain(error)).ok();
+            let keys = Rings::open(&settings.keys, &settings.other_rings).inspect_err(|error| super::complain(error)).ok();
+            let not_held = keys.as_ref().map(|keys| keys.not_held().to_vec()).unwrap_or_default();
             let verifier = keys.map(|keys| Verifier::new(Arc::new(keys)));
+            for ring in not_held {
+                super::complain(&format!(
+                    "note: this node does not hold the ring {ring}: values under it are counted, not opened"
+                ));
+            }
             run_check(&settings.store, verifier.as_ref().map(|verifier| -> &dyn Verify { verifier }), out)
         }
         Command::Copy(options) => run_copy(options, out),

@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
@@ -16,7 +15,6 @@ use super::meter::{Meter, thousands};
 use super::{FAILED, Trouble, failed, wrong};
 use crate::batch::new_report;
 use crate::config;
-use crate::keys::KeyRing;
 use crate::sweep::{Migrated, Migration, Pass, Watch, migrate};
 use crate::upstream::{Endpoint, Upstream};
 
@@ -60,7 +58,7 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble>
     })?;
     let collection = settings.collections.swap_remove(index).field_map;
     let strict = collection.strict;
-    let keys = Arc::new(KeyRing::open(&settings.keys).map_err(failed)?);
+    let keys = super::rings_of(&settings, &collection)?;
     let vault = super::vault(&options.file.config, &collection, &keys)?;
     let report = options.errors.as_deref().map(new_report).transpose().map_err(failed)?;
     let runtime = super::runtime().map_err(failed)?;

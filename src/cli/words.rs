@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{demo, discover, policy, seal, store, sweep};
 use crate::base::{Kid, SystemClock};
-use crate::keys::Change;
+use crate::keys::{Change, MAIN_RING};
 
 /// A screen between an application and its database: protects personal fields in JSON on write, reveals them by purpose.
 ///
@@ -115,11 +115,15 @@ pub(super) enum KeysCommand {
     Init {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        ring: Ring,
     },
     /// List lines and versions
     List {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        ring: Ring,
         #[command(flatten)]
         format: Format,
     },
@@ -170,6 +174,8 @@ pub(super) enum KeysCommand {
     Verify {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        ring: Ring,
         #[command(flatten)]
         format: Format,
     },
@@ -275,11 +281,22 @@ pub(super) struct File {
     pub(super) config: PathBuf,
 }
 
+/// Which of several rings; without, every one that this node holds.
+#[derive(Debug, Args)]
+pub(super) struct Ring {
+    /// Only this ring: main, or NAME of a table [keys.NAME]; all that this node holds if not given
+    #[arg(long, value_name = "NAME")]
+    pub(super) ring: Option<String>,
+}
+
 /// What every command takes that changes the ring.
 #[derive(Debug, Args)]
 pub(super) struct Changing {
     #[command(flatten)]
     pub(super) file: File,
+    /// Which ring: main, or NAME of a table [keys.NAME]
+    #[arg(long, value_name = "NAME", default_value = MAIN_RING)]
+    pub(super) ring: String,
     /// Do it only if the ring is still at this revision, as `sudare keys list` printed it
     #[arg(long, value_name = "N")]
     pub(super) at_revision: Option<u64>,

@@ -17,8 +17,8 @@ use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
 use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Otlp, Settings};
-use super::{callers, collections, files, jwt, limits, listen, operator, otlp, policy, service, store, upstream};
-use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace};
+use super::{callers, collections, files, jwt, keys, limits, listen, operator, otlp, policy, service, store, upstream};
+use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, RingName};
 use crate::caller::{Callers, Means};
 use crate::dialect::{CouchDb, Dialect, MemberIndex, Outside, ProtectedMember, Rest, Revision, Route};
 use crate::document::RowSet;
@@ -31,7 +31,7 @@ struct Service {
     controller: Controller,
     listen: Option<Listen>,
     upstream: Option<Upstream>,
-    keys: Option<crate::keys::Config>,
+    keys: keys::Rings,
     store: Option<(crate::store::Config, Range<usize>)>,
     audit: Option<crate::audit::Config>,
     limits: Option<Limits>,
@@ -70,6 +70,7 @@ pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Setting
     let mut written =
         policy_tree.as_ref().zip(policy_report.as_ref()).map(|(tree, report)| policy::read(&Section::root(tree, report)));
 
+    keys::check_named(&report, &service.keys, &service.collections);
     let mut policy = None;
     if let (Some(written), Some(policy_report)) = (&mut written, &policy_report) {
         written.callers_unsure |= !check_callers(&report, policy_report, &service.callers, written);
@@ -110,7 +111,7 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let policy = root.required("policy", "policy = \"policy.toml\": who may see what").and_then(|node| node.text());
     let (listen, sees) = listen::listen(root, folder, environment);
     let upstream = upstream::upstream(root, folder, environment);
-    let keys = service::keys(root, folder, &controller);
+    let keys = keys::read(root, folder, &controller);
     let store = store::store(root, folder, environment);
     let audit = service::audit(root, folder, &controller);
     let limits = limits::limits(root);
@@ -431,6 +432,7 @@ fn field_map(
                 collection: name.clone(),
                 field: FieldName::new(&field.name.value),
             },
+            ring: field.ring.as_ref().map_or_else(RingName::main, |ring| RingName::new(&ring.value)),
             // Only a policy with a mistake has no such category, and then nothing is built from this.
             category: policy.and_then(|policy| policy.category(&field.category.value)).unwrap_or(CategoryId(0)),
             category_name: CategoryName::new(&field.category.value),
@@ -480,6 +482,7 @@ fn check_files(report: &Report<'_>, service: &Service) {
 /// What is allowed, but has no effect.
 fn warn_of_loose_ends(report: &Report<'_>, service: &Service, written: Option<&policy::Written>) {
     let Some(written) = written else { return };
+    keys::warn(report, &service.keys, &service.collections, written);
     for caller in &service.callers.names {
         if !written.spec.purposes.iter().any(|purpose| purpose.callers.iter().any(|name| name.as_str() == caller.value)) {
             report.push(
@@ -541,7 +544,8 @@ fn settings(
         listen: service.listen?,
         upstream: service.upstream?.config?,
         dialect,
-        keys: service.keys?,
+        keys: service.keys.main?,
+        other_rings: service.keys.others.into_iter().map(|(_, other)| other).collect::<Option<_>>()?,
         store: service.store?.0,
         audit: service.audit?,
         callers: Callers::with_issuers(service.callers.entries, service.issuers.issuers).ok()?,

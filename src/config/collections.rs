@@ -58,6 +58,8 @@ pub(super) struct WrittenField {
     /// The category, and where it is said (the field's name if it is the default).
     pub(super) category: Text,
     pub(super) protection: Protection,
+    /// Where its keys are, if that is not the main ring.
+    pub(super) ring: Option<Text>,
     pub(super) mask: Option<Mask>,
     pub(super) generalise: Option<Generalise>,
     pub(super) pad: Option<u16>,
@@ -401,6 +403,7 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str, collection: &Text) -> O
             at,
             category: name.clone(),
             protection: Protection::Seal,
+            ring: None,
             mask: None,
             generalise: None,
             pad: None,
@@ -419,10 +422,12 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str, collection: &Text) -> O
         .and_then(|node| node.text())
         .and_then(|text| member(report, &text));
     let category = entry.optional("category").map_or_else(|| Some(name.clone()), |node| node.text());
+    let ring_node = entry.optional("ring");
+    let ring = ring_node.as_ref().and_then(Node::text);
     let protect = entry.optional("protect");
     let is_token = protect.as_ref().is_some_and(tokens::is_meant);
     let protection = if is_token {
-        tokens::read(&entry, collection, name).map(Protection::Token)
+        tokens::read(&entry, collection, name, ring.as_ref()).map(Protection::Token)
     } else {
         tokens::refuse(&entry);
         protect.as_ref().map_or(Some(Protection::Seal), protection)
@@ -442,13 +447,12 @@ fn read_field(name: &Text, node: &Node<'_>, table: &str, collection: &Text) -> O
     }
     let subject = entry.optional("subject").and_then(|node| node.text()).and_then(|text| selector(report, &text));
     let indexes = entry.optional("index").map_or(Some(Vec::new()), |node| index::read(&node, name, protection.as_ref()));
-    entry.refuse_later(&[("ring", "several key rings are not built in yet")]);
     entry.finish();
     if report.errors() > before {
         return None;
     }
     let (at, category, protection, indexes) = (at?, category?, protection?, indexes?);
-    Some(WrittenField { name: name.clone(), at, category, protection, mask, generalise, pad, seal_null, subject, indexes })
+    Some(WrittenField { name: name.clone(), at, category, protection, ring, mask, generalise, pad, seal_null, subject, indexes })
 }
 
 /// A selector that names a member, not the whole document.

@@ -6,7 +6,8 @@
 //!
 //! | file | reads |
 //! |---|---|
-//! | `service` | `controller`, `purpose_header`, `[keys]`, `[audit]` |
+//! | `service` | `controller`, `purpose_header`, `[audit]` |
+//! | `keys` | `[keys]`, `[keys.*]`, the rings that fields name |
 //! | `listen`, `upstream`, `store`, `limits` | the table of that name |
 //! | `operator` | `[admin]`, `[reload]`, `[log]`, `[leak_guard]` |
 //! | `otlp` | the table of that name |
@@ -25,6 +26,7 @@ mod findings;
 mod http2;
 mod index;
 mod jwt;
+mod keys;
 mod limits;
 mod listen;
 mod methods;
@@ -78,8 +80,10 @@ pub struct Settings {
     pub upstream: crate::upstream::Config,
     /// The database's API, with the routes of the collections.
     pub dialect: Arc<dyn crate::dialect::Dialect>,
-    /// Where the key ring is.
+    /// Where the main key ring is.
     pub keys: crate::keys::Config,
+    /// The rings of groups of fields, and where those are that this node holds.
+    pub other_rings: Vec<crate::keys::Other>,
     /// Where tokens and high-water marks are kept.
     pub store: crate::store::Config,
     /// Where the audit log is.
@@ -150,6 +154,31 @@ impl Settings {
     /// Every file that this was read from, and that a change of is worth a reload.
     pub fn files(&self) -> Vec<PathBuf> {
         files::of(self)
+    }
+}
+
+impl Settings {
+    /// The rings that this node holds, the main one first.
+    pub fn held_rings(&self) -> impl Iterator<Item = &crate::keys::Config> {
+        std::iter::once(&self.keys).chain(self.other_rings.iter().filter_map(crate::keys::Other::held))
+    }
+
+    /// Where the ring of this name is.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoSuchRing`](crate::keys::KeyError::NoSuchRing), [`KeyError::RingNotHeld`](crate::keys::KeyError::RingNotHeld).
+    pub fn ring(&self, name: &str) -> Result<&crate::keys::Config, crate::keys::KeyError> {
+        use crate::keys::KeyError;
+        if let Some(held) = self.held_rings().find(|ring| ring.name.as_str() == name) {
+            return Ok(held);
+        }
+        if let Some(other) = self.other_rings.iter().find(|other| other.name().as_str() == name) {
+            return Err(KeyError::RingNotHeld(other.name().clone()));
+        }
+        let mut known = vec![self.keys.name.as_str()];
+        known.extend(self.other_rings.iter().map(|other| other.name().as_str()));
+        Err(KeyError::NoSuchRing { name: name.to_owned(), known: known.join(", ") })
     }
 }
 

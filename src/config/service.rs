@@ -1,4 +1,4 @@
-//! The parts of `sudare.toml` that are about the proxy itself: controller, keys, audit log; and what the readers of tables share.
+//! The parts of `sudare.toml` that are about the proxy itself: controller, the KEK of a ring, audit log; and what the readers of tables share.
 //!
 //! Always holds: what is returned is complete and in range, paths are resolved against the folder of the file, and no secret
 //! has been put into a finding. Called by [`super::load`].
@@ -79,41 +79,8 @@ pub(super) fn variable_fits(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// `[keys]`. The controller's name is put in by the caller.
-pub(super) fn keys(root: &Section<'_>, folder: &Path, controller: &Controller) -> Option<keys::Config> {
-    let section = root.required_table("keys", "[keys] with ring and kek: where the key ring is and what it is wrapped under")?;
-    let report = section.report();
-    let ring = section.required("ring", "ring = \"keys/ring.json\"").and_then(|node| node.text());
-    let kek = section.required("kek", "kek = { provider = \"file\", path = \"keys/kek\" }").and_then(|node| node.table());
-    let kek = kek.as_ref().and_then(|kek| key_encryption_key(kek, folder));
-    let min_revision = match section.optional("min_revision") {
-        Some(node) => node.integer(0..=u64::MAX >> 1, ""),
-        None => Some(0),
-    };
-    let mut rings = Vec::new();
-    for (name, node) in section.entries() {
-        if node.is_table() && name.value != "kek" {
-            report.push(
-                Draft::error(
-                    &name.span,
-                    format!("a second ring, \"{}\": several rings are not built in yet", shorten(&name.value)),
-                )
-                .remedy("remove the table; all fields use the ring of [keys]"),
-            );
-            rings.push(name.value);
-        }
-    }
-    section.finish_but(|name| rings.iter().any(|ring| ring == name));
-    let ring = ring.map(|text| folder.join(text.value));
-    if let (Some(ring), Some(keys::Kek::File(kek))) = (&ring, &kek)
-        && ring == kek
-    {
-        report.push(Draft::error(&section.span, "`ring` and `kek` name the same file").remedy("give each a file of its own"));
-    }
-    Some(keys::Config { controller: controller.clone(), ring: ring?, kek: kek?, min_revision: min_revision? })
-}
-
-fn key_encryption_key(kek: &Section<'_>, folder: &Path) -> Option<keys::Kek> {
+/// `kek` of a ring: what it is wrapped under.
+pub(super) fn key_encryption_key(kek: &Section<'_>, folder: &Path) -> Option<keys::Kek> {
     #[derive(Clone, Copy)]
     enum Provider {
         File,

@@ -9,7 +9,7 @@ use super::collections::Written;
 use super::names::check_name;
 use super::report::{Draft, Report};
 use super::tree::{Node, Section, Text, shorten};
-use crate::base::{CollectionName, FieldName};
+use crate::base::{CollectionName, FieldName, RingName};
 use crate::field::Protection;
 use crate::vault::{Format, Kind, Scope};
 
@@ -22,7 +22,7 @@ pub(super) fn is_meant(protect: &Node<'_>) -> bool {
 }
 
 /// Reads the members of a token field.
-pub(super) fn read(entry: &Section<'_>, collection: &Text, field: &Text) -> Option<Kind> {
+pub(super) fn read(entry: &Section<'_>, collection: &Text, field: &Text, ring: Option<&Text>) -> Option<Kind> {
     let [format, consistent, scope] = MEMBERS.map(|member| entry.optional(member));
     let format = format.map_or(Some(Format::Opaque), |node| node.word(&Format::WORDS));
     let consistent = consistent.map_or(Some(true), |node| node.boolean());
@@ -32,6 +32,10 @@ pub(super) fn read(entry: &Section<'_>, collection: &Text, field: &Text) -> Opti
             node.text().filter(|name| check_name(entry.report(), name, "a scope of tokens")).map(|name| Scope::named(&name.value))
         }
     };
+    let scope = scope.map(|scope| match ring {
+        Some(ring) => scope.in_ring(RingName::new(&ring.value)),
+        None => scope,
+    });
     Some(Kind { scope: scope?, format: format?, consistent: consistent? })
 }
 
@@ -74,16 +78,30 @@ pub(super) fn judge(name: &Text, kind: &Kind, protect: &Node<'_>, pad: Option<No
 
 /// Fields that name one scope agree on what its tokens are.
 pub(super) fn check_scopes(report: &Report<'_>, collections: &mut [Written]) {
-    let mut first: HashMap<Scope, (Kind, String)> = HashMap::new();
+    let mut first: HashMap<String, (Kind, String)> = HashMap::new();
     for collection in collections {
         let before = report.errors();
         for field in &collection.fields {
             let Protection::Token(kind) = &field.protection else { continue };
             let place = format!("{}.{}", collection.name.value, field.name.value);
-            let Some((known, other)) = first.get(&kind.scope) else {
-                first.insert(kind.scope.clone(), (kind.clone(), place));
+            let Some((known, other)) = first.get(kind.scope.as_str()) else {
+                first.insert(kind.scope.as_str().to_owned(), (kind.clone(), place));
                 continue;
             };
+            if known.scope.ring() != kind.scope.ring() {
+                report.push(
+                    Draft::error(
+                        field.ring.as_ref().map_or(&field.name.span, |ring| &ring.span),
+                        format!(
+                            "field \"{}\" and {other} share the tokens of \"{}\", but not the key ring",
+                            field.name.value, kind.scope
+                        ),
+                    )
+                    .expected(format!("ring = \"{}\"", known.scope.ring()))
+                    .remedy("write the same `ring` for both, or give one another `scope`"),
+                );
+                continue;
+            }
             if known != kind {
                 report.push(
                     Draft::error(

@@ -65,6 +65,7 @@ pub use crate::dialect::RefusedCode;
 pub use crate::document::WalkError;
 pub use crate::encoding::CODINGS;
 pub use crate::field::{RevealError, TermError, WriteError};
+pub use crate::keys::KeyError;
 pub use crate::purpose::Refusal as PolicyRefusal;
 pub use crate::upstream::{PassBody, UpstreamError};
 pub use crate::vault::VaultError;
@@ -455,6 +456,9 @@ impl Exchange {
         }
         if tally.strays > 0 {
             self.metrics.strays(collection, tally.strays);
+        }
+        if tally.not_held > 0 {
+            self.metrics.values_not_held(collection, tally.not_held);
         }
         if tally.compromised > 0 {
             self.metrics.compromised_values(collection, tally.compromised);

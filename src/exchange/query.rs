@@ -78,6 +78,14 @@ impl Exchange {
             Piece::Bytes(_) => 0,
         });
         state.gates.search(&session.caller.name, asked.sum())?;
+        // Before anything is looked up: without the ring of a field there is nothing to search for.
+        for piece in &query.pieces {
+            if let Piece::Terms(terms) = piece
+                && terms.values.iter().any(|value| *value != b"null")
+            {
+                field::may_be_searched(&collection.field_map, &state.rings(), terms.member).map_err(Error::Term)?;
+            }
+        }
         // All tokens that are searched for are asked for at once.
         let mut of_piece = Vec::with_capacity(query.pieces.len());
         let mut asked = Vec::new();
@@ -190,7 +198,7 @@ fn write_terms(
     let mut probe = None;
     if let Some(index) = terms.index {
         let at = (terms.member, index);
-        let asked = field::index_terms(&collection.field_map, &state.ring(), at, &terms.values, Permit::Reveal(grant));
+        let asked = field::index_terms(&collection.field_map, &state.rings(), at, &terms.values, Permit::Reveal(grant));
         let asked = asked.map_err(Error::Term)?;
         forms.extend(asked.terms.iter().map(quoted));
         probe = Some(asked);
@@ -204,7 +212,7 @@ fn write_terms(
             continue;
         }
         let stored =
-            field::deterministic_terms(&collection.field_map, plan, &state.ring(), terms.member, value, Permit::Reveal(grant))
+            field::deterministic_terms(&collection.field_map, plan, &state.rings(), terms.member, value, Permit::Reveal(grant))
                 .map_err(Error::Term)?;
         forms.extend(stored.iter().map(quoted));
     }

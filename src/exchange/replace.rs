@@ -111,7 +111,7 @@ impl Exchange {
         parts: &request::Parts,
         draft: &Draft<'s>,
     ) -> Result<Past<'s>, Error> {
-        let needy = draft.needy(documents, grant);
+        let needy = draft.needy(state, documents, grant);
         if needy.is_empty() {
             return Ok(Past::Unneeded);
         }

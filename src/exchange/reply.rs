@@ -322,7 +322,7 @@ impl Reply {
         let revealed = field::reveal_found(
             &collection.field_map,
             plan,
-            &self.state.ring(),
+            &self.state.rings(),
             &self.session.grant,
             &window.bytes,
             &window.layout,
@@ -351,7 +351,11 @@ impl Reply {
         }
         let level = view::check_whole(&self.state, self.documents.collection, &self.session.grant)?;
         let clear_left_out = tally.clear_found > 0 && (collection.strict || level == Level::Sealed);
-        if tally.bad > 0 || tally.compromised > 0 || clear_left_out { Err(Error::CopyNotWhole) } else { Ok(()) }
+        if tally.bad > 0 || tally.compromised > 0 || tally.not_held > 0 || clear_left_out {
+            Err(Error::CopyNotWhole)
+        } else {
+            Ok(())
+        }
     }
 
     /// The alarm of a value that does not authenticate, where the reply is already under way. Before that, `front` records it

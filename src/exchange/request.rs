@@ -116,12 +116,12 @@ impl<'s> Draft<'s> {
                 subject: stored.and_then(|stored| stored.subject(&collection.field_map)),
                 tokens: before.tokens,
             };
-            return Ok(field::protect_patch(&collection.field_map, plan, &state.ring(), grant, format, bytes, layout, of)?);
+            return Ok(field::protect_patch(&collection.field_map, plan, &state.rings(), grant, format, bytes, layout, of)?);
         }
         Ok(field::protect_over(
             &self.collection.field_map,
             self.plan,
-            &state.ring(),
+            &state.rings(),
             grant,
             &self.bytes,
             &self.layout,
@@ -133,11 +133,12 @@ impl<'s> Draft<'s> {
     }
 
     /// The rows that can be judged only beside what they replace. A patch that comes to be asked about has one.
-    pub(super) fn needy(&self, documents: &Documents, grant: &Grant) -> Vec<usize> {
+    pub(super) fn needy(&self, state: &State, documents: &Documents, grant: &Grant) -> Vec<usize> {
         if matches!(documents.request, RequestBody::Patch { .. }) {
             return vec![0];
         }
-        field::rows_that_need_the_stored(&self.collection.field_map, self.plan, grant, &self.bytes, &self.layout, &self.rows)
+        let Self { collection, plan, bytes, layout, rows, .. } = self;
+        field::rows_that_need_the_stored(&collection.field_map, plan, &state.rings(), grant, bytes, layout, rows)
     }
 }
 
@@ -199,7 +200,7 @@ impl Exchange {
                 }
                 judged => judged?,
             }
-        } else if draft.made_elsewhere || draft.needy(documents, &grant).is_empty() {
+        } else if draft.made_elsewhere || draft.needy(state, documents, &grant).is_empty() {
             // A revision made elsewhere replaces nothing that could be compared with: what it cannot do alone is refused.
             self.seal(state, documents, &grant, &draft, Before::default()).await?
         } else {

@@ -11,7 +11,7 @@ use crate::base::{CategoryName, CollectionName};
 use crate::caller::{Caller, Callers, Presented, Unknown};
 use crate::dialect::Dialect;
 use crate::field;
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 use crate::purpose::{CategoryId, Policy};
 use crate::store::Rows;
 use crate::upstream::Upstream;
@@ -29,11 +29,11 @@ pub struct State {
     pub policy: Arc<Policy>,
     /// Who may ask.
     pub callers: Callers,
-    /// Keys of one ring revision: those it was built with. What is used is the newest.
-    pub keys: Arc<KeyRing>,
+    /// The rings it was built with, each of one revision. What is used is the newest.
+    pub keys: Arc<Rings>,
     /// Keeps what tokens stand for; with the newest keys it is the vault.
     pub store: Arc<dyn Rows>,
-    /// The newest ring, whatever this one was built with.
+    /// The newest rings, whatever this one was built with.
     pub newest: Newest,
     /// The database.
     pub upstream: Upstream,

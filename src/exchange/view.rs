@@ -1,13 +1,14 @@
 //! What a grant must allow of a collection as a whole: to copy its documents, to store what acts on them.
 
 use super::{Collection, Error, State};
+use crate::keys::KeyError;
 use crate::purpose::{Grant, Level};
 
 /// The one level at which the grant shows every protected member of a collection.
 ///
 /// # Errors
 ///
-/// [`Error::ViewNotWhole`] unless that is clear, or sealed.
+/// [`Error::ViewNotWhole`] unless that is clear, or sealed; clear is nothing of which this node does not hold the ring.
 pub(super) fn check_whole(state: &State, collection: usize, grant: &Grant) -> Result<Level, Error> {
     let Collection { field_map, .. } = state.collections.get(collection).ok_or(Error::Internal("no such collection"))?;
     let mut view = None;
@@ -17,6 +18,11 @@ pub(super) fn check_whole(state: &State, collection: usize, grant: &Grant) -> Re
         if !copies || *view.get_or_insert(level) != level {
             return Err(Error::ViewNotWhole { purpose: grant.purpose().clone(), category: field.category_name.clone(), level });
         }
+    }
+    if view == Some(Level::Clear)
+        && let Some(field) = field_map.not_held(&state.rings())
+    {
+        return Err(Error::Keys(KeyError::RingNotHeld(field.ring.clone())));
     }
     Ok(view.unwrap_or(Level::Clear))
 }

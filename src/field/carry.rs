@@ -23,7 +23,7 @@ use super::seal::Sealer;
 use super::stored::{StoredRow, found_in, value_at};
 use crate::base::Intent;
 use crate::document::{Change, Found, Kind, Layout, Member, Selector, Step, at, elements, member, members, splice, unescape};
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 use crate::purpose::{Grant, Level};
 use crate::vault;
 
@@ -45,6 +45,7 @@ pub(super) struct Carried {
 pub fn rows_that_need_the_stored(
     collection: &Collection,
     plan: &Plan,
+    keys: &Rings,
     grant: &Grant,
     bytes: &[u8],
     layout: &Layout,
@@ -52,7 +53,7 @@ pub fn rows_that_need_the_stored(
 ) -> Vec<usize> {
     let replaced = rows.iter().enumerate().filter(|(_, row)| !matches!(row.intent, Intent::Create | Intent::Delete));
     replaced
-        .filter(|(row, _)| needs_the_stored(collection, plan, grant, bytes, layout, *row).is_some())
+        .filter(|(row, _)| needs_the_stored(collection, plan, keys, grant, bytes, layout, *row).is_some())
         .map(|(row, _)| row)
         .collect()
 }
@@ -61,6 +62,7 @@ pub fn rows_that_need_the_stored(
 pub(super) fn needs_the_stored(
     collection: &Collection,
     plan: &Plan,
+    keys: &Rings,
     grant: &Grant,
     bytes: &[u8],
     layout: &Layout,
@@ -80,13 +82,14 @@ pub(super) fn needs_the_stored(
         let may_be = |text: &str| kind.format.is_reserved(text) || kind.format.is_token(text).unwrap_or(level == Level::Sealed);
         strings.filter_map(|found| unescape(bytes.get(found.value.clone())?)).any(|text| may_be(&text))
     };
-    needs(collection, grant, &mut has, &mut sends_token)
+    needs(collection, keys, grant, &mut has, &mut sends_token)
 }
 
 /// Can the rules tell what a replacement of this row does without the stored document? `has` says whether the row holds a value of the field
 /// with an index. Every field is asked about by its right and its level first, so that whoever sees and writes everything pays nothing.
 fn needs(
     collection: &Collection,
+    keys: &Rings,
     grant: &Grant,
     has: &mut dyn FnMut(usize) -> bool,
     sends_token: &mut dyn FnMut(usize, &vault::Kind, Level) -> bool,
@@ -94,6 +97,9 @@ fn needs(
     for (index, field) in collection.fields.iter().enumerate() {
         if !grant.may_write(field.category) {
             return Some((index, "may not write"));
+        }
+        if !keys.holds(&field.ring) {
+            return Some((index, "finds no keys at this proxy for"));
         }
         // A token is taken only where it is stored already.
         if let Protection::Token(kind) = &field.protection
@@ -122,14 +128,13 @@ fn is_one_place(at: &Selector) -> bool {
 /// Compares one row of a write with the document it replaces.
 pub(super) fn carry(
     write: &Write<'_>,
-    keys: &KeyRing,
     row: usize,
     stored: StoredRow<'_>,
     now_ms: u64,
     sealer: &mut Sealer<'_>,
     carried: &mut Carried,
 ) -> Result<(), WriteError> {
-    let window = Window::new(write.collection, stored.plan(), keys, write.grant, stored.bytes(), stored.ids(), now_ms);
+    let window = Window::new(write.collection, stored.plan(), write.keys, write.grant, stored.bytes(), stored.ids(), now_ms);
     let window = window.with(write.tokens());
     let sent = write.layout.rows.get(row).map(|row| row.range.clone()).ok_or(WriteError::Layout)?;
     let old = stored.range();
@@ -145,6 +150,9 @@ pub(super) fn carry(
     for (index, field) in write.collection.fields.iter().enumerate() {
         let way = Way { field: index, depth: 0, wildcards: 0, place: (u32::try_from(row).ok(), Default::default()) };
         way_down.down(way, field.at.steps(), Sent::Here(sent.clone()), &old)?;
+        if !write.keys.holds(&field.ring) {
+            way_down.keep_terms(index, field, &old);
+        }
     }
     let gaps = way_down.gaps;
     gaps.render(write.bytes, &mut carried.inserts);
@@ -211,7 +219,24 @@ impl<'c> Carrier<'c, '_, '_> {
     }
 
     fn may_write(&self, field: &Field) -> bool {
-        self.write.grant.may_write(field.category)
+        self.write.may_write(field)
+    }
+
+    /// The level at which the caller knows what is stored: without the ring nothing of it is shown but how it is sealed.
+    fn level(&self, field: &Field) -> Level {
+        let level = level_of(self.write.grant, field);
+        let known = matches!(level, Level::Sealed | Level::Absent) || self.write.keys.holds(&field.ring);
+        if known { level } else { Level::Absent }
+    }
+
+    /// None of the values of a field whose ring is not held comes or goes, so its terms stay, too.
+    fn keep_terms(&mut self, index: usize, field: &Field, old: &Range<usize>) {
+        for (number, by) in field.indexes.iter().enumerate() {
+            let stored = member(self.stored.bytes(), old.clone(), &by.member);
+            if let Some(text) = stored.and_then(|span| self.stored.bytes().get(span)) {
+                self.sealer.indexer.keep_stored(self.row, index, number, text);
+            }
+        }
     }
 
     /// Goes down both documents at once, wherever something is stored.
@@ -357,7 +382,7 @@ impl<'c> Carrier<'c, '_, '_> {
         values: &[(&'c Found, Change)],
     ) -> Result<(), WriteError> {
         let field = self.field(way)?;
-        let (level, writes) = (level_of(self.write.grant, field), self.may_write(field));
+        let (level, writes) = (self.level(field), self.may_write(field));
         let texts: Vec<Option<String>> = sent.iter().map(|span| self.write.bytes.get(span.clone()).map(canonical)).collect();
         let forms: Vec<[Option<String>; 2]> = values.iter().map(|(found, shown)| self.forms(way.field, found, shown)).collect();
         // Each stored value goes by what was shown of it, unless its envelope itself was sent.
@@ -391,7 +416,7 @@ impl<'c> Carrier<'c, '_, '_> {
 
     /// What the caller would be shown of a stored value, by the very rules of a read.
     fn shown(&mut self, index: usize, field: &Field, found: &Found) -> Result<Change, WriteError> {
-        self.window.change(index, field, found, level_of(self.write.grant, field)).map_err(WriteError::Stored)
+        self.window.change(index, field, found, self.level(field)).map_err(WriteError::Stored)
     }
 
     /// What a sent value may equal to stand for a stored one: what was shown of it, and its envelope or token. Never its clear text as such: the
@@ -451,7 +476,7 @@ impl<'c> Carrier<'c, '_, '_> {
         }
         match unescape(stored).filter(|_| found.kind == Kind::String) {
             Some(text) if self.window.is_sealed(way.field, &text) => {
-                if text.starts_with(envelope::PREFIX) {
+                if text.starts_with(envelope::PREFIX) && self.write.keys.holds(&field.ring) {
                     let bound = if Suite::named_by(&text) == Suite::D { "" } else { id };
                     self.sealer.indexer.add_sealed(self.row, way.field, &text, bound)?;
                 }
@@ -460,6 +485,8 @@ impl<'c> Carrier<'c, '_, '_> {
             Some(text) if text.starts_with(envelope::PREFIX) || is_reserved(field, &text) => {
                 Err(WriteError::Stored(RevealError::NotAuthentic { field: field.name.clone(), kid_known: false }))
             }
+            // It may be a token of which another store knows, or be on its way under the ring.
+            _ if !self.write.keys.holds(&field.ring) => Err(WriteError::not_held(field)),
             _ if collection.strict => Err(WriteError::Stored(RevealError::ClearFound { field: field.name.clone() })),
             _ => {
                 let mut out = Vec::new();

@@ -15,10 +15,10 @@ use super::envelope::{Context, Envelope, EnvelopeError, Suite};
 use super::index::NoProbe;
 use super::plan::{Collection, Plan, Protection};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
-use crate::base::{Bind, FieldName, FieldPlace, is_canonical_integer};
+use crate::base::{Bind, FieldName, FieldPlace, RingName, is_canonical_integer};
 use crate::crypto::{OpenError, SIV_BYTES, base64url_append, base64url_decode_into};
 use crate::document::{is_one_value, unescape, write_string};
-use crate::keys::{KeyError, KeyRing, LookupKey};
+use crate::keys::{KeyError, LookupKey, Rings};
 use crate::normalise::NoForm;
 use crate::purpose::Permit;
 
@@ -144,6 +144,14 @@ pub enum TermError {
         /// Why.
         why: NoForm,
     },
+    /// The field's ring is not held.
+    #[error("field {field} cannot be searched here: this proxy is not given its key ring, {ring}; ask one that is")]
+    RingNotHeld {
+        /// Which.
+        field: FieldName,
+        /// Its ring.
+        ring: RingName,
+    },
     /// The ring has no key to search with.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -157,10 +165,24 @@ impl TermError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Sealed { .. } | Self::NotCanonical { .. } | Self::NoForm { .. } => "not-searchable",
-            Self::Keys(_) => "keys-unavailable",
+            Self::RingNotHeld { .. } => "ring-not-held",
+            Self::Keys(error) => error.code(),
             Self::NoField => "internal-error",
         }
     }
+}
+
+/// Can a field be searched by a value here? Asked before anything is looked up for it.
+///
+/// # Errors
+///
+/// [`TermError::RingNotHeld`].
+pub fn may_be_searched(collection: &Collection, keys: &Rings, field: usize) -> Result<(), TermError> {
+    let config = collection.fields.get(field).ok_or(TermError::NoField)?;
+    if keys.holds(&config.ring) {
+        return Ok(());
+    }
+    Err(TermError::RingNotHeld { field: config.name.clone(), ring: config.ring.clone() })
 }
 
 /// The envelopes under which a value of a deterministic field may be stored, one for each version of the lookup line that the permit opens,
@@ -174,7 +196,7 @@ impl TermError {
 pub fn deterministic_terms(
     collection: &Collection,
     plan: &Plan,
-    keys: &KeyRing,
+    keys: &Rings,
     field: usize,
     json: &[u8],
     permit: Permit<'_>,
@@ -193,7 +215,7 @@ pub fn deterministic_terms(
         // ASCII by its alphabet, between two quotes.
         String::from_utf8_lossy(&out).trim_matches('"').to_owned()
     };
-    Ok(keys.lookup_keys(&config.place, permit)?.iter().map(|key| &**key).map(term).collect())
+    Ok(keys.of(&config.ring)?.lookup_keys(&config.place, permit)?.iter().map(|key| &**key).map(term).collect())
 }
 
 /// What a search asks for to find one of `values`, which are JSON texts, by an index of a field: terms under every version of the lookup line that
@@ -204,7 +226,7 @@ pub fn deterministic_terms(
 /// [`TermError`]: no such index, a value without normalised form, no key.
 pub fn index_terms(
     collection: &Collection,
-    keys: &KeyRing,
+    keys: &Rings,
     (field, index): (usize, usize),
     values: &[Vec<u8>],
     permit: Permit<'_>,

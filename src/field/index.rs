@@ -21,7 +21,7 @@ use super::plan::{Collection, Field, Plan};
 use crate::base::is_canonical_integer;
 use crate::crypto::base32_crockford;
 use crate::document::{Selector, Step, unescape, write_string};
-use crate::keys::{IndexKey, KeyError, KeyRing};
+use crate::keys::{IndexKey, KeyError, Rings};
 use crate::normalise::{NoForm, Normaliser};
 use crate::purpose::{Permit, Upkeep};
 
@@ -103,11 +103,12 @@ impl Index {
         &self,
         at: (usize, usize),
         field: &Field,
-        keys: &KeyRing,
+        keys: &Rings,
         values: &[Vec<u8>],
         permit: Permit<'_>,
     ) -> Result<Probe, NoProbe> {
-        let keys = keys.index_keys(&field.place, self.normaliser.id(), permit).map_err(NoProbe::Keys)?;
+        let ring = keys.of(&field.ring).map_err(NoProbe::Keys)?;
+        let keys = ring.index_keys(&field.place, self.normaliser.id(), permit).map_err(NoProbe::Keys)?;
         let (mut terms, mut macs) = (Vec::with_capacity(keys.len() * values.len()), Vec::with_capacity(values.len()));
         for value in values {
             let normalised = self.normalised(value).map_err(NoProbe::Form)?;
@@ -151,7 +152,7 @@ impl Index {
 pub(super) struct Indexer<'a> {
     collection: &'a Collection,
     plan: &'a Plan,
-    keys: &'a KeyRing,
+    keys: &'a Rings,
     /// For values that stay sealed as they are: what they say goes into the term and nowhere else.
     opener: Option<Opener<'a>>,
     /// Active keys, by field and index.
@@ -167,10 +168,12 @@ struct Entry {
     index: usize,
     /// None of a value that has no term, or that is removed.
     terms: Vec<String>,
+    /// The member as it is stored, of a field whose ring is not held: no term is made of it, and its values stay as they are.
+    stored: Option<Vec<u8>>,
 }
 
 impl<'a> Indexer<'a> {
-    pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a KeyRing, rows: usize) -> Self {
+    pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a Rings, rows: usize) -> Self {
         let indexed = collection.fields.iter().any(|field| !field.indexes.is_empty());
         let none = |field: &Field| field.indexes.iter().map(|_| None).collect();
         let active = if indexed { collection.fields.iter().map(none).collect() } else { Vec::new() };
@@ -205,7 +208,7 @@ impl<'a> Indexer<'a> {
             let Some(slot) = self.active.get_mut(field).and_then(|slots| slots.get_mut(index)) else { continue };
             let key = match slot {
                 Some(key) => key,
-                None => slot.insert(self.keys.index_key(&config.place, spec.normaliser.id())?),
+                None => slot.insert(self.keys.of(&config.ring)?.index_key(&config.place, spec.normaliser.id())?),
             };
             let term = spec.term(key, &normalised);
             if let Some(entry) = self.entry(row, field, index) {
@@ -229,10 +232,20 @@ impl<'a> Indexer<'a> {
                 self.add(row, field, &clear)
             }
             Err(NotOpened::Bad { .. } | NotOpened::Compromised(_)) => Ok(()),
+            Err(NotOpened::NotHeld) => {
+                self.collection.fields.get(field).map_or(Ok(()), |field| self.keys.of(&field.ring).map(drop))
+            }
             Err(NotOpened::Keys(error)) => Err(error),
         };
         self.opener = Some(opener);
         added
+    }
+
+    /// The terms of a field whose ring is not held, as they are stored: of its values none is added and none removed, so that they stay.
+    pub(super) fn keep_stored(&mut self, row: usize, field: usize, index: usize, member: &[u8]) {
+        if let Some(entry) = self.entry(row, field, index) {
+            entry.stored = Some(member.to_vec());
+        }
     }
 
     /// The row says of this field what there is, so that its index members are written even if nothing is: as `null`. For patches.
@@ -268,7 +281,7 @@ impl<'a> Indexer<'a> {
         let entries = self.rows.get_mut(row)?;
         let known = entries.iter().position(|entry| entry.field == field && entry.index == index);
         let at = known.unwrap_or_else(|| {
-            entries.push(Entry { field, index, terms: Vec::new() });
+            entries.push(Entry { field, index, terms: Vec::new(), stored: None });
             entries.len() - 1
         });
         entries.get_mut(at)
@@ -278,6 +291,9 @@ impl<'a> Indexer<'a> {
 impl Entry {
     /// A list is in the order of its terms, which says nothing of the order of the values.
     fn text(&self, list: bool) -> Vec<u8> {
+        if let Some(stored) = &self.stored {
+            return stored.clone();
+        }
         let mut terms: Vec<&String> = self.terms.iter().collect();
         terms.sort();
         terms.dedup();

@@ -21,7 +21,7 @@ use super::{Tally, envelope::Suite};
 use crate::base::{Condition, Kid};
 use crate::crypto::constant_time_eq;
 use crate::document::{Change, Found, Kind, Layout, splice};
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 use crate::purpose::{Permit, Upkeep};
 
 /// What one search asked for, for the reply to it.
@@ -58,7 +58,7 @@ impl Sought {
         &self,
         collection: &Collection,
         plan: &Plan,
-        keys: &KeyRing,
+        keys: &Rings,
         ids: &Ids,
         bytes: &[u8],
         layout: &Layout,
@@ -172,7 +172,7 @@ impl Sought {
 struct Compare<'c, 'a> {
     collection: &'a Collection,
     plan: &'a Plan,
-    keys: &'a KeyRing,
+    keys: &'a Rings,
     ids: &'a Ids,
     bytes: &'a [u8],
     opener: Opener<'a>,
@@ -232,13 +232,15 @@ impl Compare<'_, '_> {
         let upkeep = Upkeep::dangerous_for("has a row that was found what was searched? The value is compared and dropped");
         let opened = match id {
             // Whoever knows the key can have made the value, and it is nobody's find.
-            Ok(_) if let Some(kid) = compromised(self.keys, &text) => Err(NotOpened::Compromised(kid)),
+            Ok(_) if let Some(kid) = compromised(self.keys, config, &text) => Err(NotOpened::Compromised(kid)),
             Ok(id) => self.opener.open(field, &text, id, Permit::Upkeep(&upkeep)),
             Err(_no_id) => Err(NotOpened::Bad { kid_known: true }),
         };
         match opened {
             Ok(clear) => Ok(Some(Zeroizing::new(clear.to_vec()))),
             Err(NotOpened::Keys(error)) => Err(RevealError::Keys(error)),
+            // Such a search is refused before it is sent; the ring was taken away since.
+            Err(NotOpened::NotHeld) => Err(RevealError::RingNotHeld { field: config.name.clone(), ring: config.ring.clone() }),
             Err(NotOpened::Bad { kid_known }) if self.collection.on_bad_value == OnBadValue::Refuse => {
                 Err(RevealError::NotAuthentic { field: config.name.clone(), kid_known })
             }

@@ -8,7 +8,8 @@
 //! one value under its place · `tokens` values that are in the vault · `index` terms beside values, `matching` what a search by them found · `ids` what it is bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`,
 //! `reveal` the rules · `stored`, `carry`, `pairs` a document that is written back in part · `upkeep` rows in an operator's hand.
 //!
-//! Always holds: no clear text leaves this module but in [`Revealed`], at the level of the grant or from [`open_by_hand`].
+//! Always holds: the keys of a field come from its ring and no other ([`Field::ring`]), and without it nothing of its values is opened, sealed
+//! or removed; no clear text leaves this module but in [`Revealed`], at the level of the grant or from [`open_by_hand`].
 
 mod carry;
 mod deterministic;
@@ -25,6 +26,9 @@ mod plan;
 mod protect;
 mod pseudonym;
 mod reveal;
+#[cfg(test)]
+#[path = "rings/tests.rs"]
+mod rings;
 mod seal;
 mod stored;
 mod tally;
@@ -34,7 +38,9 @@ mod tokens;
 mod upkeep;
 
 pub use carry::rows_that_need_the_stored;
-pub use deterministic::{NotCanonical, TermError, deterministic_terms, index_terms, open_deterministic_envelope};
+pub use deterministic::{
+    NotCanonical, TermError, deterministic_terms, index_terms, may_be_searched, open_deterministic_envelope,
+};
 pub use envelope::open_envelope;
 pub use generalise::{Generalise, ParseGeneraliseError};
 pub use index::{DEFAULT_TERM_BITS, Index, IndexError, Probe, TERM_BITS};

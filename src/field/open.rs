@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::deterministic;
 use super::envelope::{Envelope, Suite};
-use super::plan::{Collection, Plan, Protection};
+use super::plan::{Collection, Field, Plan, Protection};
 use crate::base::Kid;
 use crate::crypto::{NONCE_HALF_BYTES, RowKey};
-use crate::keys::{FieldKey, KeyError, KeyRing, LookupKey};
+use crate::keys::{FieldKey, KeyError, KeyRing, LookupKey, Rings};
 use crate::purpose::Permit;
 
 /// Why a stored value does not open.
@@ -17,6 +17,8 @@ pub(super) enum NotOpened {
     Bad { kid_known: bool },
     /// It hangs on a key that somebody else may know, so it is not tried: it may be anybody's. Never under [`Permit::Upkeep`].
     Compromised(Kid),
+    /// Its field's ring is not held, so that nothing can be told of it.
+    NotHeld,
     /// The ring cannot be asked for this place at all.
     Keys(KeyError),
 }
@@ -28,8 +30,7 @@ const BAD: NotOpened = NotOpened::Bad { kid_known: true };
 pub(super) struct Opener<'a> {
     collection: &'a Collection,
     plan: &'a Plan,
-    keys: &'a KeyRing,
-    fields: Vec<Slot>,
+    fields: Vec<Slot<'a>>,
     /// The key the last value named: most values of a window name one key.
     last: Option<Kid>,
     aad: Vec<u8>,
@@ -37,8 +38,9 @@ pub(super) struct Opener<'a> {
 }
 
 /// What is kept of a field while a body is opened. The ring was asked for the key under the permit of this body.
-#[derive(Default)]
-struct Slot {
+struct Slot<'a> {
+    /// The one ring that its values are sealed under; None if it is not held.
+    ring: Option<&'a KeyRing>,
     key: Option<Arc<FieldKey>>,
     lookup: Option<Arc<LookupKey>>,
     /// Only for fields that may stand in a row more than once.
@@ -47,9 +49,15 @@ struct Slot {
 
 impl<'a> Opener<'a> {
     /// All openings of one opener are against one permit.
-    pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a KeyRing) -> Self {
-        let fields = collection.fields.iter().map(|_| Slot::default()).collect();
-        Self { collection, plan, keys, fields, last: None, aad: Vec::with_capacity(256), room: Vec::with_capacity(256) }
+    pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a Rings) -> Self {
+        let slot = |field: &Field| Slot { ring: keys.find(&field.ring), key: None, lookup: None, row: None };
+        let fields = collection.fields.iter().map(slot).collect();
+        Self { collection, plan, fields, last: None, aad: Vec::with_capacity(256), room: Vec::with_capacity(256) }
+    }
+
+    /// Is the ring held that the values of this field are sealed under?
+    pub(super) fn holds(&self, field: usize) -> bool {
+        self.fields.get(field).is_some_and(|slot| slot.ring.is_some())
     }
 
     /// Opens `text`, which stands at a value of `field`; `id` is what the value is bound to. Returns its JSON text.
@@ -59,6 +67,7 @@ impl<'a> Opener<'a> {
         else {
             return Err(UNKNOWN);
         };
+        let ring = slot.ring.ok_or(NotOpened::NotHeld)?;
         let envelope = Envelope::parse_expecting(text, self.last).map_err(|_not_an_envelope| UNKNOWN)?;
         if envelope.suite == Suite::D {
             return self.open_deterministic(field, &envelope, permit);
@@ -66,7 +75,7 @@ impl<'a> Opener<'a> {
         self.last = Some(envelope.kid);
         let key = match &slot.key {
             Some(key) if key.kid == envelope.kid => key,
-            _ => slot.key.insert(self.keys.open_key(envelope.kid, &config.place, permit).map_err(refused)?),
+            _ => slot.key.insert(ring.open_key(envelope.kid, &config.place, permit).map_err(refused)?),
         };
         let payload = envelope.decode(planned.context.bind(), &mut self.room).map_err(|_not_an_envelope| BAD)?;
         let once;
@@ -88,12 +97,13 @@ impl<'a> Opener<'a> {
         else {
             return Err(UNKNOWN);
         };
+        let ring = slot.ring.ok_or(NotOpened::NotHeld)?;
         if !takes_deterministic(self.collection, field) {
             return Err(BAD);
         }
         let key = match &slot.lookup {
             Some(key) if key.kid == envelope.kid => key,
-            _ => slot.lookup.insert(self.keys.open_lookup_key(envelope.kid, &config.place, permit).map_err(refused)?),
+            _ => slot.lookup.insert(ring.open_lookup_key(envelope.kid, &config.place, permit).map_err(refused)?),
         };
         let payload = deterministic::decode(envelope, &mut self.room).map_err(|_not_an_envelope| BAD)?;
         payload.open(key, planned.deterministic.aad(key.kid, "", &mut self.aad)).map_err(|_one_error| BAD)
@@ -109,14 +119,15 @@ impl<'a> Opener<'a> {
     }
 }
 
-/// Does a value, which upkeep has opened, hang on a key that somebody else may know?
-pub(super) fn hangs_on_compromised(keys: &KeyRing, text: &str) -> bool {
-    compromised(keys, text).is_some()
+/// Does a value of a field, which upkeep has opened, hang on a key that somebody else may know?
+pub(super) fn hangs_on_compromised(keys: &Rings, field: &Field, text: &str) -> bool {
+    compromised(keys, field, text).is_some()
 }
 
-/// The key that an envelope hangs on, if somebody else may know it.
-pub(super) fn compromised(keys: &KeyRing, text: &str) -> Option<Kid> {
-    Envelope::parse(text).ok().map(|envelope| envelope.kid).filter(|kid| keys.is_compromised(*kid))
+/// The key of a field's ring that an envelope hangs on, if somebody else may know it.
+pub(super) fn compromised(keys: &Rings, field: &Field, text: &str) -> Option<Kid> {
+    let ring = keys.find(&field.ring)?;
+    Envelope::parse(text).ok().map(|envelope| envelope.kid).filter(|kid| ring.is_compromised(*kid))
 }
 
 /// May this field hold deterministic values? Not a field that is configured to seal: they are bound to less than it asks for, so an old

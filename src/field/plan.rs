@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::envelope::{Context, Suite};
 use super::{Generalise, Index, Mask};
-use crate::base::{Bind, CategoryName, CollectionName, FieldName, FieldPlace};
+use crate::base::{Bind, CategoryName, CollectionName, FieldName, FieldPlace, RingName};
 use crate::document::{BodyFacts, Found, Layout, Map, MapError, Role, Row, RowFacts, RowSet, Scope, Selector, Target};
+use crate::keys::Rings;
 use crate::purpose::CategoryId;
 use crate::vault;
 
@@ -83,6 +84,11 @@ impl Protection {
 }
 
 impl Collection {
+    /// The first of its fields whose ring is not among these, so that nothing of the field can be opened or sealed.
+    pub fn not_held<'c>(&'c self, keys: &Rings) -> Option<&'c Field> {
+        self.fields.iter().find(|field| !keys.holds(&field.ring))
+    }
+
     /// Some values of it are in the vault.
     pub fn has_tokens(&self) -> bool {
         self.fields.iter().any(|field| matches!(field.protection, Protection::Token(_)))
@@ -98,6 +104,8 @@ pub struct Field {
     pub at: Selector,
     /// Controller, collection and field, for keys and context.
     pub place: FieldPlace,
+    /// Which of the rings its keys are in.
+    pub ring: RingName,
     /// Its category in the policy's table.
     pub category: CategoryId,
     /// The same by name, for messages.

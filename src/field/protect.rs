@@ -33,7 +33,7 @@ use super::tokens::{Tokens, settled};
 use super::{Tally, pseudonym};
 use crate::base::{Bind, Intent, RecordId};
 use crate::document::{Found, Kind, Layout, Selector, unescape, write_string};
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 use crate::purpose::{Grant, Level, Permit, Upkeep};
 
 /// The only body the upstream client takes for a protected collection.
@@ -115,7 +115,7 @@ pub struct Protected {
 pub fn protect(
     collection: &Collection,
     plan: &Plan,
-    keys: &KeyRing,
+    keys: &Rings,
     grant: &Grant,
     bytes: &Bytes,
     layout: &Layout,
@@ -138,7 +138,7 @@ pub fn protect(
 pub fn protect_over(
     collection: &Collection,
     plan: &Plan,
-    keys: &KeyRing,
+    keys: &Rings,
     grant: &Grant,
     bytes: &Bytes,
     layout: &Layout,
@@ -154,7 +154,7 @@ pub fn protect_over(
 fn over(
     collection: &Collection,
     plan: &Plan,
-    keys: &KeyRing,
+    keys: &Rings,
     grant: &Grant,
     bytes: &Bytes,
     layout: &Layout,
@@ -166,12 +166,12 @@ fn over(
     if layout.rows.is_empty() || layout.odd_rows > 0 {
         return Err(WriteError::NoRows { positions: plan.row_positions() });
     }
-    let mut write = Write { collection, plan, grant, bytes, layout, rows, before, ids: Ids::of(plan, bytes, layout) };
+    let mut write = Write { collection, plan, keys, grant, bytes, layout, rows, before, ids: Ids::of(plan, bytes, layout) };
     write.name_rows(url_id)?;
     write.judge()?;
     let mut sealer = Sealer::new(collection, plan, keys, layout.rows.len()).with(before.tokens);
-    let carried = write.carry(keys, &mut sealer)?;
-    let (body, tally) = write.seal(keys, id_member, &mut sealer, carried)?;
+    let carried = write.carry(&mut sealer)?;
+    let (body, tally) = write.seal(id_member, &mut sealer, carried)?;
     let mut subjects = Subjects::default();
     for row in 0..layout.rows.len() {
         subjects.add(write.ids.row(row).and_then(|ids| ids.about(collection)));
@@ -188,6 +188,7 @@ fn over(
 pub(super) struct Write<'a> {
     pub(super) collection: &'a Collection,
     pub(super) plan: &'a Plan,
+    pub(super) keys: &'a Rings,
     pub(super) grant: &'a Grant,
     pub(super) bytes: &'a [u8],
     pub(super) layout: &'a Layout,
@@ -213,6 +214,11 @@ impl<'a> Write<'a> {
     /// What the vault knows and made.
     pub(super) fn tokens(&self) -> Option<&'a Tokens> {
         self.before.tokens
+    }
+
+    /// May this caller give, change or remove values of a field here? Without its ring nobody may: what is stored stays as it is.
+    pub(super) fn may_write(&self, field: &Field) -> bool {
+        self.grant.may_write(field.category) && self.keys.holds(&field.ring)
     }
 
     fn intent(&self, row: usize) -> Intent {
@@ -258,7 +264,7 @@ impl<'a> Write<'a> {
             let row = row_index(found)?;
             // Creating with null stores nothing; replacing with null erases.
             let stores_nothing = found.kind == Kind::Null && !field.seal_null && self.intent(row) != Intent::Replace;
-            if !self.grant.may_write(field.category) && !stores_nothing && self.stored(row).is_none() {
+            if !self.may_write(field) && !stores_nothing && self.stored(row).is_none() {
                 return Err(self.not_writable(field));
             }
         }
@@ -270,7 +276,7 @@ impl<'a> Write<'a> {
                 Intent::Replace | Intent::Read | Intent::PerRow if self.stored(row).is_some() => {}
                 Intent::Replace | Intent::Read | Intent::PerRow => {
                     if let Some((index, reason)) =
-                        carry::needs_the_stored(self.collection, self.plan, self.grant, self.bytes, self.layout, row)
+                        carry::needs_the_stored(self.collection, self.plan, self.keys, self.grant, self.bytes, self.layout, row)
                     {
                         return Err(self.would_erase(self.field(index)?, reason));
                     }
@@ -291,16 +297,16 @@ impl<'a> Write<'a> {
     }
 
     /// What stays of the documents that rows replace. Whatever else a row holds must be the caller's to write.
-    fn carry(&self, keys: &KeyRing, sealer: &mut Sealer<'_>) -> Result<Carried, WriteError> {
+    fn carry(&self, sealer: &mut Sealer<'_>) -> Result<Carried, WriteError> {
         let mut carried = Carried::default();
         for row in 0..self.before.rows.len() {
             if let Some(stored) = self.stored(row) {
-                carry::carry(self, keys, row, stored, self.before.now_ms, sealer, &mut carried)?;
+                carry::carry(self, row, stored, self.before.now_ms, sealer, &mut carried)?;
             }
         }
         for (at, found, index) in self.values() {
             let field = self.field(index)?;
-            let stays = carried.kept.contains_key(&at) || self.grant.may_write(field.category);
+            let stays = carried.kept.contains_key(&at) || self.may_write(field);
             if !stays && self.stored(row_index(found)?).is_some() {
                 return Err(self.not_writable(field));
             }
@@ -309,6 +315,9 @@ impl<'a> Write<'a> {
     }
 
     pub(super) fn not_writable(&self, field: &Field) -> WriteError {
+        if self.grant.may_write(field.category) {
+            return WriteError::not_held(field);
+        }
         WriteError::NotWritable {
             purpose: self.grant.purpose().clone(),
             category: field.category_name.clone(),
@@ -321,18 +330,16 @@ impl<'a> Write<'a> {
             purpose: self.grant.purpose().clone(),
             category: field.category_name.clone(),
             reason,
-            remedy: "use a purpose that sees and writes all of its fields".into(),
+            remedy: if self.keys.holds(&field.ring) {
+                "use a purpose that sees and writes all of its fields".into()
+            } else {
+                format!("write through a proxy that is given the key ring {}", field.ring).into()
+            },
         }
     }
 
     /// Writes the body anew, values sealed straight into it.
-    fn seal(
-        &self,
-        keys: &KeyRing,
-        id_member: &str,
-        sealer: &mut Sealer<'_>,
-        carried: Carried,
-    ) -> Result<(Bytes, Tally), WriteError> {
+    fn seal(&self, id_member: &str, sealer: &mut Sealer<'_>, carried: Carried) -> Result<(Bytes, Tally), WriteError> {
         let mut tally = Tally { kept: carried.count, ..Tally::default() };
         for index in carried.sealed {
             tally.protect(self.field(index)?.category);
@@ -345,7 +352,7 @@ impl<'a> Write<'a> {
             let field = self.field(index)?;
             let value = self.bytes.get(found.value.clone()).ok_or(WriteError::Layout)?;
             let kept = carried.kept.get(&at);
-            if kept.is_none() && self.stays(found, index, field, value, keys, &mut opener, &mut tally)? {
+            if kept.is_none() && self.stays(found, index, field, value, &mut opener, &mut tally)? {
                 self.index_sealed(sealer, index, field, found, value)?;
                 continue;
             }
@@ -411,20 +418,15 @@ impl<'a> Write<'a> {
     }
 
     /// True if the value is stored as it came: a null, or an envelope that opens here. An error if it may not be stored at all.
-    #[expect(clippy::too_many_arguments, reason = "one step of one loop, apart for the reader")]
-    fn stays<'k>(
+    fn stays(
         &self,
         found: &Found,
         index: usize,
         field: &Field,
         value: &[u8],
-        keys: &'k KeyRing,
-        opener: &mut Option<Opener<'k>>,
+        opener: &mut Option<Opener<'a>>,
         tally: &mut Tally,
-    ) -> Result<bool, WriteError>
-    where
-        'a: 'k,
-    {
+    ) -> Result<bool, WriteError> {
         match found.kind {
             Kind::Null if !field.seal_null => return Ok(true),
             Kind::String => {
@@ -433,11 +435,11 @@ impl<'a> Write<'a> {
                     let id = self.binding(Some(Suite::named_by(&text)), index, field, found)?;
                     let upkeep =
                         Upkeep::dangerous_for("a write carries an envelope: does it belong here? Its content is dropped at once");
-                    let opener = opener.get_or_insert_with(|| Opener::new(self.collection, self.plan, keys));
+                    let opener = opener.get_or_insert_with(|| Opener::new(self.collection, self.plan, self.keys));
                     return match opener.open(index, &text, id, Permit::Upkeep(&upkeep)) {
                         Ok(_dropped) => {
                             tally.kept = tally.kept.saturating_add(1);
-                            if hangs_on_compromised(keys, &text) {
+                            if hangs_on_compromised(self.keys, field, &text) {
                                 tally.compromised = tally.compromised.saturating_add(1);
                             }
                             Ok(true)
@@ -445,6 +447,7 @@ impl<'a> Write<'a> {
                         Err(NotOpened::Bad { .. } | NotOpened::Compromised(_)) => {
                             Err(WriteError::ForeignEnvelope { field: field.name.clone() })
                         }
+                        Err(NotOpened::NotHeld) => Err(WriteError::not_held(field)),
                         Err(NotOpened::Keys(error)) => Err(WriteError::Keys(error)),
                     };
                 }

@@ -13,10 +13,10 @@ use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Meaning, OnBadValue, Plan, Protection};
 use super::tokens::Tokens;
 use super::{Mask, Sought, Tally, pseudonym};
-use crate::base::{FieldName, Kid, RecordId};
+use crate::base::{FieldName, Kid, RecordId, RingName};
 use crate::crypto::MacKey;
 use crate::document::{self, Change, Kind, Layout, splice, unescape, write_string};
-use crate::keys::{KeyError, KeyRing};
+use crate::keys::{KeyError, Rings};
 use crate::purpose::{Grant, Level, Permit};
 use crate::vault;
 
@@ -46,7 +46,7 @@ impl fmt::Debug for Revealed {
 #[non_exhaustive]
 pub enum RevealError {
     /// 500 and an alarm: changed, moved, bound otherwise, or under a key that is not there.
-    #[error("a stored value of field {field} does not authenticate{}", if *kid_known { "" } else { ", and it names no key of the ring" })]
+    #[error("a stored value of field {field} does not authenticate{}", if *kid_known { "" } else { ", and it names no key of its ring" })]
     NotAuthentic {
         /// Where.
         field: FieldName,
@@ -69,6 +69,16 @@ pub enum RevealError {
         /// The version.
         kid: Kid,
     },
+    /// 403, without an alarm: under a ring that this node is not given, so that nothing can be told of it.
+    #[error(
+        "field {field} is sealed under the key ring {ring}, which this proxy is not given: ask one that is, or for a purpose that does not show it"
+    )]
+    RingNotHeld {
+        /// Where.
+        field: FieldName,
+        /// Its ring.
+        ring: RingName,
+    },
     /// 503: a key cannot be had.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -89,7 +99,8 @@ impl RevealError {
         match self {
             Self::NotAuthentic { .. } | Self::ClearFound { .. } => "value-not-authentic",
             Self::KeyCompromised { .. } => "key-compromised",
-            Self::Keys(_) => "keys-unavailable",
+            Self::RingNotHeld { .. } => "ring-not-held",
+            Self::Keys(error) => error.code(),
             Self::Stray => "no-match",
             Self::Unsifted => "reply-unreadable",
             Self::Layout => "internal-error",
@@ -124,7 +135,7 @@ pub struct Found<'a> {
 pub fn reveal(
     collection: &Collection,
     plan: &Plan,
-    keys: &KeyRing,
+    keys: &Rings,
     grant: &Grant,
     bytes: &[u8],
     layout: &Layout,
@@ -147,7 +158,7 @@ pub fn reveal(
 pub fn reveal_found(
     collection: &Collection,
     plan: &Plan,
-    keys: &KeyRing,
+    keys: &Rings,
     grant: &Grant,
     bytes: &[u8],
     layout: &Layout,
@@ -221,7 +232,7 @@ pub(super) fn level_of(grant: &Grant, field: &Field) -> Level {
 pub(super) struct Window<'a> {
     collection: &'a Collection,
     plan: &'a Plan,
-    keys: &'a KeyRing,
+    keys: &'a Rings,
     grant: &'a Grant,
     bytes: &'a [u8],
     ids: &'a Ids,
@@ -236,7 +247,7 @@ impl<'a> Window<'a> {
     pub(super) fn new(
         collection: &'a Collection,
         plan: &'a Plan,
-        keys: &'a KeyRing,
+        keys: &'a Rings,
         grant: &'a Grant,
         bytes: &'a [u8],
         ids: &'a Ids,
@@ -284,8 +295,12 @@ impl<'a> Window<'a> {
         };
         let Some(text) = text else {
             return match &field.protection {
-                Protection::Token(kind) if found.kind == Kind::String && !found.misfit => self.token(field, kind, stored, level),
-                Protection::Token(_) | Protection::Seal | Protection::Deterministic => self.clear_found(field, stored, level),
+                Protection::Token(kind) if found.kind == Kind::String && !found.misfit => {
+                    self.token(index, field, kind, stored, level)
+                }
+                Protection::Token(_) | Protection::Seal | Protection::Deterministic => {
+                    self.clear_found(index, field, stored, level)
+                }
             };
         };
         match level {
@@ -295,6 +310,9 @@ impl<'a> Window<'a> {
                 Ok(Change::Keep)
             }
             Level::Sealed => self.bad(field, false),
+            Level::Clear | Level::Masked | Level::Generalised | Level::Pseudonym if !self.opener.holds(index) => {
+                self.not_held(field)
+            }
             Level::Clear | Level::Masked | Level::Generalised | Level::Pseudonym => {
                 let id = match Suite::named_by(&text) {
                     Suite::X => self.ids.binding(self.collection, self.plan, index, found),
@@ -305,6 +323,7 @@ impl<'a> Window<'a> {
                     Ok(opened) => opened,
                     Err(NotOpened::Bad { kid_known }) => return self.bad(field, kid_known),
                     Err(NotOpened::Compromised(kid)) => return self.compromised(field, kid),
+                    Err(NotOpened::NotHeld) => return self.not_held(field),
                     Err(NotOpened::Keys(error)) => return Err(RevealError::Keys(error)),
                 };
                 if level == Level::Clear {
@@ -319,13 +338,29 @@ impl<'a> Window<'a> {
     }
 
     /// A text that stands at a token field and is no envelope.
-    fn token(&mut self, field: &Field, kind: &vault::Kind, stored: &[u8], level: Level) -> Result<Change, RevealError> {
+    fn token(
+        &mut self,
+        index: usize,
+        field: &Field,
+        kind: &vault::Kind,
+        stored: &[u8],
+        level: Level,
+    ) -> Result<Change, RevealError> {
         if level == Level::Absent {
             return Ok(Change::Remove);
         }
         let text = unescape(stored).ok_or(RevealError::Layout)?;
         let at_sight = kind.format.is_token(&text);
         let known = self.tokens.and_then(|tokens| tokens.of(&kind.scope, &text));
+        if !self.opener.holds(index) {
+            // What its row says is not to be read, so there is no telling what else it may be.
+            let is_token = at_sight == Some(true) || matches!(known, Some(vault::Known::NotHeld));
+            if level != Level::Sealed || !is_token {
+                return self.not_held(field);
+            }
+            self.tally.show(field.category, level);
+            return Ok(Change::Keep);
+        }
         let is_clear = match at_sight {
             Some(is_token) => !is_token,
             // Of a shape that no token has nobody asked.
@@ -334,7 +369,7 @@ impl<'a> Window<'a> {
         if is_clear {
             // What is spelled almost as a token was one, or never.
             let reserved = kind.format.is_reserved(&text);
-            return if reserved { self.bad(field, false) } else { self.clear_found(field, stored, level) };
+            return if reserved { self.bad(field, false) } else { self.clear_found(index, field, stored, level) };
         }
         if level == Level::Sealed && (at_sight.is_some() || known.is_some()) {
             self.tally.show(field.category, level);
@@ -345,6 +380,7 @@ impl<'a> Window<'a> {
             Some(vault::Known::Not) => self.bad(field, false),
             Some(vault::Known::Bad) => self.bad(field, true),
             Some(vault::Known::Compromised(version)) => self.compromised(field, *version),
+            Some(vault::Known::NotHeld) => self.not_held(field),
             Some(vault::Known::Value(json)) if level == Level::Clear => {
                 self.tally.show(field.category, level);
                 Ok(Change::Replace(json.to_vec()))
@@ -386,13 +422,26 @@ impl<'a> Window<'a> {
         }
     }
 
+    /// A value whose ring is not held. It may be sound; nothing of it is shown, and nobody is accused.
+    fn not_held(&mut self, field: &Field) -> Result<Change, RevealError> {
+        match self.collection.on_bad_value {
+            OnBadValue::Refuse => Err(RevealError::RingNotHeld { field: field.name.clone(), ring: field.ring.clone() }),
+            OnBadValue::Withhold => {
+                self.tally.not_held = self.tally.not_held.saturating_add(1);
+                Ok(Change::Remove)
+            }
+        }
+    }
+
     /// A clear value where an envelope should be (T4).
-    fn clear_found(&mut self, field: &Field, stored: &[u8], level: Level) -> Result<Change, RevealError> {
+    fn clear_found(&mut self, index: usize, field: &Field, stored: &[u8], level: Level) -> Result<Change, RevealError> {
         self.tally.clear_found = self.tally.clear_found.saturating_add(1);
         match (level, self.collection.strict, self.collection.on_bad_value) {
             // Of a clear value there is no sealed form to show.
             (Level::Absent, _, _) | (_, true, OnBadValue::Withhold) | (Level::Sealed, false, _) => Ok(Change::Remove),
             (_, true, OnBadValue::Refuse) => Err(RevealError::ClearFound { field: field.name.clone() }),
+            // It is on its way under the ring, and is not for a node without it.
+            _ if !self.opener.holds(index) => self.not_held(field),
             (Level::Clear, false, _) => {
                 self.tally.show(field.category, level);
                 Ok(Change::Keep)
@@ -419,7 +468,7 @@ impl<'a> Window<'a> {
                 let key = match &self.pseudonyms {
                     Some(key) => Arc::clone(key),
                     None => Arc::clone(
-                        self.pseudonyms.insert(self.keys.pseudonym_key(self.grant.scope(), Permit::Reveal(self.grant))?),
+                        self.pseudonyms.insert(self.keys.main().pseudonym_key(self.grant.scope(), Permit::Reveal(self.grant))?),
                     ),
                 };
                 let canonical = match &string {

@@ -15,7 +15,7 @@ use super::{NotCanonical, deterministic, envelope, tokens};
 use crate::base::limits::MAX_PLAINTEXT_BYTES;
 use crate::crypto::{NONCE_HALF_BYTES, RowKey, fill_random, random};
 use crate::document::write_string;
-use crate::keys::{FieldKey, KeyRing, LookupKey};
+use crate::keys::{FieldKey, KeyRing, LookupKey, Rings};
 
 /// Values sealed under one draw.
 const VALUES_PER_DRAW: u16 = 256;
@@ -26,12 +26,11 @@ type Half = [u8; NONCE_HALF_BYTES];
 pub(super) struct Sealer<'a> {
     collection: &'a Collection,
     plan: &'a Plan,
-    keys: &'a KeyRing,
     tokens: Option<&'a Tokens>,
     rows: usize,
     /// A nonce per row and how many values were sealed under it; drawn when the first value comes.
     draws: Vec<([u8; NONCE_BYTES], u16)>,
-    fields: Vec<Slot>,
+    fields: Vec<Slot<'a>>,
     aad: Vec<u8>,
     room: Vec<u8>,
     /// Sees every value that is sealed here; is told of those that stay as they are.
@@ -39,8 +38,9 @@ pub(super) struct Sealer<'a> {
 }
 
 /// What is kept of a field while a body is sealed.
-#[derive(Default)]
-struct Slot {
+struct Slot<'a> {
+    /// The one ring that its values are sealed under; None if it is not held.
+    ring: Option<&'a KeyRing>,
     key: Option<Arc<FieldKey>>,
     lookup: Option<Arc<LookupKey>>,
     /// Only for fields that may stand in a row more than once.
@@ -48,12 +48,12 @@ struct Slot {
 }
 
 impl<'a> Sealer<'a> {
-    pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a KeyRing, rows: usize) -> Self {
-        let fields = collection.fields.iter().map(|_| Slot::default()).collect();
+    pub(super) fn new(collection: &'a Collection, plan: &'a Plan, keys: &'a Rings, rows: usize) -> Self {
+        let slot = |field: &Field| Slot { ring: keys.find(&field.ring), key: None, lookup: None, row: None };
+        let fields = collection.fields.iter().map(slot).collect();
         Self {
             collection,
             plan,
-            keys,
             tokens: None,
             rows,
             draws: Vec::new(),
@@ -72,16 +72,19 @@ impl<'a> Sealer<'a> {
     /// Seals `value` of a field in a row and appends the envelope as a JSON string to `out`. `id` is empty where the bind is Field
     /// or the field is deterministic. For a token it says whom the value is about, and is empty where that is not known.
     pub(super) fn seal(&mut self, field: usize, row: usize, id: &str, value: &[u8], out: &mut Vec<u8>) -> Result<(), WriteError> {
-        let (Some(config), Some(planned)) = (self.collection.fields.get(field), self.plan.fields.get(field)) else {
+        let (Some(config), Some(planned), Some(slot)) =
+            (self.collection.fields.get(field), self.plan.fields.get(field), self.fields.get(field))
+        else {
             return Err(WriteError::Layout);
         };
+        let ring = slot.ring.ok_or_else(|| WriteError::not_held(config))?;
         if value.len() > MAX_PLAINTEXT_BYTES {
             return Err(WriteError::TooLong { field: config.name.clone() });
         }
         self.indexer.add(row, field, value)?;
         match &config.protection {
             Protection::Seal => {}
-            Protection::Deterministic => return self.seal_deterministic(field, config, planned, value, out),
+            Protection::Deterministic => return self.seal_deterministic(field, config, planned, ring, value, out),
             Protection::Token(kind) => {
                 let vault = self.tokens.ok_or(WriteError::TokensWanted)?;
                 match vault.make(tokens::wish(config, kind, value, id)?)? {
@@ -96,7 +99,7 @@ impl<'a> Sealer<'a> {
         let Some(slot) = self.fields.get_mut(field) else { return Err(WriteError::Layout) };
         let key = match &slot.key {
             Some(key) => key,
-            None => slot.key.insert(self.keys.seal_key(&config.place)?),
+            None => slot.key.insert(ring.seal_key(&config.place)?),
         };
         let once;
         let row_key = if planned.repeats {
@@ -118,6 +121,7 @@ impl<'a> Sealer<'a> {
         field: usize,
         config: &Field,
         planned: &PlannedField,
+        ring: &KeyRing,
         value: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), WriteError> {
@@ -128,7 +132,7 @@ impl<'a> Sealer<'a> {
         let Some(slot) = self.fields.get_mut(field) else { return Err(WriteError::Layout) };
         let key = match &slot.lookup {
             Some(key) => key,
-            None => slot.lookup.insert(self.keys.lookup_key(&config.place)?),
+            None => slot.lookup.insert(ring.lookup_key(&config.place)?),
         };
         let aad = planned.deterministic.aad(key.kid, "", &mut self.aad);
         deterministic::write(key, aad, &text, &mut self.room, out);

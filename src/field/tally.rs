@@ -17,6 +17,8 @@ pub struct Tally {
     pub bad: u32,
     /// Values under a compromised key: withheld from a reader, kept as a write sent them, or opened by hand.
     pub compromised: u32,
+    /// Values that were left out because their ring is not held.
+    pub not_held: u32,
     /// Documents that a search by an index found and that do not have what was searched; they were left out.
     pub strays: u32,
 }
@@ -40,6 +42,7 @@ impl Tally {
         self.clear_found = self.clear_found.saturating_add(other.clear_found);
         self.bad = self.bad.saturating_add(other.bad);
         self.compromised = self.compromised.saturating_add(other.compromised);
+        self.not_held = self.not_held.saturating_add(other.not_held);
         self.strays = self.strays.saturating_add(other.strays);
     }
 

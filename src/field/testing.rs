@@ -10,9 +10,10 @@ use bytes::Bytes;
 use super::*;
 use crate::base::{
     Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, Kid, PurposeName, RecordId,
+    RingName,
 };
 use crate::document::{Layout, RowSet, Rules, Selector, walk};
-use crate::keys::{KeyRing, LineName, State};
+use crate::keys::{KeyRing, LineName, Rings, State};
 use crate::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Permit, Policy, PolicySpec, PurposeSpec};
 use crate::vault::testing::Memory;
 use crate::vault::{self, Vault};
@@ -37,6 +38,7 @@ pub(super) fn field(name: &str, at: &str, category: &str) -> Field {
         name: FieldName::new(name),
         at: selector(at),
         place: place("shop", "customers", name),
+        ring: RingName::main(),
         category: CategoryId(u16::try_from(index).unwrap()),
         category_name: CategoryName::new(category),
         protection: Protection::Seal,
@@ -127,14 +129,14 @@ pub(super) fn kid(text: &str) -> Kid {
 }
 
 /// One active seal key, and pseudonym scopes `support` and `statistics`.
-pub(super) fn ring() -> KeyRing {
+pub(super) fn ring() -> Rings {
     ring_with(vec![(LineName::Seal, kid("7k3m9qpa"), State::Active, [1; 32])])
 }
 
-pub(super) fn ring_with(mut versions: Vec<(LineName, Kid, State, [u8; 32])>) -> KeyRing {
+pub(super) fn ring_with(mut versions: Vec<(LineName, Kid, State, [u8; 32])>) -> Rings {
     versions.push((LineName::pseudonym("support").unwrap(), kid("spprt000"), State::Active, [2; 32]));
     versions.push((LineName::pseudonym("statistics").unwrap(), kid("stat0000"), State::Active, [3; 32]));
-    KeyRing::with_versions(Controller::new("shop"), versions)
+    KeyRing::with_versions(Controller::new("shop"), versions).into()
 }
 
 pub(super) fn plan_of(collection: &Collection) -> Plan {
@@ -152,7 +154,7 @@ pub(super) fn layout_of(plan: &Plan, body: &str) -> Layout {
 /// Protects with one intent for all rows.
 pub(super) fn protect_as(
     collection: &Collection,
-    ring: &KeyRing,
+    ring: &Rings,
     grant: &Grant,
     intent: Intent,
     body: &str,
@@ -175,7 +177,7 @@ thread_local! {
 
 fn new_vault() -> (Arc<Memory>, Vault) {
     let memory = Arc::new(Memory::default());
-    (Arc::clone(&memory), Vault::new(memory, vault::testing::ring("shop")))
+    (Arc::clone(&memory), Vault::new(memory, vault::testing::rings("shop")))
 }
 
 /// The vault of this thread, whose store has nothing in it.
@@ -184,6 +186,21 @@ pub(super) fn fresh_vault() -> (Arc<Memory>, Vault) {
         *vault = new_vault();
         vault.clone()
     })
+}
+
+/// From now on the vault of this thread has these rows and rings.
+pub(super) fn use_vault(rows: &Arc<Memory>, keys: Rings) {
+    VAULT.set((Arc::clone(rows), Vault::new(rows.clone(), Arc::new(keys))));
+}
+
+/// What the store of this thread's vault holds.
+pub(super) fn rows_of_thread() -> Arc<Memory> {
+    VAULT.with_borrow(|(rows, _)| Arc::clone(rows))
+}
+
+/// Asks the vault of this thread.
+pub(super) fn vault_of_thread<T>(ask: impl FnOnce(&Vault) -> T) -> T {
+    VAULT.with_borrow(|(_, vault)| ask(vault))
 }
 
 /// What a store in memory answers at once.
@@ -220,14 +237,14 @@ pub(super) fn with_tokens<T>(
 }
 
 /// What is stored when a document is created by somebody who may write everything.
-pub(super) fn stored(collection: &Collection, ring: &KeyRing, body: &str) -> String {
+pub(super) fn stored(collection: &Collection, ring: &Rings, body: &str) -> String {
     let protected = protect_as(collection, ring, &all_at(Level::Clear), Intent::Create, body, None).unwrap();
     String::from_utf8(protected.body.into_bytes().to_vec()).unwrap()
 }
 
 pub(super) fn reveal_all(
     collection: &Collection,
-    ring: &KeyRing,
+    ring: &Rings,
     grant: &Grant,
     body: &str,
     url_id: Option<&str>,
@@ -243,14 +260,14 @@ pub(super) fn reveal_all(
 }
 
 /// The revealed text.
-pub(super) fn shown(collection: &Collection, ring: &KeyRing, grant: &Grant, body: &str) -> String {
+pub(super) fn shown(collection: &Collection, ring: &Rings, grant: &Grant, body: &str) -> String {
     String::from_utf8(reveal_all(collection, ring, grant, body, None).unwrap().bytes).unwrap()
 }
 
 /// Replaces `old`, which is stored, with `body`. What is stored then, or the refusal.
 pub(super) fn replace_over(
     collection: &Collection,
-    ring: &KeyRing,
+    ring: &Rings,
     grant: &Grant,
     old: &str,
     body: &str,
@@ -261,7 +278,7 @@ pub(super) fn replace_over(
 
 pub(super) fn protected_over(
     collection: &Collection,
-    ring: &KeyRing,
+    ring: &Rings,
     grant: &Grant,
     old: &str,
     body: &str,
@@ -272,7 +289,7 @@ pub(super) fn protected_over(
     let bytes = Bytes::copy_from_slice(body.as_bytes());
     let stored = Stored::read(&plan, Bytes::copy_from_slice(old.as_bytes()), None).unwrap();
     // As `exchange` does: what is stored is read only where it is needed.
-    let needed = rows_that_need_the_stored(collection, &plan, grant, &bytes, &layout, &rows);
+    let needed = rows_that_need_the_stored(collection, &plan, ring, grant, &bytes, &layout, &rows);
     let rows_before: Vec<_> = (0..rows.len()).map(|row| needed.contains(&row).then(|| stored.row(row).unwrap())).collect();
     let before = Before { rows: rows_before.clone(), now_ms: NOW_MS, tokens: None };
     let asked = tokens_of_write(collection, &plan, grant, &bytes, &layout, &before);

@@ -81,7 +81,8 @@ impl Tokens {
 
     /// Is a text a token of this kind, by its looks or by what the vault knows?
     pub(super) fn is_token(&self, kind: &Kind, text: &str) -> bool {
-        let known = || matches!(self.of(&kind.scope, text), Some(Known::Value(_) | Known::Bad | Known::Compromised(_)));
+        let known =
+            || matches!(self.of(&kind.scope, text), Some(Known::Value(_) | Known::Bad | Known::Compromised(_) | Known::NotHeld));
         kind.format.is_token(text).unwrap_or_else(known)
     }
 
@@ -175,7 +176,7 @@ pub fn tokens_shown(collection: &Collection, plan: &Plan, grant: &Grant, bytes: 
 pub fn bytes_shown(collection: &Collection, plan: &Plan, bytes: &[u8], layout: &Layout, tokens: &Tokens) -> usize {
     let length = |(found, _, kind): (&Found, &Field, &Kind)| match tokens.of(&kind.scope, &text_of(bytes, found)?)? {
         Known::Value(json) => Some(json.len()),
-        Known::Not | Known::Bad | Known::Compromised(_) => None,
+        Known::Not | Known::Bad | Known::Compromised(_) | Known::NotHeld => None,
     };
     values(collection, plan, &layout.found).filter_map(length).fold(0, usize::saturating_add)
 }

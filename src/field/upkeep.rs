@@ -23,7 +23,7 @@ use super::tally::Tally;
 use super::tokens::{Tokens, settled};
 use crate::base::{RecordId, RecordIdError};
 use crate::document::{Change, Found, Kind, Layout, Row, splice, unescape};
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 use crate::purpose::{Level, Permit, Upkeep};
 use crate::vault::Known;
 
@@ -93,7 +93,7 @@ impl ProtectedBody {
 pub fn seal_clear(
     collection: &Collection,
     plan: &Plan,
-    keys: &KeyRing,
+    keys: &Rings,
     bytes: &[u8],
     layout: &Layout,
     stand_ins: StandIns,
@@ -216,6 +216,7 @@ impl Pass<'_> {
                     Err(NotOpened::Bad { .. } | NotOpened::Compromised(_)) => {
                         Err(WriteError::ForeignEnvelope { field: field.name.clone() })
                     }
+                    Err(NotOpened::NotHeld) => Err(WriteError::not_held(field)),
                     Err(NotOpened::Keys(error)) => Err(WriteError::Keys(error)),
                 };
             }
@@ -224,6 +225,7 @@ impl Pass<'_> {
             {
                 return match tokens.of(&kind.scope, &text) {
                     Some(Known::Value(_)) => Ok(What::Kept),
+                    Some(Known::NotHeld) => Err(WriteError::not_held(field)),
                     Some(Known::Not | Known::Bad | Known::Compromised(_)) | None => {
                         Err(WriteError::ForeignToken { field: field.name.clone() })
                     }
@@ -293,7 +295,7 @@ enum What {
 pub fn open_by_hand(
     collection: &Collection,
     plan: &Plan,
-    keys: &KeyRing,
+    keys: &Rings,
     bytes: &[u8],
     layout: &Layout,
     upkeep: &Upkeep,
@@ -324,6 +326,7 @@ pub fn open_by_hand(
         if found.kind == Kind::Null {
             continue;
         }
+        let not_held = || RevealError::RingNotHeld { field: field.name.clone(), ring: field.ring.clone() };
         let bad = |kid_known| RevealError::NotAuthentic { field: field.name.clone(), kid_known };
         let Some(text) = envelope_text(bytes, found)? else {
             match token(field, bytes, found, tokens)? {
@@ -335,6 +338,7 @@ pub fn open_by_hand(
                 Some(Known::Compromised(kid)) => {
                     return Err(RevealError::KeyCompromised { field: field.name.clone(), kid: *kid });
                 }
+                Some(Known::NotHeld) => return Err(not_held()),
                 Some(Known::Not) => return Err(bad(false)),
                 None => tally.clear_found = tally.clear_found.saturating_add(1),
             }
@@ -344,9 +348,10 @@ pub fn open_by_hand(
         let clear = opener.open(index, &text, id, Permit::Upkeep(upkeep)).map_err(|error| match error {
             NotOpened::Bad { kid_known } => bad(kid_known),
             NotOpened::Compromised(kid) => RevealError::KeyCompromised { field: field.name.clone(), kid },
+            NotOpened::NotHeld => not_held(),
             NotOpened::Keys(error) => RevealError::Keys(error),
         })?;
-        if hangs_on_compromised(keys, &text) {
+        if hangs_on_compromised(keys, field, &text) {
             tally.compromised = tally.compromised.saturating_add(1);
         }
         *change = Change::Replace(clear.to_vec());

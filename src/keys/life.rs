@@ -52,7 +52,8 @@ impl VerifyReport {
 }
 
 /// Makes the KEK's file and the ring where they are absent, and adds the lines that an existing ring lacks: the fixed ones,
-/// and one for each pseudonym scope. Doing it twice changes nothing the second time.
+/// and one for each pseudonym scope; in a ring other than the main one those that protect values. Doing it twice changes nothing the
+/// second time.
 ///
 /// # Errors
 ///
@@ -81,7 +82,10 @@ pub(super) fn init_with(
     };
     let now_ms = clock.now_ms();
     let mut added = Vec::new();
-    for line in LineName::FIXED.into_iter().chain(scopes) {
+    // The log and pseudonyms are not a group of fields, and have their keys in the main ring.
+    let main = config.name.is_main();
+    let wanted = LineName::FIXED.into_iter().chain(scopes).filter(|line| main || line.protects_values());
+    for line in wanted {
         if opened.manifest.lines.iter().all(|there| there.name != line) {
             let kid = opened.add(&line, State::Active, now_ms)?;
             added.push((line, kid));

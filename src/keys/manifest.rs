@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::kek::KekRef;
-use super::{Config, KeyError, LineName, MAIN_RING, State, files};
+use super::{Config, KeyError, LineName, State, files};
 use crate::base::{Kid, enc};
 use crate::crypto::{self, MacKey, PassphraseParams, Secret};
 
@@ -91,10 +91,11 @@ pub(super) fn open(config: &Config) -> Result<Opened, KeyError> {
     let bytes = files::read(path, MAX_MANIFEST_BYTES)?;
     let (manifest, covered, mac) = decode(path, &bytes)?;
     for (what, found, expected) in
-        [("controller", &manifest.controller, config.controller.as_str()), ("ring", &manifest.ring, MAIN_RING)]
+        [("controller", &manifest.controller, config.controller.as_str()), ("ring", &manifest.ring, config.name.as_str())]
     {
         if found != expected {
-            return Err(KeyError::Foreign { path: path.into(), what, found: found.clone(), expected: expected.to_string() });
+            let (found, expected) = (found.clone(), expected.to_string());
+            return Err(KeyError::Foreign { path: path.into(), what, found, expected, table: config.table() });
         }
     }
     let kek = config.kek.load(path, &manifest.kek)?;
@@ -116,7 +117,7 @@ impl Opened {
         let secret = Secret::random()?;
         let mut manifest = Manifest {
             controller: config.controller.as_str().to_string(),
-            ring: MAIN_RING.to_string(),
+            ring: config.name.as_str().to_string(),
             revision: 0,
             written_ms: 0,
             kek: named,

@@ -8,9 +8,11 @@
 //! Always holds: one Active version a line; an id is never used twice; an opening key leaves only against a
 //! [`Permit`](crate::purpose::Permit); a ring is believed only whole and authenticated; no secret is printed (T13).
 //!
-//! `app` opens a ring at start and reload; `field` and `audit` use its keys; `cli/keys` runs [`init`], [`Change`], [`verify`].
+//! A configuration has one ring or several: [`Rings`] is the set that a node holds.
 //!
-//! Where to look: `state` what a version may do · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
+//! `app` opens the rings at start and reload; `field` and `audit` use their keys; `cli/keys` runs [`init`], [`Change`], [`verify`].
+//!
+//! Where to look: `state` what a version may do · `rings` which ring a field has · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
 //! `kek` where the KEK comes from · `life` what operators do, `life/change` the moves · `files` private, atomic, locked.
 
 mod files;
@@ -18,6 +20,7 @@ mod kek;
 mod life;
 mod manifest;
 mod ring;
+mod rings;
 mod state;
 mod subkeys;
 #[cfg(test)]
@@ -25,7 +28,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use crate::base::{Controller, Kid};
+use crate::base::{Controller, Kid, RingName};
 use crate::crypto::RandomError;
 use crate::store::StoreError;
 
@@ -34,24 +37,33 @@ pub use life::{
     verify,
 };
 pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, TokenKey, VersionInfo};
+pub use rings::{Other, Rings};
 pub use state::{LineName, Operation, ParseLineError, ParseStateError, Refusal, State, Step};
 pub use subkeys::CacheUse;
 
-/// The name of the one ring of a configuration. It is bound into every wrapped secret, so that rings by field group can join
-/// it later.
-pub const MAIN_RING: &str = "main";
+/// The name of the ring that every node holds, and that every field has which names no other.
+pub const MAIN_RING: &str = RingName::MAIN;
 
-/// `[keys]` as run.
+/// One ring as configured: `[keys]`, or `[keys.NAME]`.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Whose ring it must be.
     pub controller: Controller,
+    /// Which of theirs. It is bound into every wrapped secret and into the manifest's MAC, so that no ring stands in for another.
+    pub name: RingName,
     /// The manifest, `ring.json`.
     pub ring: PathBuf,
     /// What unwraps it.
     pub kek: Kek,
     /// A manifest below this revision is refused.
     pub min_revision: u64,
+}
+
+impl Config {
+    /// The table it stands in, for messages.
+    pub fn table(&self) -> String {
+        if self.name.is_main() { "[keys]".to_owned() } else { format!("[keys.{}]", self.name) }
+    }
 }
 
 /// Where the key-encryption key comes from.
@@ -143,7 +155,7 @@ pub enum KeyError {
         why: String,
     },
     /// Another controller's ring, or another ring.
-    #[error("{path}: belongs to {what} \"{found}\", not \"{expected}\": name the right file in [keys] ring", path = .path.display())]
+    #[error("{path}: belongs to {what} \"{found}\", not \"{expected}\": name the right file in {table} ring", path = .path.display())]
     Foreign {
         /// The ring's file.
         path: PathBuf,
@@ -153,6 +165,8 @@ pub enum KeyError {
         found: String,
         /// In the configuration.
         expected: String,
+        /// Where that stands.
+        table: String,
     },
     /// The KEK does not open it.
     #[error("{path}: does not open under this KEK or passphrase: it is another one, or the file was changed: restore both from one backup", path = .0.display())]
@@ -255,6 +269,39 @@ pub enum KeyError {
     /// No version of the line protects.
     #[error("the key ring's line {0} has no active version; `sudare keys init` adds a line that is missing")]
     NoActive(LineName),
+    /// The node is not given a ring.
+    #[error(
+        "this node does not hold the key ring {0}, so nothing under it is opened, sealed or searched here: ask a node that holds it, or give this one the ring in [keys.{0}]"
+    )]
+    RingNotHeld(RingName),
+    /// An id that names two keys.
+    #[error(
+        "the key id {kid} stands in the rings {first} and {second}, so that a value does not say which key it hangs on: a ring was made from a copy of the other; put the right file of each back from your backup"
+    )]
+    KidTwice {
+        /// The id.
+        kid: Kid,
+        /// One of the rings,
+        first: RingName,
+        /// and the other.
+        second: RingName,
+    },
+    /// A name that the configuration has for no ring.
+    #[error("the configuration has no key ring {name}; it has {known}")]
+    NoSuchRing {
+        /// What was asked for.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+    /// What is wrong with a ring other than the main one.
+    #[error("ring {ring}: {why}")]
+    OfRing {
+        /// Which.
+        ring: RingName,
+        /// What it is.
+        why: Box<KeyError>,
+    },
     /// A value names a key this ring does not have.
     #[error("no key {0} for values like this in the key ring")]
     UnknownKid(Kid),
@@ -284,6 +331,21 @@ pub enum KeyError {
 }
 
 impl KeyError {
+    /// The stable code, an anchor of `docs/errors.md`.
+    pub fn code(&self) -> &'static str {
+        if self.is_not_held() { "ring-not-held" } else { "keys-unavailable" }
+    }
+
+    /// Is a ring missing that this node is not given? Then it lasts, and nobody did anything wrong.
+    pub fn is_not_held(&self) -> bool {
+        matches!(self, Self::RingNotHeld(_))
+    }
+
+    /// The same, with the ring it is about, unless that is the main one, of which nothing need be said.
+    fn of_ring(self, ring: &RingName) -> Self {
+        if ring.is_main() { self } else { Self::OfRing { ring: ring.clone(), why: Box::new(self) } }
+    }
+
     fn io(path: &Path, doing: &'static str, error: &std::io::Error) -> Self {
         Self::Io { path: path.to_path_buf(), doing, why: error.to_string() }
     }

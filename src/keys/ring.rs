@@ -12,8 +12,8 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use super::subkeys::{CacheUse, MAX_SUBKEYS, NameHasher, Subkeys};
-use super::{Config, KeyError, LineName, MAIN_RING, State, manifest};
-use crate::base::{Controller, FieldPlace, Kid, enc};
+use super::{Config, KeyError, LineName, State, manifest};
+use crate::base::{Controller, FieldPlace, Kid, RingName, enc};
 use crate::crypto::{self, MacKey, Secret, SigningKey, SivKey, XaesKey};
 use crate::purpose::Permit;
 use crate::store::Store;
@@ -25,6 +25,7 @@ const LABEL: &[u8] = b"sudare/v1";
 
 /// An opened ring: immutable snapshot of one manifest revision, with a bounded cache of subkeys.
 pub struct KeyRing {
+    name: RingName,
     controller: Controller,
     revision: u64,
     versions: HashMap<Kid, Version, BuildHasherDefault<NameHasher>>,
@@ -130,7 +131,7 @@ impl KeyRing {
             })?;
             versions.push(Version { info: VersionInfo::of(line, version), secret });
         }
-        Ok(Self::from_versions(config.controller.clone(), opened.manifest.revision, versions))
+        Ok(Self::from_versions(config.controller.clone(), opened.manifest.revision, versions).named(config.name.clone()))
     }
 
     /// Refuses a ring older than the newest this node has ever opened, and remembers this one, durably. Without it, putting an
@@ -140,7 +141,7 @@ impl KeyRing {
     ///
     /// [`KeyError::RolledBack`], [`KeyError::Store`].
     pub fn check_rollback(&self, store: &Store) -> Result<(), KeyError> {
-        let newest = store.raise_high_water(&format!("ring:{MAIN_RING}:{}", self.controller), self.revision)?;
+        let newest = store.raise_high_water(&format!("ring:{}:{}", self.name, self.controller), self.revision)?;
         if newest > self.revision { Err(KeyError::RolledBack { found: self.revision, newest }) } else { Ok(()) }
     }
 
@@ -173,6 +174,7 @@ impl KeyRing {
 
     fn from_versions(controller: Controller, revision: u64, list: Vec<Version>) -> Self {
         let mut ring = Self {
+            name: RingName::main(),
             controller,
             revision,
             versions: HashMap::default(),
@@ -210,6 +212,18 @@ impl KeyRing {
             ring.versions.insert(*kid, version);
         }
         ring
+    }
+
+    /// The same under another name than the main ring's. In no key that is derived there is a name, and in no stored value: which ring a
+    /// value belongs to is said by the ids of its versions.
+    #[must_use]
+    pub fn named(self, name: RingName) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Which of the rings of a configuration it is.
+    pub fn name(&self) -> &RingName {
+        &self.name
     }
 
     /// Whose ring it is.
@@ -351,6 +365,11 @@ impl KeyRing {
         self.sealing.usage() + self.lookups.usage()
     }
 
+    /// Is there a version of this id, in any line and state?
+    pub fn knows(&self, kid: Kid) -> bool {
+        self.versions.contains_key(&kid)
+    }
+
     /// Does this id name a version that somebody else may know?
     pub fn is_compromised(&self, kid: Kid) -> bool {
         self.versions.get(&kid).is_some_and(|version| version.info.state == State::Compromised)
@@ -442,6 +461,7 @@ impl VersionInfo {
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRing")
+            .field("name", &self.name)
             .field("controller", &self.controller)
             .field("revision", &self.revision)
             .field("versions", &self.versions())

@@ -187,6 +187,11 @@ impl LineName {
         if fits { Ok(Self::Pseudonym(scope.to_string())) } else { Err(ParseLineError) }
     }
 
+    /// Does it protect the values of fields? Only such lines does a ring have that is not the main one.
+    pub fn protects_values(&self) -> bool {
+        matches!(self, Self::Seal | Self::Lookup | Self::Token)
+    }
+
     /// Must this line always have an Active version?
     pub fn needs_active(&self) -> bool {
         !matches!(self, Self::Pseudonym(_))

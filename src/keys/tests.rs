@@ -12,7 +12,7 @@ use super::life::init_with;
 use super::manifest::{self, Opened};
 use super::subkeys::Subkeys;
 use super::*;
-use crate::base::{CollectionName, FieldName, FieldPlace, FixedClock};
+use crate::base::{CollectionName, FieldName, FieldPlace, FixedClock, RingName};
 use crate::crypto::{PassphraseParams, Secret, XaesKey};
 use crate::purpose::{Grant, Permit, Policy, Upkeep};
 use crate::store::Store;
@@ -23,6 +23,7 @@ const CHEAP: PassphraseParams = PassphraseParams { memory_kib: 64, passes: 1, la
 fn config(dir: &Path) -> Config {
     Config {
         controller: Controller::new("shop"),
+        name: RingName::main(),
         ring: dir.join("keys/ring.json"),
         kek: Kek::File(dir.join("keys/kek")),
         min_revision: 0,

@@ -25,7 +25,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::base::{CategoryName, CollectionName, Intent, IssuerName, Kid, ShownPath};
+use crate::base::{CategoryName, CollectionName, Intent, IssuerName, Kid, RingName, ShownPath};
 use admission::Admission;
 use store::StoreCalls;
 use values::Values;
@@ -82,7 +82,8 @@ pub struct Metrics {
     phases: Phases,
     audit_commit: Histogram,
     audit_failures: Counter,
-    key_versions: Family<Labels<3>, Gauge>,
+    key_versions: Family<Labels<4>, Gauge>,
+    key_revisions: Family<Labels<1>, Gauge>,
     tokens_refused: Family<Labels<2>, Counter>,
     issuer_fetches: Family<Labels<2>, Counter>,
     issuer_keys: Family<Labels<1>, Gauge>,
@@ -152,7 +153,12 @@ impl Metrics {
                 "audit_failures",
                 "Events that were not made durable; nothing was revealed on them",
             ),
-            key_versions: registered(registry, "key_version", "Key versions of the ring in use, always 1, by line, id and state"),
+            key_versions: registered(
+                registry,
+                "key_version",
+                "Key versions of the rings in use, always 1, by line, id, state and ring",
+            ),
+            key_revisions: registered(registry, "key_ring_revision", "Revision of the key ring in force, by ring"),
             connections: registered(registry, "connections", "Connections of clients that are open"),
             awake: registered(
                 registry,
@@ -263,14 +269,14 @@ impl Metrics {
         self.audit_failures.inc();
     }
 
-    /// The key versions of the ring as it stands: line (`seal`, `pseudonym`, …; not the scope), id and state, the last one
+    /// The key versions of the rings as they stand: ring, line (`seal`, `pseudonym`, …; not the scope), id and state, the last one
     /// as a fixed word. Replaces what was told before.
-    pub fn key_versions(&self, versions: impl IntoIterator<Item = (&'static str, Kid, &'static str)>) {
+    pub fn key_versions(&self, versions: impl IntoIterator<Item = (RingName, &'static str, Kid, &'static str)>) {
         self.key_versions.clear();
-        for (line, kid, state) in versions {
-            self.key_versions
-                .get_or_create(&[("line", Word::Fixed(line)), ("kid", Word::Kid(kid)), ("state", Word::Fixed(state))])
-                .set(1);
+        for (ring, line, kid, state) in versions {
+            let labels =
+                [("line", Word::Fixed(line)), ("kid", Word::Kid(kid)), ("state", Word::Fixed(state)), ("ring", Word::Ring(ring))];
+            self.key_versions.get_or_create(&labels).set(1);
         }
     }
 
@@ -307,6 +313,11 @@ impl Metrics {
 
     /// This configuration is in force.
     pub fn loaded(&self, loaded: Loaded) {
+        self.key_revisions.clear();
+        for (ring, revision) in &loaded.key_revisions {
+            let labels = [("ring", Word::Ring(ring.clone()))];
+            self.key_revisions.get_or_create(&labels).set(i64::try_from(*revision).unwrap_or(i64::MAX));
+        }
         self.board.load(loaded);
     }
 
@@ -445,6 +456,7 @@ enum Word {
     Collection(CollectionName),
     Kid(Kid),
     Issuer(IssuerName),
+    Ring(RingName),
     Path(ShownPath),
     Status(u16),
 }
@@ -457,6 +469,7 @@ impl EncodeLabelValue for Word {
             Self::Collection(name) => encoder.write_str(name.as_str()),
             Self::Kid(kid) => encoder.write_str(kid.as_str()),
             Self::Issuer(name) => encoder.write_str(name.as_str()),
+            Self::Ring(name) => encoder.write_str(name.as_str()),
             Self::Path(path) => encoder.write_str(path.as_str()),
             // A server may invent codes; they must not become endless labels.
             Self::Status(status @ 100..=599) => write!(encoder, "{status}"),
@@ -503,14 +516,15 @@ mod tests {
         metrics.leak_guard(Looked::PassedOver);
         metrics.compromised_values(&CollectionName::new("customers"), 6);
         metrics.strays(&CollectionName::new("customers"), 6);
+        metrics.values_not_held(&CollectionName::new("customers"), 3);
         metrics.upstream_answered(Duration::from_millis(2));
         metrics.upstream_failed("timeout");
         metrics.upstream_circuit(true);
         metrics.phase(Phase::Reveal, Duration::from_micros(3));
         metrics.audit_committed(Duration::from_millis(1));
         metrics.audit_failed();
-        metrics.key_versions([("seal", Kid::from_random([0; 5]), "deactivated")]);
-        metrics.key_versions([("seal", Kid::from_random([1; 5]), "active")]);
+        metrics.key_versions([(RingName::main(), "seal", Kid::from_random([0; 5]), "deactivated")]);
+        metrics.key_versions([(RingName::new("identity"), "seal", Kid::from_random([1; 5]), "active")]);
         metrics.token_refused(&IssuerName::new("idp"), "expired");
         metrics.issuer_asked(&IssuerName::new("idp"), "status");
         metrics.issuer_keys(&IssuerName::new("idp"), 2, Some(1_800_000_000));
@@ -534,6 +548,7 @@ mod tests {
             r#"sudare_leak_guard_bodies_total{outcome="looked-at"} 1"#,
             r#"sudare_compromised_values_total{collection="customers"} 6"#,
             r#"sudare_strays_total{collection="customers"} 6"#,
+            r#"sudare_values_not_held_total{collection="customers"} 3"#,
             "sudare_upstream_seconds_sum 0.002",
             r#"sudare_upstream_failures_total{kind="timeout"} 1"#,
             "sudare_upstream_circuit_open 1",
@@ -544,7 +559,7 @@ mod tests {
             r#"sudare_phase_seconds_count{phase="classify"} 0"#,
             "sudare_audit_commit_seconds_count 1",
             "sudare_audit_failures_total 1",
-            &format!(r#"sudare_key_version{{line="seal",kid="{}",state="active"}} 1"#, Kid::from_random([1; 5])),
+            &format!(r#"sudare_key_version{{line="seal",kid="{}",state="active",ring="identity"}} 1"#, Kid::from_random([1; 5])),
             r#"sudare_tokens_refused_total{issuer="idp",reason="expired"} 1"#,
             r#"sudare_issuer_key_fetches_total{issuer="idp",outcome="status"} 1"#,
             r#"sudare_issuer_keys{issuer="idp"} 2"#,

@@ -28,6 +28,7 @@ pub(super) struct Values {
     leak_guard: Family<Labels<1>, Counter>,
     compromised: Family<Labels<1>, Counter>,
     strays: Family<Labels<1>, Counter>,
+    not_held: Family<Labels<1>, Counter>,
 }
 
 impl Values {
@@ -52,6 +53,11 @@ impl Values {
                 registry,
                 "compromised_values",
                 "Stored values under a compromised key that were withheld, or kept by a write, by collection",
+            ),
+            not_held: registered(
+                registry,
+                "values_not_held",
+                "Stored values that were left out because this node is not given their key ring, by collection",
             ),
             strays: registered(
                 registry,
@@ -89,6 +95,11 @@ impl Metrics {
     /// Documents that a search found by a term do not have what was searched, and were left out.
     pub fn strays(&self, collection: &CollectionName, count: u32) {
         self.values.strays.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
+    }
+
+    /// Stored values were left out because their ring is not held.
+    pub fn values_not_held(&self, collection: &CollectionName, count: u32) {
+        self.values.not_held.get_or_create(&[("collection", Word::Collection(collection.clone()))]).inc_by(count.into());
     }
 
     /// Stored values did not authenticate.

@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
 
+use crate::base::RingName;
+
 /// What `app` finds at the moment.
 #[derive(Debug, Clone, Default)]
 pub struct Vitals {
@@ -43,15 +45,18 @@ pub struct Loaded {
     pub version: u64,
     /// First 12 hexadecimal characters of the SHA-256 over `sudare.toml` and the policy.
     pub sha256: String,
-    /// Revision of the key ring.
-    pub key_revision: u64,
+    /// Revisions of the key rings that are held, the main one first.
+    pub key_revisions: Vec<(RingName, u64)>,
     /// When it was put in force, since 1970.
     pub at: Duration,
 }
 
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "policy {} version {}, files {}, ring revision {}", self.policy, self.version, self.sha256, self.key_revision)
+        write!(f, "policy {} version {}, files {}", self.policy, self.version, self.sha256)?;
+        self.key_revisions.iter().try_for_each(|(ring, revision)| {
+            if ring.is_main() { write!(f, ", ring revision {revision}") } else { write!(f, ", ring {ring} revision {revision}") }
+        })
     }
 }
 
@@ -98,8 +103,7 @@ impl Collector for Board {
         let info = Info::new(vec![("policy", loaded.policy), ("version", loaded.version.to_string()), ("sha256", loaded.sha256)]);
         info.encode(out.encode_descriptor("config", "The configuration in force", None, info.metric_type())?)?;
         let help = "When the configuration was put in force, since 1970";
-        gauge(&mut out, "config_loaded_timestamp", help, Some(&Unit::Seconds), loaded.at.as_secs_f64())?;
-        gauge(&mut out, "key_ring_revision", "Revision of the key ring in force", None, whole(loaded.key_revision))
+        gauge(&mut out, "config_loaded_timestamp", help, Some(&Unit::Seconds), loaded.at.as_secs_f64())
     }
 }
 

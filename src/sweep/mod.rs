@@ -20,7 +20,7 @@ use crate::base::RecordId;
 use crate::dialect::sweep::{Outcome, Sweep, WriteBack};
 use crate::document::{self, Layout, RowSet, Rules, WalkError};
 use crate::field::{self, Plan, ProtectedBody, SealedRow, StandIns, Tokens, UpkeepRow, WriteError};
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 use crate::upstream::{Upstream, UpstreamError};
 use crate::vault::{Vault, VaultError};
 
@@ -44,7 +44,7 @@ pub struct Migration {
     /// What is protected in it.
     pub collection: field::Collection,
     /// What it is sealed with.
-    pub keys: Arc<KeyRing>,
+    pub keys: Arc<Rings>,
     /// Where its tokens are; None if it has none.
     pub vault: Option<Vault>,
     /// Documents written a second at most.
@@ -188,7 +188,7 @@ struct Worker {
     database: Database,
     sweep: Box<dyn Sweep>,
     collection: field::Collection,
-    keys: Arc<KeyRing>,
+    keys: Arc<Rings>,
     vault: Option<Vault>,
     plan: Plan,
     write_back: Writing,

@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::base::{CollectionName, FieldName, Kid, RecordId};
+use crate::base::{CollectionName, FieldName, Kid, RecordId, RingName};
 use crate::crypto::RandomError;
-use crate::keys::{KeyError, KeyRing};
+use crate::keys::{KeyError, Rings};
 use crate::purpose::{Permit, Upkeep};
 use crate::store::{Change, Claim, Claimed, Row, Rows, StoreError, Table};
 
@@ -38,35 +38,62 @@ const ATTEMPTS: u32 = 16;
 /// Rows of a list that are asked for at once.
 const PAGE: usize = 1_000;
 
-/// Among which values a token stands for one: by default those of one field; a name in the configuration shares it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Scope(Arc<str>);
+/// Among which values a token stands for one: by default those of one field; a name in the configuration shares it. All of them have their
+/// keys in one ring, which is not part of the name.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope {
+    name: Arc<str>,
+    ring: RingName,
+}
 
 impl Scope {
     /// The values of one field. A name given by the configuration has no dot, so that the two never meet.
     pub fn of_field(collection: &CollectionName, field: &FieldName) -> Self {
-        Self(format!("{collection}.{field}").into())
+        Self::named(&format!("{collection}.{field}"))
     }
 
     /// The values of all fields that say this name.
     pub fn named(name: &str) -> Self {
-        Self(Arc::from(name))
+        Self { name: Arc::from(name), ring: RingName::main() }
+    }
+
+    /// The same with keys of another ring than the main one.
+    #[must_use]
+    pub fn in_ring(self, ring: RingName) -> Self {
+        Self { ring, ..self }
     }
 
     /// Is it that of one field?
     pub fn is_of_a_field(&self) -> bool {
-        self.0.contains('.')
+        self.name.contains('.')
     }
 
     /// Its name, as bound into rows.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// Where its keys are.
+    pub fn ring(&self) -> &RingName {
+        &self.ring
+    }
+}
+
+/// Of the main ring nothing is said: fingerprints of batch runs are made of this text, and outlive releases.
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_tuple("Scope");
+        shown.field(&self.name);
+        if !self.ring.is_main() {
+            shown.field(&self.ring);
+        }
+        shown.finish()
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 
@@ -110,6 +137,8 @@ pub enum Known {
     Bad,
     /// There is a row, under a version that somebody else may know: it is not tried. Never under [`Permit::Upkeep`].
     Compromised(Kid),
+    /// There is a row, in a ring that this node does not hold: nothing more is known of it.
+    NotHeld,
     /// The JSON text that it stands for.
     Value(Zeroizing<Vec<u8>>),
 }
@@ -121,6 +150,7 @@ impl fmt::Debug for Known {
             Self::Not => "Not",
             Self::Bad => "Bad",
             Self::Compromised(_) => "Compromised",
+            Self::NotHeld => "NotHeld",
             Self::Value(_) => "Value(..)",
         })
     }
@@ -182,16 +212,16 @@ impl VaultError {
     }
 }
 
-/// Keeps values in the store, and gives tokens for them. Cheap to make: one for each key ring that is put in force.
+/// Keeps values in the store, and gives tokens for them. Cheap to make: one for each set of key rings that is put in force.
 #[derive(Debug, Clone)]
 pub struct Vault {
     rows: Arc<dyn Rows>,
-    keys: Arc<KeyRing>,
+    keys: Arc<Rings>,
 }
 
 impl Vault {
-    /// A vault of the ring's controller in a store.
-    pub fn new(rows: Arc<dyn Rows>, keys: Arc<KeyRing>) -> Self {
+    /// A vault of the rings' controller in a store.
+    pub fn new(rows: Arc<dyn Rows>, keys: Arc<Rings>) -> Self {
         Self { rows, keys }
     }
 
@@ -269,6 +299,7 @@ impl Vault {
                 Ok(Some(Opened { json, .. })) => Ok(Known::Value(json)),
                 Ok(None) => Ok(Known::Bad),
                 Err(KeyError::Compromised(kid)) => Ok(Known::Compromised(kid)),
+                Err(KeyError::RingNotHeld(_)) => Ok(Known::NotHeld),
                 Err(error) => Err(error.into()),
             }
         };
@@ -285,7 +316,7 @@ impl Vault {
         let known = self.detokenise(tokens, Permit::Upkeep(&upkeep)).await?;
         let without_value = |known| match known {
             Known::Value(_) => Known::Value(Zeroizing::default()),
-            Known::Not | Known::Bad | Known::Compromised(_) => known,
+            Known::Not | Known::Bad | Known::Compromised(_) | Known::NotHeld => known,
         };
         Ok(known.into_iter().map(without_value).collect())
     }
@@ -300,7 +331,7 @@ impl Vault {
     pub async fn find(&self, values: &[(Scope, Vec<u8>)]) -> Result<Vec<Option<String>>, VaultError> {
         let (mut marks, mut owners) = (Vec::new(), Vec::new());
         for (number, (scope, json)) in values.iter().enumerate() {
-            for mark in row::marks(&self.keys.fingerprint_keys(scope.as_str())?, json) {
+            for mark in row::marks(&self.keys.of(scope.ring())?.fingerprint_keys(scope.as_str())?, json) {
                 marks.push(mark);
                 owners.push(number);
             }
@@ -358,7 +389,7 @@ impl Vault {
     ///
     /// [`VaultError::Keys`].
     pub fn names_of(&self, subject: &RecordId) -> Result<Vec<Reference>, VaultError> {
-        Ok(self.keys.subject_keys()?.iter().map(|key| row::reference(key, subject)).collect())
+        Ok(self.keys.main().subject_keys()?.iter().map(|key| row::reference(key, subject)).collect())
     }
 }
 
@@ -392,7 +423,7 @@ struct Own {
 impl<'a> Batch<'a> {
     fn new(vault: &'a Vault, wishes: &'a [Wish]) -> Result<Self, VaultError> {
         let any_subject = wishes.iter().any(|wish| wish.subject.is_some());
-        let subjects = if any_subject { vault.keys.subject_keys()?.into_iter().next() } else { None };
+        let subjects = if any_subject { vault.keys.main().subject_keys()?.into_iter().next() } else { None };
         let mut batch = Self {
             vault,
             wishes,

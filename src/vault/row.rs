@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::Scope;
 use crate::base::{Controller, Kid, RecordId, enc, parts};
 use crate::crypto::{MacKey, NONCE_HALF_BYTES, SealError, TAG_BYTES};
-use crate::keys::{KeyError, KeyRing, TokenKey};
+use crate::keys::{KeyError, Rings, TokenKey};
 use crate::purpose::Permit;
 
 use super::{Reference, VaultError};
@@ -64,6 +64,11 @@ pub(super) fn marks(keys: &[(Kid, MacKey)], json: &[u8]) -> Vec<Vec<u8>> {
     keys.iter().map(|(kid, key)| mark(*kid, key, json)).collect()
 }
 
+/// Under which version the value of a row is sealed.
+pub(super) fn kid_of_value(value: &[u8]) -> Option<Kid> {
+    Kid::from_text(value.get(1..)?.first_chunk::<8>()?).ok()
+}
+
 /// Under which version a mark was made.
 pub(super) fn kid_of_mark(mark: &[u8]) -> Option<Kid> {
     Kid::from_text(mark.first_chunk::<8>()?).ok()
@@ -83,15 +88,15 @@ pub(super) struct Sealer {
 }
 
 impl Sealer {
-    pub(super) fn new(keys: &KeyRing, scope: &Scope) -> Result<Self, KeyError> {
-        Ok(Self { scope: scope.clone(), key: keys.token_key(scope.as_str())?, fingerprints: None })
+    pub(super) fn new(keys: &Rings, scope: &Scope) -> Result<Self, KeyError> {
+        Ok(Self { scope: scope.clone(), key: keys.of(scope.ring())?.token_key(scope.as_str())?, fingerprints: None })
     }
 
     /// The marks of a value, of every live version.
-    pub(super) fn marks(&mut self, keys: &KeyRing, json: &[u8]) -> Result<Vec<Vec<u8>>, KeyError> {
+    pub(super) fn marks(&mut self, keys: &Rings, json: &[u8]) -> Result<Vec<Vec<u8>>, KeyError> {
         let fingerprints = match &self.fingerprints {
             Some(known) => known,
-            None => self.fingerprints.insert(keys.fingerprint_keys(self.scope.as_str())?),
+            None => self.fingerprints.insert(keys.of(self.scope.ring())?.fingerprint_keys(self.scope.as_str())?),
         };
         Ok(marks(fingerprints, json))
     }
@@ -121,24 +126,26 @@ impl Sealer {
     }
 }
 
-/// Opens the value of a row under the token and scope it is asked by. None for every way in which it does not authenticate (T23).
+/// Opens the value of a row under the token and scope it is asked by. None for every way in which it does not authenticate (T23), among
+/// them the id of a key of another ring than the scope's.
 ///
 /// # Errors
 ///
-/// [`KeyError::Compromised`] where it is not tried; another where the ring cannot be asked at all.
+/// [`KeyError::RingNotHeld`], [`KeyError::Compromised`] where it is not tried; another where the ring cannot be asked at all.
 pub(super) fn open(
-    keys: &KeyRing,
+    keys: &Rings,
     scope: &Scope,
     token: &str,
     value: &[u8],
     permit: Permit<'_>,
 ) -> Result<Option<Opened>, KeyError> {
+    let ring = keys.of(scope.ring())?;
     let Some((head, sealed)) = value.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
     let Some((consistent, rest)) = head.split_first() else { return Ok(None) };
     let Some((kid, nonce)) = rest.split_first_chunk::<8>() else { return Ok(None) };
     let [prefix, suffix] = nonce.as_chunks::<NONCE_HALF_BYTES>().0 else { return Ok(None) };
     let (0 | 1, Ok(kid)) = (*consistent, Kid::from_text(kid)) else { return Ok(None) };
-    let key = match keys.open_token_key(kid, scope.as_str(), permit) {
+    let key = match ring.open_token_key(kid, scope.as_str(), permit) {
         Ok(key) => key,
         Err(error) => {
             let of_value = matches!(error, KeyError::UnknownKid(_) | KeyError::Destroyed(_));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::base::{Controller, Kid};
-use crate::keys::{LineName, State};
+use crate::keys::{KeyRing, LineName, Rings, State};
 use crate::store::Answer;
 
 /// Keeps rows in memory.
@@ -30,6 +30,11 @@ impl Memory {
 
     pub(crate) fn all(&self, table: Table) -> Vec<Row> {
         self.tables.lock().unwrap().iter().filter(|((of, _), _)| *of == table).map(|(_, row)| row.clone()).collect()
+    }
+
+    /// The rows that tokens stand for.
+    pub(crate) fn tokens(&self) -> Vec<Row> {
+        self.all(Table::Token)
     }
 
     /// Changes rows by hand.
@@ -117,6 +122,11 @@ pub(crate) fn kid(n: u8) -> Kid {
 /// A ring with one Active version of every line that the vault needs.
 pub(crate) fn ring(controller: &str) -> Arc<KeyRing> {
     ring_of(controller, &[(LineName::Token, 1, State::Active), (LineName::Lookup, 2, State::Active)])
+}
+
+/// A set of that ring.
+pub(crate) fn rings(controller: &str) -> Arc<Rings> {
+    Arc::new(ring(controller).into())
 }
 
 /// The same with other versions; each number is an id and a secret.

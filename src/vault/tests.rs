@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::testing::*;
 use super::*;
 use crate::base::Controller;
-use crate::keys::{LineName, State};
+use crate::keys::{KeyRing, LineName, State};
 
 fn kind(scope: &str, format: Format, consistent: bool) -> Kind {
     Kind { scope: Scope::named(scope), format, consistent }
@@ -26,7 +26,7 @@ fn about(subject: &str, wish: Wish) -> Wish {
 }
 
 fn vault(rows: &Arc<Memory>, keys: &Arc<KeyRing>) -> Vault {
-    Vault::new(rows.clone(), Arc::clone(keys))
+    Vault::new(rows.clone(), Arc::new(Arc::clone(keys).into()))
 }
 
 fn new() -> (Arc<Memory>, Vault) {
@@ -36,7 +36,7 @@ fn new() -> (Arc<Memory>, Vault) {
 }
 
 fn verifier() -> Verifier {
-    Verifier::new(ring("shop"))
+    Verifier::new(rings("shop"))
 }
 
 fn verifier_of(vault: &Vault) -> Verifier {
@@ -136,8 +136,11 @@ async fn a_token_of_another_scope_or_controller_is_not_there() {
     assert_eq!(opened(&market, "ids", &token).await, Known::Not);
     assert_ne!(one(&shop, wish("others", Format::Opaque, "a")).await, token);
     assert_ne!(one(&market, opaque("a")).await, token);
-    let foreign =
-        rows.all(Table::Token).iter().filter(|row| Verifier::new(ring("market")).verify(row) == Err(Unsound::Controller)).count();
+    let foreign = rows
+        .all(Table::Token)
+        .iter()
+        .filter(|row| Verifier::new(rings("market")).verify(row) == Err(Unsound::Controller))
+        .count();
     assert_eq!(foreign, 2);
     let of_field = |field: &str| Scope::of_field(&CollectionName::new("customers"), &FieldName::new(field));
     assert_eq!(of_field("phone").as_str(), "customers.phone");

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use http::Method;
 use serde_json::{Value, json};
 use sudare::config;
-use sudare::keys::KeyRing;
+use sudare::keys::{KeyRing, Rings};
 use sudare::sweep::{Migrated, Migration, Pass, SweepError, Watch, migrate};
 use sudare::upstream::Upstream;
 
@@ -191,7 +191,7 @@ async fn try_sweep_at(
         upstream,
         sweep: settings.dialect.sweep(0).unwrap(),
         collection: settings.collections.remove(0).field_map,
-        keys: Arc::new(KeyRing::open(&settings.keys).unwrap()),
+        keys: KeyRing::open(&settings.keys).unwrap().into(),
         vault: None,
         rate: rate.map(|rate| rate.try_into().unwrap()),
         parallel: 3,
@@ -377,7 +377,7 @@ async fn values_become_tokens_while_the_proxy_serves() {
     let mut migrated = Vec::new();
     for dry_run in [true, false] {
         let mut settings = config::load(&proxy.file).unwrap();
-        let keys = Arc::new(KeyRing::open(&settings.keys).unwrap());
+        let keys: Arc<Rings> = KeyRing::open(&settings.keys).unwrap().into();
         let migration = Migration {
             upstream: Upstream::new(&settings.upstream).unwrap(),
             sweep: settings.dialect.sweep(0).unwrap(),

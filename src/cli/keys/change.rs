@@ -32,7 +32,7 @@ pub fn rotate(change: &Change<'_>, line: &str, format: Format, out: &mut dyn Wri
         writeln!(out, "{name}: {old} is deactivated and still opens what it protected")?;
     }
     for kid in report.waiting {
-        writeln!(out, "{name}: {kid}, published before, goes on waiting: `sudare keys activate {kid}`")?;
+        writeln!(out, "{name}: {kid}, published before, goes on waiting: `sudare keys activate {kid}{}`", option(change))?;
     }
     after_activation(&name, out)?;
     Ok(serve_learns(out)?)
@@ -59,7 +59,7 @@ pub fn publish(change: &Change<'_>, line: &str, format: Format, out: &mut dyn Wr
     } else {
         writeln!(out, "{name}: {kid} is published already (pre-active); revision {revision} stays.")?;
     }
-    writeln!(out, "Once every node has it: `sudare keys activate {kid}`")?;
+    writeln!(out, "Once every node has it: `sudare keys activate {kid}{}`", option(change))?;
     Ok(())
 }
 
@@ -98,7 +98,8 @@ pub fn deactivate(
     for Moved { line, .. } in &report.moved {
         writeln!(
             out,
-            "{line}: the scope has ended: reads that would show a pseudonym of it answer 503 keys-unavailable. `sudare keys rotate --line {line}` begins it anew, with other pseudonyms."
+            "{line}: the scope has ended: reads that would show a pseudonym of it answer 503 keys-unavailable. `sudare keys rotate --line {line}{}` begins it anew, with other pseudonyms.",
+            option(change)
         )?;
     }
     Ok(serve_learns(out)?)
@@ -134,6 +135,12 @@ pub fn compromise(
         "Was more in the same hands? Every version of a ring that leaked with its KEK is compromised: name all of them."
     )?;
     Ok(serve_learns(out)?)
+}
+
+/// What a command about the same ring says besides.
+fn option(change: &Change<'_>) -> String {
+    let name = &change.config.name;
+    if name.is_main() { String::new() } else { format!(" --ring {name}") }
 }
 
 fn line_name(word: &str) -> Result<LineName, KeysCommandError> {

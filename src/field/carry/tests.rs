@@ -98,7 +98,7 @@ fn whoever_sees_and_writes_everything_needs_no_look_at_what_is_stored() {
     let layout = layout_of(&plan, body);
     let needs = |grant: &Grant| {
         let rows = [RowWrite { intent: crate::base::Intent::Replace, assigned_id: None }];
-        !rows_that_need_the_stored(&collection, &plan, grant, body.as_bytes(), &layout, &rows).is_empty()
+        !rows_that_need_the_stored(&collection, &plan, &ring(), grant, body.as_bytes(), &layout, &rows).is_empty()
     };
     assert!(!needs(&clear()) && !needs(&all_at(Level::Sealed)));
     assert!(needs(&reader(Level::Clear)) && needs(&all_at(Level::Absent)) && needs(&all_at(Level::Masked)));

@@ -12,14 +12,14 @@ use crate::document::write_string;
 use crate::keys::{LineName, State};
 use crate::purpose::{Level, Upkeep};
 
-fn ring_of(lookup: &[(&str, State)]) -> KeyRing {
+fn ring_of(lookup: &[(&str, State)]) -> Rings {
     let mut versions = vec![(LineName::Seal, kid("7k3m9qpa"), State::Active, [1; 32])];
     let lookups = lookup.iter().zip(9..).map(|((name, state), byte)| (LineName::Lookup, kid(name), *state, [byte; 32]));
     versions.extend(lookups);
     ring_with(versions)
 }
 
-fn ring() -> KeyRing {
+fn ring() -> Rings {
     ring_of(&[("00kp0000", State::Active)])
 }
 
@@ -32,13 +32,13 @@ fn cards() -> Collection {
     collection(vec![deterministic("card", "$.card"), field("name", "$.name", "name")])
 }
 
-fn store(collection: &Collection, ring: &KeyRing, body: &str) -> Result<String, WriteError> {
+fn store(collection: &Collection, ring: &Rings, body: &str) -> Result<String, WriteError> {
     let protected = protect_as(collection, ring, &all_at(Level::Clear), Intent::Create, body, None)?;
     Ok(String::from_utf8(protected.body.into_bytes().to_vec()).unwrap())
 }
 
 /// The envelope of the value of `card`.
-fn card(collection: &Collection, ring: &KeyRing, value: &str) -> String {
+fn card(collection: &Collection, ring: &Rings, value: &str) -> String {
     let stored = stored(collection, ring, &format!(r#"{{"id":"c-1","card":{value}}}"#));
     serde_json::from_str::<serde_json::Value>(&stored).unwrap()["card"].as_str().unwrap().to_string()
 }
@@ -116,10 +116,10 @@ fn equal_values_are_equal_in_every_document_and_nowhere_else() {
         fields: vec![Field { place: place("market", "customers", "card"), ..deterministic("card", "$.card") }],
         ..collection(vec![])
     };
-    let of_market = KeyRing::with_versions(
+    let of_market = crate::keys::Rings::from(crate::keys::KeyRing::with_versions(
         crate::base::Controller::new("market"),
         vec![(LineName::Lookup, kid("00kp0000"), State::Active, [9; 32])],
-    );
+    ));
     assert_ne!(value(0, "card"), card(&market, &of_market, "\"A123\""), "another controller");
 }
 
@@ -201,7 +201,7 @@ fn a_changed_protection_is_opened_where_it_loosens_nothing() {
 fn terms_are_what_is_stored_under_every_version_that_opens_newest_first() {
     let cards = cards();
     let plan = plan_of(&cards);
-    let terms = |ring: &KeyRing, field, json: &str| {
+    let terms = |ring: &Rings, field, json: &str| {
         deterministic_terms(&cards, &plan, ring, field, json.as_bytes(), Permit::Reveal(&all_at(Level::Clear)))
     };
     let all = [
@@ -281,7 +281,7 @@ fn t02_look_alikes_are_refused() {
 #[test]
 fn only_one_scalar_is_opened() {
     let (ring, place) = (ring(), place("shop", "customers", "card"));
-    let key = ring.lookup_key(&place).unwrap();
+    let key = ring.main().lookup_key(&place).unwrap();
     let context = Context::deterministic(&place);
     for (sealed, opens) in [
         ("\"x\"", true),

@@ -3,7 +3,7 @@ use super::super::*;
 use super::*;
 use crate::base::Intent;
 use crate::document::Selector;
-use crate::keys::{KeyRing, LineName, State};
+use crate::keys::{LineName, Rings, State};
 use crate::purpose::Level;
 
 const OLD: &str = "100k0000";
@@ -23,12 +23,12 @@ pub(in crate::field) fn people() -> Collection {
     collection(vec![email, phone, name, field("address", "$.address", "address")])
 }
 
-pub(in crate::field) fn ring_of(lookups: &[(&str, State)]) -> KeyRing {
+pub(in crate::field) fn ring_of(lookups: &[(&str, State)]) -> Rings {
     let lookup = lookups.iter().map(|(text, state)| (LineName::Lookup, kid(text), *state, [text.as_bytes()[7]; 32]));
     ring_with([(LineName::Seal, kid("7k3m9qpa"), State::Active, [1; 32])].into_iter().chain(lookup).collect())
 }
 
-pub(in crate::field) fn ring() -> KeyRing {
+pub(in crate::field) fn ring() -> Rings {
     ring_of(&[(OLD, State::Active)])
 }
 
@@ -36,7 +36,7 @@ fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap()
 }
 
-fn terms(collection: &Collection, ring: &KeyRing, at: (usize, usize), values: &[&str]) -> Result<Vec<String>, TermError> {
+fn terms(collection: &Collection, ring: &Rings, at: (usize, usize), values: &[&str]) -> Result<Vec<String>, TermError> {
     let values: Vec<Vec<u8>> = values.iter().map(|value| value.as_bytes().to_vec()).collect();
     index_terms(collection, ring, at, &values, crate::purpose::Permit::Reveal(&all_at(Level::Absent))).map(|probe| probe.terms)
 }
@@ -290,7 +290,7 @@ fn a_list_by_names_is_not_patched_in_part() {
 fn upkeep_makes_terms_where_they_lack_or_are_old() {
     let (collection, ring) = (people(), ring());
     let plan = plan_of(&collection);
-    let pass = |ring: &KeyRing, body: &str| {
+    let pass = |ring: &Rings, body: &str| {
         let rows =
             seal_clear(&collection, &plan, ring, body.as_bytes(), &layout_of(&plan, body), StandIns::Refuse, None).unwrap();
         rows.into_iter().next().unwrap().sealed.unwrap().map(|row| String::from_utf8(row.as_bytes().to_vec()).unwrap())

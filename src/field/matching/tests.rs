@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Field and index, and the values asked for.
 type Asked<'a> = ((usize, usize), &'a [&'a str]);
 
-fn sought(collection: &Collection, ring: &crate::keys::KeyRing, asked: &[Asked<'_>], condition: Condition) -> Sought {
+fn sought(collection: &Collection, ring: &crate::keys::Rings, asked: &[Asked<'_>], condition: Condition) -> Sought {
     let probe = |(at, values): &Asked<'_>| {
         let values: Vec<Vec<u8>> = values.iter().map(|value| value.as_bytes().to_vec()).collect();
         index_terms(collection, ring, *at, &values, Permit::Reveal(&all_at(Level::Absent))).unwrap()

@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 
 use super::super::NotCanonical;
+use super::super::plan::Field;
 use super::super::reveal::RevealError;
 use crate::base::limits::{MAX_PLAINTEXT_BYTES, MAX_TOKENISED_BYTES};
-use crate::base::{CategoryName, FieldName, PurposeName, RecordIdError};
+use crate::base::{CategoryName, FieldName, PurposeName, RecordIdError, RingName};
 use crate::crypto::RandomError;
 use crate::keys::KeyError;
 use crate::purpose::Level;
@@ -31,6 +32,16 @@ pub enum WriteError {
     DeleteRefused {
         /// The purpose of the request.
         purpose: PurposeName,
+    },
+    /// The field's ring is not held: its values are neither made nor removed here.
+    #[error(
+        "field {field}: this proxy is not given its key ring, {ring}, so a value is stored only as it was read, sealed, and none is removed; write through a proxy that is given it, or leave the value out of a whole document"
+    )]
+    RingNotHeld {
+        /// Where.
+        field: FieldName,
+        /// Its ring.
+        ring: RingName,
     },
     /// Replacing the document could lose what is stored.
     #[error("{purpose} {reason} {category}, so replacing the document could erase or overwrite what is stored there: {remedy}")]
@@ -187,6 +198,11 @@ pub enum WriteError {
 }
 
 impl WriteError {
+    /// Of a field whose ring is not held.
+    pub(in crate::field) fn not_held(field: &Field) -> Self {
+        Self::RingNotHeld { field: field.name.clone(), ring: field.ring.clone() }
+    }
+
     /// The stable code, an anchor of `docs/errors.md`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -209,7 +225,8 @@ impl WriteError {
             Self::IndexMember { .. } => "index-member",
             Self::UnexpectedDocument => "unexpected-document",
             Self::PatchRefused { .. } | Self::Operation { .. } => "patch-refused",
-            Self::Keys(_) => "keys-unavailable",
+            Self::RingNotHeld { .. } => "ring-not-held",
+            Self::Keys(error) => error.code(),
             Self::Random(_) => "randomness-unavailable",
             Self::TokensWanted | Self::Layout => "internal-error",
         }

@@ -18,7 +18,7 @@ use crate::field::ids::{Ids, NoId, Subjects};
 use crate::field::plan::{Collection, Field, Plan, Subject};
 use crate::field::seal::Sealer;
 use crate::field::tokens::{Tokens, settled};
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 use crate::purpose::{Grant, Level};
 
 mod operations;
@@ -56,7 +56,7 @@ fn is_about_it(collection: &Collection, field: &Field) -> bool {
 pub fn protect_patch(
     collection: &Collection,
     plan: &Plan,
-    keys: &KeyRing,
+    keys: &Rings,
     grant: &Grant,
     format: PatchFormat,
     bytes: &Bytes,
@@ -89,7 +89,7 @@ type IndexMember = (String, Vec<u8>);
 struct Patch<'a> {
     collection: &'a Collection,
     plan: &'a Plan,
-    keys: &'a KeyRing,
+    keys: &'a Rings,
     grant: &'a Grant,
     of: Patched<'a>,
 }
@@ -177,6 +177,9 @@ impl Patch<'_> {
                 level: self.grant.level(field.category),
             });
         }
+        if !self.keys.holds(&field.ring) {
+            return Err(WriteError::not_held(field));
+        }
         let would_erase = |reason| {
             Err(WriteError::WouldErase {
                 purpose: self.grant.purpose().clone(),
@@ -227,6 +230,7 @@ impl Patch<'_> {
         let mut write = Write {
             collection: self.collection,
             plan: self.plan,
+            keys: self.keys,
             grant: self.grant,
             bytes,
             layout,
@@ -273,7 +277,7 @@ impl Patch<'_> {
                 }
             }
         }
-        let (body, tally) = write.seal(self.keys, "", &mut sealer, Carried::default())?;
+        let (body, tally) = write.seal("", &mut sealer, Carried::default())?;
         let apart = matches!(terms, Terms::Apart(_));
         let members = sealer.indexer.members(0).filter(|_| apart).map(|(member, text)| (member.to_owned(), text)).collect();
         let mut subjects = Subjects::default();

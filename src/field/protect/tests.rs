@@ -9,7 +9,7 @@ use super::super::*;
 use super::has_mask_character;
 use crate::base::{Bind, Intent};
 use crate::crypto::from_base64url;
-use crate::keys::{KeyRing, LineName, State};
+use crate::keys::{KeyRing, LineName, Rings, State};
 use crate::purpose::Level;
 
 const MEI: &str =
@@ -186,7 +186,7 @@ fn t1_an_envelope_is_kept_at_home_and_refused_elsewhere() {
 #[test]
 fn t1_another_collection_controller_key_or_bind_does_not_open() {
     let stored = create(r#"{"id":"c-1","name":"Mei"}"#).unwrap();
-    let refused = |collection: &Collection, ring: &KeyRing| {
+    let refused = |collection: &Collection, ring: &Rings| {
         protect_as(collection, ring, &all_at(Level::Clear), Intent::Create, &stored, None).unwrap_err().code()
     };
     let moved = |controller: &str, name: &str| {
@@ -196,7 +196,7 @@ fn t1_another_collection_controller_key_or_bind_does_not_open() {
     };
     let key = |kid_text: &str, state, byte| vec![(LineName::Seal, kid(kid_text), state, [byte; 32])];
     assert_eq!(refused(&moved("shop", "suppliers"), &ring()), "foreign-envelope");
-    let other_shop = KeyRing::with_versions(crate::base::Controller::new("rival"), key("7k3m9qpa", State::Active, 1));
+    let other_shop = KeyRing::with_versions(crate::base::Controller::new("rival"), key("7k3m9qpa", State::Active, 1)).into();
     assert_eq!(refused(&moved("rival", "customers"), &other_shop), "foreign-envelope");
     assert_eq!(refused(&customers(), &ring_with(key("7k3m9qpa", State::Active, 9))), "foreign-envelope");
     assert_eq!(refused(&customers(), &ring_with(key("7k3m9qpb", State::Active, 1))), "foreign-envelope");

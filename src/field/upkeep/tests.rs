@@ -3,7 +3,7 @@
 use super::super::testing::*;
 use super::super::*;
 use crate::document::{RowSet, Rules, walk};
-use crate::keys::KeyRing;
+use crate::keys::Rings;
 use crate::purpose::Upkeep;
 
 /// Rows as `_all_docs` of CouchDB has them, with the one member that is peeked at.
@@ -17,13 +17,13 @@ fn list_plan(collection: &Collection) -> Plan {
     Plan::compile(collection, &set).unwrap()
 }
 
-fn seal_with(plan: &Plan, ring: &KeyRing, body: &str, stand_ins: StandIns) -> Vec<UpkeepRow> {
+fn seal_with(plan: &Plan, ring: &Rings, body: &str, stand_ins: StandIns) -> Vec<UpkeepRow> {
     let layout = walk(&plan.map, Rules::reply(), body.as_bytes()).unwrap();
     seal_clear(&customers(), plan, ring, body.as_bytes(), &layout, stand_ins, None).unwrap()
 }
 
 /// What becomes of one document.
-fn seal_one(ring: &KeyRing, document: &str, stand_ins: StandIns) -> UpkeepRow {
+fn seal_one(ring: &Rings, document: &str, stand_ins: StandIns) -> UpkeepRow {
     let plan = plan_with(&customers(), &["$"]);
     seal_with(&plan, ring, document, stand_ins).remove(0)
 }
@@ -32,7 +32,7 @@ fn text(row: UpkeepRow) -> String {
     String::from_utf8(row.sealed.unwrap().expect("something was clear").as_bytes().to_vec()).unwrap()
 }
 
-fn opened(ring: &KeyRing, document: &str) -> Result<Revealed, RevealError> {
+fn opened(ring: &Rings, document: &str) -> Result<Revealed, RevealError> {
     let (collection, upkeep) = (customers(), Upkeep::dangerous_for("a test"));
     let plan = plan_with(&collection, &["$"]);
     let layout = walk(&plan.map, Rules::reply(), document.as_bytes()).unwrap();

@@ -9,8 +9,8 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use crate::exchange::{
-    AuditError, CODINGS, CallerUnknown, Conflict, Error, PolicyRefusal, RefusedCode, ReplyBody, RevealError, State, TermError,
-    TokenFault, UpstreamError, VaultError, WalkError, WriteError,
+    AuditError, CODINGS, CallerUnknown, Conflict, Error, KeyError, PolicyRefusal, RefusedCode, ReplyBody, RevealError, State,
+    TermError, TokenFault, UpstreamError, VaultError, WalkError, WriteError,
 };
 
 /// An answer of ours.
@@ -106,7 +106,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::ReplyUnreadable { .. } => (S::BAD_GATEWAY, "reply-unreadable"),
         Error::Reveal(error) => (reveal_status(error), error.code()),
         Error::Vault(error) => vault_status_and_code(error),
-        Error::Keys(_) => (S::SERVICE_UNAVAILABLE, "keys-unavailable"),
+        Error::Keys(error) => (key_status(error), error.code()),
         Error::Audit(_) => (S::SERVICE_UNAVAILABLE, "audit-unavailable"),
         Error::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal-error"),
     }
@@ -123,7 +123,9 @@ fn dialect_status(code: RefusedCode) -> StatusCode {
 
 fn write_status(error: &WriteError) -> StatusCode {
     match error {
-        WriteError::NotWritable { .. } | WriteError::DeleteRefused { .. } => StatusCode::FORBIDDEN,
+        WriteError::NotWritable { .. } | WriteError::DeleteRefused { .. } | WriteError::RingNotHeld { .. } => {
+            StatusCode::FORBIDDEN
+        }
         WriteError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         WriteError::WouldErase { .. }
         | WriteError::MaskedValue { .. }
@@ -142,7 +144,8 @@ fn write_status(error: &WriteError) -> StatusCode {
         | WriteError::IndexMember { .. }
         | WriteError::UnexpectedDocument => StatusCode::UNPROCESSABLE_ENTITY,
         WriteError::Stored(error) => reveal_status(error),
-        WriteError::Keys(_) | WriteError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
+        WriteError::Keys(error) => key_status(error),
+        WriteError::Random(_) => StatusCode::SERVICE_UNAVAILABLE,
         WriteError::TokensWanted | WriteError::Layout => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -152,7 +155,8 @@ fn vault_status_and_code(error: &VaultError) -> (StatusCode, &'static str) {
         VaultError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable"),
         VaultError::Exhausted { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "tokens-exhausted"),
         VaultError::NotAuthentic { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "value-not-authentic"),
-        VaultError::Keys(_) | VaultError::Random(_) => (StatusCode::SERVICE_UNAVAILABLE, "keys-unavailable"),
+        VaultError::Keys(error) => (key_status(error), error.code()),
+        VaultError::Random(_) => (StatusCode::SERVICE_UNAVAILABLE, "keys-unavailable"),
         VaultError::Misfit { .. } | VaultError::Answer => (StatusCode::INTERNAL_SERVER_ERROR, "internal-error"),
     }
 }
@@ -160,14 +164,16 @@ fn vault_status_and_code(error: &VaultError) -> (StatusCode, &'static str) {
 fn term_status(error: &TermError) -> StatusCode {
     match error {
         TermError::Sealed { .. } | TermError::NotCanonical { .. } | TermError::NoForm { .. } => StatusCode::BAD_REQUEST,
-        TermError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
+        TermError::RingNotHeld { .. } => StatusCode::FORBIDDEN,
+        TermError::Keys(error) => key_status(error),
         TermError::NoField => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
 fn reveal_status(error: &RevealError) -> StatusCode {
     match error {
-        RevealError::Keys(_) => StatusCode::SERVICE_UNAVAILABLE,
+        RevealError::RingNotHeld { .. } => StatusCode::FORBIDDEN,
+        RevealError::Keys(error) => key_status(error),
         RevealError::Stray => StatusCode::NOT_FOUND,
         RevealError::Unsifted => StatusCode::BAD_GATEWAY,
         RevealError::NotAuthentic { .. }
@@ -175,6 +181,11 @@ fn reveal_status(error: &RevealError) -> StatusCode {
         | RevealError::KeyCompromised { .. }
         | RevealError::Layout => StatusCode::INTERNAL_SERVER_ERROR,
     }
+}
+
+/// What a node is not given it will not have in a moment either; what it is given and cannot have may come back.
+fn key_status(error: &KeyError) -> StatusCode {
+    if error.is_not_held() { StatusCode::FORBIDDEN } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 /// The client's sentence. What only the operator may know (paths, addresses, counts of disks) stays in the log.
@@ -185,10 +196,11 @@ fn sentence(error: &Error) -> String {
         Error::Upstream(UpstreamError::Busy(_)) => "the database has as much to do as it may be asked at once".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
         Error::Reveal(error) | Error::Write(WriteError::Stored(error)) => stored_sentence(error),
-        Error::Keys(_)
-        | Error::Term(TermError::Keys(_))
-        | Error::Vault(VaultError::Keys(_) | VaultError::Random(_))
-        | Error::Write(WriteError::Keys(_) | WriteError::Random(_)) => no_key(),
+        Error::Keys(error)
+        | Error::Term(TermError::Keys(error))
+        | Error::Vault(VaultError::Keys(error))
+        | Error::Write(WriteError::Keys(error)) => no_key(error),
+        Error::Vault(VaultError::Random(_)) | Error::Write(WriteError::Random(_)) => unavailable(),
         Error::Caller(CallerUnknown::Token { fault: TokenFault::NoKeys, .. }) => {
             "the keys of the token's issuer are not at hand, so it cannot be verified".to_owned()
         }
@@ -240,13 +252,13 @@ fn sentence(error: &Error) -> String {
 
 fn stored_sentence(error: &RevealError) -> String {
     match error {
-        RevealError::Keys(_) => no_key(),
+        RevealError::Keys(error) => no_key(error),
         RevealError::NotAuthentic { .. } | RevealError::ClearFound { .. } => not_authentic(),
         RevealError::KeyCompromised { .. } => {
             "a stored value is sealed under a key that is no longer trusted; it is neither shown nor replaced until it is written anew, and an alarm is raised"
                 .to_owned()
         }
-        RevealError::Stray | RevealError::Unsifted => error.to_string(),
+        RevealError::RingNotHeld { .. } | RevealError::Stray | RevealError::Unsifted => error.to_string(),
         RevealError::Layout => failed_check(),
     }
 }
@@ -255,7 +267,14 @@ fn not_authentic() -> String {
     "a stored value did not authenticate in its place; it is neither shown nor replaced, and an alarm is raised".to_owned()
 }
 
-fn no_key() -> String {
+fn no_key(error: &KeyError) -> String {
+    if error.is_not_held() {
+        return "this proxy is not given the key ring of a field that the request is about; ask one that is".to_owned();
+    }
+    unavailable()
+}
+
+fn unavailable() -> String {
     "a key is unavailable, so nothing is revealed or stored".to_owned()
 }
 

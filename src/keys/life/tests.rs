@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::super::{Kek, KeyRing, VersionInfo};
 use super::*;
-use crate::base::{Controller, FixedClock};
+use crate::base::{Controller, FixedClock, RingName};
 use crate::keys::{Operation, Refusal};
 
 const NOON: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
@@ -18,6 +18,7 @@ fn made() -> (tempfile::TempDir, Config) {
     let dir = tempfile::tempdir().unwrap();
     let config = Config {
         controller: Controller::new("shop"),
+        name: RingName::main(),
         ring: dir.path().join("ring.json"),
         kek: Kek::File(dir.path().join("kek")),
         min_revision: 0,

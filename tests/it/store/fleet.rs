@@ -149,7 +149,7 @@ impl Fleet {
     async fn tokens(&self, people: &[Value]) -> Vec<Option<String>> {
         let settings = config::load(&self.files[1]).unwrap();
         let store = Store::open(&settings.store, None).unwrap();
-        let vault = Vault::new(Arc::new(store), Arc::new(KeyRing::open(&settings.keys).unwrap()));
+        let vault = Vault::new(Arc::new(store), KeyRing::open(&settings.keys).unwrap().into());
         let asked = people.iter().flat_map(|person| {
             [("phone", "phone"), ("id-card", "id_card")]
                 .map(|(field, member)| (Scope::named(&format!("customers.{field}")), person[member].to_string().into_bytes()))

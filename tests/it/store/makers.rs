@@ -52,7 +52,7 @@ fn open(file: &Path) -> (Arc<Store>, Vault) {
     let settings = config::load(file).unwrap();
     let store = Arc::new(Store::open(&settings.store, None).unwrap());
     let keys = KeyRing::open(&settings.keys).unwrap();
-    (Arc::clone(&store), Vault::new(store, Arc::new(keys)))
+    (Arc::clone(&store), Vault::new(store, keys.into()))
 }
 
 /// No test of its own: the process that `kill -9` hits. Makes batches until then, and says what was made.

@@ -529,11 +529,11 @@ pub(super) async fn assert_fits(store: &Store) -> Vec<Counted> {
 /// The vault over this store: callers that race on one value agree, and every row is sound.
 pub(super) async fn a_vault_makes_one_token_of_one_value(place: &Place) {
     use sudare::base::{Controller, RecordId};
-    use sudare::keys::KeyRing;
+    use sudare::keys::{KeyRing, Rings};
     use sudare::purpose::{Permit, Upkeep};
     use sudare::vault::{Format, Kind, Known, Scope, Vault, Verifier, Wish};
     let store: Arc<Store> = place.open();
-    let keys = Arc::new(KeyRing::ephemeral(Controller::new("shop"), &[]).unwrap());
+    let keys: Arc<Rings> = KeyRing::ephemeral(Controller::new("shop"), &[]).unwrap().into();
     let vaults = [0, 1].map(|_| Vault::new(store.clone(), Arc::clone(&keys)));
     let kind = Kind { scope: Scope::named("ids"), format: Format::Digits, consistent: true };
     let wish = |n: usize| {

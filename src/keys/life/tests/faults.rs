@@ -120,7 +120,13 @@ fn a_first_init_that_ends_anywhere_is_simply_run_again() {
             let what = format!("{step:?}, KEK there: {kek_there}, dies: {dies}");
             let dir = tempfile::tempdir().unwrap();
             let (ring, kek) = (dir.path().join("ring.json"), dir.path().join("kek"));
-            let config = Config { controller: Controller::new("shop"), ring, kek: Kek::File(kek.clone()), min_revision: 0 };
+            let config = Config {
+                name: RingName::main(),
+                controller: Controller::new("shop"),
+                ring,
+                kek: Kek::File(kek.clone()),
+                min_revision: 0,
+            };
             if kek_there {
                 init(&Config { ring: dir.path().join("other.json"), ..config.clone() }, &[], &clock).unwrap();
             }
