@@ -122,6 +122,43 @@ fn the_templates_are_good() {
 }
 
 #[test]
+fn rings_of_field_groups() {
+    let ring = "ring = \"keys/identity.json\"\nkek = { provider = \"file\", path = \"keys/identity.kek\" }";
+    let table = |name: &str, lines: &str| format!("[keys.{name}]\n{lines}\n\n[store]");
+    let fields = |table: &str, fields: &str| format!("{table}\n[collection.customers.field]\n{fields}");
+    let (no_kek, sound) = (table("identity", "ring = \"keys/identity.json\""), table("identity", ring));
+    let kek_of_none = table("identity", "held = false\nkek = { provider = \"file\", path = \"keys/identity.kek\" }");
+    let (by_a_word, main_again, capital) = (table("identity", "held = \"no\""), table("main", ring), table("Identity", ring));
+    let one_file = table("identity", &ring.replace("identity.json", "ring.json"));
+    let one_kek = table("identity", &ring.replace("identity.kek", "kek"));
+    let kek_as_ring = table("identity", &ring.replace("identity.json", "kek"));
+    let not_held =
+        fields("[keys.identity]\nheld = false", "alias = { at = \"$.alias\", category = \"name\", ring = \"identity\" }");
+    let held =
+        fields(&format!("[keys.identity]\n{ring}"), "alias = { at = \"$.alias\", category = \"name\", ring = \"identity\" }");
+    let scope = |more: &str| format!("{{ at = \"$.AT\", category = \"name\", protect = \"token\", scope = \"people\"{more} }}");
+    let (alias, nick) = (scope(", ring = \"identity\"").replace("AT", "alias"), scope("").replace("AT", "nick"));
+    let one_scope = fields(&format!("[keys.identity]\n{ring}"), &format!("alias = {alias}\nnick = {nick}"));
+    let cases: [Case<'_>; 14] = [
+        ("a ring of its own", In::Service, "[collection.customers.field]", &held, 0),
+        ("a ring that this node does not hold", In::Service, "[collection.customers.field]", &not_held, 1),
+        ("a field of a ring that is not there", In::Service, "\"$.phone\"", "{ at = \"$.phone\", ring = \"identity\" }", 1),
+        ("a slip in the name of a ring", In::Service, "\"$.phone\"", "{ at = \"$.phone\", ring = \"mian\" }", 1),
+        ("a ring without its KEK", In::Service, "[store]", &no_kek, 1),
+        ("a ring of no field", In::Service, "[store]", &sound, 1),
+        ("what opens a ring that is not held", In::Service, "[store]", &kek_of_none, 1),
+        ("held by a word", In::Service, "[store]", &by_a_word, 1),
+        ("the main ring again", In::Service, "[store]", &main_again, 1),
+        ("a ring with a capital letter", In::Service, "[store]", &capital, 1),
+        ("two rings in one file", In::Service, "[store]", &one_file, 1),
+        ("two rings under one KEK", In::Service, "[store]", &one_kek, 2),
+        ("a ring in the file of a KEK", In::Service, "[store]", &kek_as_ring, 1),
+        ("one scope of tokens in two rings", In::Service, "[collection.customers.field]", &one_scope, 3),
+    ];
+    snapshot("rings", &outputs(&cases));
+}
+
+#[test]
 fn what_fields_tell_whoever_holds_the_database() {
     let fields = "name    = { at = \"$.name\", protect = \"deterministic\" }
 gender  = { at = \"$.gender\", category = \"gender\" }
@@ -229,7 +266,6 @@ fn mistakes_in_the_tables_of_places() {
         ("an unknown key provider", In::Service, "provider = \"file\"", "provider = \"fil\"", 1),
         ("a passphrase in the file", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"passphrase\", env = \"correct horse\" }", 1),
         ("ring and key-encryption key in one file", In::Service, "path = \"keys/kek\"", "path = \"keys/ring.json\"", 1),
-        ("a second ring", In::Service, "[store]", "[keys.identity]\nring = \"keys/identity.json\"\n\n[store]", 1),
         ("the store without its kind", In::Service, "\"redb:data/sudare.redb\"", "\"data/sudare.redb\"", 1),
         ("the store in the database's file", In::Service, "\"redb:data/sudare.redb\"", "\"redb:data/documents.redb\"", 1),
         ("no audit log", In::Service, "[audit]\ndir = \"data/audit\"", "", 1),

@@ -15,12 +15,13 @@ struct Step {
     says: Vec<String>,
 }
 
-fn steps(page: &str) -> Vec<Step> {
+/// The steps of the blocks that begin with this fence.
+fn steps(page: &str, fence: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut inside = false;
     for line in page.lines() {
         match line.trim_start() {
-            "```console" => inside = true,
+            text if text == fence => inside = true,
             "```" => inside = false,
             text if inside => match text.strip_prefix("$ ") {
                 Some(command) => steps.push(Step { command: command.to_owned(), says: Vec::new() }),
@@ -103,7 +104,7 @@ fn the_commands_of_rotation_md_print_what_the_page_says() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rotation.md")).unwrap();
     let mut ids = Ids::default();
     let (mut run, mut compared) = (0, 0);
-    for step in steps(&page) {
+    for step in steps(&page, "```console") {
         let mut words = words(&ids.here(&step.command));
         if words.remove(0) != "sudare" {
             continue;
@@ -161,4 +162,43 @@ fn a_page_that_is_wrong_is_noticed() {
     assert!(
         ids.same("a 00000001", "a 7k3m9qpa") && !ids.same("a 00000001", "a 7k3m9qpb") && !ids.same("b 00000002", "b 7k3m9qpa")
     );
+}
+
+/// The page's section on several rings, in a folder with two.
+#[test]
+fn the_commands_about_several_rings_print_what_the_page_says() {
+    let (folder, _) = Folder::made();
+    let table =
+        "[keys.identity]\nring = \"keys/identity.json\"\nkek  = { provider = \"file\", path = \"keys/identity.kek\" }\n\n[store]";
+    folder.edit("sudare.toml", "[store]", table);
+    folder.edit("sudare.toml", "\"$.phone\"", "{ at = \"$.phone\", ring = \"identity\" }");
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rotation.md")).unwrap();
+    let mut ids = Ids::default();
+    let steps = steps(&page, "```console rings");
+    assert!(steps.len() >= 5, "{} commands: the page was not read", steps.len());
+    for step in steps {
+        let words = words(&ids.here(&step.command));
+        let output = folder.command().args(words.get(1..).unwrap()).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        ids.check(&step, &said);
+    }
+    let wrong = "the configuration has no key ring identiy; it has main, identity";
+    folder.run("keys list --ring identiy").wrong(2, &[wrong]);
+    folder.run("keys rotate --ring identity --line audit").wrong(2, &["the key ring has no line audit"]);
+    let json = folder.command().args(["keys", "list", "--format", "json"]).output().unwrap();
+    let all: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&all["ring"], &all["others"][0]["ring"], &all["others"][1]),
+        (&"main".into(), &"identity".into(), &serde_json::Value::Null)
+    );
+    // A node that is not to have it.
+    fs::remove_file(folder.path("keys/identity.json")).unwrap();
+    folder.edit("sudare.toml", table, "[keys.identity]\nheld = false\n\n[store]");
+    folder.run("keys init").done().says(&["ring.json has every line already", "ring identity: not held by this node"]);
+    folder.run("keys verify").done().says(&["sound", "ring identity: not held by this node"]);
+    folder.run("keys list --ring identity").wrong(2, &["this node does not hold the key ring identity"]);
+    let json = folder.command().args(["keys", "verify", "--format", "json"]).output().unwrap();
+    let all: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&all["sound"], &all["others"][0]), (&true.into(), &serde_json::json!({"ring": "identity", "held": false})));
+    folder.run("check").done().says(&["Key rings of this node:", "not held: customers.phone"]);
 }

@@ -115,7 +115,9 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let file = write_files(folder.path(), &self);
         let settings = config::load(&file).unwrap_or_else(|findings| panic!("{findings}"));
-        keys::init(&settings.keys, &settings.policy.pseudonym_scopes(), &SystemClock).unwrap();
+        for ring in settings.held_rings() {
+            keys::init(ring, &settings.policy.pseudonym_scopes(), &SystemClock).unwrap();
+        }
         (folder, file)
     }
 
@@ -129,12 +131,19 @@ impl Setup {
         self
     }
 
-    #[expect(clippy::unused_async, reason = "only to be called on a runtime")]
     pub(crate) async fn start(self) -> Proxy {
         let (folder, file) = self.files();
+        Proxy::start(folder, file).await
+    }
+}
+
+impl Proxy {
+    /// Starts on files that [`Setup::files`] has written.
+    #[expect(clippy::unused_async, reason = "only to be called on a runtime")]
+    pub(crate) async fn start(folder: tempfile::TempDir, file: PathBuf) -> Self {
         let running = app::start(config::load(&file).unwrap()).unwrap_or_else(|error| panic!("{error}"));
         let Endpoint::Tcp(address) = *running.address() else { panic!("TCP expected") };
-        Proxy { folder, file, address, running: Some(running) }
+        Self { folder, file, address, running: Some(running) }
     }
 }
 
