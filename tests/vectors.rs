@@ -18,7 +18,7 @@ use sudare::field::{
     Collection, Field, Index, Mask, OnBadValue, Plan, Protection, RevealError, RowWrite, Subject, open_deterministic_envelope,
     open_envelope, protect, reveal,
 };
-use sudare::keys::{FieldKey, KeyRing, LineName, LookupKey, Rings, State};
+use sudare::keys::{Config, FieldKey, Kek, KeyRing, LineName, LookupKey, Rings, State};
 use sudare::normalise::Normaliser;
 use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
 
@@ -319,6 +319,64 @@ fn every_pseudonym_is_the_same() {
         let shown =
             reveal_one(&ring, &collection(place, Bind::Field, false), &grant(&one.scope, Level::Pseudonym), None, &one.json);
         assert_eq!(shown.unwrap(), format!("\"{}\"", one.expected), "{}", one.name);
+    }
+}
+
+#[derive(Deserialize)]
+struct RingOfGroup {
+    controller: String,
+    ring: String,
+    kek: String,
+    manifest: String,
+    revision: u64,
+    collection: String,
+    values: Vec<OfRing>,
+}
+
+#[derive(Deserialize)]
+struct OfRing {
+    field: String,
+    id: String,
+    json: String,
+    envelope: String,
+}
+
+#[test]
+fn a_ring_of_a_field_group_opens_under_its_name_and_its_values_at_its_fields() {
+    let of: RingOfGroup = serde_json::from_str(include_str!("vectors/v1/ring-identity.json")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (ring, kek) = (folder.path().join("ring.json"), folder.path().join("kek"));
+    std::fs::write(&ring, &of.manifest).unwrap();
+    std::fs::write(&kek, &of.kek).unwrap();
+    std::fs::set_permissions(&kek, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let controller = Controller::new(&of.controller);
+    let (name, kek) = (RingName::new(&of.ring), Kek::File(kek));
+    let config = Config { controller: controller.clone(), name: name.clone(), ring, kek, min_revision: of.revision };
+    let opened = KeyRing::open(&config).unwrap();
+    assert_eq!((opened.revision(), opened.versions().len()), (of.revision, 4));
+    let as_main = KeyRing::open(&Config { name: RingName::main(), ..config }).unwrap_err().to_string();
+    assert!(as_main.contains("belongs to ring \"identity\", not \"main\""), "{as_main}");
+
+    let main = KeyRing::with_versions(controller.clone(), Vec::new());
+    let rings = Rings::of_rings(main, vec![opened], Vec::new()).unwrap();
+    assert!(of.values.len() >= 3);
+    for value in &of.values {
+        let place = FieldPlace {
+            controller: controller.clone(),
+            collection: CollectionName::new(&of.collection),
+            field: FieldName::new(&value.field),
+        };
+        let at = |ring: &RingName| {
+            let mut collection = collection(place.clone(), Bind::Subject, true);
+            collection.fields[0].ring = ring.clone();
+            if value.envelope.starts_with("sdr1.d.") {
+                (collection.fields[0].protection, collection.fields[0].seal_null) = (Protection::Deterministic, false);
+            }
+            let text = serde_json::to_string(&value.envelope).unwrap();
+            reveal_one(&rings, &collection, &grant("view", Level::Clear), Some(&value.id), &text)
+        };
+        assert_eq!(at(&name).unwrap(), value.json, "{}", value.field);
+        assert_eq!(at(&RingName::main()).unwrap_err().code(), "value-not-authentic", "{}", value.field);
     }
 }
 
