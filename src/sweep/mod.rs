@@ -4,9 +4,11 @@
 //! is written only on the revision that was read, so a newer one is never overwritten; nothing is written but
 //! [`ProtectedBody`](crate::field::ProtectedBody).
 //!
-//! Where to look: `pages` the way through a collection · `migrate` seals what is clear · `write` the way back · `database` asks and writes ·
+//! Where to look: `pages` the way through a collection · `migrate` seals what is clear · `census` counts what hangs on which
+//! key · `write` the way back · `database` asks and writes ·
 //! `pace` how fast. Called by `cli`.
 
+mod census;
 mod database;
 mod migrate;
 mod pace;
@@ -20,6 +22,7 @@ use crate::vault::VaultError;
 use database::Database;
 use pace::Pace;
 
+pub use census::{CountWatch, Counted, Counting, InCollection, count};
 pub use migrate::{Migrated, Migration, Pass, Watch, migrate};
 
 /// Passes at most: with so many conflicts in every one of them somebody else writes what is to be swept away.
