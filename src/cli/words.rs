@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::keys::ending;
 use super::{demo, discover, policy, seal, store, sweep};
 use crate::base::{Kid, SystemClock};
 use crate::keys::Change;
@@ -72,9 +73,9 @@ pub(super) enum Command {
     /// Callers: who may ask
     #[command(subcommand)]
     Caller(CallerCommand),
-    /// The key ring: make, list, rotate, mark compromised, verify
+    /// The key ring: make, list, rotate, mark compromised, count, destroy, verify
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(KeysWords),
     /// The policy: explain, test, schema
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -110,6 +111,14 @@ pub(super) enum CallerCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum KeysWords {
+    #[command(flatten)]
+    Ring(KeysCommand),
+    #[command(flatten)]
+    Ending(ending::Command),
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
     /// Make the ring and the key file where they are absent; nothing is overwritten
     Init {
@@ -120,6 +129,9 @@ pub(super) enum KeysCommand {
     List {
         #[command(flatten)]
         file: File,
+        /// Also those that are destroyed; with --format json they are always there
+        #[arg(long)]
+        all: bool,
         #[command(flatten)]
         format: Format,
     },
@@ -207,6 +219,8 @@ pub(super) enum AuditCommand {
     Tail {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// How many
         #[arg(short = 'n', long, default_value_t = 20)]
         lines: usize,
@@ -217,6 +231,8 @@ pub(super) enum AuditCommand {
     Verify {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// Also hold it against a checkpoint that was kept elsewhere; may be given several times
         #[arg(long, value_name = "FILE")]
         checkpoint: Vec<PathBuf>,
@@ -233,11 +249,15 @@ pub(super) enum AuditCommand {
     Checkpoint {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
     },
     /// Print what anybody can check the log's checkpoints with
     Key {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         format: Format,
     },
@@ -245,6 +265,8 @@ pub(super) enum AuditCommand {
     Report {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// Only about this data subject: its id as it stands in the documents
         #[arg(long)]
         subject: Option<String>,
@@ -266,6 +288,14 @@ pub(super) enum AuditCommand {
         #[command(flatten)]
         format: Format,
     },
+}
+
+/// Which log.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// The log of what operators did to the key ring; it stands apart, for it is written while the proxy writes its own
+    #[arg(long)]
+    pub(super) operators: bool,
 }
 
 #[derive(Debug, Args)]

@@ -45,7 +45,7 @@ fn an_operator_reads_what_was_done() {
         "seal: kid00001 is active; ring.json revision 2\nseal: kid00000 is deactivated and still opens what it protected\n\
          A running `sudare serve` takes it at SIGHUP, or by itself within seconds (unless [reload] poll_ms is 0).\n"
     );
-    let listed = printed(dir, |config, out| list(config, Format::Table, out).unwrap());
+    let listed = printed(dir, |config, out| list(config, Versions::Live, Format::Table, out).unwrap());
     let lines: Vec<&str> = listed.lines().collect();
     assert_eq!(lines.first(), Some(&"ring.json: controller shop, ring main, revision 2, written 2026-11-22T12:01:30.5Z"));
     assert_eq!(
@@ -74,7 +74,7 @@ fn json_says_the_same() {
     assert_eq!((&made["kek_made"], &made["revision"], &made["added"][3]["line"]), (&true.into(), &1.into(), &"audit".into()));
     let rotated = json(printed(dir, |config, out| rotate(&change(config, &clock), "audit", Format::Json, out).unwrap()));
     assert_eq!(rotated, json!({ "line": "audit", "active": "kid00004", "deactivated": "kid00003", "revision": 2 }));
-    let listed = json(printed(dir, |config, out| list(config, Format::Json, out).unwrap()));
+    let listed = json(printed(dir, |config, out| list(config, Versions::Live, Format::Json, out).unwrap()));
     assert_eq!((&listed["versions"][4]["state"], &listed["versions"][4]["destroyed"]), (&"active".into(), &Value::Null));
     assert!(listed.get("sound").is_none());
     let verified = json(printed(dir, |config, out| assert!(verify(config, Format::Json, out).unwrap())));
@@ -172,7 +172,7 @@ fn compromising_says_what_nobody_sees_any_more_and_what_is_left_to_do() {
     );
     let again = compromise_all();
     assert!(again.ends_with("ring.json revision 2 stays: there was nothing to do.\n") && again.lines().count() == 6, "{again}");
-    let listed = printed(dir, |config, out| list(config, Format::Table, out).unwrap());
+    let listed = printed(dir, |config, out| list(config, Versions::Live, Format::Table, out).unwrap());
     let lines: Vec<&str> = listed.lines().skip(1).take(3).collect();
     assert_eq!(
         lines,
@@ -220,7 +220,7 @@ fn json_of_every_change() {
         (&replaced["moved"][0]["to"], &replaced["made"]),
         (&"compromised".into(), &json!([{ "line": "seal", "kid": "kid00002" }]))
     );
-    let listed = json(printed(dir, |config, out| list(config, Format::Json, out).unwrap()));
+    let listed = json(printed(dir, |config, out| list(config, Versions::Live, Format::Json, out).unwrap()));
     let may = |number: usize| {
         let version = &listed["versions"][number];
         ["protects", "opens", "opens_for_upkeep"].map(|member| version[member].as_bool().unwrap())
@@ -249,7 +249,7 @@ fn a_ring_of_a_thousand_versions_is_readable() {
         versions: (0..1000).map(|number| (info(number), Ok(()))).collect(),
     };
     let mut out = Vec::new();
-    table(&report, false, &mut out).unwrap();
+    table(&report, Versions::Live, false, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 1001);
