@@ -130,7 +130,12 @@ fn in_documents(settings: Settings, only: &[String], way: &Way, runtime: &tokio:
     let Settings { upstream, dialect, collections, .. } = settings;
     let embedded = matches!(upstream.endpoint, Endpoint::Embedded(_));
     let listable = embedded || dialect.name() != "rest";
-    let upstream = runtime.block_on(async { Upstream::new(&upstream) });
+    // To open one that is not there would make it.
+    let absent = match &upstream.endpoint {
+        Endpoint::Embedded(path) if !path.exists() => Some(format!("{}: there is no database", path.display())),
+        Endpoint::Embedded(_) | Endpoint::Http { .. } | Endpoint::Unix(_) => None,
+    };
+    let upstream = if absent.is_none() { Some(runtime.block_on(async { Upstream::new(&upstream) })) } else { None };
     let (mut seen, mut found) = (Vec::new(), Vec::new());
     for (index, collection) in collections.into_iter().enumerate() {
         let name = collection.field_map.name.to_string();
@@ -149,15 +154,19 @@ fn in_documents(settings: Settings, only: &[String], way: &Way, runtime: &tokio:
                 seen.push(missing("its `match` names single documents only, so it cannot be listed".to_owned()));
                 continue;
             }
-            (Err(error), _) if embedded => {
+            (Some(Err(error)), _) if embedded => {
                 seen.push(missing(format!("{error}: a running `sudare serve` holds it; stop it meanwhile")));
                 continue;
             }
-            (Err(error), _) => {
+            (Some(Err(error)), _) => {
                 seen.push(missing(error.to_string()));
                 continue;
             }
-            (Ok(upstream), Some(sweep)) => (upstream.clone(), sweep),
+            (Some(Ok(upstream)), Some(sweep)) => (upstream.clone(), sweep),
+            (None, _) => {
+                seen.push(missing(absent.clone().unwrap_or_default()));
+                continue;
+            }
         };
         told.collection.clone_from(&name);
         let counting =
@@ -178,11 +187,8 @@ fn in_documents(settings: Settings, only: &[String], way: &Way, runtime: &tokio:
 
 /// The vault's rows; or why they could not be counted.
 fn in_store(settings: &Settings, keys: &Arc<KeyRing>, runtime: &tokio::runtime::Runtime) -> Result<RowsCounted, String> {
-    let has_tokens = settings.collections.iter().any(|collection| collection.field_map.has_tokens());
     let store = match Store::existing(&settings.store) {
         Ok(store) => store,
-        // Nothing was ever put into it.
-        Err(StoreError::Absent(_)) if !has_tokens => return Ok(RowsCounted::default()),
         Err(StoreError::InUse(path)) => {
             return Err(format!(
                 "{}: a running `sudare serve` holds it; stop it meanwhile, or keep the store in PostgreSQL",

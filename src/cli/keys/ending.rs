@@ -197,6 +197,13 @@ fn in_words(written: &Written, out: &mut dyn Write) -> std::io::Result<()> {
         };
         writeln!(out, "  {} of line {}, {}: {proof}", asked.kid, asked.line, asked.state)?;
     }
+    if request.versions.iter().any(|asked| asked.zero.is_some()) {
+        writeln!(
+            out,
+            "Counted were the collections {} and the vault; nothing else was looked at.",
+            request.collections.join(", ")
+        )?;
+    }
     writeln!(
         out,
         "Whatever is still protected under it, in any backup too, can then be opened by nobody. Backups are kept for {} days by the configuration.",
@@ -454,9 +461,10 @@ fn as_json(path: &Path, report: &ReceiptReport, unfinished: bool) -> serde_json:
 }
 
 fn trouble(error: DestroyError) -> Trouble {
-    match error {
-        DestroyError::Key(KeyError::NoSuchVersion(_)) | DestroyError::TooFewOperators(_) => wrong(error),
-        _ => failed(error),
+    if matches!(error, DestroyError::Key(KeyError::NoSuchVersion(_)) | DestroyError::TooFewOperators(_)) {
+        wrong(error)
+    } else {
+        failed(error)
     }
 }
 
@@ -469,10 +477,11 @@ fn make(path: &Path, bytes: &[u8]) -> Result<(), Trouble> {
     let mut options = fs::OpenOptions::new();
     let made =
         options.write(true).create_new(true).open(path).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    made.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
+    made.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
             failed(format!("{}: is there already, and nothing is overwritten: name another file", path.display()))
+        } else {
+            failed(format!("{}: cannot be written: {error}", path.display()))
         }
-        _ => failed(format!("{}: cannot be written: {error}", path.display())),
     })
 }

@@ -5,6 +5,7 @@
 //! the audit log before the secrets go. Whatever ends it at any [`Step`], the ring is whole and the command is run again (`tests.rs` ends
 //! it at each). Called by `cli/keys/destroy.rs`, which counts and records.
 
+mod error;
 mod operator;
 mod receipt;
 mod request;
@@ -20,14 +21,15 @@ use super::super::files;
 use super::super::manifest::{self, Opened};
 use super::super::state::{self, Operation};
 use super::super::{Config, KeyError, LineName, State, VersionInfo};
-use super::census::{NotZero, zero_since};
+use super::census::zero_since;
 use super::change::{Change, Moved, Write, asked, place_of, shift};
 use super::evidence::{self, Kept};
 use crate::base::{Clock, Kid};
 use crate::crypto::{self, SigningKey};
 
+pub use error::DestroyError;
 pub use operator::{Operator, make_operator, operator_key};
-pub use receipt::{Noted, Receipt};
+pub use receipt::{Noted, Receipt, ReceiptReport, receipts, verify_receipt};
 pub use request::{Asked, Request, Signed, Written, Zero};
 
 /// How many operators must sign.
@@ -62,151 +64,6 @@ fn reach(step: Step) -> Result<(), DestroyError> {
         let _: Step = step;
         Ok(())
     }
-}
-
-/// Why a version is not destroyed. Names versions, operators and files.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DestroyError {
-    /// The ring cannot be read, or not be written.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// An audit version.
-    #[error(
-        "{0} is of the line audit: the lines of the audit log and the names of data subjects in it and in the store hang on it for as long as they are kept, and cannot be counted to zero; it is not destroyed"
-    )]
-    AuditLine(Kid),
-    /// It is gone.
-    #[error("{0} is destroyed already; `sudare keys receipt` shows by whom")]
-    Destroyed(Kid),
-    /// Something hangs on it, or may.
-    #[error("{kid} of line {line} is not destroyed: {why}")]
-    NotZero {
-        /// Its line.
-        line: LineName,
-        /// Its id.
-        kid: Kid,
-        /// What is not proved.
-        why: NotZero,
-    },
-    /// Nothing hangs on it, but not for long enough.
-    #[error(
-        "{kid} of line {line} is not destroyed: nothing hangs on it since {since}, but backups are kept for {days} days ([backups] keep_days), and one from before would need it: wait until {until}, then run `sudare keys census` again"
-    )]
-    TooSoon {
-        /// Its line.
-        line: LineName,
-        /// Its id.
-        kid: Kid,
-        /// Since when, RFC 3339.
-        since: String,
-        /// The window.
-        days: u64,
-        /// Until when, RFC 3339.
-        until: String,
-    },
-    /// The last census is too old to ask on.
-    #[error("the last census ended {0}: run `sudare keys census` again, so that those who sign see what holds now")]
-    Stale(String),
-    /// Nobody could sign.
-    #[error(
-        "it takes {SIGNERS} operators to destroy a key, and the configuration names {0}: `sudare keys operator NAME` makes a key for each and prints the lines for sudare.toml"
-    )]
-    TooFewOperators(usize),
-    /// Not a request's file.
-    #[error("not a request to destroy keys as `sudare keys destroy KID --request FILE` writes it")]
-    NotARequest,
-    /// Not a signature's file.
-    #[error("{0}: not a signature as `sudare keys sign` writes it")]
-    NotASignature(String),
-    /// Not a receipt's file.
-    #[error("not a receipt as `sudare keys destroy` writes it")]
-    NotAReceipt,
-    /// A receipt that was changed.
-    #[error("this receipt was changed after it was signed, or is none: nothing in it is to be believed")]
-    ForgedReceipt,
-    /// Of another ring.
-    #[error("this is about {what} \"{found}\", not \"{expected}\": use the configuration it was written with")]
-    Foreign {
-        /// `controller` or `ring`.
-        what: &'static str,
-        /// In the file.
-        found: String,
-        /// In the configuration.
-        expected: String,
-    },
-    /// Its time is over.
-    #[error("the request expired {0}: write a new one with `sudare keys destroy KID --request FILE` and have it signed")]
-    Expired(String),
-    /// Its time has not begun.
-    #[error("the request is of {0}, which is in the future by this machine's clock: set the clock right")]
-    NotYet(String),
-    /// The ring has changed since.
-    #[error(
-        "the request is for revision {asked} of the ring, which is at {found}: keys were moved since it was signed. Write a new one with `sudare keys destroy KID --request FILE` and have it signed"
-    )]
-    OldRequest {
-        /// In the request.
-        asked: u64,
-        /// The ring's.
-        found: u64,
-    },
-    /// What it says of a version is not so.
-    #[error(
-        "what the request says of {0} is not what the ring says: write a new one with `sudare keys destroy KID --request FILE`"
-    )]
-    OtherVersion(Kid),
-    /// A signature of another request.
-    #[error("{0}: signs another request: have this one signed with `sudare keys sign`")]
-    OtherRequest(String),
-    /// A signature of a key that no operator has.
-    #[error(
-        "{file}: signed with a key that no operator has (public_key = \"{public_key}\"): [operator.NAME] in sudare.toml says whose key is whose"
-    )]
-    UnknownOperator {
-        /// The signature's file.
-        file: String,
-        /// Its key.
-        public_key: String,
-    },
-    /// It does not fit.
-    #[error("{0}: the signature does not fit the request: one of the two was changed")]
-    Forged(String),
-    /// Two operators with one key.
-    #[error(
-        "the operators {one} and {other} have one key, so it cannot be told who signed: give each a key of their own with `sudare keys operator NAME`"
-    )]
-    SharedKey {
-        /// One.
-        one: String,
-        /// The other.
-        other: String,
-    },
-    /// One operator twice.
-    #[error("operator {0} signed twice; it takes two different operators")]
-    SignedTwice(String),
-    /// Not enough signatures.
-    #[error(
-        "{0} of {SIGNERS} signatures: each operator runs `sudare keys sign REQUEST --key FILE`; give the files with --signature"
-    )]
-    TooFew(usize),
-    /// The last census is not the one that was made for this.
-    #[error("the ring or its evidence changed while the census ran, so nothing was destroyed: run the same command again")]
-    Overtaken,
-    /// It cannot be recorded.
-    #[error("the audit log of operators cannot be written: {0}: nothing is destroyed unrecorded")]
-    NotRecorded(String),
-    /// The secrets are gone, the record of it is not whole.
-    #[error("the keys are destroyed, but {0}: run the same command again, which finishes the receipt")]
-    Unfinished(String),
-    /// No private key, or not one that was asked for.
-    #[error("{path}: {why}", path = .path.display())]
-    OperatorKey {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: crypto::PrivateKeyError,
-    },
 }
 
 /// What destroys: a ring, the operators who may, how long backups are kept.
@@ -294,7 +151,7 @@ impl Destruction<'_> {
         let mut versions: Vec<Asked> = Vec::new();
         for kid in kids {
             if versions.iter().all(|there| there.kid != *kid) {
-                versions.push(self.prove(&opened, &kept, *kid, self.backups_kept, now)?);
+                versions.push(prove(&opened, &kept, *kid, self.backups_kept, now)?);
             }
         }
         let oldest = versions.iter().filter_map(|asked| Some(asked.zero?.latest)).min();
@@ -309,6 +166,7 @@ impl Destruction<'_> {
             made: now,
             expires: now.saturating_add(ms(VALID)),
             backups_kept_days: self.backups_kept.as_secs() / 86_400,
+            collections: kept.last().map(collections_of).unwrap_or_default(),
             versions,
             nonce: crypto::random().map_err(KeyError::from)?,
         })
@@ -441,42 +299,19 @@ impl Destruction<'_> {
         // Those who signed saw how long backups are kept; less than that it is not.
         let window = self.backups_kept.max(Duration::from_secs(request.backups_kept_days.saturating_mul(86_400)));
         for asked in &request.versions {
-            let now_so = self.prove(opened, &kept, asked.kid, window, now)?;
+            let now_so = prove(opened, &kept, asked.kid, window, now)?;
             let same = Asked { zero: None, ..now_so.clone() } == Asked { zero: None, ..asked.clone() };
             if !same || now_so.zero.is_some() != asked.zero.is_some() {
                 return Err(DestroyError::OtherVersion(asked.kid));
             }
         }
-        Ok(kept.last().cloned())
-    }
-
-    /// That a version may be destroyed.
-    fn prove(&self, opened: &Opened, kept: &[Kept], kid: Kid, window: Duration, now: u64) -> Result<Asked, DestroyError> {
-        let (line, from) = place_of(opened, kid)?;
-        if line == LineName::Audit {
-            return Err(DestroyError::AuditLine(kid));
+        // A collection that was taken out of the configuration since still has what it has.
+        let counted = kept.last().map(collections_of).unwrap_or_default();
+        let stored = request.versions.iter().any(|asked| asked.zero.is_some());
+        match request.collections.iter().find(|name| stored && !counted.contains(name)) {
+            Some(name) => Err(DestroyError::NotCounted(name.clone())),
+            None => Ok(kept.last().cloned()),
         }
-        match asked(&line, kid, from, Operation::Destroy)? {
-            state::Step::Becomes(_) => {}
-            state::Step::Stays | state::Step::AfterSuccessor(_) | state::Step::Refused(_) => {
-                return Err(DestroyError::Destroyed(kid));
-            }
-        }
-        let version = opened.manifest.versions().map(|(_, version)| version).find(|version| version.kid == kid);
-        let version = version.ok_or(KeyError::NoSuchVersion(kid))?;
-        let commitment = version.commitment;
-        if matches!(line, LineName::Pseudonym(_)) {
-            return Ok(Asked { line, kid, state: from, commitment, zero: None });
-        }
-        let since = zero_since(&VersionInfo::of(&line, version), kept, now);
-        let since = since.map_err(|why| DestroyError::NotZero { line: line.clone(), kid, why })?;
-        let until = since.since.saturating_add(ms(window));
-        if now < until {
-            let days = window.as_secs() / 86_400;
-            return Err(DestroyError::TooSoon { line, kid, since: time(since.since), days, until: time(until) });
-        }
-        let zero = Zero { since: since.since, latest: since.latest, census: since.hash };
-        Ok(Asked { line, kid, state: from, commitment, zero: Some(zero) })
     }
 
     /// Where the intent of a request is, and where its receipt.
@@ -484,87 +319,6 @@ impl Destruction<'_> {
         let (folder, name) = (evidence::folder(self.config), evidence::short(hash));
         (folder.join(format!("{name}.intent.json")), folder.join(format!("{name}.receipt.json")))
     }
-}
-
-/// The receipts that stand beside a ring, and intents that no receipt was made of, in order of their names.
-///
-/// # Errors
-///
-/// What the system refuses.
-pub fn receipts(config: &Config) -> Result<Vec<PathBuf>, KeyError> {
-    let folder = evidence::folder(config);
-    let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| KeyError::io(&folder, "read", &error))?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| KeyError::io(&folder, "read", &error))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.ends_with(".receipt.json") || name.ends_with(".intent.json") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// What a receipt says, and whether the ring says the same.
-#[derive(Debug)]
-pub struct ReceiptReport {
-    /// What it says.
-    pub receipt: Receipt,
-    /// What was asked.
-    pub request: Request,
-    /// Versions that are not destroyed although it says so: it was never carried out, or an old ring was put back.
-    pub still_there: Vec<Kid>,
-    /// The ring that is here does not know the audit version that signed it.
-    pub unknown_signer: bool,
-    /// Operators who signed and stand otherwise, or not at all, in the configuration now.
-    pub changed_operators: Vec<String>,
-    /// The census that it names is among those that are kept.
-    pub census_kept: bool,
-}
-
-impl ReceiptReport {
-    /// Does all that proves something agree?
-    pub fn is_sound(&self) -> bool {
-        self.still_there.is_empty() && !self.unknown_signer
-    }
-}
-
-/// Holds a receipt against the ring. `audit_public` are the public keys of the ring's audit versions.
-///
-/// # Errors
-///
-/// [`DestroyError::NotAReceipt`], [`DestroyError::ForgedReceipt`], [`DestroyError::Foreign`]; a ring that cannot be read.
-pub fn verify_receipt(
-    config: &Config,
-    operators: &[Operator],
-    audit_public: &[(Kid, [u8; 32])],
-    bytes: &[u8],
-) -> Result<ReceiptReport, DestroyError> {
-    let (receipt, written) = Receipt::read(bytes)?;
-    let opened = manifest::open(config)?;
-    of_this_ring(&opened, &receipt.controller, &receipt.ring)?;
-    let gone = |asked: &&Asked| {
-        let mut versions = opened.manifest.versions();
-        !versions.any(|(line, version)| {
-            *line == asked.line
-                && version.kid == asked.kid
-                && version.state == State::Destroyed
-                && version.commitment == asked.commitment
-        })
-    };
-    let still_there = written.request.versions.iter().filter(gone).map(|asked| asked.kid).collect();
-    let unknown_signer = !audit_public.contains(&(receipt.audit_kid, receipt.audit_public_key));
-    let known = |signed: &&Signed| {
-        !operators.iter().any(|operator| operator.name == signed.operator && operator.public.0 == signed.public_key)
-    };
-    let changed_operators = receipt.signatures.iter().filter(known).map(|signed| signed.operator.clone()).collect();
-    let census_kept =
-        receipt.census == [0; 32] || evidence::kept_of(&opened, config)?.iter().any(|kept| kept.hash == receipt.census);
-    Ok(ReceiptReport { receipt, request: written.request, still_there, unknown_signer, changed_operators, census_kept })
 }
 
 fn of_this_ring(opened: &Opened, controller: &str, ring: &str) -> Result<(), DestroyError> {
@@ -578,6 +332,39 @@ fn of_this_ring(opened: &Opened, controller: &str, ring: &str) -> Result<(), Des
     Ok(())
 }
 
+/// That a version may be destroyed.
+fn prove(opened: &Opened, kept: &[Kept], kid: Kid, window: Duration, now: u64) -> Result<Asked, DestroyError> {
+    let (line, from) = place_of(opened, kid)?;
+    if line == LineName::Audit {
+        return Err(DestroyError::AuditLine(kid));
+    }
+    match asked(&line, kid, from, Operation::Destroy)? {
+        state::Step::Becomes(_) => {}
+        state::Step::Stays | state::Step::AfterSuccessor(_) | state::Step::Refused(_) => {
+            return Err(DestroyError::Destroyed(kid));
+        }
+    }
+    let version = opened.manifest.versions().map(|(_, version)| version).find(|version| version.kid == kid);
+    let version = version.ok_or(KeyError::NoSuchVersion(kid))?;
+    let commitment = version.commitment;
+    if matches!(line, LineName::Pseudonym(_)) {
+        return Ok(Asked { line, kid, state: from, commitment, zero: None });
+    }
+    let since = zero_since(&VersionInfo::of(&line, version), kept, now);
+    let since = since.map_err(|why| DestroyError::NotZero { line: line.clone(), kid, why })?;
+    let until = since.since.saturating_add(ms(window));
+    if now < until {
+        let days = window.as_secs() / 86_400;
+        return Err(DestroyError::TooSoon { line, kid, since: time(since.since), days, until: time(until) });
+    }
+    let zero = Zero { since: since.since, latest: since.latest, census: since.hash };
+    Ok(Asked { line, kid, state: from, commitment, zero: Some(zero) })
+}
+
+fn collections_of(kept: &Kept) -> Vec<String> {
+    kept.census.collections.iter().map(|seen| seen.collection.clone()).collect()
+}
+
 /// Are all versions of a request destroyed?
 fn is_gone(opened: &Opened, request: &Request) -> bool {
     request.versions.iter().all(|asked| place_of(opened, asked.kid).is_ok_and(|(_, state)| state == State::Destroyed))
@@ -585,8 +372,8 @@ fn is_gone(opened: &Opened, request: &Request) -> bool {
 
 /// Writes a private file, in place of one that a run before left, whole or in part.
 fn write_anew(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
-    let left =
-        |name: &str| path.file_name().and_then(|own| name.strip_prefix(own.to_str()?)).is_some_and(|end| end.ends_with(".new"));
+    let own = path.file_name().and_then(|name| name.to_str()).map(|name| format!("{name}.")).unwrap_or_default();
+    let left = |name: &str| name.starts_with(&own);
     let entries = path.parent().and_then(|folder| fs::read_dir(folder).ok());
     for entry in entries.into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(left) {

@@ -1,15 +1,20 @@
 //! The receipt of a destruction: what was destroyed, by whose signatures, on what proof; signed by the ring.
 //!
 //! It is written before the secrets go, as the intent, and becomes the receipt when they are gone. So no destruction is without one, and
-//! what it says is held against the ring: [`verify`]. Always holds: it names the exact bytes of the ring without the secrets, and holds the
+//! what it says is held against the ring: [`verify_receipt`]. Always holds: it names the exact bytes of the ring without the secrets, and holds the
 //! request and the operators' signatures whole, so that it can be checked by itself.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::super::spelled;
-use super::request::{Signed, Written};
-use super::{DestroyError, SIGNERS};
+use super::super::super::{Config, KeyError, State, manifest};
+use super::super::{evidence, spelled};
+use super::request::{Asked, Request, Signed, Written};
+use super::{DestroyError, Operator, SIGNERS, of_this_ring};
 use crate::base::Kid;
 use crate::crypto::{self, PublicKey, SigningKey};
 
@@ -143,4 +148,85 @@ pub struct Noted {
     pub census: String,
     /// The ring's first revision without the secrets.
     pub revision: u64,
+}
+
+/// The receipts that stand beside a ring, and intents that no receipt was made of, in order of their names.
+///
+/// # Errors
+///
+/// What the system refuses.
+pub fn receipts(config: &Config) -> Result<Vec<PathBuf>, KeyError> {
+    let folder = evidence::folder(config);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| KeyError::io(&folder, "read", &error))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| KeyError::io(&folder, "read", &error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.ends_with(".receipt.json") || name.ends_with(".intent.json") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What a receipt says, and whether the ring says the same.
+#[derive(Debug)]
+pub struct ReceiptReport {
+    /// What it says.
+    pub receipt: Receipt,
+    /// What was asked.
+    pub request: Request,
+    /// Versions that are not destroyed although it says so: it was never carried out, or an old ring was put back.
+    pub still_there: Vec<Kid>,
+    /// The ring that is here does not know the audit version that signed it.
+    pub unknown_signer: bool,
+    /// Operators who signed and stand otherwise, or not at all, in the configuration now.
+    pub changed_operators: Vec<String>,
+    /// The census that it names is among those that are kept.
+    pub census_kept: bool,
+}
+
+impl ReceiptReport {
+    /// Does all that proves something agree?
+    pub fn is_sound(&self) -> bool {
+        self.still_there.is_empty() && !self.unknown_signer
+    }
+}
+
+/// Holds a receipt against the ring. `audit_public` are the public keys of the ring's audit versions.
+///
+/// # Errors
+///
+/// [`DestroyError::NotAReceipt`], [`DestroyError::ForgedReceipt`], [`DestroyError::Foreign`]; a ring that cannot be read.
+pub fn verify_receipt(
+    config: &Config,
+    operators: &[Operator],
+    audit_public: &[(Kid, [u8; 32])],
+    bytes: &[u8],
+) -> Result<ReceiptReport, DestroyError> {
+    let (receipt, written) = Receipt::read(bytes)?;
+    let opened = manifest::open(config)?;
+    of_this_ring(&opened, &receipt.controller, &receipt.ring)?;
+    let gone = |asked: &&Asked| {
+        let mut versions = opened.manifest.versions();
+        !versions.any(|(line, version)| {
+            *line == asked.line
+                && version.kid == asked.kid
+                && version.state == State::Destroyed
+                && version.commitment == asked.commitment
+        })
+    };
+    let still_there = written.request.versions.iter().filter(gone).map(|asked| asked.kid).collect();
+    let unknown_signer = !audit_public.contains(&(receipt.audit_kid, receipt.audit_public_key));
+    let known = |signed: &&Signed| {
+        !operators.iter().any(|operator| operator.name == signed.operator && operator.public.0 == signed.public_key)
+    };
+    let changed_operators = receipt.signatures.iter().filter(known).map(|signed| signed.operator.clone()).collect();
+    let census_kept =
+        receipt.census == [0; 32] || evidence::kept_of(&opened, config)?.iter().any(|kept| kept.hash == receipt.census);
+    Ok(ReceiptReport { receipt, request: written.request, still_there, unknown_signer, changed_operators, census_kept })
 }

@@ -37,6 +37,8 @@ pub struct Request {
     pub expires: u64,
     /// For how many days backups are kept, as the configuration said.
     pub backups_kept_days: u64,
+    /// The collections that the last census went through.
+    pub collections: Vec<String>,
     /// What is to be destroyed.
     pub versions: Vec<Asked>,
     /// Random, so that no two requests are alike.
@@ -122,12 +124,11 @@ impl Written {
     ///
     /// None that can be met.
     pub fn sign(&self, key: &SigningKey) -> Result<String, DestroyError> {
-        let mut signature = [0; 64];
-        for (to, from) in signature.iter_mut().zip(key.sign(self.text.as_bytes())) {
+        let mut bytes = [0; 64];
+        for (to, from) in bytes.iter_mut().zip(key.sign(self.text.as_bytes())) {
             *to = from;
         }
-        let written =
-            Signature { format: SIGNATURE_FORMAT.to_owned(), request: self.hash, public_key: key.public().0, signature };
+        let written = Signature { format: SIGNATURE_FORMAT.to_owned(), request: self.hash, public_key: key.public().0, bytes };
         serde_json::to_string_pretty(&written).map(|text| text + "\n").map_err(|_never| DestroyError::NotARequest)
     }
 }
@@ -150,8 +151,8 @@ pub(super) struct Signature {
     #[serde(with = "spelled::bytes")]
     pub(super) public_key: [u8; 32],
     /// Ed25519 over the request's bytes.
-    #[serde(with = "spelled::bytes")]
-    pub(super) signature: [u8; 64],
+    #[serde(rename = "signature", with = "spelled::bytes")]
+    pub(super) bytes: [u8; 64],
 }
 
 /// A signature that was found good.
@@ -195,14 +196,14 @@ pub(super) fn signers(
         if let Some(other) = owners.next() {
             return Err(DestroyError::SharedKey { one: owner.name.clone(), other: other.name.clone() });
         }
-        if !PublicKey(signature.public_key).verify(written.text.as_bytes(), &signature.signature) {
+        if !PublicKey(signature.public_key).verify(written.text.as_bytes(), &signature.bytes) {
             return Err(DestroyError::Forged(file()));
         }
         if signed.iter().any(|there| there.operator == owner.name || there.public_key == signature.public_key) {
             return Err(DestroyError::SignedTwice(owner.name.clone()));
         }
-        let Signature { public_key, signature, .. } = signature;
-        signed.push(Signed { operator: owner.name.clone(), public_key, signature });
+        let Signature { public_key, bytes, .. } = signature;
+        signed.push(Signed { operator: owner.name.clone(), public_key, signature: bytes });
     }
     if signed.len() < super::SIGNERS { Err(DestroyError::TooFew(signed.len())) } else { Ok(signed) }
 }

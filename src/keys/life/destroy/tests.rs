@@ -1,15 +1,17 @@
 //! What it takes to destroy a version: nothing hangs on it, for long enough, by two operators' word; and what each fault leaves.
 
+mod faults;
+mod rule;
+
 use std::fs;
 use std::path::PathBuf;
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::base::{Controller, FixedClock};
 use crate::crypto::{PublicKey, Secret};
 use crate::keys::{
-    Census, CollectionSeen, InDocuments, Kek, KeyRing, StoreSeen, Successor, UnknownCount, VersionCount, init, keep, kept, rotate,
+    Census, CollectionSeen, InDocuments, Kek, KeyRing, NotZero, StoreSeen, Successor, UnknownCount, VersionCount, init, keep,
+    kept, rotate,
 };
 
 const NOON: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
@@ -487,90 +489,13 @@ fn it_is_counted_anew_right_before() {
     assert!(matches!(carry_out(), Err(DestroyError::NotZero { why: NotZero::Unproved(_), .. })));
     shop.counted(|census| census.revision = 1);
     assert!(carry_out().is_err());
+    shop.counted(|census| census.collections[0].collection = "others".to_owned());
+    assert!(matches!(carry_out(), Err(DestroyError::NotCounted(name)) if name == "customers"));
     // A change of the ring meanwhile.
     shop.nothing_hangs();
     rotate(&shop.config, &LineName::Seal, &shop.clock).unwrap();
     assert!(matches!(carry_out(), Err(DestroyError::Key(KeyError::MovedOn { .. }))));
     assert_eq!((shop.state(kid), shop.evidence()), (State::Deactivated, vec!["census.jsonl".to_owned()]));
-}
-
-#[test]
-fn a_fault_at_any_step_leaves_a_ring_that_opens_and_never_a_destruction_without_its_receipt() {
-    let mut faults = 0;
-    for step in [Step::Prove, Step::Intent, Step::RecordIntent, Step::RecordDone, Step::Name] {
-        for dies in [false, true] {
-            let what = format!("{step:?}, dies: {dies}");
-            let shop = Shop::new();
-            let (kid, written) = shop.ready(&LineName::Seal);
-            let mut events = Events::new();
-            if dies {
-                assert!(fault::dying_at(step, || drop(shop.run(&written, &mut events))), "{what}: never got there");
-            } else {
-                let error = fault::failing_at(step, || shop.run(&written, &mut events)).unwrap_err();
-                let gone = matches!(step, Step::RecordDone | Step::Name);
-                assert_eq!(matches!(error, DestroyError::Unfinished(_)), gone, "{what}: {error}");
-            }
-            let gone = shop.state(kid) == State::Destroyed;
-            assert_eq!(gone, matches!(step, Step::RecordDone | Step::Name), "{what}");
-            if gone {
-                assert!(events.contains(&(Stage::Intended, vec![kid])), "{what}: not recorded before");
-                let intent = receipts(&shop.config).unwrap().remove(0);
-                assert!(shop.verify(&intent).unwrap().is_sound(), "{what}: nothing to tell by");
-            }
-            // A request that has expired meanwhile still finishes what was begun, for the keys are gone.
-            if gone {
-                shop.later(ms(VALID));
-            }
-            let report = shop.run(&written, &mut events).unwrap_or_else(|error| panic!("{what}, run again: {error}"));
-            assert_eq!(shop.state(kid), State::Destroyed, "{what}");
-            assert!(shop.verify(&report.receipt).unwrap().is_sound(), "{what}");
-            assert_eq!(events.last(), Some(&(Stage::Done, vec![kid])), "{what}");
-            assert_eq!(shop.evidence().len(), 2, "{what}: left behind: {:?}", shop.evidence());
-            faults += 1;
-        }
-    }
-    assert_eq!(faults, 10);
-}
-
-/// The same for each step of the ring's own write, once the intent is recorded; and of the intent's, which goes through the same hands.
-#[test]
-fn a_full_disk_or_a_death_in_any_write_of_it_is_run_again() {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use super::super::super::files::Step as FileStep;
-    use super::super::super::files::fault::{Fault, plan};
-    let mut faults = 0;
-    for of_ring in [true, false] {
-        for step in FileStep::ALL.into_iter().skip_while(|step| *step != FileStep::Clear) {
-            for fault in [Fault::Fails, Fault::Dies] {
-                let what = format!("{step:?}, of the ring: {of_ring}, dies: {}", matches!(fault, Fault::Dies));
-                let shop = Shop::new();
-                let (kid, written) = shop.ready(&LineName::Seal);
-                let mut events = Events::new();
-                if !of_ring {
-                    plan(Some((step, fault)));
-                }
-                let run = || {
-                    shop.run_with(&written, &mut events, &mut |stage| {
-                        if stage == Stage::Intended {
-                            plan(Some((step, fault)));
-                        }
-                    })
-                };
-                let ended = catch_unwind(AssertUnwindSafe(run));
-                plan(None);
-                assert!(!matches!(ended, Ok(Ok(_))), "{what}: never got there");
-                let gone = shop.state(kid) == State::Destroyed;
-                assert_eq!(gone, step == FileStep::SyncFolder && of_ring, "{what}");
-                assert!(!gone || events.contains(&(Stage::Intended, vec![kid])), "{what}: not recorded before");
-                let report = shop.run(&written, &mut events).unwrap_or_else(|error| panic!("{what}, run again: {error}"));
-                assert!(shop.verify(&report.receipt).unwrap().is_sound(), "{what}");
-                assert_eq!(shop.evidence().len(), 2, "{what}: left behind: {:?}", shop.evidence());
-                faults += 1;
-            }
-        }
-    }
-    assert_eq!(faults, 28);
 }
 
 #[test]
@@ -694,53 +619,6 @@ fn operator_keys_are_private_and_nothing_is_overwritten() {
         "{error}"
     );
     assert!(matches!(operator_key(&PathBuf::from("/nowhere/x")), Err(DestroyError::Key(KeyError::Missing(_)))));
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    /// By whatever censuses, in whatever order and at whatever times: zero is said only if the last one says so, and only since a moment from
-    /// which on none says otherwise.
-    #[test]
-    fn zero_is_never_said_too_soon(found in proptest::collection::vec((0..4_u8, 0..50_u64), 0..12), ceased in 0..100_u64) {
-        let kid: Kid = "00000001".parse().unwrap();
-        let version = VersionInfo {
-            line: LineName::Seal,
-            kid,
-            state: State::Deactivated,
-            created_ms: 0,
-            activated_ms: Some(0),
-            deactivated_ms: Some(ceased),
-            compromised_ms: None,
-            destroyed_ms: None,
-        };
-        let mut at = 0;
-        let list: Vec<Kept> = found.iter().map(|(what, later)| {
-            at += later;
-            let mut count = VersionCount::none(&version);
-            let mut seen = CollectionSeen { collection: "c".to_owned(), documents: 0, conflicts: 0, missing: None };
-            match what {
-                0 => count.rows = 1,
-                1 => seen.missing = Some("away".to_owned()),
-                2 => count.state = State::Active,
-                _ => {}
-            }
-            let census = Census {
-                revision: 1, begun: at, ended: at, collections: vec![seen], store: StoreSeen::default(),
-                versions: vec![count], unknown: Vec::new(),
-            };
-            Kept { census, hash: [0; 32] }
-        }).collect();
-        if let Ok(zero) = zero_since(&version, &list, at) {
-            prop_assert!(zero.since >= ceased && zero.since <= at);
-            prop_assert_eq!(found.last().unwrap().0, 3);
-            for (kept, (what, _)) in list.iter().zip(&found) {
-                prop_assert!(kept.census.begun < zero.since || *what != 0 || kept.census.begun == zero.since);
-            }
-        } else if let Some((3, _)) = found.last() {
-            prop_assert!(at < ceased);
-        }
-    }
 }
 
 #[test]
