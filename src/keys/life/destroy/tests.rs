@@ -483,14 +483,15 @@ fn it_is_counted_anew_right_before() {
     // None was made since, or one that found something.
     shop.counted(|census| census.begun -= 3);
     assert!(matches!(carry_out(), Err(DestroyError::Overtaken)));
+    // By another configuration.
+    shop.counted(|census| census.collections[0].collection = "others".to_owned());
+    assert!(matches!(carry_out(), Err(DestroyError::NotCounted(name)) if name == "customers"));
     shop.counted(|census| census.versions.iter_mut().find(|count| count.kid == kid).unwrap().rows = 1);
     assert!(matches!(carry_out(), Err(DestroyError::NotZero { why: NotZero::Hanging(1), .. })));
     shop.counted(|census| census.collections[0].missing = Some("gone".to_owned()));
     assert!(matches!(carry_out(), Err(DestroyError::NotZero { why: NotZero::Unproved(_), .. })));
     shop.counted(|census| census.revision = 1);
     assert!(carry_out().is_err());
-    shop.counted(|census| census.collections[0].collection = "others".to_owned());
-    assert!(matches!(carry_out(), Err(DestroyError::NotCounted(name)) if name == "customers"));
     // A change of the ring meanwhile.
     shop.nothing_hangs();
     rotate(&shop.config, &LineName::Seal, &shop.clock).unwrap();
