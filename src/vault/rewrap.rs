@@ -65,8 +65,6 @@ pub struct Rewrapped {
     pub changed: u64,
     /// Rows that hung on a version which is not the Active one.
     pub hung: BTreeMap<(LineName, Kid), u64>,
-    /// Those of them that still do.
-    pub left: BTreeMap<(LineName, Kid), u64>,
     /// Rows that are told.
     pub told: Vec<Told>,
 }
@@ -86,8 +84,6 @@ struct Anew {
     scope: Scope,
     token: String,
     swap: Swap,
-    /// What it hangs on until then.
-    hangs: Vec<(LineName, Kid)>,
 }
 
 impl Vault {
@@ -143,7 +139,6 @@ impl Renewal<'_> {
     /// What there is, where nothing is to be written.
     pub fn count(mut self) -> Rewrapped {
         self.done.anew = u64::try_from(self.writes()).unwrap_or(u64::MAX);
-        self.done.left.clone_from(&self.done.hung);
         self.done
     }
 
@@ -161,7 +156,7 @@ impl Renewal<'_> {
         for (row, outcome) in std::mem::take(&mut self.anew).into_iter().zip(outcomes) {
             match outcome {
                 Swapped::Done => self.done.anew += 1,
-                Swapped::Changed => self.comes_again(&row),
+                Swapped::Changed => self.done.changed += 1,
                 Swapped::MarkTaken => self.seconds.push(row),
             }
         }
@@ -177,19 +172,19 @@ impl Renewal<'_> {
         let keys = &self.vault.keys;
         let upkeep = Upkeep::dangerous_for("a row that was just opened is sealed anew as a token of its own");
         let Some(opened) = row::open(keys, &row.scope, &row.token, &row.swap.seen.value, Permit::Upkeep(&upkeep))? else {
-            self.comes_again(&row);
+            self.done.changed += 1;
             return Ok(());
         };
         let other = match self.vault.find(&[(row.scope.clone(), opened.json.to_vec())]).await {
             Ok(found) => found.into_iter().next().flatten().filter(|token| *token != row.token),
             Err(VaultError::NotAuthentic { .. }) => {
-                self.stays(&row, Trouble::Mark);
+                self.done.told.push(Told { scope: row.scope.to_string(), token: row.token, trouble: Trouble::Mark });
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
         if other.is_none() {
-            self.comes_again(&row);
+            self.done.changed += 1;
             return Ok(());
         }
         let sealer = Sealer::new(keys, &row.scope)?;
@@ -200,25 +195,9 @@ impl Renewal<'_> {
                 self.done.anew += 1;
                 self.done.told.push(Told { scope: row.scope.to_string(), token: row.token, trouble: Trouble::Second });
             }
-            _ => self.comes_again(&row),
+            _ => self.done.changed += 1,
         }
         Ok(())
-    }
-
-    fn comes_again(&mut self, row: &Anew) {
-        self.done.changed += 1;
-        self.remains(row);
-    }
-
-    fn stays(&mut self, row: &Anew, trouble: Trouble) {
-        self.done.told.push(Told { scope: row.scope.to_string(), token: row.token.clone(), trouble });
-        self.remains(row);
-    }
-
-    fn remains(&mut self, row: &Anew) {
-        for hangs in &row.hangs {
-            *self.done.left.entry(hangs.clone()).or_default() += 1;
-        }
     }
 }
 
@@ -248,15 +227,11 @@ impl Look<'_> {
         if kid.is_some() && !seals && !marks {
             return Ok(None);
         }
-        let mut hangs = Vec::new();
-        if let Some(kid) = kid.filter(|kid| seals && self.keys.state_of(&LineName::Token, *kid).is_some()) {
-            hangs.push((LineName::Token, kid));
-        }
-        if let Some(kid) = self.found_by(&seen.marks).filter(|_| marks) {
-            hangs.push((LineName::Lookup, kid));
-        }
-        for hangs in &hangs {
-            *self.done.hung.entry(hangs.clone()).or_default() += 1;
+        let sealed_under = kid.filter(|kid| seals && self.keys.state_of(&LineName::Token, *kid).is_some());
+        let found_by = self.found_by(&seen.marks).filter(|_| marks);
+        let hangs = [sealed_under.map(|kid| (LineName::Token, kid)), found_by.map(|kid| (LineName::Lookup, kid))];
+        for hangs in hangs.into_iter().flatten() {
+            *self.done.hung.entry(hangs).or_default() += 1;
         }
         let upkeep = Upkeep::dangerous_for("a row that hangs on an old key version is sealed and marked anew at once");
         let trouble = match row::open(self.keys, &scope, &token, &seen.value, Permit::Upkeep(&upkeep))? {
@@ -267,13 +242,10 @@ impl Look<'_> {
                     self.done.told.push(Told { scope: scope.to_string(), token: token.clone(), trouble });
                 }
                 let swap = self.made(seen, &scope, &token, &opened, (seals, marks))?;
-                return Ok(Some(Anew { scope, token, swap, hangs }));
+                return Ok(Some(Anew { scope, token, swap }));
             }
             Some(_) => Trouble::Mark,
         };
-        for hangs in hangs {
-            *self.done.left.entry(hangs).or_default() += 1;
-        }
         self.done.told.push(Told { scope: scope.to_string(), token, trouble });
         Ok(None)
     }
