@@ -7,6 +7,7 @@
 pub(super) mod census;
 mod change;
 pub(super) mod ending;
+pub(super) mod rewrap;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -69,7 +69,7 @@ pub fn hanging(plan: &Plan, bytes: &[u8], layout: &Layout) -> Vec<RowHangs> {
                         moved(&mut by_key, kid, 1, |found| &mut found.values);
                     }
                 }
-                Some(Meaning::Index(_)) => {
+                Some(Meaning::Index(..)) => {
                     for (kid, terms) in anywhere(value) {
                         moved(&mut by_key, kid, terms.elsewhere, |found| &mut found.terms);
                     }

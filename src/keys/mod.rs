@@ -11,10 +11,11 @@
 //! `app` opens a ring at start and reload; `field` and `audit` use its keys; `cli/keys` runs [`init`], [`Change`], [`verify`].
 //!
 //! Where to look: `state` what a version may do · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
-//! `kek` where the KEK comes from · `life` what operators do, `life/change` the moves, `life/census` and `life/evidence` what hangs on a
+//! `kek` where the KEK comes from · `follow` the newest ring for long commands · `life` what operators do, `life/change` the moves, `life/census` and `life/evidence` what hangs on a
 //! version, `life/destroy` how one ends · `files` private, atomic, locked.
 
 mod files;
+mod follow;
 mod kek;
 mod life;
 mod manifest;
@@ -30,6 +31,7 @@ use crate::base::{Controller, Kid};
 use crate::crypto::RandomError;
 use crate::store::StoreError;
 
+pub use follow::Follow;
 pub use life::{
     Approved, Asked, Census, Change, Checked, CollectionSeen, DestroyError, DestroyReport, Destruction, InDocuments, InitReport,
     Kept, MoveReport, Moved, NotMoved, NotZero, Noted, Operator, PublishReport, Receipt, ReceiptReport, Record, Request,

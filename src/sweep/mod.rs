@@ -4,8 +4,8 @@
 //! is written only on the revision that was read, so a newer one is never overwritten; nothing is written but
 //! [`ProtectedBody`](crate::field::ProtectedBody).
 //!
-//! Where to look: `pages` the way through a collection · `migrate` seals what is clear · `census` counts what hangs on which
-//! key · `write` the way back · `database` asks and writes ·
+//! Where to look: `pages` the way through a collection · `migrate` seals what is clear · `rewrap` values under a newer key, `vault` the rows of the
+//! vault · `census` counts what hangs on which key · `write` the way back · `database` asks and writes ·
 //! `pace` how fast. Called by `cli`.
 
 mod census;
@@ -13,9 +13,12 @@ mod database;
 mod migrate;
 mod pace;
 mod pages;
+mod rewrap;
+mod vault;
 mod write;
 
 use crate::field::WriteError;
+use crate::keys::KeyError;
 use crate::upstream::UpstreamError;
 use crate::vault::VaultError;
 
@@ -24,6 +27,8 @@ use pace::Pace;
 
 pub use census::{CountWatch, Counted, Counting, InCollection, count};
 pub use migrate::{Migrated, Migration, Pass, Watch, migrate};
+pub use rewrap::{Counts, Ended, Name, Names, Progress, Rewrap, Rings, rewrap};
+pub use vault::{VaultRewrap, rewrap_vault};
 
 /// Passes at most: with so many conflicts in every one of them somebody else writes what is to be swept away.
 const MAX_PASSES: u32 = 20;
@@ -57,6 +62,12 @@ pub enum SweepError {
     /// The store does not take tokens.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The ring is not to be had.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// Names cannot be kept.
+    #[error("{0}")]
+    Names(String),
     /// A mistake of ours.
     #[error("a task of this sweep ended in a panic; please report it")]
     Panicked,
