@@ -28,7 +28,8 @@ use std::sync::Arc;
 use clap::Parser as _;
 
 use words::{
-    AuditCommand, CallerCommand, Changing, Command, File, Format, KeysCommand, KeysWords, Kind, PolicyCommand, SweepCommand, Words,
+    AuditCommand, CallerCommand, Changing, Command, File, Format, KeysCommand, KeysWords, Kind, PolicyCommand, SweepCommand,
+    Words,
 };
 
 use crate::base::limits::STACK_BYTES;
