@@ -5,6 +5,7 @@
 //! calls these with standard output and turns the answer into an exit code: an error is 1, `false` (unsound) is 1, else 0.
 
 mod change;
+pub(super) mod rewrap;
 mod table;
 #[cfg(test)]
 mod tests;

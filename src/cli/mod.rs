@@ -27,7 +27,9 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 
-use words::{AuditCommand, CallerCommand, Changing, Command, File, KeysCommand, Kind, PolicyCommand, SweepCommand, Words};
+use words::{
+    AuditCommand, CallerCommand, Changing, Command, File, Format, KeysCommand, Kind, PolicyCommand, SweepCommand, Words,
+};
 
 use crate::base::limits::STACK_BYTES;
 use crate::base::{CallerName, CategoryName, PurposeName, RecordId, SystemClock};
@@ -107,7 +109,8 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
     | KeysCommand::Rotate { changing: Changing { file, .. }, .. }
     | KeysCommand::Activate { changing: Changing { file, .. }, .. }
     | KeysCommand::Deactivate { changing: Changing { file, .. }, .. }
-    | KeysCommand::Compromise { changing: Changing { file, .. }, .. }) = &command;
+    | KeysCommand::Compromise { changing: Changing { file, .. }, .. }
+    | KeysCommand::Rewrap(keys::rewrap::Options { file, .. })) = &command;
     let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
     let ring = &settings.keys;
     let done = match command {
@@ -130,6 +133,7 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
             let successor = if replace { Successor::Make } else { Successor::MustBeThere };
             keys::compromise(&changing.of(ring), &kids, successor, changing.format.into(), out)
         }
+        KeysCommand::Rewrap(options) => return keys::rewrap::run(&options, out),
         KeysCommand::Verify { format, .. } => {
             return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::keys::rewrap;
 use super::{demo, discover, policy, seal, store, sweep};
 use crate::base::{Kid, SystemClock};
 use crate::keys::Change;
@@ -72,7 +73,7 @@ pub(super) enum Command {
     /// Callers: who may ask
     #[command(subcommand)]
     Caller(CallerCommand),
-    /// The key ring: make, list, rotate, mark compromised, verify
+    /// The key ring: make, list, rotate, mark compromised, rewrap, verify
     #[command(subcommand)]
     Keys(KeysCommand),
     /// The policy: explain, test, schema
@@ -166,6 +167,11 @@ pub(super) enum KeysCommand {
         #[arg(long)]
         replace: bool,
     },
+    /// Seal anew what hangs on versions that are not active, in the database and the vault, while clients go on
+    ///
+    /// Documents are written on the revision they were read with, so a newer one is never overwritten. Broken off, it is run again and goes
+    /// on. Exit code 0 once a whole pass has found nothing on another version than the active ones.
+    Rewrap(rewrap::Options),
     /// Check the ring: seal of the manifest, every wrapped key, every commitment
     Verify {
         #[command(flatten)]

@@ -11,9 +11,10 @@
 //! `app` opens a ring at start and reload; `field` and `audit` use its keys; `cli/keys` runs [`init`], [`Change`], [`verify`].
 //!
 //! Where to look: `state` what a version may do · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
-//! `kek` where the KEK comes from · `life` what operators do, `life/change` the moves · `files` private, atomic, locked.
+//! `kek` where the KEK comes from · `follow` the newest ring for long commands · `life` what operators do, `life/change` the moves · `files` private, atomic, locked.
 
 mod files;
+mod follow;
 mod kek;
 mod life;
 mod manifest;
@@ -29,6 +30,7 @@ use crate::base::{Controller, Kid};
 use crate::crypto::RandomError;
 use crate::store::StoreError;
 
+pub use follow::Follow;
 pub use life::{
     Change, InitReport, MoveReport, Moved, NotMoved, PublishReport, RotateReport, Scope, Successor, VerifyReport, init, rotate,
     verify,

@@ -64,6 +64,11 @@ pub(super) fn marks(keys: &[(Kid, MacKey)], json: &[u8]) -> Vec<Vec<u8>> {
     keys.iter().map(|(kid, key)| mark(*kid, key, json)).collect()
 }
 
+/// Under which version a value is sealed; None if it is no value of a row.
+pub(super) fn kid_of(value: &[u8]) -> Option<Kid> {
+    Kid::from_text(value.get(1..)?.first_chunk::<8>()?).ok()
+}
+
 /// Under which version a mark was made.
 pub(super) fn kid_of_mark(mark: &[u8]) -> Option<Kid> {
     Kid::from_text(mark.first_chunk::<8>()?).ok()

@@ -35,6 +35,7 @@ mod otlp;
 mod patches;
 mod proxy_protocol;
 mod replication;
+mod rewrap;
 mod rotation;
 mod roundtrips;
 mod searches;
