@@ -28,7 +28,8 @@ use std::sync::Arc;
 use clap::Parser as _;
 
 use words::{
-    AuditCommand, CallerCommand, Changing, Command, File, Format, KeysCommand, Kind, PolicyCommand, SweepCommand, Words,
+    AuditCommand, CallerCommand, Changing, Command, File, Format, KeysCommand, KeysWords, Kind, PolicyCommand, SweepCommand,
+    Words,
 };
 
 use crate::base::limits::STACK_BYTES;
@@ -95,7 +96,8 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Open { options, reason } => seal::open(&options, &reason, out),
         Command::Sweep(SweepCommand::Migrate(options)) => sweep::run(&options, out),
         Command::Caller(CallerCommand::Add { name, file, write }) => caller::add(&name, &file.config, write, out).map(|()| 0),
-        Command::Keys(command) => keys_command(command, out),
+        Command::Keys(KeysWords::Ring(command)) => keys_command(command, out),
+        Command::Keys(KeysWords::Ending(command)) => keys::ending::run(&command, out),
         Command::Policy(command) => policy_command(command, out),
         Command::Audit(command) => audit_command(command, out),
         Command::Store(command) => store::run(&command, out),
@@ -117,7 +119,10 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
         KeysCommand::Init { .. } => {
             keys::init(ring, &settings.policy.pseudonym_scopes(), &SystemClock, policy::Format::Table, out)
         }
-        KeysCommand::List { format, .. } => keys::list(ring, format.into(), out),
+        KeysCommand::List { all, format, .. } => {
+            let which = if all { keys::Versions::All } else { keys::Versions::Live };
+            keys::list(ring, which, format.into(), out)
+        }
         KeysCommand::Rotate { line, publish_only: true, changing } => {
             keys::publish(&changing.of(ring), &line, changing.format.into(), out)
         }
@@ -148,22 +153,36 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
 }
 
 fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
-    let (AuditCommand::Tail { file, .. }
-    | AuditCommand::Verify { file, .. }
-    | AuditCommand::Checkpoint { file }
-    | AuditCommand::Key { file, .. }
-    | AuditCommand::Report { file, .. }) = &command;
+    let (AuditCommand::Tail { file, which, .. }
+    | AuditCommand::Verify { file, which, .. }
+    | AuditCommand::Checkpoint { file, which }
+    | AuditCommand::Key { file, which, .. }
+    | AuditCommand::Report { file, which, .. }) = &command;
+    let of_operators = which.operators;
     if let AuditCommand::Verify { checkpoint, key, dir: Some(dir), format, .. } = command {
         let sound = audit::verify_as_outsider(&dir, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
         return Ok(if sound { 0 } else { FAILED });
     }
     let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
-    let dir = settings.audit.dir.as_path();
+    let apart = crate::audit::operators_dir(&settings.audit.dir);
+    let dir = if of_operators { apart.as_path() } else { settings.audit.dir.as_path() };
+    if of_operators && !apart.exists() {
+        return Err(failed(format!("{}: operators have destroyed no key yet, so there is no log of it", apart.display())));
+    }
     let keys = || crate::keys::KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed);
     let sound = match command {
         AuditCommand::Tail { lines, format, .. } => audit::tail(dir, lines, format.into(), out).map(|()| true),
         AuditCommand::Verify { checkpoint, key, format, .. } => {
-            audit::verify(dir, &keys()?, &given(&checkpoint, key)?, format.into(), out)
+            let table = format.format == Kind::Table;
+            let sound = audit::verify(dir, &keys()?, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
+            if table && !of_operators && apart.exists() {
+                let said = writeln!(
+                    out,
+                    "what operators did to the key ring stands in a log of its own: `sudare audit verify --operators`"
+                );
+                said.map_err(failed)?;
+            }
+            Ok(sound)
         }
         AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
         AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::keys::rewrap;
+use super::keys::{ending, rewrap};
 use super::{demo, discover, policy, seal, store, sweep};
 use crate::base::{Kid, SystemClock};
 use crate::keys::Change;
@@ -73,9 +73,9 @@ pub(super) enum Command {
     /// Callers: who may ask
     #[command(subcommand)]
     Caller(CallerCommand),
-    /// The key ring: make, list, rotate, mark compromised, rewrap, verify
+    /// The key ring: make, list, rotate, mark compromised, rewrap, count, destroy, verify
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(KeysWords),
     /// The policy: explain, test, schema
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -111,6 +111,14 @@ pub(super) enum CallerCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum KeysWords {
+    #[command(flatten)]
+    Ring(KeysCommand),
+    #[command(flatten)]
+    Ending(ending::Command),
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
     /// Make the ring and the key file where they are absent; nothing is overwritten
     Init {
@@ -121,6 +129,9 @@ pub(super) enum KeysCommand {
     List {
         #[command(flatten)]
         file: File,
+        /// Also those that are destroyed; with --format json they are always there
+        #[arg(long)]
+        all: bool,
         #[command(flatten)]
         format: Format,
     },
@@ -213,6 +224,8 @@ pub(super) enum AuditCommand {
     Tail {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// How many
         #[arg(short = 'n', long, default_value_t = 20)]
         lines: usize,
@@ -223,6 +236,8 @@ pub(super) enum AuditCommand {
     Verify {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// Also hold it against a checkpoint that was kept elsewhere; may be given several times
         #[arg(long, value_name = "FILE")]
         checkpoint: Vec<PathBuf>,
@@ -239,11 +254,15 @@ pub(super) enum AuditCommand {
     Checkpoint {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
     },
     /// Print what anybody can check the log's checkpoints with
     Key {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         format: Format,
     },
@@ -251,6 +270,8 @@ pub(super) enum AuditCommand {
     Report {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// Only about this data subject: its id as it stands in the documents
         #[arg(long)]
         subject: Option<String>,
@@ -272,6 +293,14 @@ pub(super) enum AuditCommand {
         #[command(flatten)]
         format: Format,
     },
+}
+
+/// Which log.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// The log of what operators did to the key ring; it stands apart, for it is written while the proxy writes its own
+    #[arg(long)]
+    pub(super) operators: bool,
 }
 
 #[derive(Debug, Args)]

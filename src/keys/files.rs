@@ -253,7 +253,7 @@ pub(super) mod fault {
     use super::Step;
 
     #[derive(Clone, Copy)]
-    enum Fault {
+    pub(in super::super) enum Fault {
         Fails,
         Dies,
     }
@@ -268,6 +268,11 @@ pub(super) mod fault {
             Some((_, Fault::Fails)) => Err(io::Error::from(io::ErrorKind::StorageFull)),
             Some((_, Fault::Dies)) => std::panic::panic_any("killed"),
         }
+    }
+
+    /// What happens when a step is reached from now on; None: nothing. For a step that is reached several times.
+    pub(in super::super) fn plan(fault: Option<(Step, Fault)>) {
+        PLANNED.set(fault);
     }
 
     /// Every time the step is reached, the disk is full.

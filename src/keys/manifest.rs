@@ -158,6 +158,13 @@ impl Opened {
         }
     }
 
+    /// A key of the ring's own for what is kept beside it, by what it is for: it outlasts every rotation, as the key of the MAC does. No
+    /// manifest begins with a zero byte, as every `enc` of a word does, so that neither text can be taken for the other.
+    pub(super) fn side_key(&self, using: &[u8]) -> MacKey {
+        let Manifest { controller, ring, .. } = &self.manifest;
+        MacKey::new(&Secret::from_bytes(self.mac.mac(&enc(&[FORMAT.as_bytes(), using, controller.as_bytes(), ring.as_bytes()]))))
+    }
+
     /// The bytes of the next revision. The caller holds the ring's lock and writes them.
     pub(super) fn next_revision(&mut self, path: &Path, now_ms: u64) -> Result<Vec<u8>, KeyError> {
         let manifest = &mut self.manifest;
@@ -405,12 +412,12 @@ fn base64url(member: &str, text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Milliseconds since 1970 as RFC 3339 text in UTC.
-fn rfc3339(ms: u64) -> Result<String, String> {
+pub(super) fn rfc3339(ms: u64) -> Result<String, String> {
     let ms = i64::try_from(ms).map_err(|error| error.to_string())?;
     Timestamp::from_millisecond(ms).map(|time| time.to_string()).map_err(|error| error.to_string())
 }
 
-fn milliseconds(text: &str) -> Result<u64, String> {
+pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
     let time: Timestamp = text.parse().map_err(|_not_a_time| format!("{text:?} is not a time as in RFC 3339"))?;
     u64::try_from(time.as_millisecond()).map_err(|_before_1970| format!("{text:?} lies before 1970"))
 }

@@ -11,7 +11,8 @@
 //! `app` opens a ring at start and reload; `field` and `audit` use its keys; `cli/keys` runs [`init`], [`Change`], [`verify`].
 //!
 //! Where to look: `state` what a version may do · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
-//! `kek` where the KEK comes from · `follow` the newest ring for long commands · `life` what operators do, `life/change` the moves · `files` private, atomic, locked.
+//! `kek` where the KEK comes from · `follow` the newest ring for long commands · `life` what operators do, `life/change` the moves,
+//! `life/census` and `life/evidence` what hangs on a version, `life/destroy` how one ends · `files` private, atomic, locked.
 
 mod files;
 mod follow;
@@ -32,8 +33,11 @@ use crate::store::StoreError;
 
 pub use follow::Follow;
 pub use life::{
-    Change, InitReport, MoveReport, Moved, NotMoved, PublishReport, RotateReport, Scope, Successor, VerifyReport, init, rotate,
-    verify,
+    Approved, Asked, Census, Change, Checked, CollectionSeen, DestroyError, DestroyReport, Destruction, InDocuments, InitReport,
+    Kept, MoveReport, Moved, NotMoved, NotZero, Noted, Operator, PublishReport, Receipt, ReceiptReport, Record, Request,
+    RotateReport, SIGNERS, Scope, Signed, Stage, Standing, StoreSeen, Successor, UnknownCount, VALID, VerifyReport, VersionCount,
+    Written, Zero, ZeroSince, init, keep, kept, make_operator, operator_key, receipts, rotate, verify, verify_receipt,
+    zero_since,
 };
 pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, TokenKey, VersionInfo};
 pub use state::{LineName, Operation, ParseLineError, ParseStateError, Refusal, State, Step};
@@ -241,6 +245,14 @@ pub enum KeyError {
     /// Only pseudonym lines have a scope.
     #[error("--end-scope is for a line pseudonym/<scope>; the line {0} always has an active version")]
     NoScopeToEnd(LineName),
+    /// What is kept beside the ring was written to by somebody else.
+    #[error("{path}: line {line} is not as `sudare keys census` wrote it: find out who wrote to it; move the folder away and keep it, then count anew, which begins the time of waiting anew", path = .path.display())]
+    ChangedEvidence {
+        /// The list of censuses.
+        path: PathBuf,
+        /// The first line that does not fit.
+        line: u64,
+    },
     /// Not the name of a line.
     #[error(transparent)]
     Line(#[from] ParseLineError),

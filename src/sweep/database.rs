@@ -41,7 +41,7 @@ impl Database {
     }
 
     /// Asks until there is an answer that is not a passing failure; a question changes nothing.
-    pub(super) async fn ask_patiently(&self, ask: Ask, again: &mut dyn FnMut(&str)) -> Result<Answer, UpstreamError> {
+    pub(super) async fn ask_patiently<F: FnMut(&str) + ?Sized>(&self, ask: Ask, again: &mut F) -> Result<Answer, UpstreamError> {
         for wait in PATIENCE {
             match self.ask(ask.clone()).await {
                 Ok(Answer::Whole { status: status @ (408 | 429 | 500..), .. }) => {

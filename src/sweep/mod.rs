@@ -5,9 +5,10 @@
 //! [`ProtectedBody`](crate::field::ProtectedBody).
 //!
 //! Where to look: `pages` the way through a collection · `migrate` seals what is clear · `rewrap` values under a newer key, `vault` the rows of the
-//! vault · `write` the way back · `database` asks and writes ·
+//! vault · `census` counts what hangs on which key · `write` the way back · `database` asks and writes ·
 //! `pace` how fast. Called by `cli`.
 
+mod census;
 mod database;
 mod migrate;
 mod pace;
@@ -24,6 +25,7 @@ use crate::vault::VaultError;
 use database::Database;
 use pace::Pace;
 
+pub use census::{CountWatch, Counted, Counting, InCollection, count};
 pub use migrate::{Migrated, Migration, Pass, Watch, migrate};
 pub use rewrap::{Counts, Ended, Name, Names, Progress, Rewrap, Rings, rewrap};
 pub use vault::{VaultRewrap, rewrap_vault};

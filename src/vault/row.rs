@@ -74,6 +74,13 @@ pub(super) fn kid_of_mark(mark: &[u8]) -> Option<Kid> {
     Kid::from_text(mark.first_chunk::<8>()?).ok()
 }
 
+/// Under which version of the token line a row is sealed; None if it is no row.
+pub(super) fn kid_of_value(value: &[u8]) -> Option<Kid> {
+    let (head, _) = value.split_first_chunk::<HEAD_BYTES>()?;
+    let (0 | 1, rest) = head.split_first()? else { return None };
+    Kid::from_text(rest.first_chunk::<8>()?).ok()
+}
+
 fn context(consistent: u8, kid: Kid, controller: &Controller, scope: &Scope, token: &str) -> Vec<u8> {
     let (controller, scope) = (controller.as_str().as_bytes(), scope.as_str().as_bytes());
     enc(&[LABEL, &[consistent], kid.as_bytes(), controller, scope, token.as_bytes()])

@@ -10,6 +10,7 @@
 )]
 
 mod canary;
+mod destroy;
 mod deterministic;
 mod encodings;
 mod envelopes;
