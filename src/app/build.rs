@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::StartError;
+use super::fleet::Fleet;
 use crate::base::Kid;
 use crate::config::Settings;
 use crate::exchange::{Collection, Gates, Limits, Newest, State};
@@ -12,9 +13,17 @@ use crate::store::{Rows, Store};
 use crate::upstream::Upstream;
 
 /// Opens the ring, refuses one older than this node has seen, and one that lacks a line that policy or fields need.
-pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<KeyRing>, StartError> {
+///
+/// `used` is the ring in force, which only a newer one may follow.
+pub(super) fn keys(settings: &Settings, store: &Arc<Store>, used: Option<&KeyRing>) -> Result<Arc<KeyRing>, StartError> {
+    if let Some(shared) = settings.keys.ring.shared() {
+        shared.provide(store);
+    }
     let ring = KeyRing::open(&settings.keys)?;
-    ring.check_rollback(store)?;
+    if let Some(used) = used {
+        ring.may_follow(used)?;
+    }
+    ring.remember(&settings.keys, store)?;
     has_lines(&ring, settings)?;
     Ok(Arc::new(ring))
 }
@@ -58,10 +67,12 @@ pub(super) fn key_versions(keys: &KeyRing) -> impl Iterator<Item = (&'static str
 /// Everything one exchange needs to know.
 ///
 /// On a reload `before` is what is in use: its database is kept if nothing of it changed, and what callers have used of their limits.
+/// `fleet` are the others, if there are any.
 pub(super) fn state(
     settings: Settings,
     keys: Arc<KeyRing>,
     store: Arc<dyn Rows>,
+    fleet: Option<&Fleet>,
     before: Option<&State>,
 ) -> Result<State, StartError> {
     let upstream = match before {
@@ -82,6 +93,7 @@ pub(super) fn state(
         callers: settings.callers,
         store,
         newest: Newest::of(&keys, before.map(|before| &before.newest)),
+        standing: fleet.map(Fleet::standing).unwrap_or_default(),
         keys,
         lends_credential: settings.upstream.authorization.is_some(),
         upstream,
