@@ -51,6 +51,8 @@ pub(super) struct Fleet {
 /// What was found at the last look.
 #[derive(Debug, Default)]
 struct Seen {
+    /// Of the ring in use.
+    mine: String,
     /// Of the ring in the store.
     digest: Option<String>,
     /// When that was read.
@@ -149,8 +151,8 @@ impl Fleet {
     pub(super) fn refused(&self, why: &str) {
         let mut seen = self.seen();
         let wait = seen.refused.as_ref().map_or(TRY_AGAIN, |before| (before.wait * 2).min(READ_EVERY));
-        // Of a ring in a file it says itself what is wrong, in the log and the metrics.
-        if seen.in_store.is_some() || seen.digest.is_some() {
+        // Where the ring is in use already, or in a file, the log and the metrics say what was refused.
+        if seen.digest.as_ref().is_some_and(|digest| *digest != seen.mine) {
             seen.refused = Some(Refused { digest: seen.digest.clone(), at: Instant::now(), wait, why: why.to_owned() });
         }
         drop(seen);
@@ -175,13 +177,20 @@ impl Fleet {
         let mut read = true;
         loop {
             let Some(ring) = exchange.upgrade().map(|exchange| Arc::clone(&exchange.state().keys)) else { return };
-            // One that was frozen, or had no time, has the others' clock against it, and no grace.
-            let grace = if self.standing.silent() >= GONE_AFTER { Duration::ZERO } else { GRACE };
+            let begun = Instant::now();
             let look = tokio::time::timeout(LOOK_WITHIN, self.look(&ring, &mut changes, read)).await;
-            if let Ok(Ok(nodes)) = look {
-                self.judge(&ring, &nodes, grace);
+            // One that was frozen, or had no time, may have missed everything, and has no grace.
+            let frozen = self.standing.silent() >= GONE_AFTER;
+            match look {
+                Ok(Ok(nodes)) => self.judge(&ring, &nodes, if frozen { Duration::ZERO } else { GRACE }),
+                // It was not the store that took so long.
+                Ok(Err(_)) | Err(_) if begun.elapsed() > LOOK_WITHIN * 2 => {
+                    read = true;
+                    continue;
+                }
+                // The store is away: nobody else can have changed what is in it, and nobody stops for that.
+                Ok(Err(_)) | Err(_) => {}
             }
-            // Also where the store is away: then nobody else can have changed what is in it.
             self.standing.looked();
             read = tokio::select! {
                 () = tokio::time::sleep(BEAT) => changes.is_none(),
@@ -213,6 +222,7 @@ impl Fleet {
     fn judge(&self, ring: &KeyRing, nodes: &[Node], grace: Duration) {
         let (mine, config) = (ring.summary(), self.ring.load());
         let mut seen = self.seen();
+        seen.mine.clone_from(&mine.digest);
         let others = nodes.iter().filter(|node| node.id != self.id).filter_map(|node| node.about.rings.get(config.ring_name()));
         let newer: Vec<&Summary> = others.chain(&seen.in_store).filter(|other| other.revision > mine.revision).collect();
         let newest = newer.iter().map(|other| other.revision).max().unwrap_or(mine.revision);
@@ -229,6 +239,9 @@ impl Fleet {
         seen.counted = Some(counted);
 
         let other = seen.digest.as_ref().is_some_and(|digest| *digest != mine.digest) && config.ring.is_store();
+        if !other {
+            seen.refused = None;
+        }
         let refused = seen.refused.as_ref().filter(|refused| refused.digest == seen.digest);
         if other && refused.is_none_or(|refused| refused.at.elapsed() >= refused.wait) {
             self.news.notify_one();

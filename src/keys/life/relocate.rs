@@ -35,17 +35,21 @@ pub fn relocate(from: &Config, to: &Config, clock: &dyn Clock, at_revision: Opti
         return arrived(to, KeyError::Missing(from.ring.shown().to_path_buf()));
     }
     let old = Held::take(from)?;
-    let source = match old.open_at(at_revision) {
+    let source = match manifest::open(from) {
         Ok(source) => source,
         Err(missing @ KeyError::Missing(_)) => return arrived(to, missing),
         Err(other) => return Err(other),
     };
     let new = Held::take(to)?;
     let (revision, made) = match manifest::open(to) {
+        // An earlier run got this far, or this is another copy of the file that was moved.
         Ok(there) if is_next(&source, &there) => (there.manifest.revision, None),
-        Ok(_) => return Err(KeyError::Occupied { path: to.ring.shown().to_path_buf() }),
+        Ok(_) => {
+            old.open_at(at_revision)?;
+            return Err(KeyError::Occupied { path: to.ring.shown().to_path_buf() });
+        }
         Err(KeyError::Missing(_)) => {
-            let mut moved = old.open_at(Some(source.manifest.revision))?;
+            let mut moved = old.open_at(at_revision)?;
             new.create(&mut moved, clock.now_ms())?;
             (moved.manifest.revision, Some(moved))
         }
