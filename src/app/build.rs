@@ -8,9 +8,12 @@ use crate::base::Kid;
 use crate::config::Settings;
 use crate::exchange::{Collection, Gates, Limits, Newest, State};
 use crate::field::Protection;
-use crate::keys::{KeyRing, LineName};
+use crate::keys::{KeyError, KeyRing, LineName};
 use crate::store::{Rows, Store};
 use crate::upstream::Upstream;
+
+/// Times that a ring in the store is read, where others replace it each time.
+const TIMES: u32 = 5;
 
 /// Opens the ring, refuses one older than this node has seen, and one that lacks a line that policy or fields need.
 ///
@@ -19,11 +22,22 @@ pub(super) fn keys(settings: &Settings, store: &Arc<Store>, used: Option<&KeyRin
     if let Some(shared) = settings.keys.ring.shared() {
         shared.provide(store);
     }
-    let ring = KeyRing::open(&settings.keys)?;
-    if let Some(used) = used {
-        ring.may_follow(used)?;
-    }
-    ring.remember(&settings.keys, store)?;
+    let mut left = TIMES;
+    let ring = loop {
+        let ring = KeyRing::open(&settings.keys)?;
+        if let Some(used) = used {
+            ring.may_follow(used)?;
+        }
+        left -= 1;
+        match ring.remember(&settings.keys, store) {
+            // It may have been replaced, and its mark raised, since it was read.
+            Err(KeyError::RolledBack { .. }) if settings.keys.ring.is_store() && left > 0 => {}
+            remembered => {
+                remembered?;
+                break ring;
+            }
+        }
+    };
     has_lines(&ring, settings)?;
     Ok(Arc::new(ring))
 }

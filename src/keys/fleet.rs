@@ -25,6 +25,8 @@ pub const BEAT: Duration = Duration::from_secs(3);
 /// A node that has not said so for this long is gone. One that is frozen finds on waking that it has been silent for as long, and looks
 /// before it writes ([`Standing`]).
 pub const GONE_AFTER: Duration = Duration::from_secs(15);
+/// So long one that is gone is given to come back, before it is passed over: after the store itself was away all are gone at first.
+pub const LAST_CALL: Duration = Duration::from_secs(7);
 /// So long a node has for taking a new ring, before it stops writing for want of it.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// Of what a node says of itself more is not read: a ring takes some hundred bytes, and more where much is compromised.
@@ -243,7 +245,7 @@ impl Roll {
     }
 }
 
-/// Waits until every node that is there has the revision, or the patience ends. `told` hears of each look that found something else than
+/// Waits until every node that is there has the revision, or the patience ends; for one that is gone, [`LAST_CALL`]. `told` hears of each look that found something else than
 /// the one before. Blocks.
 ///
 /// # Errors
@@ -258,10 +260,12 @@ pub fn await_all(config: &Config, wanted: &Summary, patience: &Patience, told: &
         let nodes = nodes(config)?.unwrap_or_default();
         let roll = Roll::call(nodes, config.ring_name(), wanted, &patience.without);
         let left = patience.limit.saturating_sub(begun.elapsed());
-        if roll.missing.is_empty() || left.is_zero() {
+        let called = roll.gone.is_empty() || begun.elapsed() >= LAST_CALL;
+        if (roll.missing.is_empty() && called) || left.is_zero() {
             return Ok(roll);
         }
-        let missing: Vec<String> = roll.missing.iter().map(|(node, _)| node.id.clone()).collect();
+        let missing: Vec<String> =
+            roll.missing.iter().map(|(node, _)| node).chain(&roll.gone).map(|node| node.id.clone()).collect();
         if last.as_ref() != Some(&missing) {
             told(&roll);
             last = Some(missing);

@@ -230,15 +230,16 @@ impl<'c> Held<'c> {
     ///
     /// As [`Self::open`]; [`KeyError::MovedOn`].
     pub(super) fn open_at(&self, revision: Option<u64>) -> Result<Opened, KeyError> {
+        // Before the ring is read: somebody may write it at this very moment, and raise the mark with it.
+        let newest = if revision.is_none() { self.newest()? } else { 0 };
         let opened = manifest::open(self.config)?;
         let found = opened.manifest.revision;
         match revision {
-            Some(expected) if expected == found => Ok(opened),
-            Some(expected) => Err(KeyError::MovedOn { path: self.config.ring.shown.clone(), found, expected }),
-            None => match self.newest()? {
-                newest if newest > found => Err(KeyError::Older { path: self.config.ring.shown.clone(), found, newest }),
-                _ => Ok(opened),
-            },
+            Some(expected) if expected != found => {
+                Err(KeyError::MovedOn { path: self.config.ring.shown.clone(), found, expected })
+            }
+            None if newest > found => Err(KeyError::Older { path: self.config.ring.shown.clone(), found, newest }),
+            Some(_) | None => Ok(opened),
         }
     }
 

@@ -100,8 +100,8 @@ pub fn rotate_everywhere(
     out: &mut dyn Write,
 ) -> Result<(), KeysCommandError> {
     let config = change.config;
-    let there = fleet::nodes(config)?.unwrap_or_default().into_iter().filter(|node| !node.is_gone()).count();
-    if there <= 1 {
+    // Those that are gone count: they may come back.
+    if fleet::nodes(config)?.unwrap_or_default().len() <= 1 {
         return change::rotate(change, line, format, out);
     }
     let name = line_name(line)?;
@@ -246,8 +246,10 @@ fn have(roll: &Roll, wanted: &Summary) -> String {
 
 /// Progress, for whoever looks on.
 fn waiting(roll: &Roll, wanted: &Summary) {
-    let names: Vec<String> = roll.missing.iter().map(|(node, _)| named(node)).collect();
-    crate::cli::complain(&format!("waiting for revision {} on {}: {}", wanted.revision, of_nodes(roll), names.join(", ")));
+    let names = roll.missing.iter().map(|(node, _)| named(node));
+    let gone = roll.gone.iter().map(|node| format!("{}, not seen for {}", named(node), seconds(node.seen_ago)));
+    let names: Vec<String> = names.chain(gone).collect();
+    crate::cli::complain(&format!("waiting for revision {} on {}", wanted.revision, names.join("; ")));
 }
 
 /// Who vanished is told, though nobody waits for it.
