@@ -1,19 +1,20 @@
 //! The newest ring, for a command that runs for long: what operators change meanwhile holds for what it does next.
 //!
-//! Always holds: a ring older than the one at hand is refused; the file is read again only if it is another one. Called by `cli`.
+//! Always holds: a ring older than the one at hand is refused; it is opened again only if it is another one. Called by `cli`.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Config, KeyError, KeyRing};
+use super::{Config, KeyError, KeyRing, place};
+use crate::crypto;
 
-/// Which file it is, and which state of it: a ring is written under another name and renamed.
+/// Which manifest it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    modified: (i64, i64),
-    len: u64,
+enum Stamp {
+    /// Which file, and which state of it: a ring is written under another name and renamed.
+    File { device: u64, inode: u64, modified: (i64, i64), len: u64 },
+    /// The hash of what stands in the store.
+    Stored([u8; 32]),
 }
 
 /// A ring that is looked at again and again.
@@ -30,7 +31,7 @@ impl Follow {
     ///
     /// As [`KeyRing::open`].
     pub fn open(config: Config) -> Result<Self, KeyError> {
-        // The stamp is that of the file before it was read: if it is replaced in between, the next look reads it again.
+        // The stamp is that of the ring before it was opened: if it is replaced in between, the next look opens it again.
         let stamp = stamp(&config)?;
         let ring = Arc::new(KeyRing::open(&config)?);
         Ok(Self { config, held: Mutex::new((stamp, ring)) })
@@ -61,10 +62,11 @@ impl Follow {
 }
 
 fn stamp(config: &Config) -> Result<Stamp, KeyError> {
-    let file = match std::fs::metadata(&config.ring) {
+    let Some(path) = config.ring.as_file() else { return Ok(Stamp::Stored(crypto::sha256(&place::read(config)?))) };
+    let file = match std::fs::metadata(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(KeyError::Missing(config.ring.clone())),
-        Err(error) => return Err(KeyError::io(&config.ring, "read", &error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(KeyError::Missing(path.to_path_buf())),
+        Err(error) => return Err(KeyError::io(path, "read", &error)),
     };
-    Ok(Stamp { device: file.dev(), inode: file.ino(), modified: (file.mtime(), file.mtime_nsec()), len: file.len() })
+    Ok(Stamp::File { device: file.dev(), inode: file.ino(), modified: (file.mtime(), file.mtime_nsec()), len: file.len() })
 }

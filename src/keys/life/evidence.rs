@@ -51,7 +51,7 @@ struct Line {
 
 /// The folder of a ring's evidence.
 pub(super) fn folder(config: &Config) -> PathBuf {
-    let mut name = OsString::from(&config.ring);
+    let mut name = OsString::from(config.ring.companion());
     name.push(".evidence");
     PathBuf::from(name)
 }
@@ -69,7 +69,7 @@ pub(super) fn make_folder(config: &Config) -> Result<PathBuf, KeyError> {
 ///
 /// Everything that opening the ring refuses; a list that was changed; what the system refuses.
 pub fn keep(config: &Config, census: &Census) -> Result<[u8; 32], KeyError> {
-    let _held = Lock::take(&config.ring)?;
+    let _held = Lock::take(config.ring.companion())?;
     let opened = manifest::open(config)?;
     let path = make_folder(config)?.join("census.jsonl");
     let (kept, whole) = read(&opened, &path)?;
