@@ -157,9 +157,11 @@ impl Couch {
                     self.race(docs[0]["_id"].as_str().unwrap());
                 }
                 let lies = self.lies.load(Ordering::SeqCst);
-                let done = docs.into_iter().map(|document| match lies {
-                    true => json!({"ok": true, "id": document["_id"], "rev": "9-a"}),
-                    false => self.put(document).unwrap_or_else(|conflict| conflict),
+                let done = docs.into_iter().map(|document| {
+                    if lies {
+                        return json!({"ok": true, "id": document["_id"], "rev": "9-a"});
+                    }
+                    self.put(document).unwrap_or_else(|conflict| conflict)
                 });
                 StubReply::json(201, Value::Array(done.collect()).to_string())
             }
@@ -314,7 +316,7 @@ async fn a_sweep_that_is_killed_and_resumed_loses_nothing_and_no_search_misses()
             }
         });
     }
-    let writer = {
+    let counting = {
         let (proxy, stop, writes) = (Arc::clone(&proxy), Arc::clone(&stop), Arc::clone(&writes));
         tokio::task::spawn(async move {
             while !stop.load(Ordering::SeqCst) {
@@ -343,7 +345,7 @@ async fn a_sweep_that_is_killed_and_resumed_loses_nothing_and_no_search_misses()
     let (code, out, errors) = rewrap(&proxy.file, &["--rate", "400"]).await;
     assert_eq!(code, 0, "{out}{errors}");
     stop.store(true, Ordering::SeqCst);
-    writer.await.unwrap();
+    counting.await.unwrap();
     while let Some(client) = clients.join_next().await {
         client.unwrap();
     }
