@@ -21,7 +21,7 @@ use crate::crypto::{self, MacKey, PassphraseParams, Secret};
 /// The format's name and version, first in the file and first in what secrets are bound to.
 const FORMAT: &str = "sudare-ring/1";
 /// Longest file that is read. A version takes about 400 bytes, so this is room for tens of thousands.
-const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+pub(super) const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// What stands before and after the 43 characters of the MAC. Together they are the end of the file; the bytes before them
 /// are what the MAC covers.
 const MAC_BEFORE: &str = ",\n  \"mac\": \"";

@@ -96,21 +96,25 @@ impl Ids {
     }
 }
 
-/// Speaks with the database itself, while no proxy holds it.
-fn in_database(folder: &Folder, method: http::Method, path: &str, body: &str) -> String {
+/// Speaks with the database itself, while no proxy holds it: one request after the other, and the answer to the last.
+fn in_database(folder: &Folder, method: &http::Method, requests: &[(String, &str)]) -> String {
     use http_body_util::{BodyExt as _, Full};
     use sudare::upstream::{Outgoing, Upstream};
     let settings = sudare::config::load(&folder.path("sudare.toml")).unwrap();
-    let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+    let mut answer = String::new();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let upstream = Upstream::new(&settings.upstream).unwrap();
-        let request = http::Request::builder().method(method).uri(path).header("content-type", "application/json");
-        let (parts, ()) = request.header("content-length", body.len()).body(()).unwrap().into_parts();
-        let outgoing = Outgoing::Passed(Full::new(body).map_err(|never| match never {}).boxed_unsync());
-        let reply = upstream.send(parts, outgoing).await.unwrap();
-        assert!(reply.status().is_success(), "{path}: {}", reply.status());
-        String::from_utf8(reply.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
-    })
+        for (path, body) in requests {
+            let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+            let request = http::Request::builder().method(method).uri(path).header("content-type", "application/json");
+            let (parts, ()) = request.header("content-length", body.len()).body(()).unwrap().into_parts();
+            let outgoing = Outgoing::Passed(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+            let reply = upstream.send(parts, outgoing).await.unwrap();
+            assert!(reply.status().is_success(), "{path}: {}", reply.status());
+            answer = String::from_utf8(reply.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        }
+    });
+    answer
 }
 
 #[test]
@@ -121,9 +125,9 @@ fn the_commands_of_rotation_md_print_what_the_page_says() {
     let three = (1..=3).map(|n| format!("{{\"id\":\"c-{n}\",\"name\":\"Mei Tanaka\",\"phone\":\"+81355501234\"}}\n"));
     fs::write(folder.path("three"), three.collect::<String>()).unwrap();
     folder.run("seal --collection customers three sealed").done();
-    for (n, document) in fs::read_to_string(folder.path("sealed")).unwrap().lines().enumerate() {
-        in_database(&folder, http::Method::PUT, &format!("/customers/c-{}", n + 1), document);
-    }
+    let sealed = fs::read_to_string(folder.path("sealed")).unwrap();
+    let puts: Vec<_> = sealed.lines().enumerate().map(|(n, document)| (format!("/customers/c-{}", n + 1), document)).collect();
+    in_database(&folder, &http::Method::PUT, &puts);
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rotation.md")).unwrap();
     let mut ids = Ids::default();
     let (mut run, mut compared) = (0, 0);
@@ -147,7 +151,7 @@ fn the_commands_of_rotation_md_print_what_the_page_says() {
     assert!(run >= 12 && compared >= 30, "{run} commands, {compared} lines: the page was not read");
 
     // What hung on the compromised version was sealed anew, and named.
-    let stored = in_database(&folder, http::Method::GET, "/customers", "");
+    let stored = in_database(&folder, &http::Method::GET, &[("/customers".to_owned(), "")]);
     let compromised = super::kids(&folder, "seal", "compromised");
     assert!(compromised.len() == 2 && stored.contains("sdr1.x.") && !stored.contains("Mei"), "{stored}");
     assert!(compromised.iter().all(|kid| !stored.contains(kid)), "{stored}");

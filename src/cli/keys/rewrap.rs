@@ -188,8 +188,16 @@ impl Run<'_> {
         runtime: &tokio::runtime::Runtime,
     ) -> Result<(), Trouble> {
         if self.lines().seal || self.lines().lookup {
+            // One for all: of embedded documents there is only one.
+            let upstream = runtime.block_on(async { Upstream::new(&settings.upstream) }).map_err(|error| {
+                if matches!(settings.upstream.endpoint, Endpoint::Embedded(_)) {
+                    failed(format!("{error}: one process at a time writes it; stop `sudare serve`, rewrap, and start it again"))
+                } else {
+                    failed(error)
+                }
+            })?;
             for index in 0..settings.collections.len() {
-                self.documents(settings, index, runtime)?;
+                self.documents(settings, index, &upstream, runtime)?;
             }
         }
         vault.map_or(Ok(()), |(vault, scopes)| self.rows(vault, scopes, runtime))
@@ -199,7 +207,13 @@ impl Run<'_> {
         Which { token: self.options.takes(Line::Token), lookup: self.options.takes(Line::Lookup) }
     }
 
-    fn documents(&mut self, settings: &mut Settings, index: usize, runtime: &tokio::runtime::Runtime) -> Result<(), Trouble> {
+    fn documents(
+        &mut self,
+        settings: &mut Settings,
+        index: usize,
+        upstream: &Upstream,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<(), Trouble> {
         let Some(name) = settings.collections.get(index).map(|collection| collection.field_map.name.to_string()) else {
             return Ok(());
         };
@@ -227,13 +241,7 @@ impl Run<'_> {
         let names = self.names.as_ref().map(|names| names.of(&name));
         self.told.part(&name);
         let ended = runtime.block_on(async {
-            let upstream = Upstream::new(&settings.upstream).map_err(|error| {
-                if embedded {
-                    failed(format!("{error}: one process at a time writes it; stop `sudare serve`, rewrap, and start it again"))
-                } else {
-                    failed(error)
-                }
-            })?;
+            let upstream = upstream.clone();
             let work = Rewrap { upstream, sweep, collection, rings, lines, names, rate, parallel, dry_run };
             rewrap(work, &mut self.told).await.map_err(failed)
         });
