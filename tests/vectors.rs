@@ -434,7 +434,7 @@ fn what_is_kept_of_a_destroyed_key_is_believed_by_every_release() {
     let list = write("ring.json.evidence/census.jsonl", &vector.census);
     let ring = KeyRing::open(&config).unwrap();
 
-    let kept = keys::kept(&config).unwrap();
+    let kept = keys::kept(&config, &ring).unwrap();
     let hashes: Vec<String> = kept.iter().map(|kept| HEXLOWER.encode(&kept.hash)).collect();
     assert_eq!(hashes, vector.census_hashes);
     let (line, kid): (LineName, Kid) = (LineName::Seal, "7k3m9qpa".parse().unwrap());
@@ -443,7 +443,7 @@ fn what_is_kept_of_a_destroyed_key_is_believed_by_every_release() {
     // Written again by this release, a list begins with the very same bytes.
     std::fs::remove_file(&list).unwrap();
     for kept in &kept {
-        keys::keep(&config, &kept.census).unwrap();
+        keys::keep(&config, &ring, &kept.census).unwrap();
     }
     assert_eq!(std::fs::read_to_string(&list).unwrap(), vector.census);
 
@@ -456,14 +456,13 @@ fn what_is_kept_of_a_destroyed_key_is_believed_by_every_release() {
         operators.push(keys::Operator { name: name.clone(), public: key.public() });
     }
 
-    let public: Vec<_> = ring.audit_keys().unwrap().iter().map(|(kid, _, signer)| (*kid, signer.public().0)).collect();
-    let report = keys::verify_receipt(&config, &operators, &public, vector.receipt.as_bytes()).unwrap();
+    let report = keys::verify_receipt(&config, &operators, &ring, vector.receipt.as_bytes()).unwrap();
     assert!(report.is_sound() && report.census_kept && report.changed_operators.is_empty(), "{report:?}");
     assert_eq!(HEXLOWER.encode(&report.receipt.ring_sha256), HEXLOWER.encode(&sudare::crypto::sha256(vector.ring.as_bytes())));
     // Refused: a receipt, a census and a request of which one character is another.
     let changed = vector.receipt.replace("\"revision\": 3", "\"revision\": 4");
-    assert!(keys::verify_receipt(&config, &operators, &public, changed.as_bytes()).is_err());
+    assert!(keys::verify_receipt(&config, &operators, &ring, changed.as_bytes()).is_err());
     assert!(keys::Written::read(vector.request.replace("request/1", "request/2").as_bytes()).is_err());
     std::fs::write(&list, vector.census.replacen("\"rows\":2", "\"rows\":3", 1)).unwrap();
-    assert!(keys::kept(&config).is_err());
+    assert!(keys::kept(&config, &ring).is_err());
 }

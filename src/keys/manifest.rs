@@ -168,13 +168,6 @@ impl Opened {
         }
     }
 
-    /// A key of the ring's own for what is kept beside it, by what it is for: it outlasts every rotation, as the key of the MAC does. No
-    /// manifest begins with a zero byte, as every `enc` of a word does, so that neither text can be taken for the other.
-    pub(super) fn side_key(&self, using: &[u8]) -> MacKey {
-        let Manifest { controller, ring, .. } = &self.manifest;
-        MacKey::new(&Secret::from_bytes(self.mac.mac(&enc(&[FORMAT.as_bytes(), using, controller.as_bytes(), ring.as_bytes()]))))
-    }
-
     /// The bytes of the next revision. The caller holds the ring's lock and writes them.
     pub(super) fn next_revision(&mut self, path: &Path, now_ms: u64) -> Result<Vec<u8>, KeyError> {
         let manifest = &mut self.manifest;

@@ -48,7 +48,10 @@ fn is_kid(word: &str) -> bool {
 
 /// The line in words that can be compared: times are all one, and columns are as wide as they like.
 fn plain(line: &str) -> Vec<String> {
-    let is_time = |word: &&str| word.starts_with("20") && word.ends_with('Z') && word.contains('T');
+    let is_time = |word: &&str| {
+        let word = word.trim_end_matches([',', ';']);
+        word.starts_with("20") && word.ends_with('Z') && word.contains('T')
+    };
     line.split_whitespace().map(|word| Some(word).filter(is_time).map_or(word, |_| "TIME").to_owned()).collect()
 }
 

@@ -473,7 +473,7 @@ async fn a_database_that_conflicts_fails_or_lies_is_not_believed() {
     assert!(code == 1 && errors.contains("is not what its API says"), "{errors}");
     couch.nonsense.store(false, Ordering::SeqCst);
     // A ring that is not to be had.
-    let ring_file = config::load(&proxy.file).unwrap().keys.ring;
+    let ring_file = config::load(&proxy.file).unwrap().keys.ring.shown().to_path_buf();
     let bytes = fs::read(&ring_file).unwrap();
     fs::write(&ring_file, &bytes[..bytes.len() / 2]).unwrap();
     let (code, _, errors) = rewrap(&proxy.file, &[]).await;

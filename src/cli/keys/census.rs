@@ -72,7 +72,7 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble>
     let (ring, kept_for) = (settings.keys.clone(), settings.backups_kept);
     let report = options.documents.as_deref().map(new_report).transpose().map_err(failed)?;
     let taken = take(settings, &options.collection, &options.way, report)?;
-    let kept = keys::kept(&ring).map_err(failed)?;
+    let kept = keys::kept(&ring, &taken.keys).map_err(failed)?;
     let census = &taken.census;
     if options.format.format == words::Kind::Json {
         let versions = zeroes(&taken, &kept, kept_for);
@@ -94,6 +94,7 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble>
 pub(super) struct Taken {
     pub(super) census: Census,
     hash: [u8; 32],
+    keys: Arc<KeyRing>,
     versions: Vec<VersionInfo>,
     pace: String,
 }
@@ -119,8 +120,8 @@ pub(super) fn take(settings: Settings, only: &[String], way: &Way, report: Optio
     told.meter.clear();
     let ended = SystemClock.now_ms();
     let census = put_together(keys.revision(), (begun, ended), &versions, collections, &by_collection, store);
-    let hash = keys::keep(&ring, &census).map_err(failed)?;
-    Ok(Taken { census, hash, versions, pace: told.meter.pace_of(told.before) })
+    let hash = keys::keep(&ring, &keys, &census).map_err(failed)?;
+    Ok(Taken { census, hash, keys, versions, pace: told.meter.pace_of(told.before) })
 }
 
 /// By collection: what was looked at, what was found.

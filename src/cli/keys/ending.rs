@@ -219,9 +219,10 @@ fn in_words(written: &Written, out: &mut dyn Write) -> std::io::Result<()> {
 }
 
 /// A destruction by these settings.
-fn destruction(settings: &Settings) -> Destruction<'_> {
+fn destruction<'a>(settings: &'a Settings, main: &'a KeyRing) -> Destruction<'a> {
     Destruction {
         config: &settings.keys,
+        main,
         clock: &SystemClock,
         operators: &settings.operators,
         backups_kept: settings.backups_kept,
@@ -230,7 +231,8 @@ fn destruction(settings: &Settings) -> Destruction<'_> {
 
 fn request(options: &DestroyOptions, out: &mut dyn Write) -> Result<u8, Trouble> {
     let settings = config::load_with(&options.file.config, Environment::Ignored).map_err(wrong)?;
-    let written = destruction(&settings).request(&options.kids).map_err(trouble)?;
+    let main = KeyRing::open(&settings.keys).map_err(failed)?;
+    let written = destruction(&settings, &main).request(&options.kids).map_err(trouble)?;
     make(&options.request, written.text.as_bytes())?;
     let path = options.request.display();
     if options.format.format == words::Kind::Json {
@@ -257,7 +259,8 @@ fn destroy(options: &DestroyOptions, out: &mut dyn Write) -> Result<u8, Trouble>
     for path in &options.signature {
         signatures.push((path.display().to_string(), read(path)?));
     }
-    let destruction = destruction(&settings);
+    let main = KeyRing::open(&settings.keys).map_err(failed)?;
+    let destruction = destruction(&settings, &main);
     let (report, done) = match destruction.check(&bytes, &signatures).map_err(trouble)? {
         Checked::Done(receipt) => {
             let receipt = receipt.display();
@@ -366,7 +369,6 @@ fn opened(config: &audit::Config, keys: &[audit::Key]) -> Result<Log, Trouble> {
 fn receipts(options: &ReceiptOptions, out: &mut dyn Write) -> Result<u8, Trouble> {
     let settings = config::load_with(&options.file.config, Environment::Ignored).map_err(wrong)?;
     let ring = KeyRing::open(&settings.keys).map_err(failed)?;
-    let public: Vec<_> = ring.audit_keys().map_err(failed)?.iter().map(|(kid, _, signer)| (*kid, signer.public().0)).collect();
     let mut paths = options.receipts.clone();
     if paths.is_empty() {
         paths = keys::receipts(&settings.keys).map_err(failed)?;
@@ -376,7 +378,7 @@ fn receipts(options: &ReceiptOptions, out: &mut dyn Write) -> Result<u8, Trouble
     for path in &paths {
         let bytes = read(path)?;
         let unfinished = path.to_string_lossy().ends_with(".intent.json");
-        let found = keys::verify_receipt(&settings.keys, &settings.operators, &public, &bytes);
+        let found = keys::verify_receipt(&settings.keys, &settings.operators, &ring, &bytes);
         all_sound &= found.as_ref().is_ok_and(ReceiptReport::is_sound) && !unfinished;
         if json {
             all.push(match &found {

@@ -11,7 +11,10 @@ fn kid(text: &str) -> Kid {
     text.parse().unwrap()
 }
 
-fn counted(body: &str) -> Vec<(Option<usize>, Vec<(String, [u64; 3])>)> {
+/// By key: values, terms, elsewhere.
+type ByKey = Vec<(String, [u64; 3])>;
+
+fn counted(body: &str) -> Vec<(Option<usize>, ByKey)> {
     let set = RowSet { rows: vec![selector("$.rows[*].doc")], row_peeks: vec![], body_peeks: vec![], below: None };
     let plan = Plan::compile(&customers(), &set).unwrap();
     let layout = walk(&plan.map, Rules::reply(), body.as_bytes()).unwrap();

@@ -221,6 +221,18 @@ pub enum NotZero {
     Future,
 }
 
+impl Kept {
+    /// What it says of a version, if it can be believed at all.
+    fn standing(&self, version: &VersionInfo) -> Standing {
+        match self.census.standing(&version.line, version.kid) {
+            Standing::Zero if self.doubtful => Standing::Unproved(
+                "it is kept under an audit version that is compromised, so somebody else may have made it".to_owned(),
+            ),
+            said @ (Standing::Zero | Standing::Hanging(_) | Standing::Unproved(_)) => said,
+        }
+    }
+}
+
 /// Since when nothing hangs on the version, by the censuses that were kept, oldest first.
 ///
 /// A census that did not look everywhere but found nothing neither proves nor disproves; one that found something begins the time anew, and
@@ -237,7 +249,7 @@ pub fn zero_since(version: &VersionInfo, kept: &[Kept], now: u64) -> Result<Zero
     };
     let mut newest_first = kept.iter().rev();
     let last = newest_first.next().ok_or(NotZero::NoCensus)?;
-    match last.census.standing(&version.line, version.kid) {
+    match last.standing(version) {
         Standing::Zero => {}
         Standing::Hanging(count) => return Err(NotZero::Hanging(count)),
         Standing::Unproved(why) => return Err(NotZero::Unproved(why)),
@@ -249,11 +261,12 @@ pub fn zero_since(version: &VersionInfo, kept: &[Kept], now: u64) -> Result<Zero
         return Err(NotZero::Future);
     }
     let mut since = last.census.begun;
-    for Kept { census, .. } in newest_first {
+    for kept in newest_first {
+        let census = &kept.census;
         if census.begun > since || census.begun < ceased {
             break;
         }
-        match census.standing(&version.line, version.kid) {
+        match kept.standing(version) {
             Standing::Zero => since = census.begun,
             Standing::Hanging(_) => break,
             Standing::Unproved(_) => {}

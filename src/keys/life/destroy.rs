@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::super::files;
 use super::super::manifest::{self, Opened};
 use super::super::state::{self, Operation};
-use super::super::{Config, KeyError, LineName, State, VersionInfo};
+use super::super::{Config, KeyError, KeyRing, LineName, State, VersionInfo};
 use super::census::zero_since;
 use super::change::{Change, Moved, Write, asked, place_of, shift};
 use super::evidence::{self, Kept};
@@ -70,6 +70,8 @@ fn reach(step: Step) -> Result<(), DestroyError> {
 pub struct Destruction<'a> {
     /// Which ring.
     pub config: &'a Config,
+    /// The ring with the audit line, under which censuses are kept.
+    pub main: &'a KeyRing,
     /// By which times are judged.
     pub clock: &'a dyn Clock,
     /// Who may sign.
@@ -146,7 +148,7 @@ impl Destruction<'_> {
             return Err(DestroyError::TooFewOperators(self.operators.len()));
         }
         let opened = manifest::open(self.config)?;
-        let kept = evidence::kept_of(&opened, self.config)?;
+        let kept = evidence::kept(self.config, self.main)?;
         let now = self.clock.now_ms();
         let mut versions: Vec<Asked> = Vec::new();
         for kid in kids {
@@ -295,7 +297,7 @@ impl Destruction<'_> {
         if request.revision != found {
             return Err(DestroyError::OldRequest { asked: request.revision, found });
         }
-        let kept = evidence::kept_of(opened, self.config)?;
+        let kept = evidence::kept(self.config, self.main)?;
         // Those who signed saw how long backups are kept; less than that it is not.
         let window = self.backups_kept.max(Duration::from_secs(request.backups_kept_days.saturating_mul(86_400)));
         for asked in &request.versions {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::super::super::{Config, KeyError, State, manifest};
+use super::super::super::{AuditKey, Config, KeyError, KeyRing, State, manifest};
 use super::super::{evidence, spelled};
 use super::request::{Asked, Request, Signed, Written};
 use super::{DestroyError, Operator, SIGNERS, of_this_ring};
@@ -197,7 +197,7 @@ impl ReceiptReport {
     }
 }
 
-/// Holds a receipt against the ring. `audit_public` are the public keys of the ring's audit versions.
+/// Holds a receipt against the ring. `main` is the ring with the audit line, whose key signed it.
 ///
 /// # Errors
 ///
@@ -205,7 +205,7 @@ impl ReceiptReport {
 pub fn verify_receipt(
     config: &Config,
     operators: &[Operator],
-    audit_public: &[(Kid, [u8; 32])],
+    main: &KeyRing,
     bytes: &[u8],
 ) -> Result<ReceiptReport, DestroyError> {
     let (receipt, written) = Receipt::read(bytes)?;
@@ -221,12 +221,12 @@ pub fn verify_receipt(
         })
     };
     let still_there = written.request.versions.iter().filter(gone).map(|asked| asked.kid).collect();
-    let unknown_signer = !audit_public.contains(&(receipt.audit_kid, receipt.audit_public_key));
+    let signs = |(kid, _, signer): &AuditKey| *kid == receipt.audit_kid && signer.public().0 == receipt.audit_public_key;
+    let unknown_signer = !main.audit_keys()?.iter().any(signs);
     let known = |signed: &&Signed| {
         !operators.iter().any(|operator| operator.name == signed.operator && operator.public.0 == signed.public_key)
     };
     let changed_operators = receipt.signatures.iter().filter(known).map(|signed| signed.operator.clone()).collect();
-    let census_kept =
-        receipt.census == [0; 32] || evidence::kept_of(&opened, config)?.iter().any(|kept| kept.hash == receipt.census);
+    let census_kept = receipt.census == [0; 32] || evidence::kept(config, main)?.iter().any(|kept| kept.hash == receipt.census);
     Ok(ReceiptReport { receipt, request: written.request, still_there, unknown_signer, changed_operators, census_kept })
 }

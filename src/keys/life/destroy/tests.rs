@@ -55,6 +55,7 @@ pub(super) mod fault {
 struct Shop {
     dir: tempfile::TempDir,
     config: Config,
+    main: KeyRing,
     clock: FixedClock,
     operators: Vec<Operator>,
 }
@@ -82,12 +83,13 @@ impl Shop {
         let clock = FixedClock::at(NOON);
         init(&config, &["marketing".to_string()], &clock).unwrap();
         let operators = vec![operator("alice", 1), operator("bob", 2), operator("carol", 3)];
-        Self { dir, config, clock, operators }
+        let main = KeyRing::open(&config).unwrap();
+        Self { dir, config, main, clock, operators }
     }
 
     fn destruction(&self) -> Destruction<'_> {
         let backups_kept = Duration::from_millis(WINDOW);
-        Destruction { config: &self.config, clock: &self.clock, operators: &self.operators, backups_kept }
+        Destruction { config: &self.config, main: &self.main, clock: &self.clock, operators: &self.operators, backups_kept }
     }
 
     /// Makes a line's Active version the one before.
@@ -119,7 +121,7 @@ impl Shop {
             unknown: Vec::new(),
         };
         change(&mut census);
-        keep(&self.config, &census).unwrap();
+        keep(&self.config, &self.main, &census).unwrap();
     }
 
     fn nothing_hangs(&self) {
@@ -186,13 +188,8 @@ impl Shop {
         }
     }
 
-    fn public(&self) -> Vec<(Kid, [u8; 32])> {
-        let keys = KeyRing::open(&self.config).unwrap().audit_keys().unwrap();
-        keys.iter().map(|(kid, _, signer)| (*kid, signer.public().0)).collect()
-    }
-
     fn verify(&self, path: &Path) -> Result<ReceiptReport, DestroyError> {
-        verify_receipt(&self.config, &self.operators, &self.public(), &fs::read(path).unwrap())
+        verify_receipt(&self.config, &self.operators, &self.main, &fs::read(path).unwrap())
     }
 
     fn evidence(&self) -> Vec<String> {
@@ -483,14 +480,15 @@ fn it_is_counted_anew_right_before() {
     // None was made since, or one that found something.
     shop.counted(|census| census.begun -= 3);
     assert!(matches!(carry_out(), Err(DestroyError::Overtaken)));
+    // By another configuration.
+    shop.counted(|census| census.collections[0].collection = "others".to_owned());
+    assert!(matches!(carry_out(), Err(DestroyError::NotCounted(name)) if name == "customers"));
     shop.counted(|census| census.versions.iter_mut().find(|count| count.kid == kid).unwrap().rows = 1);
     assert!(matches!(carry_out(), Err(DestroyError::NotZero { why: NotZero::Hanging(1), .. })));
     shop.counted(|census| census.collections[0].missing = Some("gone".to_owned()));
     assert!(matches!(carry_out(), Err(DestroyError::NotZero { why: NotZero::Unproved(_), .. })));
     shop.counted(|census| census.revision = 1);
     assert!(carry_out().is_err());
-    shop.counted(|census| census.collections[0].collection = "others".to_owned());
-    assert!(matches!(carry_out(), Err(DestroyError::NotCounted(name)) if name == "customers"));
     // A change of the ring meanwhile.
     shop.nothing_hangs();
     rotate(&shop.config, &LineName::Seal, &shop.clock).unwrap();
@@ -546,11 +544,11 @@ fn a_receipt_cannot_be_changed_and_is_held_against_the_ring() {
     assert!(Receipt::read(twice.sign(&signer).unwrap().as_bytes()).is_err());
     let stranger = Receipt { audit_public_key: key(9).public().0, ..receipt.clone() };
     let made_up = stranger.sign(&key(9)).unwrap();
-    let found = verify_receipt(&shop.config, &shop.operators, &shop.public(), made_up.as_bytes()).unwrap();
+    let found = verify_receipt(&shop.config, &shop.operators, &shop.main, made_up.as_bytes()).unwrap();
     assert!(found.unknown_signer && !found.is_sound());
     assert_eq!(receipt.audit_kid, audit);
     let renamed = vec![operator("alice", 1), operator("bob", 7)];
-    let found = verify_receipt(&shop.config, &renamed, &shop.public(), &text).unwrap();
+    let found = verify_receipt(&shop.config, &renamed, &shop.main, &text).unwrap();
     assert_eq!(found.changed_operators, ["bob"], "told, and no reason to doubt what was signed then");
     assert!(found.is_sound());
 }
@@ -564,11 +562,11 @@ fn kept_censuses_cannot_be_forged_cut_out_or_brought_from_elsewhere() {
         shop.counted(|census| census.unknown.push(UnknownCount { kid: "00000001".parse().unwrap(), collection: None, count: 7 }));
     }
     let whole = fs::read(&path).unwrap();
-    let all = kept(&shop.config).unwrap();
+    let all = kept(&shop.config, &shop.main).unwrap();
     assert_eq!((all.len(), all[2].census.unknown[0].count), (3, 7));
     let bad = |bytes: &[u8], line: u64, what: &str| {
         fs::write(&path, bytes).unwrap();
-        match kept(&shop.config) {
+        match kept(&shop.config, &shop.main) {
             Err(KeyError::ChangedEvidence { line: found, .. }) => assert_eq!(found, line, "{what}"),
             other => panic!("{what}: {other:?}"),
         }
@@ -587,16 +585,39 @@ fn kept_censuses_cannot_be_forged_cut_out_or_brought_from_elsewhere() {
     other.nothing_hangs();
     let foreign = fs::read(other.dir.path().join("ring.json.evidence/census.jsonl")).unwrap();
     bad(&foreign, 1, "of another ring");
-    assert!(matches!(keep(&shop.config, &all[0].census), Err(KeyError::ChangedEvidence { .. })), "nothing is added to it");
+    assert!(
+        matches!(keep(&shop.config, &shop.main, &all[0].census), Err(KeyError::ChangedEvidence { .. })),
+        "nothing is added to it"
+    );
     // What a crash left unfinished was never kept, and gives way.
     for cut in [1, 40, lines[2].len() - 1] {
         fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-        assert_eq!(kept(&shop.config).unwrap().len(), 2);
+        assert_eq!(kept(&shop.config, &shop.main).unwrap().len(), 2);
     }
-    keep(&shop.config, &all[2].census).unwrap();
+    keep(&shop.config, &shop.main, &all[2].census).unwrap();
     assert_eq!(fs::read(&path).unwrap(), whole);
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn censuses_outlast_the_audit_version_and_count_for_nothing_once_it_is_compromised() {
+    let mut shop = Shop::new();
+    let kid = shop.rotated(&LineName::Seal);
+    shop.later(1);
+    shop.nothing_hangs();
+    let audit = shop.rotated(&LineName::Audit);
+    shop.main = KeyRing::open(&shop.config).unwrap();
+    shop.later(WINDOW);
+    shop.nothing_hangs();
+    assert!(shop.destruction().request(&[kid]).is_ok(), "the old version still answers for the old census");
+    let change = Change { config: &shop.config, clock: &shop.clock, at_revision: None };
+    change.compromise(&[audit], Successor::MustBeThere).unwrap();
+    shop.main = KeyRing::open(&shop.config).unwrap();
+    assert!(
+        matches!(shop.destruction().request(&[kid]), Err(DestroyError::TooSoon { .. })),
+        "whoever knows it can have made that one up"
+    );
 }
 
 #[test]

@@ -38,7 +38,7 @@ proptest! {
                 revision: 1, begun: at, ended: at, collections: vec![seen], store: StoreSeen::default(),
                 versions: vec![count], unknown: Vec::new(),
             };
-            Kept { census, hash: [0; 32] }
+            Kept { doubtful: false, census, hash: [0; 32] }
         }).collect();
         if let Ok(zero) = zero_since(&version, &list, at) {
             prop_assert!(zero.since >= ceased && zero.since <= at);
