@@ -237,12 +237,20 @@ pub enum KeyError {
         revision: u64,
     },
     /// There has been a ring, and there is none.
-    #[error("{path}: not there, but its revision {newest} has been in use: it was moved elsewhere, or taken away. Nothing was made, for a new ring opens nothing of the old one: put it back from a backup (docs/rotation.md)", path = .path.display())]
+    #[error("{path}: not there, but its revision {newest} has been in use: it was moved elsewhere, or taken away. Name its place in [keys] ring, or put it back from a backup (docs/rotation.md); a new ring would open nothing of the old one", path = .path.display())]
     Vanished {
         /// Its place.
         path: PathBuf,
         /// The newest revision known.
         newest: u64,
+    },
+    /// There was a file, and it was moved into the store.
+    #[error("{path}: was moved into the store: write ring = \"store\" into [keys]. {aside} is what is left of it", path = .path.display(), aside = .aside.display())]
+    MovedAway {
+        /// The file's name.
+        path: PathBuf,
+        /// What it is called now.
+        aside: PathBuf,
     },
     /// There is a ring where one is to be moved.
     #[error("{path}: there is another ring, or another revision of this one: nothing was moved; look with `sudare keys list` which of the two is right, and take the other one away", path = .path.display())]
@@ -372,6 +380,11 @@ pub enum KeyError {
 impl KeyError {
     fn io(path: &Path, doing: &'static str, error: &std::io::Error) -> Self {
         Self::Io { path: path.to_path_buf(), doing, why: error.to_string() }
+    }
+
+    /// Is there no ring, whatever became of it?
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Vanished { .. } | Self::MovedAway { .. })
     }
 
     fn malformed(path: &Path, why: String) -> Self {

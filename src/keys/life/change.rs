@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::super::manifest::{Line, Opened};
-use super::super::place::Held;
+use super::super::place::{self, Held};
 use super::super::state::{Operation, Refusal, Step};
 use super::super::{Config, KeyError, LineName, State};
 use crate::base::{Clock, Kid};
@@ -309,7 +309,7 @@ impl Change<'_> {
     ) -> Result<(T, u64), E> {
         // Before the lock, which would leave a file of its own beside a ring that is not there, or complain of its folder.
         if self.config.ring.as_file().is_some_and(|path| matches!(path.try_exists(), Ok(false))) {
-            return Err(KeyError::Missing(self.config.ring.shown().to_path_buf()).into());
+            place::read(self.config)?;
         }
         let held = Held::take(self.config)?;
         let mut opened = held.open_at(self.at_revision)?;
