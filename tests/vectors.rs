@@ -427,7 +427,7 @@ fn what_is_kept_of_a_destroyed_key_is_believed_by_every_release() {
     };
     let config = keys::Config {
         controller: Controller::new("shop"),
-        ring: write("ring.json", &vector.ring),
+        ring: write("ring.json", &vector.ring).into(),
         kek: keys::Kek::File(write("kek", &vector.kek)),
         min_revision: 0,
     };

@@ -6,7 +6,8 @@
 //!
 //! Where to look: `envelope` how a value is stored · `deterministic` values that can be found · `seal` nonces and keys of a body · `open`
 //! one value under its place · `tokens` values that are in the vault · `index` terms beside values, `matching` what a search by them found · `ids` what it is bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`,
-//! `reveal` the rules · `stored`, `carry`, `pairs` a document that is written back in part · `upkeep` rows in an operator's hand, `rewrap` values under a newer key · `hanging` what hangs on which key.
+//! `reveal` the rules · `stored`, `carry`, `pairs` a document that is written back in part · `upkeep` rows in an operator's hand, `rewrap` values under a newer key
+//! · `hanging` what hangs on which key.
 //!
 //! Always holds: no clear text leaves this module but in [`Revealed`], at the level of the grant or from [`open_by_hand`].
 

@@ -6,13 +6,15 @@
 
 mod tokens;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
+use super::fleet::Summary;
 use super::subkeys::{CacheUse, MAX_SUBKEYS, NameHasher, Subkeys};
-use super::{Config, KeyError, LineName, MAIN_RING, State, manifest};
+use super::{Config, KeyError, LineName, MAIN_RING, State, manifest, marks, place};
 use crate::base::{Controller, FieldPlace, Kid, enc};
 use crate::crypto::{self, MacKey, Secret, SigningKey, SivKey, XaesKey};
 use crate::purpose::Permit;
@@ -27,6 +29,8 @@ const LABEL: &[u8] = b"sudare/v1";
 pub struct KeyRing {
     controller: Controller,
     revision: u64,
+    /// SHA-256 of the manifest; zeros for a ring that has none.
+    seen: [u8; 32],
     versions: HashMap<Kid, Version, BuildHasherDefault<NameHasher>>,
     /// Ids in the manifest's order.
     order: Vec<Kid>,
@@ -124,14 +128,15 @@ impl KeyRing {
         let mut versions = Vec::new();
         for (line, version) in opened.manifest.versions() {
             let secret = opened.secret(line, version).map_err(|why| KeyError::BadVersion {
-                path: config.ring.clone(),
+                path: config.ring.shown().to_path_buf(),
                 line: line.clone(),
                 kid: version.kid,
                 why,
             })?;
             versions.push(Version { info: VersionInfo::of(line, version), secret });
         }
-        Ok(Self::from_versions(config.controller.clone(), opened.manifest.revision, versions))
+        let ring = Self::from_versions(config.controller.clone(), opened.manifest.revision, versions);
+        Ok(Self { seen: opened.seen, ..ring })
     }
 
     /// Refuses a ring older than the newest this node has ever opened, and remembers this one, durably. Without it, putting an
@@ -141,8 +146,41 @@ impl KeyRing {
     ///
     /// [`KeyError::RolledBack`], [`KeyError::Store`].
     pub fn check_rollback(&self, store: &Store) -> Result<(), KeyError> {
-        let newest = store.raise_high_water(&format!("ring:{MAIN_RING}:{}", self.controller), self.revision)?;
+        let newest = store.raise_high_water(&place::mark_of(MAIN_RING, self.controller.as_str()), self.revision)?;
         if newest > self.revision { Err(KeyError::RolledBack { found: self.revision, newest }) } else { Ok(()) }
+    }
+
+    /// [`Self::check_rollback`], and beside a ring in the store the same with what this machine remembers: whoever keeps the store keeps
+    /// its marks as well.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`KeyError::NotMarks`], [`KeyError::Io`].
+    pub fn remember(&self, config: &Config, store: &Store) -> Result<(), KeyError> {
+        self.check_rollback(store)?;
+        let Some(path) = config.ring.marks() else { return Ok(()) };
+        let newest = marks::raise(path, &config.mark(), self.revision)?;
+        if newest > self.revision { Err(KeyError::RolledBack { found: self.revision, newest }) } else { Ok(()) }
+    }
+
+    /// May it take the place of the ring in use? What a node has used it does not forget, whatever marks say.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::RolledBack`], [`KeyError::Forked`].
+    pub fn may_follow(&self, used: &Self) -> Result<(), KeyError> {
+        match self.revision.cmp(&used.revision) {
+            Ordering::Greater => Ok(()),
+            Ordering::Less => Err(KeyError::RolledBack { found: self.revision, newest: used.revision }),
+            Ordering::Equal if self.seen == used.seen => Ok(()),
+            Ordering::Equal => Err(KeyError::Forked { revision: self.revision }),
+        }
+    }
+
+    /// In short, for other nodes and for the operator.
+    pub fn summary(&self) -> Summary {
+        let versions = self.order.iter().filter_map(|kid| self.versions.get(kid)).map(|version| &version.info);
+        Summary::of(self.revision, &self.seen, versions.map(|version| (&version.line, version.kid, version.state)))
     }
 
     /// A ring of fresh random keys in memory only, with every line and a pseudonym line for each scope. For tests, benches and
@@ -176,6 +214,7 @@ impl KeyRing {
         let mut ring = Self {
             controller,
             revision,
+            seen: [0; 32],
             versions: HashMap::default(),
             order: Vec::new(),
             active_seal: None,

@@ -7,7 +7,8 @@
 //! scope is consistent); a row opens only under the very token and scope it was made for, against a permit; a token is never a valid real
 //! value of its kind; nothing here prints a value (T13). Formats: `docs/format.md`.
 //!
-//! Where to look: `format` what tokens look like · `shape` digits that are no real number · `row` what the store keeps · `verify` whether it still does · `rewrap` rows under a newer key · `census` how much hangs on which key. `exchange` calls
+//! Where to look: `format` what tokens look like · `shape` digits that are no real number · `row` what the store keeps · `verify` whether it still does · `rewrap` rows under a newer key
+//! · `census` how much hangs on which key. `exchange` calls
 //! the vault, `field` says what is wanted of it.
 
 mod census;

@@ -157,9 +157,11 @@ impl Couch {
                     self.race(docs[0]["_id"].as_str().unwrap());
                 }
                 let lies = self.lies.load(Ordering::SeqCst);
-                let done = docs.into_iter().map(|document| match lies {
-                    true => json!({"ok": true, "id": document["_id"], "rev": "9-a"}),
-                    false => self.put(document).unwrap_or_else(|conflict| conflict),
+                let done = docs.into_iter().map(|document| {
+                    if lies {
+                        return json!({"ok": true, "id": document["_id"], "rev": "9-a"});
+                    }
+                    self.put(document).unwrap_or_else(|conflict| conflict)
                 });
                 StubReply::json(201, Value::Array(done.collect()).to_string())
             }
@@ -314,7 +316,7 @@ async fn a_sweep_that_is_killed_and_resumed_loses_nothing_and_no_search_misses()
             }
         });
     }
-    let writer = {
+    let counting = {
         let (proxy, stop, writes) = (Arc::clone(&proxy), Arc::clone(&stop), Arc::clone(&writes));
         tokio::task::spawn(async move {
             while !stop.load(Ordering::SeqCst) {
@@ -343,7 +345,7 @@ async fn a_sweep_that_is_killed_and_resumed_loses_nothing_and_no_search_misses()
     let (code, out, errors) = rewrap(&proxy.file, &["--rate", "400"]).await;
     assert_eq!(code, 0, "{out}{errors}");
     stop.store(true, Ordering::SeqCst);
-    writer.await.unwrap();
+    counting.await.unwrap();
     while let Some(client) = clients.join_next().await {
         client.unwrap();
     }
@@ -471,7 +473,7 @@ async fn a_database_that_conflicts_fails_or_lies_is_not_believed() {
     assert!(code == 1 && errors.contains("is not what its API says"), "{errors}");
     couch.nonsense.store(false, Ordering::SeqCst);
     // A ring that is not to be had.
-    let ring_file = config::load(&proxy.file).unwrap().keys.ring;
+    let ring_file = config::load(&proxy.file).unwrap().keys.ring.shown().to_path_buf();
     let bytes = fs::read(&ring_file).unwrap();
     fs::write(&ring_file, &bytes[..bytes.len() / 2]).unwrap();
     let (code, _, errors) = rewrap(&proxy.file, &[]).await;
@@ -491,6 +493,12 @@ name    = "$.name"
 email   = { at = "$.email", index = { at = "$.email_ix", normalise = "email" } }
 phone   = { at = "$.phone", protect = "token", consistent = false }
 id-card = { at = "$.id_card", protect = "token" }
+[collection.orders]
+match   = "/orders/{id}"
+rows    = ["$", "$[*]"]
+subject = "{id}"
+[collection.orders.field]
+name    = "$.name"
 "#;
 
 /// The embedded store and the embedded vault: both belong to one process, so the proxy stands still meanwhile.
@@ -507,6 +515,8 @@ async fn embedded_documents_and_tokens_are_made_anew_while_the_proxy_stands_stil
         let answer = proxy.ask("shop", "registration", Method::POST, "/customers", person(n).to_string()).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
     }
+    let order = r#"{"id":"o-1","name":"Canary order"}"#;
+    assert_eq!(proxy.ask("shop", "registration", Method::POST, "/orders", order).await.status, 201);
     let tokens = async |proxy: &Proxy| {
         let mut all = Vec::new();
         for n in 0..7 {
@@ -528,6 +538,7 @@ async fn embedded_documents_and_tokens_are_made_anew_while_the_proxy_stands_stil
     let (code, out, errors) = rewrap(&proxy.file, &[]).await;
     assert_eq!(code, 0, "{out}{errors}");
     assert!(out.contains("customers: 7 documents, 7 written with 21 values sealed anew"), "{out}");
+    assert!(out.contains("orders: 1 documents, 1 written with 1 value sealed anew"), "{out}");
     assert!(out.contains("(vault): 10 rows, 10 written sealed anew"), "{out}");
     let (code, out, _) = rewrap(&proxy.file, &["--line", "token"]).await;
     assert!(code == 0 && out.contains("(vault): 10 rows, 0 written"), "{out}");

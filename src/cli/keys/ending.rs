@@ -288,7 +288,7 @@ fn destroy(options: &DestroyOptions, out: &mut dyn Write) -> Result<u8, Trouble>
         }
     };
     let DestroyReport { moved, signers, revision, receipt } = report;
-    let (ring, receipt) = (settings.keys.ring.display(), receipt.display());
+    let (ring, receipt) = (&settings.keys.ring, receipt.display());
     if options.format.format == words::Kind::Json {
         let kids: Vec<_> =
             moved.iter().map(|moved| json!({ "line": moved.line.to_string(), "kid": moved.kid.as_str() })).collect();
@@ -392,7 +392,7 @@ fn receipts(options: &ReceiptOptions, out: &mut dyn Write) -> Result<u8, Trouble
     if json {
         writeln!(out, "{:#}", json!({ "sound": all_sound, "receipts": all })).map_err(failed)?;
     } else if paths.is_empty() {
-        writeln!(out, "no key of {} was ever destroyed", settings.keys.ring.display()).map_err(failed)?;
+        writeln!(out, "no key of {} was ever destroyed", settings.keys.ring).map_err(failed)?;
     }
     Ok(if all_sound { 0 } else { FAILED })
 }

@@ -29,6 +29,8 @@ use crate::vault::{Scope, Vault, Which};
 
 use print::{Part, Summary};
 
+/// Names that are held at most until they are kept; what is left is found again by the next run.
+const MOST_NAMES: usize = 100_000;
 /// What stands for the vault where a collection is named.
 const VAULT: &str = "(vault)";
 
@@ -91,19 +93,19 @@ pub(in crate::cli) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, 
         undone: Vec::new(),
     };
     let vault = run.vault(&settings)?;
-    if run.lines().seal || run.lines().lookup {
-        for index in 0..settings.collections.len() {
-            run.documents(&mut settings, index, &runtime)?;
+    let ended = run.all(&mut settings, vault, &runtime);
+    let json = options.format.format == cli::Kind::Json;
+    if let Err(trouble) = ended {
+        if !json {
+            out.write_all(print::parts(&run.parts, options.dry_run).as_bytes()).map_err(failed)?;
         }
-    }
-    if let Some((vault, scopes)) = vault {
-        run.rows(vault, scopes, &runtime)?;
+        return Err(trouble);
     }
     let Run { parts, undone, told, .. } = run;
     let ring = follow.newest().map_err(failed)?;
     let chosen = |line: &crate::keys::LineName| options.takes_name(line);
     let summary = Summary::of(parts, undone, &ring, &chosen, options.dry_run);
-    let text = if options.format.format == cli::Kind::Json { summary.json() } else { summary.text(&told.totals()) };
+    let text = if json { summary.json() } else { summary.text(&told.totals()) };
     out.write_all(text.as_bytes()).map_err(failed)?;
     Ok(if summary.is_complete() || options.dry_run { 0 } else { FAILED })
 }
@@ -178,11 +180,40 @@ impl Run<'_> {
         }
     }
 
+    /// Collections, then the vault; the first that cannot be done ends it.
+    fn all(
+        &mut self,
+        settings: &mut Settings,
+        vault: Option<(Store, Scopes)>,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<(), Trouble> {
+        if self.lines().seal || self.lines().lookup {
+            // One for all: of embedded documents there is only one.
+            let upstream = runtime.block_on(async { Upstream::new(&settings.upstream) }).map_err(|error| {
+                if matches!(settings.upstream.endpoint, Endpoint::Embedded(_)) {
+                    failed(format!("{error}: one process at a time writes it; stop `sudare serve`, rewrap, and start it again"))
+                } else {
+                    failed(error)
+                }
+            })?;
+            for index in 0..settings.collections.len() {
+                self.documents(settings, index, &upstream, runtime)?;
+            }
+        }
+        vault.map_or(Ok(()), |(vault, scopes)| self.rows(vault, scopes, runtime))
+    }
+
     fn which(&self) -> Which {
         Which { token: self.options.takes(Line::Token), lookup: self.options.takes(Line::Lookup) }
     }
 
-    fn documents(&mut self, settings: &mut Settings, index: usize, runtime: &tokio::runtime::Runtime) -> Result<(), Trouble> {
+    fn documents(
+        &mut self,
+        settings: &mut Settings,
+        index: usize,
+        upstream: &Upstream,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<(), Trouble> {
         let Some(name) = settings.collections.get(index).map(|collection| collection.field_map.name.to_string()) else {
             return Ok(());
         };
@@ -210,13 +241,7 @@ impl Run<'_> {
         let names = self.names.as_ref().map(|names| names.of(&name));
         self.told.part(&name);
         let ended = runtime.block_on(async {
-            let upstream = Upstream::new(&settings.upstream).map_err(|error| {
-                if embedded {
-                    failed(format!("{error}: one process at a time writes it; stop `sudare serve`, rewrap, and start it again"))
-                } else {
-                    failed(error)
-                }
-            })?;
+            let upstream = upstream.clone();
             let work = Rewrap { upstream, sweep, collection, rings, lines, names, rate, parallel, dry_run };
             rewrap(work, &mut self.told).await.map_err(failed)
         });
@@ -309,6 +334,8 @@ struct Told {
     meter: Meter,
     /// Told in the pass under way: each pass meets the same values again.
     pass: Vec<Name>,
+    /// How many, by code.
+    pass_codes: BTreeMap<&'static str, u64>,
     /// By code, over all parts, of their last passes.
     codes: BTreeMap<&'static str, u64>,
 }
@@ -316,18 +343,29 @@ struct Told {
 impl Default for Told {
     fn default() -> Self {
         let terminal = io::stderr().is_terminal();
-        Self { terminal, meter: Meter::new("rewrap", None, terminal), pass: Vec::new(), codes: BTreeMap::new() }
+        Self {
+            terminal,
+            meter: Meter::new("rewrap", None, terminal),
+            pass: Vec::new(),
+            pass_codes: BTreeMap::new(),
+            codes: BTreeMap::new(),
+        }
     }
 }
 
 impl Told {
     fn part(&mut self, _name: &str) {
         self.meter = Meter::new("rewrap", None, self.terminal);
-        self.pass.clear();
+        self.forget();
     }
 
     fn clear(&mut self) {
         self.meter.clear();
+    }
+
+    fn forget(&mut self) {
+        self.pass.clear();
+        self.pass_codes.clear();
     }
 
     fn pace(&self, written: u64) -> String {
@@ -336,14 +374,14 @@ impl Told {
 
     /// Names of what was left go where names are kept.
     fn end(&mut self, names: Option<&dyn Names>) -> Result<(), Trouble> {
-        for name in &self.pass {
-            *self.codes.entry(name.code).or_default() += 1;
+        for (code, count) in &self.pass_codes {
+            *self.codes.entry(code).or_default() += count;
         }
         match names {
             Some(names) if !self.pass.is_empty() => names.keep(&self.pass).map_err(failed)?,
             _ => {}
         }
-        self.pass.clear();
+        self.forget();
         Ok(())
     }
 
@@ -356,11 +394,14 @@ impl Progress for Told {
     fn begins(&mut self, _pass: u32, total: Option<u64>) {
         self.meter.clear();
         self.meter.expects(total);
-        self.pass.clear();
+        self.forget();
     }
 
     fn told(&mut self, name: Name) {
-        self.pass.push(name);
+        *self.pass_codes.entry(name.code).or_default() += 1;
+        if self.pass.len() < MOST_NAMES {
+            self.pass.push(name);
+        }
     }
 
     fn again(&mut self, sentence: &str) {

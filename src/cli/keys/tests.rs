@@ -7,7 +7,12 @@ use crate::keys::{Change, LineName, Scope, Successor};
 const NOON: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
 fn config(dir: &Path) -> Config {
-    Config { controller: Controller::new("shop"), ring: dir.join("ring.json"), kek: Kek::File(dir.join("kek")), min_revision: 0 }
+    Config {
+        controller: Controller::new("shop"),
+        ring: dir.join("ring.json").into(),
+        kek: Kek::File(dir.join("kek")),
+        min_revision: 0,
+    }
 }
 
 fn change<'a>(config: &'a Config, clock: &'a FixedClock) -> Change<'a> {
@@ -162,9 +167,9 @@ fn compromising_says_what_nobody_sees_any_more_and_what_is_left_to_do() {
              seal: kid00001 is active in its place\nlookup: kid00003 is active in its place\n\
              token: kid00005 is active in its place\naudit: kid00007 is active in its place\n\
              pseudonym/marketing: kid00009 is active in its place\nring.json revision 2\n\
-             seal: what it protects is shown to nobody until it is written anew: a read answers 500 key-compromised, and the audit log has an alarm.\n\
-             lookup: what it protects is shown to nobody, and no search finds it, until it is written anew: a read answers 500 key-compromised, and the audit log has an alarm.\n\
-             token: what stands under it in the vault is shown to nobody: a read answers 500 key-compromised, and the audit log has an alarm. Where tokens are consistent, writing a value again finds the same row; freeing it takes a rewrap, which this release does not have.\n\
+             seal: what it protects is shown to nobody until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm.\n\
+             lookup: what it protects is shown to nobody, and no search finds it, until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm.\n\
+             token: what stands under it in the vault is shown to nobody until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm.\n\
              audit: restart `sudare serve` now, for until then it goes on writing under the old version. Against whoever knows that, only checkpoints kept elsewhere prove what stands in the log.\n\
              Pseudonyms of marketing change: those given out from now on do not link to those given out before, against which whoever knows the old key can test guesses.\n\
              Was more in the same hands? Every version of a ring that leaked with its KEK is compromised: name all of them.\n{SERVE}"

@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use super::super::files::{self, Lock};
-use super::super::manifest::{self, Line, Opened};
+use super::super::manifest::{Line, Opened};
+use super::super::place::{self, Held};
 use super::super::state::{Operation, Refusal, Step};
 use super::super::{Config, KeyError, LineName, State};
 use crate::base::{Clock, Kid};
@@ -197,6 +197,19 @@ impl Change<'_> {
         Ok(PublishReport { line: name.clone(), kid, made, revision })
     }
 
+    /// Gives a line a fresh version that opens and does not protect yet, also if another one waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::rotate`].
+    pub fn publish_anew(&self, name: &LineName) -> Result<PublishReport, KeyError> {
+        let (kid, revision) = self.make(|opened, now_ms| {
+            line_of(opened, name)?;
+            Ok((opened.add(name, State::PreActive, now_ms)?, Write::Revision))
+        })?;
+        Ok(PublishReport { line: name.clone(), kid, made: true, revision })
+    }
+
     /// Lets a published version protect; the Active one of its line is deactivated in the same revision.
     ///
     /// # Errors
@@ -294,23 +307,18 @@ impl Change<'_> {
         act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), E>,
         note: impl FnOnce(&mut T, &Opened, &[u8]) -> Result<(), E>,
     ) -> Result<(T, u64), E> {
-        let path = &self.config.ring;
         // Before the lock, which would leave a file of its own beside a ring that is not there, or complain of its folder.
-        if matches!(path.try_exists(), Ok(false)) {
-            return Err(KeyError::Missing(path.clone()).into());
+        if self.config.ring.as_file().is_some_and(|path| matches!(path.try_exists(), Ok(false))) {
+            place::read(self.config)?;
         }
-        let _held = Lock::take(path)?;
-        let mut opened = manifest::open(self.config)?;
-        let found = opened.manifest.revision;
-        if let Some(expected) = self.at_revision.filter(|expected| *expected != found) {
-            return Err(KeyError::MovedOn { path: path.clone(), found, expected }.into());
-        }
+        let held = Held::take(self.config)?;
+        let mut opened = held.open_at(self.at_revision)?;
         let now_ms = self.clock.now_ms();
         let (mut result, write) = act(&mut opened, now_ms)?;
         if write == Write::Revision {
-            let bytes = opened.next_revision(path, now_ms)?;
+            let bytes = held.next(&mut opened, now_ms)?;
             note(&mut result, &opened, &bytes)?;
-            files::replace(path, &bytes, &opened.seen)?;
+            held.replace(&opened, &bytes)?;
         }
         Ok((result, opened.manifest.revision))
     }

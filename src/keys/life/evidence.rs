@@ -55,7 +55,7 @@ struct Line {
 
 /// The folder of a ring's evidence.
 pub(super) fn folder(config: &Config) -> PathBuf {
-    let mut name = OsString::from(&config.ring);
+    let mut name = OsString::from(config.ring.companion());
     name.push(".evidence");
     PathBuf::from(name)
 }
@@ -95,7 +95,7 @@ fn written(config: &Config, main: &KeyRing, census: &Census, prev: [u8; 32]) -> 
     let (kid, key, _) = keys.first().ok_or(KeyError::NoActive(LineName::Audit))?;
     let (format, controller, ring) = (FORMAT.to_owned(), config.controller.to_string(), MAIN_RING.to_owned());
     let line = Line { format, kid: *kid, controller, ring, census: census.clone(), prev };
-    let text = serde_json::to_string(&line).map_err(|error| KeyError::malformed(&config.ring, error.to_string()))?;
+    let text = serde_json::to_string(&line).map_err(|error| KeyError::malformed(config.ring.shown(), error.to_string()))?;
     let covered = text.strip_suffix('}').unwrap_or(&text);
     let mac = crypto::base64url(&key.mac(covered.as_bytes()));
     Ok(format!("{covered}{MAC_BEFORE}{mac}{MAC_AFTER}").into_bytes())

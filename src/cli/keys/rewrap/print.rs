@@ -64,8 +64,8 @@ impl Summary {
 
     pub(super) fn text(&self, codes: &BTreeMap<&'static str, u64>) -> String {
         let mut lines = Vec::new();
-        for part in &self.parts {
-            self.part(part, &mut lines);
+        for one in &self.parts {
+            part(one, self.dry_run, &mut lines);
         }
         lines.extend(self.undone.iter().cloned());
         self.told(codes, &mut lines);
@@ -79,37 +79,6 @@ impl Summary {
         }
         self.next(&mut lines);
         lines.join("\n") + "\n"
-    }
-
-    fn part(&self, Part { name, of, pace, ended }: &Part, lines: &mut Vec<String>) {
-        let (total, last) = (&ended.total, &ended.last);
-        let all = format!("{} {of}", thousands(last.looked));
-        if self.dry_run {
-            let hung: u64 = last.hung.values().sum();
-            lines.push(format!("{name}: {all}, {} hang on versions that are not active; nothing was written", values(hung)));
-        } else {
-            let passes = if ended.passes == 1 { "1 pass".to_owned() } else { format!("{} passes", ended.passes) };
-            let [written, conflicts] = [total.written, total.conflicts].map(thousands);
-            let anew = if *of == "rows" { String::new() } else { format!(" with {}", values(total.anew)) };
-            lines.push(format!(
-                "{name}: {all}, {written} written{anew} sealed anew, {conflicts} conflicts tried again, {passes}{pace}"
-            ));
-        }
-        if last.clear > 0 {
-            lines.push(format!("{name}: {} not sealed at all, and left so: see `sudare sweep migrate`", values(last.clear)));
-        }
-        if last.conflicted > 0 {
-            lines.push(format!(
-                "{name}: {} documents with conflicting revisions beside the current one, which are not looked at: resolve the conflicts",
-                thousands(last.conflicted)
-            ));
-        }
-        if total.compromised > 0 {
-            lines.push(format!(
-                "ALARM {name}: {} hung on a compromised version and may be forged; from now on they are like any other: compare those in --names FILE with another source",
-                values(total.compromised)
-            ));
-        }
     }
 
     fn told(&self, codes: &BTreeMap<&'static str, u64>, lines: &mut Vec<String>) {
@@ -166,6 +135,46 @@ impl Summary {
             "complete": self.is_complete(),
         });
         format!("{all:#}\n")
+    }
+}
+
+/// What the parts of a run came to that did not come to its end.
+pub(super) fn parts(parts: &[Part], dry_run: bool) -> String {
+    let mut lines = Vec::new();
+    for one in parts {
+        part(one, dry_run, &mut lines);
+    }
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+fn part(Part { name, of, pace, ended }: &Part, dry_run: bool, lines: &mut Vec<String>) {
+    let (total, last) = (&ended.total, &ended.last);
+    let all = format!("{} {of}", thousands(last.looked));
+    if dry_run {
+        let hung: u64 = last.hung.values().sum();
+        lines.push(format!("{name}: {all}, {} hang on versions that are not active; nothing was written", values(hung)));
+    } else {
+        let passes = if ended.passes == 1 { "1 pass".to_owned() } else { format!("{} passes", ended.passes) };
+        let [written, conflicts] = [total.written, total.conflicts].map(thousands);
+        let anew = if *of == "rows" { String::new() } else { format!(" with {}", values(total.anew)) };
+        lines.push(format!(
+            "{name}: {all}, {written} written{anew} sealed anew, {conflicts} conflicts tried again, {passes}{pace}"
+        ));
+    }
+    if last.clear > 0 {
+        lines.push(format!("{name}: {} not sealed at all, and left so: see `sudare sweep migrate`", values(last.clear)));
+    }
+    if last.conflicted > 0 {
+        lines.push(format!(
+            "{name}: {} documents with conflicting revisions beside the current one, which are not looked at: resolve the conflicts",
+            thousands(last.conflicted)
+        ));
+    }
+    if total.compromised > 0 {
+        lines.push(format!(
+            "ALARM {name}: {} hung on a compromised version and may be forged; from now on they are like any other: compare those in --names FILE with another source",
+            values(total.compromised)
+        ));
     }
 }
 

@@ -76,7 +76,7 @@ impl Shop {
         let dir = tempfile::tempdir().unwrap();
         let config = Config {
             controller: Controller::new("shop"),
-            ring: dir.path().join("ring.json"),
+            ring: dir.path().join("ring.json").into(),
             kek: Kek::File(dir.path().join("kek")),
             min_revision: 0,
         };
