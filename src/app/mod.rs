@@ -5,6 +5,7 @@
 //! accepting, finish the exchanges under way, close the audit log.
 
 mod build;
+mod custody;
 mod descriptors;
 mod jwks;
 mod listen;
@@ -113,6 +114,7 @@ pub struct Running {
     drain_delay: Duration,
     drain_timeout: Duration,
     fetching: Arc<ArcSwap<jwks::Fetching>>,
+    keepers: custody::Keepers,
 }
 
 /// How a shutdown went.
@@ -181,22 +183,7 @@ pub fn start_over(
     let budget = Budget::new(settings.limits.memory_bytes, Arc::clone(&metrics));
     let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
     let certificate_until = Arc::new(AtomicU64::new(settings.listen.tls.as_ref().map_or(0, |tls| tls.until)));
-    let front_config = accept::Config {
-        tls: tls.clone(),
-        handshake_timeout: settings.limits.handshake_timeout,
-        last_answer: settings.limits.drain_timeout,
-        connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
-        awake: budget.seats(),
-        per_address: settings.limits.connections_per_address,
-        header_bytes: settings.limits.header_bytes,
-        headers: settings.limits.headers,
-        header_timeout: settings.limits.header_timeout,
-        idle_timeout: settings.limits.idle_timeout,
-        http2: settings.listen.http2.then(|| settings.limits.http2.clone()),
-        proxy_from: settings.listen.proxy_protocol.as_slice().into(),
-        write_timeout: settings.limits.write_timeout,
-        metrics: Arc::clone(&metrics),
-    };
+    let front_config = front(&settings, tls.clone(), &budget, &metrics);
     metrics.key_versions(build::key_versions(&keys));
     metrics.loaded(reload::loaded(&settings, keys.revision(), clock.now_ms()));
     let (drain_delay, drain_timeout) = (settings.listen.drain_delay, settings.limits.drain_timeout);
@@ -215,6 +202,7 @@ pub fn start_over(
     let spans = None;
     let fetched_keys = std::mem::take(&mut settings.fetched_keys);
     let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
+    let keepers = custody::Keepers::begin(&keys, custody::Told::new(&metrics, &audit, &clock), &tasks);
     let state = build::state(settings, keys, Arc::clone(&rows), None)?;
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
     let exchange = Arc::new(exchange.followed_by(spans));
@@ -269,7 +257,28 @@ pub fn start_over(
         drain_delay,
         drain_timeout,
         fetching,
+        keepers,
     })
+}
+
+/// What connections are accepted with.
+fn front(settings: &Settings, tls: Option<Arc<ArcSwap<Server>>>, budget: &Budget, metrics: &Arc<Metrics>) -> accept::Config {
+    accept::Config {
+        tls,
+        handshake_timeout: settings.limits.handshake_timeout,
+        last_answer: settings.limits.drain_timeout,
+        connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
+        awake: budget.seats(),
+        per_address: settings.limits.connections_per_address,
+        header_bytes: settings.limits.header_bytes,
+        headers: settings.limits.headers,
+        header_timeout: settings.limits.header_timeout,
+        idle_timeout: settings.limits.idle_timeout,
+        http2: settings.listen.http2.then(|| settings.limits.http2.clone()),
+        proxy_from: settings.listen.proxy_protocol.as_slice().into(),
+        write_timeout: settings.limits.write_timeout,
+        metrics: Arc::clone(metrics),
+    }
 }
 
 impl Running {
@@ -302,6 +311,7 @@ impl Running {
             tokio::select! {
                 _ = hangup.recv() => self.reload_and_tell(path),
                 () = self.changed() => self.reload_and_tell(path),
+                () = self.keepers.moved_on() => self.reload_and_tell(path),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -337,6 +347,7 @@ impl Running {
         self.drain.cancel();
         self.exchange.end_feeds();
         self.fetching.store(Arc::default());
+        self.keepers.end();
         self.tasks.close();
         let mut drained = Drained::Whole;
         let finished = tokio::time::timeout(if hurried { Duration::ZERO } else { self.drain_timeout }, self.tasks.wait());

@@ -18,7 +18,7 @@ use crate::admin::{Condition, Part, Readiness};
 use crate::audit;
 use crate::base::{Clock, IssuerName};
 use crate::exchange::Exchange;
-use crate::keys::LineName;
+use crate::keys::{LineName, Standing};
 use crate::metrics::{Metrics, Vitals};
 use crate::store::Store;
 
@@ -96,10 +96,17 @@ fn keys_condition(exchange: &Exchange) -> Condition {
         .into_iter()
         .filter_map(|(line, name)| (!protects(&line)).then_some(name))
         .collect();
-    if missing.is_empty() {
-        Condition::Ready
-    } else {
-        Condition::NotReady(format!("no active version in line {}", missing.join(", ")))
+    if !missing.is_empty() {
+        return Condition::NotReady(format!("no active version in line {}", missing.join(", ")));
+    }
+    match keys.standing() {
+        Some(Standing::Dropped { why }) => Condition::NotReady(format!("dropped: {why}")),
+        Some(Standing::Unconfirmed { why, ago, left }) => Condition::Warning(format!(
+            "their KEK has not been confirmed for {} s ({why}); they are dropped in {} s",
+            ago.as_secs(),
+            left.as_secs()
+        )),
+        Some(Standing::Confirmed { .. }) | None => Condition::Ready,
     }
 }
 

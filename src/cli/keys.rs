@@ -5,6 +5,7 @@
 //! calls these with standard output and turns the answer into an exit code: an error is 1, `false` (unsound) is 1, else 0.
 
 mod change;
+mod change_kek;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use crate::base::Clock;
 use crate::keys::{self, Config, Kek, KeyError, ParseLineError, State, VerifyReport, VersionInfo};
 
 pub use change::{activate, compromise, deactivate, publish, rotate};
+pub use change_kek::change_kek;
 use table::{table, time};
 
 /// Why a key command did not do what it was asked.

@@ -32,7 +32,7 @@ use words::{AuditCommand, CallerCommand, Changing, Command, File, KeysCommand, K
 use crate::base::limits::STACK_BYTES;
 use crate::base::{CallerName, CategoryName, PurposeName, RecordId, SystemClock};
 use crate::config::{self, Environment};
-use crate::keys::{KeyError, Scope, Successor};
+use crate::keys::{KeyError, Onto, Scope, Successor};
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 
@@ -107,7 +107,8 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
     | KeysCommand::Rotate { changing: Changing { file, .. }, .. }
     | KeysCommand::Activate { changing: Changing { file, .. }, .. }
     | KeysCommand::Deactivate { changing: Changing { file, .. }, .. }
-    | KeysCommand::Compromise { changing: Changing { file, .. }, .. }) = &command;
+    | KeysCommand::Compromise { changing: Changing { file, .. }, .. }
+    | KeysCommand::ChangeKek { changing: Changing { file, .. }, .. }) = &command;
     let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
     let ring = &settings.keys;
     let done = match command {
@@ -130,15 +131,23 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
             let successor = if replace { Successor::Make } else { Successor::MustBeThere };
             keys::compromise(&changing.of(ring), &kids, successor, changing.format.into(), out)
         }
+        KeysCommand::ChangeKek { same, changing } => {
+            let onto = if same { Onto::Same } else { Onto::Next };
+            keys::change_kek(&changing.of(ring), onto, changing.format.into(), out)
+        }
         KeysCommand::Verify { format, .. } => {
             return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
         }
     };
     done.map(|()| 0).map_err(|error| match error {
         keys::KeysCommandError::Line { .. }
-        | keys::KeysCommandError::Key(KeyError::NoSuchLine(_) | KeyError::NoSuchVersion(_) | KeyError::NoScopeToEnd(_)) => {
-            wrong(error)
-        }
+        | keys::KeysCommandError::Key(
+            KeyError::NoSuchLine(_)
+            | KeyError::NoSuchVersion(_)
+            | KeyError::NoScopeToEnd(_)
+            | KeyError::NoNextKek(_)
+            | KeyError::NotRewrapped { .. },
+        ) => wrong(error),
         keys::KeysCommandError::Key(_) | keys::KeysCommandError::Print(_) => failed(error),
     })
 }

@@ -72,7 +72,7 @@ pub(super) enum Command {
     /// Callers: who may ask
     #[command(subcommand)]
     Caller(CallerCommand),
-    /// The key ring: make, list, rotate, mark compromised, verify
+    /// The key ring: make, list, rotate, mark compromised, change its KEK, verify
     #[command(subcommand)]
     Keys(KeysCommand),
     /// The policy: explain, test, schema
@@ -165,6 +165,17 @@ pub(super) enum KeysCommand {
         /// Make and activate a new version in place of one that is active
         #[arg(long)]
         replace: bool,
+    },
+    /// Wrap the ring under another key-encryption key: the one named by `next_kek` in [keys]
+    ///
+    /// No version changes, and no stored value. One write, or none; opened whole under the new KEK before it takes the old ring's place. Run
+    /// again it does nothing. The old KEK still opens old copies of the ring.
+    ChangeKek {
+        #[command(flatten)]
+        changing: Changing,
+        /// Wrap it anew under the KEK that is configured, after that was rotated at its provider
+        #[arg(long)]
+        same: bool,
     },
     /// Check the ring: seal of the manifest, every wrapped key, every commitment
     Verify {

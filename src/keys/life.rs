@@ -5,14 +5,17 @@
 //! leaves either the old file or the new one behind, wherever it ends; an old version keeps opening what it sealed.
 
 mod change;
+mod kek;
 #[cfg(test)]
 mod tests;
 
 pub use change::{Change, MoveReport, Moved, NotMoved, PublishReport, RotateReport, Scope, Successor};
+pub use kek::{KekReport, Onto};
 
 use super::files::{self, Lock};
+use super::kek::provider::Binding;
 use super::manifest::{self, Opened};
-use super::{Config, KeyError, LineName, State, VersionInfo};
+use super::{Config, KeyError, LineName, MAIN_RING, State, VersionInfo};
 use crate::base::{Clock, Kid};
 use crate::crypto::PassphraseParams;
 
@@ -74,7 +77,8 @@ pub(super) fn init_with(
     let (mut opened, kek_made, ring_made) = match manifest::open(config) {
         Ok(opened) => (opened, false, false),
         Err(KeyError::Missing(path)) if path == config.ring => {
-            let (kek, named, made) = config.kek.load_or_make(&config.ring, cost)?;
+            let binding = Binding { controller: config.controller.as_str().to_owned(), ring: MAIN_RING.to_owned() };
+            let (kek, named, made) = config.kek.load_or_make(&config.ring, &binding, cost)?;
             (Opened::fresh(config, kek, named)?, made, true)
         }
         Err(other) => return Err(other),

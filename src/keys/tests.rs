@@ -1,6 +1,7 @@
 //! Tests of the ring as its callers see it: files, tampering, rotation, states, subkeys.
 
 mod lookup;
+mod providers;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -158,8 +158,10 @@ impl fmt::Display for NotMoved {
 
 /// Does the ring have to be written?
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Write {
+pub(super) enum Write {
     Revision,
+    /// The same, but only once what is to be written opens, whole, under the KEK that it is to hang on.
+    Proved,
     Nothing,
 }
 
@@ -280,7 +282,10 @@ impl Change<'_> {
     }
 
     /// Reads the ring, lets `act` change it, and writes it, all under the ring's lock. Returns the revision it is at then.
-    fn make<T>(&self, act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), KeyError>) -> Result<(T, u64), KeyError> {
+    pub(super) fn make<T>(
+        &self,
+        act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), KeyError>,
+    ) -> Result<(T, u64), KeyError> {
         let path = &self.config.ring;
         // Before the lock, which would leave a file of its own beside a ring that is not there, or complain of its folder.
         if matches!(path.try_exists(), Ok(false)) {
@@ -294,8 +299,11 @@ impl Change<'_> {
         }
         let now_ms = self.clock.now_ms();
         let (result, write) = act(&mut opened, now_ms)?;
-        if write == Write::Revision {
+        if write != Write::Nothing {
             let bytes = opened.next_revision(path, now_ms)?;
+            if write == Write::Proved {
+                super::kek::prove(self.config, &bytes)?;
+            }
             files::replace(path, &bytes, &opened.seen)?;
         }
         Ok((result, opened.manifest.revision))
