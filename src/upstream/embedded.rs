@@ -18,6 +18,8 @@
 //!
 //! Called by [`super::Upstream`]; [`read_raw`] by the demo and by tests.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,6 +68,9 @@ impl Documents {
     ///
     /// [`UpstreamError::Store`]: no such folder, not a store, or written by another process.
     pub fn open(path: &Path) -> Result<Self, UpstreamError> {
+        // Documents have more than their protected fields: others than its owner need not read a new file.
+        let fresh = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        fresh.map_err(|error| UpstreamError::store(path, error))?;
         let database = builder().create(path).map_err(|error| UpstreamError::store(path, error))?;
         let database = Arc::new(database);
         let writer = Writer::start(Arc::clone(&database)).map_err(|error| UpstreamError::store(path, error))?;

@@ -80,6 +80,19 @@ async fn the_file_is_read_without_the_store_while_it_is_open() {
 }
 
 #[tokio::test]
+async fn a_new_file_is_for_its_owner_only_and_one_that_is_there_stays_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let shop = Shop::new();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&shop.path()), 0o600);
+    let shared = shop.dir.path().join("shared.redb");
+    fs::copy(shop.path(), &shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o640)).unwrap();
+    drop(Documents::open(&shared).unwrap());
+    assert_eq!(mode(&shared), 0o640);
+}
+
+#[tokio::test]
 async fn the_store_opens_again_with_everything_and_only_once_for_writing() {
     let shop = Shop::new();
     shop.send("POST", "/customers", &[], MEI).await;
