@@ -718,7 +718,7 @@ fn settings_are_as_the_files_say() {
     assert_eq!(settings.store, sudare::store::Config::Embedded(dir.join("data/sudare.redb")));
     assert_eq!(settings.audit.dir, dir.join("data/audit"));
     assert_eq!(settings.audit.durable_timeout.as_millis(), 2_000);
-    assert_eq!(settings.keys.ring, dir.join("keys/ring.json"));
+    assert_eq!(settings.keys.ring.as_file(), Some(dir.join("keys/ring.json").as_path()));
     assert_eq!(settings.upstream.endpoint, sudare::upstream::Endpoint::Embedded(dir.join("data/documents.redb")));
     assert_eq!(settings.upstream.reply_timeout.as_millis(), 1_000);
     let authorization = settings.upstream.authorization.as_ref().unwrap();

@@ -431,7 +431,7 @@ fn a_ring_whose_root_a_provider_has_wrapped_opens() {
     }
     let config = keys::Config {
         controller: Controller::new("shop"),
-        ring: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/v1/ring-vault-transit.json"),
+        ring: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/v1/ring-vault-transit.json").into(),
         kek: keys::Kek::Provider { provider: Arc::new(Golden), limits: keys::CustodyLimits::default() },
         min_revision: 1,
     };

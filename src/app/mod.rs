@@ -7,6 +7,7 @@
 mod build;
 mod custody;
 mod descriptors;
+mod fleet;
 mod jwks;
 mod listen;
 pub mod log;
@@ -39,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::net::tls::server::Server;
 use crate::store::{Rows, StoreError};
 use crate::upstream::UpstreamError;
+use fleet::Fleet;
 pub use memory::settle_allocator;
 use reload::{AtStart, Fixed, Watch};
 use vitals::Watched;
@@ -115,6 +117,8 @@ pub struct Running {
     drain_timeout: Duration,
     fetching: Arc<ArcSwap<jwks::Fetching>>,
     keepers: custody::Keepers,
+    /// The nodes that share the store, if others may.
+    fleet: Option<Arc<Fleet>>,
 }
 
 /// How a shutdown went.
@@ -175,10 +179,15 @@ pub fn start_over(
     let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
     let store = Arc::new(crate::store::Store::open(&settings.store, Some(Arc::clone(&metrics)))?);
     let rows = rows(store.clone());
-    let keys = build::keys(&settings, &store)?;
+    let gone = CancellationToken::new();
+    let fleet = Fleet::join(&settings, &store, gone.child_token())?;
+    let keys = build::keys(&settings, &store, None)?;
+    if let Some(fleet) = &fleet {
+        fleet.compare(&keys)?;
+    }
     let audit = audit::Log::open(&settings.audit, keys.audit_keys()?, Arc::clone(&clock))?;
     let audit_dir = settings.audit.dir.clone();
-    let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (leaving, drain) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let budget = Budget::new(settings.limits.memory_bytes, Arc::clone(&metrics));
     let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
@@ -203,13 +212,16 @@ pub fn start_over(
     let fetched_keys = std::mem::take(&mut settings.fetched_keys);
     let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
     let keepers = custody::Keepers::begin(&keys, custody::Told::new(&metrics, &audit, &clock), &tasks);
-    let state = build::state(settings, keys, Arc::clone(&rows), None)?;
+    let state = build::state(settings, keys, Arc::clone(&rows), fleet.as_deref(), None)?;
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
     let exchange = Arc::new(exchange.followed_by(spans));
 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
+    if let Some(fleet) = &fleet {
+        fleet.begin(&exchange, address.to_string());
+    }
     let fetching = Arc::new(ArcSwap::new(fetching.begin(&tasks)));
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
@@ -224,6 +236,7 @@ pub fn start_over(
             clock: Arc::clone(&clock),
             certificate_until: Arc::clone(&certificate_until),
             fetching: Arc::clone(&fetching),
+            fleet: fleet.clone(),
         };
         let pages = admin::Pages {
             metrics: vitals::metrics(watched.clone()),
@@ -258,6 +271,7 @@ pub fn start_over(
         drain_timeout,
         fetching,
         keepers,
+        fleet,
     })
 }
 
@@ -364,6 +378,9 @@ impl Running {
         #[cfg(feature = "otlp")]
         if let Some(exporting) = &self.exporting {
             exporting.finish().await;
+        }
+        if let Some(fleet) = &self.fleet {
+            fleet.leave().await;
         }
         self.exchange.record_leaks();
         if tokio::time::timeout(LAST_SYNC, self.audit.close()).await.is_err() {

@@ -6,21 +6,26 @@
 
 mod change;
 mod change_kek;
+mod fleet;
+mod relocate;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, Write};
+#[cfg(test)]
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::policy::Format;
 use crate::base::Clock;
-use crate::keys::{self, Config, Kek, KeyError, ParseLineError, State, VerifyReport, VersionInfo};
+use crate::keys::{self, Config, Kek, KeyError, ParseLineError, Place, State, VerifyReport, VersionInfo};
 
 pub use change::{activate, compromise, deactivate, publish, rotate};
 pub use change_kek::change_kek;
+pub use fleet::{activate_everywhere, compromise_everywhere, nodes, rotate_everywhere};
+pub use relocate::{copy, relocate};
 use table::{table, time};
 
 /// Why a key command did not do what it was asked.
@@ -38,6 +43,12 @@ pub enum KeysCommandError {
     /// Exit code 1.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Exit code 1: some node does not have the version, so it was not activated.
+    #[error("{0}")]
+    NotEverywhere(String),
+    /// Exit code 1: the ring is changed, and some node does not have it yet.
+    #[error("{0}")]
+    NotInForce(String),
     /// Exit code 1.
     #[error("cannot print the answer: {0}")]
     Print(#[from] io::Error),
@@ -56,7 +67,7 @@ pub fn init(
     out: &mut dyn Write,
 ) -> Result<(), KeysCommandError> {
     let report = keys::init(config, scopes, clock)?;
-    let ring = config.ring.display();
+    let ring = &config.ring;
     if format == Format::Json {
         let added: Vec<Value> =
             report.added.iter().map(|(line, kid)| json!({ "line": line.to_string(), "kid": kid.to_string() })).collect();
@@ -125,14 +136,9 @@ pub fn verify(config: &Config, format: Format, out: &mut dyn Write) -> Result<bo
     Ok(report.sound())
 }
 
-fn headline(report: &VerifyReport, path: &Path, out: &mut dyn Write) -> io::Result<()> {
+fn headline(report: &VerifyReport, place: &Place, out: &mut dyn Write) -> io::Result<()> {
     let VerifyReport { controller, ring, revision, written_ms, .. } = report;
-    writeln!(
-        out,
-        "{}: controller {controller}, ring {ring}, revision {revision}, written {}",
-        path.display(),
-        time(Some(*written_ms))
-    )
+    writeln!(out, "{place}: controller {controller}, ring {ring}, revision {revision}, written {}", time(Some(*written_ms)))
 }
 
 /// What is sound and still waits for somebody.

@@ -131,13 +131,19 @@ pub(super) enum KeysCommand {
         #[arg(long, default_value = "seal")]
         line: String,
         /// Only publish the new version, so that every node has it before any seals under it; `activate` follows
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["wait", "without"])]
         publish_only: bool,
+        #[command(flatten)]
+        patience: Patience,
     },
     /// Seal under a published version from now on; the one before it is deactivated
+    ///
+    /// Where several nodes share a store, each of them must have the version first; a node that has not after --wait is named.
     Activate {
         #[command(flatten)]
         changing: Changing,
+        #[command(flatten)]
+        patience: Patience,
         /// The version's id, as `sudare keys list` prints it
         kid: Kid,
     },
@@ -165,6 +171,35 @@ pub(super) enum KeysCommand {
         /// Make and activate a new version in place of one that is active
         #[arg(long)]
         replace: bool,
+        /// It is done at once; then wait so long for every node that shares the store to take it
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u64,
+    },
+    /// The nodes that share the store, and which revision of the ring each holds
+    Nodes {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Write the ring, byte for byte, into a new file: a backup
+    Copy {
+        #[command(flatten)]
+        file: File,
+        /// The new file; nothing is overwritten
+        to: PathBuf,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Move the ring from a file into the store, or back
+    ///
+    /// It is written to its new place, read back and opened there, and then taken out of the old one; a command that was killed is run again.
+    Move {
+        #[command(flatten)]
+        changing: Changing,
+        /// `store`, or a file that is not there
+        #[arg(long, value_name = "PLACE")]
+        to: PathBuf,
     },
     /// Wrap the ring under another key-encryption key: the one named by `next_kek` in [keys]
     ///
@@ -296,6 +331,23 @@ pub(super) struct Changing {
     pub(super) at_revision: Option<u64>,
     #[command(flatten)]
     pub(super) format: Format,
+}
+
+/// How long to wait for other nodes, and for which not.
+#[derive(Debug, Args)]
+pub(super) struct Patience {
+    /// Where several nodes share a store: how long to wait for each to have the version
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    wait: u64,
+    /// Do not wait for this node, as `sudare keys nodes` names it; may be given several times
+    #[arg(long, value_name = "NODE")]
+    without: Vec<String>,
+}
+
+impl From<Patience> for crate::keys::fleet::Patience {
+    fn from(patience: Patience) -> Self {
+        Self { limit: std::time::Duration::from_secs(patience.wait), without: patience.without }
+    }
 }
 
 #[derive(Debug, Args)]

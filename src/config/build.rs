@@ -110,8 +110,8 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let policy = root.required("policy", "policy = \"policy.toml\": who may see what").and_then(|node| node.text());
     let (listen, sees) = listen::listen(root, folder, environment);
     let upstream = upstream::upstream(root, folder, environment);
-    let keys = service::keys(root, folder, &controller);
     let store = store::store(root, folder, environment);
+    let keys = service::keys(root, folder, &controller, store.as_ref().map(|(store, _)| store));
     let audit = service::audit(root, folder, &controller);
     let limits = limits::limits(root);
     let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));

@@ -167,7 +167,7 @@ impl Custody {
             state.last = Some((Instant::now(), answer.clone()));
             answer
         });
-        answer.map_err(|error| kek::failed(self.provider.as_ref(), &self.config.ring, error))
+        answer.map_err(|error| kek::failed(self.provider.as_ref(), self.config.ring.shown(), error))
     }
 
     fn ask(&self) -> Result<(), ProviderError> {
@@ -185,7 +185,7 @@ impl Custody {
     ///
     /// [`KeyError::Provider`].
     pub fn tend(&self) -> Result<Option<Duration>, KeyError> {
-        self.provider.tend().map_err(|error| kek::failed(self.provider.as_ref(), &self.config.ring, error))
+        self.provider.tend().map_err(|error| kek::failed(self.provider.as_ref(), self.config.ring.shown(), error))
     }
 
     pub(super) fn dropped(&self) -> Option<&'static str> {

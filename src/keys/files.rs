@@ -174,6 +174,19 @@ pub(super) fn replace(path: &Path, bytes: &[u8], seen: &[u8; 32]) -> Result<(), 
     confirm(path)
 }
 
+/// Renames the file, so that nobody takes it for what it was: it stays, for people.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub(super) fn set_aside(path: &Path, seen: &[u8; 32], suffix: &str) -> Result<PathBuf, KeyError> {
+    let aside = beside(path, suffix);
+    is_as_seen(path, seen)?;
+    reach(Step::Place).and_then(|()| fs::rename(path, &aside)).map_err(|error| KeyError::io(path, "renamed", &error))?;
+    confirm(path)?;
+    Ok(aside)
+}
+
 fn is_as_seen(path: &Path, seen: &[u8; 32]) -> Result<(), KeyError> {
     let now = reach(Step::Compare).and_then(|()| fs::read(path)).map_err(|error| KeyError::io(path, "read again", &error))?;
     if crypto::sha256(&now) == *seen { Ok(()) } else { Err(KeyError::Overtaken(path.to_path_buf())) }

@@ -15,16 +15,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::custody::Entrusted;
+use super::fleet::Summary;
 use super::kek::KekRef;
 use super::kek::provider::{Binding, ProviderError, ProviderName, Wrapped};
-use super::{Config, Kek, KeyError, LineName, MAIN_RING, State, files};
+use super::{Config, Kek, KeyError, LineName, State, place};
 use crate::base::{Kid, enc};
 use crate::crypto::{self, MacKey, PassphraseParams, Secret};
 
 /// The format's name and version, first in the file and first in what secrets are bound to.
 const FORMAT: &str = "sudare-ring/1";
 /// Longest file that is read. A version takes about 400 bytes, so this is room for tens of thousands.
-const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+pub(super) const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// What stands before and after the 43 characters of the MAC. Together they are the end of the file; the bytes before them
 /// are what the MAC covers.
 const MAC_BEFORE: &str = ",\n  \"mac\": \"";
@@ -84,7 +85,9 @@ pub(super) struct Opened {
     /// Of several KEKs the place in the configuration's order of the one that opened it.
     pub(super) candidate: usize,
     mac: MacKey,
-    /// SHA-256 of the file's bytes, to tell later whether it is still the same; zeros for a ring without a file.
+    /// What it was read from, to tell later whether it is still the same; nothing for a ring that is new.
+    pub(super) bytes: Vec<u8>,
+    /// SHA-256 of that; zeros for a ring that is new.
     pub(super) seen: [u8; 32],
 }
 
@@ -95,15 +98,15 @@ pub(super) struct Opened {
 /// Refused: a file that is not as written, a foreign controller or ring, another KEK, a MAC that does not fit, a manifest
 /// that contradicts itself, a revision below `min_revision`.
 pub(super) fn open(config: &Config) -> Result<Opened, KeyError> {
-    let path = config.ring.as_path();
-    open_bytes(config, path, &files::read(path, MAX_MANIFEST_BYTES)?)
+    open_bytes(config, place::read(config)?)
 }
 
-/// The same for bytes that were read before; `path` is what errors call them.
-pub(super) fn open_bytes(config: &Config, path: &Path, bytes: &[u8]) -> Result<Opened, KeyError> {
-    let (manifest, covered, mac) = decode(path, bytes)?;
+/// The same for bytes that were read before, or are not in their place yet.
+pub(super) fn open_bytes(config: &Config, bytes: Vec<u8>) -> Result<Opened, KeyError> {
+    let path = config.ring.shown();
+    let (manifest, covered, mac) = decode(path, &bytes)?;
     for (what, found, expected) in
-        [("controller", &manifest.controller, config.controller.as_str()), ("ring", &manifest.ring, MAIN_RING)]
+        [("controller", &manifest.controller, config.controller.as_str()), ("ring", &manifest.ring, config.ring_name())]
     {
         if found != expected {
             return Err(KeyError::Foreign { path: path.into(), what, found: found.clone(), expected: expected.to_string() });
@@ -118,7 +121,14 @@ pub(super) fn open_bytes(config: &Config, path: &Path, bytes: &[u8]) -> Result<O
         return Err(KeyError::TooOld { path: path.into(), found: manifest.revision, least: config.min_revision });
     }
     let entrusted = Entrusted::of(kek, &manifest);
-    Ok(Opened { manifest, kek: root, entrusted, candidate, mac: key, seen: crypto::sha256(bytes) })
+    let seen = crypto::sha256(&bytes);
+    Ok(Opened { manifest, kek: root, entrusted, candidate, mac: key, bytes, seen })
+}
+
+/// What the bytes of a ring say of it, without its KEK, and so unproven: good enough to stop for, never to go on by.
+pub(super) fn summary_of(bytes: &[u8]) -> Option<Summary> {
+    let (manifest, ..) = decode(Path::new(""), bytes).ok()?;
+    Some(manifest.summary(&crypto::sha256(bytes)))
 }
 
 /// Finds the KEK that the ring hangs on, and with it the root and the key of the MAC. Where several are configured the error is about
@@ -166,7 +176,7 @@ impl Opened {
         let secret = Secret::random()?;
         let mut manifest = Manifest {
             controller: config.controller.as_str().to_string(),
-            ring: MAIN_RING.to_string(),
+            ring: config.ring_name().to_string(),
             revision: 0,
             written_ms: 0,
             kek: named,
@@ -174,7 +184,7 @@ impl Opened {
             lines: Vec::new(),
         };
         manifest.mac_key = crypto::wrap(&kek, &manifest.mac_aad(), &secret)?;
-        Ok(Self { manifest, kek, entrusted: None, candidate: 0, mac: MacKey::new(&secret), seen: [0; 32] })
+        Ok(Self { manifest, kek, entrusted: None, candidate: 0, mac: MacKey::new(&secret), bytes: Vec::new(), seen: [0; 32] })
     }
 
     /// Everything of the ring under another root: every secret is unwrapped, checked and wrapped again, and the MAC gets a fresh key, so
@@ -251,6 +261,16 @@ impl Manifest {
     /// What a provider binds the root to.
     pub(super) fn binding(&self) -> Binding {
         Binding { controller: self.controller.clone(), ring: self.ring.clone() }
+    }
+
+    /// In short.
+    pub(super) fn summary(&self, seen: &[u8; 32]) -> Summary {
+        Summary::of(self.revision, seen, self.versions().map(|(line, version)| (line, version.kid, version.state)))
+    }
+
+    /// Is it another revision of the same ring? A key of a MAC is drawn once for each, and anew with another KEK.
+    pub(super) fn is_of_same_ring(&self, other: &Self) -> bool {
+        self.mac_key == other.mac_key
     }
 
     /// What the MAC key is wrapped against.

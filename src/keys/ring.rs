@@ -8,6 +8,7 @@
 
 mod tokens;
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::BuildHasherDefault;
@@ -16,8 +17,9 @@ use std::sync::Arc;
 use arc_swap::{ArcSwapOption, Guard};
 
 use super::custody::{Custody, Standing};
+use super::fleet::Summary;
 use super::subkeys::{CacheUse, MAX_SUBKEYS, NameHasher, Subkeys};
-use super::{Config, KeyError, LineName, MAIN_RING, State, manifest};
+use super::{Config, KeyError, LineName, MAIN_RING, State, manifest, marks, place};
 use crate::base::{Controller, FieldPlace, Kid, enc};
 use crate::crypto::{self, MacKey, Secret, SigningKey, SivKey, XaesKey};
 use crate::purpose::Permit;
@@ -34,6 +36,8 @@ const GONE: &str = "they are not in memory";
 pub struct KeyRing {
     controller: Controller,
     revision: u64,
+    /// SHA-256 of the manifest; zeros for a ring that has none.
+    seen: [u8; 32],
     versions: HashMap<Kid, Version, BuildHasherDefault<NameHasher>>,
     /// Ids in the manifest's order.
     order: Vec<Kid>,
@@ -154,7 +158,7 @@ impl KeyRing {
         let mut versions = Vec::new();
         for (line, version) in opened.manifest.versions() {
             let secret = opened.secret(line, version).map_err(|why| KeyError::BadVersion {
-                path: config.ring.clone(),
+                path: config.ring.shown().to_path_buf(),
                 line: line.clone(),
                 kid: version.kid,
                 why,
@@ -162,7 +166,8 @@ impl KeyRing {
             versions.push((VersionInfo::of(line, version), secret));
         }
         let custody = opened.entrusted.map(|entrusted| Custody::new(config, entrusted, &opened.kek));
-        Ok(Self { custody, ..Self::from_versions(config.controller.clone(), opened.manifest.revision, versions) })
+        let ring = Self::from_versions(config.controller.clone(), opened.manifest.revision, versions);
+        Ok(Self { seen: opened.seen, custody, ..ring })
     }
 
     /// The provider's custody of the ring's KEK; none for a file or a passphrase.
@@ -202,7 +207,7 @@ impl KeyRing {
     pub fn regain(&self) -> Result<Regained, KeyError> {
         let Some(custody) = &self.custody else { return Ok(Regained::Whole) };
         let anew = Self::open(custody.config())?;
-        if anew.revision != self.revision {
+        if anew.seen != self.seen {
             return Ok(Regained::MovedOn);
         }
         self.held.store(anew.held.swap(None));
@@ -217,8 +222,41 @@ impl KeyRing {
     ///
     /// [`KeyError::RolledBack`], [`KeyError::Store`].
     pub fn check_rollback(&self, store: &Store) -> Result<(), KeyError> {
-        let newest = store.raise_high_water(&format!("ring:{MAIN_RING}:{}", self.controller), self.revision)?;
+        let newest = store.raise_high_water(&place::mark_of(MAIN_RING, self.controller.as_str()), self.revision)?;
         if newest > self.revision { Err(KeyError::RolledBack { found: self.revision, newest }) } else { Ok(()) }
+    }
+
+    /// [`Self::check_rollback`], and beside a ring in the store the same with what this machine remembers: whoever keeps the store keeps
+    /// its marks as well.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`KeyError::NotMarks`], [`KeyError::Io`].
+    pub fn remember(&self, config: &Config, store: &Store) -> Result<(), KeyError> {
+        self.check_rollback(store)?;
+        let Some(path) = config.ring.marks() else { return Ok(()) };
+        let newest = marks::raise(path, &config.mark(), self.revision)?;
+        if newest > self.revision { Err(KeyError::RolledBack { found: self.revision, newest }) } else { Ok(()) }
+    }
+
+    /// May it take the place of the ring in use? What a node has used it does not forget, whatever marks say.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::RolledBack`], [`KeyError::Forked`].
+    pub fn may_follow(&self, used: &Self) -> Result<(), KeyError> {
+        match self.revision.cmp(&used.revision) {
+            Ordering::Greater => Ok(()),
+            Ordering::Less => Err(KeyError::RolledBack { found: self.revision, newest: used.revision }),
+            Ordering::Equal if self.seen == used.seen => Ok(()),
+            Ordering::Equal => Err(KeyError::Forked { revision: self.revision }),
+        }
+    }
+
+    /// In short, for other nodes and for the operator.
+    pub fn summary(&self) -> Summary {
+        let versions = self.order.iter().filter_map(|kid| self.versions.get(kid)).map(|version| &version.info);
+        Summary::of(self.revision, &self.seen, versions.map(|version| (&version.line, version.kid, version.state)))
     }
 
     /// A ring of fresh random keys in memory only, with every line and a pseudonym line for each scope. For tests, benches and
@@ -251,6 +289,7 @@ impl KeyRing {
         let mut ring = Self {
             controller,
             revision,
+            seen: [0; 32],
             versions: HashMap::default(),
             order: Vec::new(),
             active_seal: None,

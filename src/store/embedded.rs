@@ -45,6 +45,7 @@ fn marks_of(table: Table) -> MarksOf<'static> {
     TableDefinition::new(match table {
         Table::Token => "token-mark",
         Table::TokenRef => "token-ref-mark",
+        Table::Ring => "ring-mark",
     })
 }
 
@@ -140,6 +141,12 @@ impl Embedded {
 
     pub(super) fn marks(&self, table: Table, after: Option<Vec<u8>>, most: usize) -> Answer<'_, Vec<Named>> {
         Box::pin(self.reading(move |read| apply::marks(read, table, after.as_deref(), most)))
+    }
+
+    /// Blocks.
+    pub(super) fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.file.with(|read| apply::read(read, table, &[key.to_vec()]))?;
+        Ok(found.into_iter().next().flatten())
     }
 
     /// Reads on a thread that may wait for the disk.

@@ -9,6 +9,7 @@ mod config;
 mod connect;
 mod fault;
 mod feed;
+mod nodes;
 mod sql;
 
 use std::collections::BTreeMap;

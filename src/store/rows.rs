@@ -28,17 +28,20 @@ pub enum Table {
     Token,
     /// Whom the rows of [`Self::Token`] are about: keys only.
     TokenRef,
+    /// Key rings: manifests, byte for byte. Written by [`Store::supersede`](super::Store::supersede) only, and copied like all others.
+    Ring,
 }
 
 impl Table {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::Token, Self::TokenRef];
+    pub const ALL: &[Self] = &[Self::Token, Self::TokenRef, Self::Ring];
 
     /// What operators see.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::TokenRef => "token-ref",
+            Self::Ring => "ring",
         }
     }
 }

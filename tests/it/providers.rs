@@ -210,24 +210,24 @@ fn a_manifest_of_another_controller_or_half_of_one_opens_nothing() {
     init(&file).unwrap();
     let ours = settings(&file).keys;
     let theirs =
-        keys::Config { controller: Controller::new("rival"), ring: folder.path().join("rival/ring.json"), ..ours.clone() };
+        keys::Config { controller: Controller::new("rival"), ring: folder.path().join("rival/ring.json").into(), ..ours.clone() };
     keys::init(&theirs, &[], &SystemClock).unwrap();
     let text = |path: &Path| fs::read_to_string(path).unwrap();
     let root = |text: &str| text.split("\"root\": \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let sound = text(&ours.ring);
-    fs::write(&ours.ring, sound.replace(&root(&sound), &root(&text(&theirs.ring)))).unwrap();
+    let sound = text(ours.ring.shown());
+    fs::write(ours.ring.shown(), sound.replace(&root(&sound), &root(&text(theirs.ring.shown())))).unwrap();
     let error = KeyRing::open(&ours).unwrap_err().to_string();
     assert!(error.contains("it cannot unwrap what stands in the ring"), "{error}");
-    fs::write(&ours.ring, text(&theirs.ring).replace("\"rival\"", "\"marketplace-hk\"")).unwrap();
+    fs::write(ours.ring.shown(), text(theirs.ring.shown()).replace("\"rival\"", "\"marketplace-hk\"")).unwrap();
     assert!(KeyRing::open(&ours).is_err(), "their ring under our name");
     let asked = keeper.asked("decrypt/sudare");
     for part in [0, sound.len() / 3, sound.len() / 2, sound.len() - 1] {
-        fs::write(&ours.ring, &sound[..part]).unwrap();
+        fs::write(ours.ring.shown(), &sound[..part]).unwrap();
         let error = KeyRing::open(&ours).unwrap_err().to_string();
         assert!(error.contains("not a key ring as `sudare keys` writes it"), "{error}");
     }
     assert_eq!(keeper.asked("decrypt/sudare"), asked, "nobody is asked about half a file");
-    fs::write(&ours.ring, sound).unwrap();
+    fs::write(ours.ring.shown(), sound).unwrap();
     assert!(KeyRing::open(&ours).is_ok());
 }
 

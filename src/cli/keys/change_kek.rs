@@ -14,7 +14,7 @@ use crate::keys::{Change, KekReport, Onto};
 /// As [`Change::change_kek`]; output that cannot be written.
 pub fn change_kek(change: &Change<'_>, onto: Onto, format: Format, out: &mut dyn Write) -> Result<(), KeysCommandError> {
     let KekReport { from, to, stayed, kek_made, revision } = change.change_kek(onto)?;
-    let ring = change.config.ring.display();
+    let ring = &change.config.ring;
     if format == Format::Json {
         let all = json!({ "from": from, "to": to, "changed": !stayed, "kek_made": kek_made, "revision": revision });
         writeln!(out, "{all:#}")?;

@@ -7,7 +7,12 @@ use crate::keys::{Change, Scope, Successor};
 const NOON: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
 fn config(dir: &Path) -> Config {
-    Config { controller: Controller::new("shop"), ring: dir.join("ring.json"), kek: Kek::File(dir.join("kek")), min_revision: 0 }
+    Config {
+        controller: Controller::new("shop"),
+        ring: dir.join("ring.json").into(),
+        kek: Kek::File(dir.join("kek")),
+        min_revision: 0,
+    }
 }
 
 fn change<'a>(config: &'a Config, clock: &'a FixedClock) -> Change<'a> {

@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use super::super::files::{self, Lock};
-use super::super::manifest::{self, Line, Opened};
+use super::super::manifest::{Line, Opened};
+use super::super::place::Held;
 use super::super::state::{Operation, Refusal, Step};
 use super::super::{Config, KeyError, LineName, State};
 use crate::base::{Clock, Kid};
@@ -195,6 +195,19 @@ impl Change<'_> {
         Ok(PublishReport { line: name.clone(), kid, made, revision })
     }
 
+    /// Gives a line a fresh version that opens and does not protect yet, also if another one waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::rotate`].
+    pub fn publish_anew(&self, name: &LineName) -> Result<PublishReport, KeyError> {
+        let (kid, revision) = self.make(|opened, now_ms| {
+            line_of(opened, name)?;
+            Ok((opened.add(name, State::PreActive, now_ms)?, Write::Revision))
+        })?;
+        Ok(PublishReport { line: name.clone(), kid, made: true, revision })
+    }
+
     /// Lets a published version protect; the Active one of its line is deactivated in the same revision.
     ///
     /// # Errors
@@ -286,25 +299,20 @@ impl Change<'_> {
         &self,
         act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), KeyError>,
     ) -> Result<(T, u64), KeyError> {
-        let path = &self.config.ring;
         // Before the lock, which would leave a file of its own beside a ring that is not there, or complain of its folder.
-        if matches!(path.try_exists(), Ok(false)) {
-            return Err(KeyError::Missing(path.clone()));
+        if self.config.ring.as_file().is_some_and(|path| matches!(path.try_exists(), Ok(false))) {
+            return Err(KeyError::Missing(self.config.ring.shown().to_path_buf()));
         }
-        let _held = Lock::take(path)?;
-        let mut opened = manifest::open(self.config)?;
-        let found = opened.manifest.revision;
-        if let Some(expected) = self.at_revision.filter(|expected| *expected != found) {
-            return Err(KeyError::MovedOn { path: path.clone(), found, expected });
-        }
+        let held = Held::take(self.config)?;
+        let mut opened = held.open_at(self.at_revision)?;
         let now_ms = self.clock.now_ms();
         let (result, write) = act(&mut opened, now_ms)?;
         if write != Write::Nothing {
-            let bytes = opened.next_revision(path, now_ms)?;
+            let bytes = held.next(&mut opened, now_ms)?;
             if write == Write::Proved {
                 super::kek::prove(self.config, &bytes)?;
             }
-            files::replace(path, &bytes, &opened.seen)?;
+            held.replace(&opened, &bytes)?;
         }
         Ok((result, opened.manifest.revision))
     }

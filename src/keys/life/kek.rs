@@ -5,7 +5,7 @@
 //! whole under the new KEK before it took the old one's place. Called by `cli/keys`.
 
 use super::super::kek::provider::Binding;
-use super::super::{Config, Kek, KeyError, MAIN_RING, manifest};
+use super::super::{Config, Kek, KeyError, manifest};
 use super::change::{Change, Write};
 use crate::crypto::PassphraseParams;
 
@@ -47,9 +47,9 @@ impl Change<'_> {
         let config = self.config;
         let candidates = config.kek.candidates();
         match (onto, config.kek.target()) {
-            (Onto::Next, _) if candidates.len() < 2 => return Err(KeyError::NoNextKek(config.ring.clone())),
+            (Onto::Next, _) if candidates.len() < 2 => return Err(KeyError::NoNextKek(config.ring.shown().to_path_buf())),
             (Onto::Same, kek @ (Kek::File(_) | Kek::Passphrase { .. })) => {
-                return Err(KeyError::NotRewrapped { path: config.ring.clone(), provider: kek.word() });
+                return Err(KeyError::NotRewrapped { path: config.ring.shown().to_path_buf(), provider: kek.word() });
             }
             (Onto::Next | Onto::Same, _) => {}
         }
@@ -61,10 +61,10 @@ impl Change<'_> {
                 report.stayed = true;
                 return Ok((report, Write::Nothing));
             }
-            let binding = Binding { controller: config.controller.as_str().to_owned(), ring: MAIN_RING.to_owned() };
-            let (root, named, made) = target.load_or_make(&config.ring, &binding, cost)?;
+            let binding = Binding { controller: config.controller.as_str().to_owned(), ring: config.ring_name().to_owned() };
+            let (root, named, made) = target.load_or_make(config.ring.shown(), &binding, cost)?;
             report.kek_made = made;
-            opened.rewrap(&config.ring, root, named)?;
+            opened.rewrap(config.ring.shown(), root, named)?;
             Ok((report, Write::Proved))
         })?;
         report.revision = revision;
@@ -74,11 +74,11 @@ impl Change<'_> {
 
 /// Opens a ring that is not in its place yet as a node will, under the KEK that it is to hang on, and every version of it.
 pub(super) fn prove(config: &Config, bytes: &[u8]) -> Result<(), KeyError> {
-    let path = &config.ring;
+    let path = config.ring.shown();
     let config = Config { kek: config.kek.target().clone(), ..config.clone() };
-    let opened = manifest::open_bytes(&config, path, bytes)?;
+    let opened = manifest::open_bytes(&config, bytes.to_vec())?;
     for (line, version) in opened.manifest.versions() {
-        let bad = |why| KeyError::BadVersion { path: path.clone(), line: line.clone(), kid: version.kid, why };
+        let bad = |why| KeyError::BadVersion { path: path.to_path_buf(), line: line.clone(), kid: version.kid, why };
         opened.secret(line, version).map_err(bad)?;
     }
     Ok(())

@@ -18,7 +18,7 @@ fn made() -> (tempfile::TempDir, Config) {
     let dir = tempfile::tempdir().unwrap();
     let config = Config {
         controller: Controller::new("shop"),
-        ring: dir.path().join("ring.json"),
+        ring: dir.path().join("ring.json").into(),
         kek: Kek::File(dir.path().join("kek")),
         min_revision: 0,
     };

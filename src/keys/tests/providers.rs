@@ -112,7 +112,7 @@ fn a_root_of_another_controller_or_ring_opens_nothing() {
     let (dir, config, memory) = entrusted();
     let other = Config {
         controller: Controller::new("market"),
-        ring: dir.path().join("market/ring.json"),
+        ring: dir.path().join("market/ring.json").into(),
         kek: memory.kek(),
         min_revision: 0,
     };

@@ -5,11 +5,14 @@
 
 use super::super::rows::Table;
 
-/// Makes what the first version of the schema has; what is there stays.
+/// Makes what today's version of the schema has; what is there stays. Version 2 added `sudare_node` and the table of rings.
 pub(super) fn tables() -> String {
     let mut all = "create table if not exists sudare_schema (id int4 primary key, version int8 not null);
 create table if not exists sudare_high_water (name text primary key, mark int8 not null);
 create table if not exists sudare_topic (topic text primary key, count int8 not null);
+create table if not exists sudare_node (
+  node text primary key, started timestamptz not null, seen timestamptz not null, about bytea not null
+);
 "
     .to_owned();
     for table in Table::ALL {
@@ -37,6 +40,52 @@ on conflict (topic) do update set count = sudare_topic.count + 1 returning count
 pub(super) const NOTIFY: &str = "select pg_notify('sudare', $1)";
 pub(super) const LISTEN: &str = "listen sudare";
 pub(super) const TOPICS: &str = "select topic, count from sudare_topic order by topic";
+
+/// Times are the server's, of the moment a statement begins: what the clocks of nodes say does not matter.
+pub(super) const BEAT: &str = "insert into sudare_node (node, started, seen, about) values ($1, now(), now(), $2)
+on conflict (node) do update set seen = now(), about = excluded.about";
+pub(super) const LEAVE: &str = "delete from sudare_node where node = $1";
+pub(super) const NODES: &str =
+    "select node, extract(epoch from now() - started)::float8, extract(epoch from now() - seen)::float8, about
+from sudare_node order by started, node";
+/// Those that nobody asks about any more.
+pub(super) const FORGET: &str = "delete from sudare_node where seen < now() - interval '1 hour'";
+
+/// One statement, which does all or nothing: the row becomes what it is to be if it is what was seen, and only then the mark of the name
+/// `$4` rises to `$5` and the topic of the same name is announced. One row comes back if it was done. `$1` key, `$2` seen, `$3` new.
+pub(super) fn supersede(table: Table, kind: Superseding) -> String {
+    let rows = rows_of(table);
+    let first = match kind {
+        Superseding::Made => {
+            format!("insert into {rows} (key, value, marks) values ($1, $3, '{{}}') on conflict (key) do nothing returning key")
+        }
+        Superseding::Replaced => format!("update {rows} set value = $3 where key = $1 and value = $2 returning key"),
+        Superseding::Removed => format!("delete from {rows} where key = $1 and value = $2 returning key"),
+    };
+    format!(
+        "with done as (
+  {first}
+), raised as (
+  insert into sudare_high_water (name, mark) select $4, $5 from done
+  on conflict (name) do update set mark = greatest(sudare_high_water.mark, excluded.mark)
+), told as (
+  insert into sudare_topic (topic, count) select $4, 1 from done
+  on conflict (topic) do update set count = sudare_topic.count + 1
+)
+select key from done"
+    )
+}
+
+/// What [`supersede`] does to the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Superseding {
+    /// There was none.
+    Made,
+    /// Another one was there.
+    Replaced,
+    /// There is none any more.
+    Removed,
+}
 
 /// Of one table.
 #[derive(Debug)]
@@ -150,6 +199,7 @@ pub(super) fn rows_of(table: Table) -> &'static str {
     match table {
         Table::Token => "sudare_token",
         Table::TokenRef => "sudare_token_ref",
+        Table::Ring => "sudare_ring",
     }
 }
 
@@ -157,5 +207,6 @@ fn marks_of(table: Table) -> &'static str {
     match table {
         Table::Token => "sudare_token_mark",
         Table::TokenRef => "sudare_token_ref_mark",
+        Table::Ring => "sudare_ring_mark",
     }
 }
