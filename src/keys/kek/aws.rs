@@ -204,7 +204,10 @@ fn understood(reply: &Reply, now_ms: u64) -> Said {
         name: String,
     }
     let exception: Exception = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let name = exception.name.rsplit('#').next().unwrap_or_default();
+    let name = exception.name.rsplit('#').next().filter(|name| !name.is_empty());
+    // What stands before the service answers in XML, whatever was asked.
+    let in_xml = || std::str::from_utf8(&reply.body).ok().and_then(|text| credentials::between(text, "<Code>", "</Code>"));
+    let name = name.or_else(in_xml).unwrap_or_default();
     let denied = |why: &str| Said::Bad(ProviderError::Denied(why.to_owned()));
     match name {
         "ExpiredTokenException" | "ExpiredToken" => Said::NotKnown("the session has expired"),

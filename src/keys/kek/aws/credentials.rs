@@ -177,7 +177,8 @@ fn of_profile(path: &Path, profile: &str) -> Result<Known, ProviderError> {
     }
 }
 
-fn between<'a>(text: &'a str, begin: &str, end: &str) -> Option<&'a str> {
+/// What stands between two tags, if it is one word.
+pub(super) fn between<'a>(text: &'a str, begin: &str, end: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(begin)?;
     let (inside, _) = rest.split_once(end)?;
     let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'&');

@@ -117,6 +117,8 @@ fn what_the_service_says_is_told_as_what_it_is() {
         (200, "<html>canary message</html>".to_owned(), NOON, "lied", "not what the API of KMS answers"),
         (200, good().replace("1234abcd", "5678efgh"), NOON, "lied", "under another key than the one that wrapped it"),
         (200, good().replace(&BASE64.encode(&[7; 32]), &BASE64.encode(&[7; 31])), NOON, "lied", "not 32 bytes"),
+        (403, "<E><Error><Code>AccessDenied</Code></Error></E>".to_owned(), NOON, "denied", "AccessDenied"),
+        (403, "<E><Code>canary message</Code></E>".to_owned(), NOON, "denied", "without a reason"),
         (302, String::new(), NOON, "outage", "redirects"),
     ] {
         let (address, _script) = server(&[(status, &body)]);
