@@ -113,7 +113,8 @@ pub(super) fn keys(
         }
     }
     section.finish_but(|name| rings.iter().any(|ring| ring == name));
-    let place = ring.and_then(|ring| place(report, folder, &ring, store, marks?));
+    let place = ring.and_then(|ring| place(report, folder, &ring, store, marks.clone().unwrap_or_default()));
+    marks?;
     if let (Some(place), Some(kek)) = (&place, &kek)
         && place.as_file().is_some_and(|path| kek.files().iter().any(|file| file == path))
     {
@@ -131,10 +132,6 @@ fn marks(section: &Section<'_>, folder: &Path, ring: Option<&Text>) -> Option<Pa
             Draft::error(&node.span, "`marks` has a meaning for a ring in the store only")
                 .remedy("remove the line: of a ring in a file the store remembers the revision"),
         );
-        return None;
-    }
-    if text.value.is_empty() {
-        section.report().push(Draft::error(&node.span, "`marks` names no file").remedy("write \"keys/ring.marks\""));
         return None;
     }
     Some(folder.join(text.value))

@@ -338,6 +338,24 @@ fn a_passphrase_ring_opens_with_its_passphrase_only() {
 }
 
 #[test]
+fn a_running_node_takes_no_older_ring_and_no_other_one_of_the_same_revision() {
+    let (dir, config) = made();
+    let first = fs::read(&config.ring).unwrap();
+    let used = KeyRing::open(&config).unwrap();
+    used.may_follow(&used).unwrap();
+    rotate(&config, &LineName::Seal, &FixedClock::at(NOON)).unwrap();
+    let newer = KeyRing::open(&config).unwrap();
+    newer.may_follow(&used).unwrap();
+    assert!(matches!(used.may_follow(&newer), Err(KeyError::RolledBack { found: 1, newest: 2 })));
+    // Another operator changes a copy of the same file.
+    fs::write(&config.ring, first).unwrap();
+    rotate(&config, &LineName::Seal, &FixedClock::at(NOON)).unwrap();
+    let said = KeyRing::open(&config).unwrap().may_follow(&newer).unwrap_err().to_string();
+    assert!(said.contains("revision 2 is not the revision 2 that this node uses"), "{said}");
+    drop(dir);
+}
+
+#[test]
 fn an_older_ring_is_refused_by_a_node_that_saw_a_newer_one() {
     let (dir, config) = made();
     let store = Store::embedded(&dir.path().join("data/sudare.redb")).unwrap();
