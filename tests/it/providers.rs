@@ -349,6 +349,10 @@ async fn a_login_with_approle_is_made_anew_when_its_token_ends_in_between() {
     keeper.state().tokens.clear();
     within("told", async || front.ready().await.1.contains("(credentials)")).await;
     assert_eq!(front.read().await.status, 200);
+    // Servers lock out who goes on trying what was refused.
+    let logins = keeper.asked("approle/login");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(keeper.asked("approle/login"), logins);
     // A new one in its file is enough.
     secret_file(&front.folder.path().join("keys/secret-id"), "another");
     within("confirmed again", async || front.ready().await.1.starts_with("ready") && !front.ready().await.1.contains("KEK"))

@@ -27,7 +27,7 @@ use cryptoki::types::AuthPin;
 use zeroize::Zeroizing;
 
 use super::provider::{Binding, Provider, ProviderError, ProviderName, Wrapped};
-use super::source::Source;
+use super::source::{Refused, Source};
 use crate::crypto::{self, Secret};
 
 const IV_BYTES: usize = 12;
@@ -72,6 +72,8 @@ pub struct Token {
     config: Config,
     /// A call is with the library, perhaps for ever.
     busy: Arc<AtomicBool>,
+    /// A PIN that was wrong is never tried again: a few, and the device locks itself.
+    refused: Arc<Refused>,
 }
 
 /// What is done with the key.
@@ -83,18 +85,25 @@ enum Act {
 impl Token {
     /// Loads nothing yet.
     pub fn new(config: Config) -> Self {
-        Self { config, busy: Arc::default() }
+        Self { config, busy: Arc::default(), refused: Arc::new(Refused::new(None)) }
     }
 
     fn done(&self, binding: &Binding, act: Act) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
         let pin = self.config.pin.read()?;
+        if self.refused.is(&pin) {
+            return Err(wrong_pin());
+        }
         if self.busy.swap(true, Ordering::AcqRel) {
             return Err(ProviderError::Outage("its library has not come back from an earlier call".to_owned()));
         }
         let (config, aad, busy) = (self.config.clone(), binding.aad(), Arc::clone(&self.busy));
+        let refused = Arc::clone(&self.refused);
         let (tell, told) = mpsc::sync_channel(1);
         let spawned = std::thread::Builder::new().name("pkcs11".to_owned()).spawn(move || {
             let done = with_key(&config, &pin, |session, key| act.with(session, key, &aad));
+            if matches!(done, Err(ProviderError::Credentials(_))) {
+                refused.note(&pin);
+            }
             busy.store(false, Ordering::Release);
             // Nobody waits any more if it took too long.
             let _told = tell.send(done);
@@ -258,6 +267,12 @@ fn library(path: &Path) -> Result<Pkcs11, ProviderError> {
     }
     loaded.push((path.to_owned(), library.clone()));
     Ok(library)
+}
+
+fn wrong_pin() -> ProviderError {
+    ProviderError::Credentials(
+        "the PIN is wrong; it is not tried again until it is changed, for devices lock themselves after a few".to_owned(),
+    )
 }
 
 #[expect(

@@ -3,11 +3,14 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use super::super::{KeyError, files};
 use super::provider::ProviderError;
+use crate::crypto;
 
 /// More of a file is no credential.
 const MAX_BYTES: u64 = 16 << 10;
@@ -67,6 +70,33 @@ impl fmt::Display for Source {
     }
 }
 
+/// A credential that was refused. Many who check them count the refusals, and lock out who goes on.
+#[derive(Debug)]
+pub(super) struct Refused {
+    last: Mutex<Option<([u8; 32], Instant)>>,
+    /// After this the same one is worth another try; none: never.
+    again: Option<Duration>,
+}
+
+impl Refused {
+    pub(super) fn new(again: Option<Duration>) -> Self {
+        Self { last: Mutex::default(), again }
+    }
+
+    /// Is it the one that was refused?
+    pub(super) fn is(&self, credential: &str) -> bool {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|(hash, when)| {
+            hash == crypto::sha256(credential.as_bytes()) && self.again.is_none_or(|again| when.elapsed() < again)
+        })
+    }
+
+    pub(super) fn note(&self, credential: &str) {
+        let noted = Some((crypto::sha256(credential.as_bytes()), Instant::now()));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = noted;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -95,5 +125,16 @@ mod tests {
         assert!(matches!(Source::File(path).read(), Err(ProviderError::Local(_))));
         let unset = Source::Env("SUDARE_TEST_NO_SUCH_VARIABLE".into()).read().unwrap_err();
         assert_eq!(unset.to_string(), "the environment variable SUDARE_TEST_NO_SUCH_VARIABLE is not set");
+    }
+
+    #[test]
+    fn a_refused_credential_is_not_tried_again_until_it_changes() {
+        let never = Refused::new(None);
+        assert!(!never.is("1234"));
+        never.note("1234");
+        assert!(never.is("1234") && !never.is("4321"));
+        let soon = Refused::new(Some(Duration::ZERO));
+        soon.note("1234");
+        assert!(!soon.is("1234"));
     }
 }

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::provider::{Binding, Provider, ProviderError, ProviderName, Wrapped};
 use super::remote::{self, secret_body};
-use super::source::Source;
+use super::source::{Refused, Source};
 use crate::crypto::Secret;
 use crate::net::fetch::{Reply, Service};
 
@@ -62,7 +62,11 @@ pub struct Transit {
     /// `mount/key`, as the manifest says it.
     name: String,
     session: Mutex<Option<Session>>,
+    refused: Refused,
 }
+
+/// A login that was refused is tried again after this, or with another secret id: servers lock out who goes on.
+const LOGIN_AGAIN: Duration = Duration::from_mins(10);
 
 /// A token, and how long it is good.
 struct Session {
@@ -75,7 +79,7 @@ impl Transit {
     /// Asks nothing yet.
     pub fn new(config: Config) -> Self {
         let name = format!("{}/{}", config.mount, config.key);
-        Self { config, name, session: Mutex::new(None) }
+        Self { config, name, session: Mutex::new(None), refused: Refused::new(Some(LOGIN_AGAIN)) }
     }
 
     fn session(&self) -> MutexGuard<'_, Option<Session>> {
@@ -131,12 +135,15 @@ impl Transit {
             Login::AppRole { mount, role_id, secret_id } => {
                 let role_id = role_id.read()?;
                 let secret_id = secret_id.as_ref().map(Source::read).transpose()?;
+                let both = Zeroizing::new(format!("{}\n{}", *role_id, secret_id.as_ref().map_or("", |id| id.as_str())));
+                if self.refused.is(&both) {
+                    return Err(not_taken());
+                }
                 let body = json(&RoleLogin { role_id: &role_id, secret_id: secret_id.as_ref().map(|id| id.as_str()) })?;
                 let reply = self.send(Method::POST, &format!("/v1/auth/{mount}/login"), None, &body)?;
                 if matches!(reply.status, StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN) {
-                    return Err(ProviderError::Credentials(
-                        "the login with AppRole is refused: its secret id may have expired or been used up, or this address is not one the role is bound to".to_owned(),
-                    ));
+                    self.refused.note(&both);
+                    return Err(not_taken());
                 }
                 session_of(&reply)?
             }
@@ -239,6 +246,12 @@ impl fmt::Debug for Transit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transit").field("service", &self.config.service).field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+fn not_taken() -> ProviderError {
+    ProviderError::Credentials(
+        "the login with AppRole is refused: its secret id may have expired or been used up, or this address is not one the role is bound to".to_owned(),
+    )
 }
 
 /// The 32 bytes of a root in standard base64.
