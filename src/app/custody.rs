@@ -15,7 +15,8 @@ use tokio_util::task::TaskTracker;
 use crate::audit::{self, Event, Kind};
 use crate::base::Clock;
 use crate::crypto;
-use crate::keys::{Custody, CustodyLimits, Denied, KeyError, KeyRing, MAIN_RING, ProviderError, Regained, Standing};
+use crate::keys::custody::Standing;
+use crate::keys::{Custody, CustodyLimits, Denied, KeyError, KeyRing, MAIN_RING, ProviderError, Regained};
 use crate::metrics::Metrics;
 
 /// The first wait after a question that got no good answer; it doubles with each ...

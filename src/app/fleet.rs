@@ -100,10 +100,11 @@ impl Fleet {
 
     /// Says what it holds, and looks whether the others protect under what it lacks: then it begins without writing. Blocks.
     pub(super) fn compare(&self, ring: &KeyRing) -> Result<(), StartError> {
+        let begun = Instant::now();
         self.store.beat_blocking(&self.id, self.about(Some(ring)).bytes())?;
         let nodes = Node::all(self.store.nodes_blocking()?, ring.controller().as_str());
         self.judge(ring, &nodes, Duration::ZERO);
-        self.standing.looked();
+        self.standing.looked_at(begun);
         Ok(())
     }
 
@@ -178,20 +179,20 @@ impl Fleet {
         loop {
             let Some(ring) = exchange.upgrade().map(|exchange| Arc::clone(&exchange.state().keys)) else { return };
             let begun = Instant::now();
+            read |= self.standing.silent() >= GONE_AFTER;
             let look = tokio::time::timeout(LOOK_WITHIN, self.look(&ring, &mut changes, read)).await;
-            // One that was frozen, or had no time, may have missed everything, and has no grace.
-            let frozen = self.standing.silent() >= GONE_AFTER;
-            match look {
-                Ok(Ok(nodes)) => self.judge(&ring, &nodes, if frozen { Duration::ZERO } else { GRACE }),
-                // It was not the store that took so long.
-                Ok(Err(_)) | Err(_) if begun.elapsed() > LOOK_WITHIN * 2 => {
-                    read = true;
-                    continue;
-                }
-                // The store is away: nobody else can have changed what is in it, and nobody stops for that.
-                Ok(Err(_)) | Err(_) => {}
+            if begun.elapsed() > LOOK_WITHIN * 2 {
+                // This node was frozen meanwhile, or had no time: what it found is what was there then.
+                read = true;
+                continue;
             }
-            self.standing.looked();
+            // One that was frozen before may have missed everything, and has no grace.
+            let grace = if self.standing.silent() >= GONE_AFTER { Duration::ZERO } else { GRACE };
+            if let Ok(Ok(nodes)) = look {
+                self.judge(&ring, &nodes, grace);
+            }
+            // Also where the store is away: nobody else can have changed what is in it, and nobody stops for that.
+            self.standing.looked_at(begun);
             read = tokio::select! {
                 () = tokio::time::sleep(BEAT) => changes.is_none(),
                 () = changed(&mut changes) => true,

@@ -19,8 +19,9 @@ use crate::admin::{Condition, Part, Readiness};
 use crate::audit;
 use crate::base::{Clock, IssuerName};
 use crate::exchange::Exchange;
+use crate::keys::custody::Standing;
 use crate::keys::fleet::Behind;
-use crate::keys::{KeyRing, LineName, Standing};
+use crate::keys::{KeyRing, LineName};
 use crate::metrics::{Metrics, Vitals};
 use crate::store::Store;
 

@@ -1,13 +1,16 @@
-//! `sudare keys init · list · verify`, and the commands that move versions (`change`): what operators do to the key ring, and
-//! what they are told.
+//! `sudare keys init · list · verify`, and the commands that move versions (`change`), count what hangs on them (`census`) and end them
+//! (`ending`): what operators do to the key ring, and what they are told.
 //!
 //! Always holds: no secret is printed, in any format; what is not done is an error, never a line of output. The command line
 //! calls these with standard output and turns the answer into an exit code: an error is 1, `false` (unsound) is 1, else 0.
 
+pub(super) mod census;
 mod change;
 mod change_kek;
+pub(super) mod ending;
 mod fleet;
 mod relocate;
+pub(super) mod rewrap;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -26,6 +29,7 @@ pub use change::{activate, compromise, deactivate, publish, rotate};
 pub use change_kek::change_kek;
 pub use fleet::{activate_everywhere, compromise_everywhere, nodes, rotate_everywhere};
 pub use relocate::{copy, relocate};
+pub use table::Versions;
 use table::{table, time};
 
 /// Why a key command did not do what it was asked.
@@ -94,18 +98,18 @@ pub fn init(
     Ok(())
 }
 
-/// Lists lines and versions.
+/// Lists lines and versions; in JSON always all of them.
 ///
 /// # Errors
 ///
 /// As [`keys::verify`]; output that cannot be written.
-pub fn list(config: &Config, format: Format, out: &mut dyn Write) -> Result<(), KeysCommandError> {
+pub fn list(config: &Config, which: Versions, format: Format, out: &mut dyn Write) -> Result<(), KeysCommandError> {
     let report = keys::verify(config)?;
     match format {
         Format::Json => writeln!(out, "{:#}", as_json(&report, false))?,
         Format::Table => {
             headline(&report, &config.ring, out)?;
-            table(&report, false, out)?;
+            table(&report, which, false, out)?;
         }
     }
     Ok(())
@@ -122,7 +126,7 @@ pub fn verify(config: &Config, format: Format, out: &mut dyn Write) -> Result<bo
         Format::Json => writeln!(out, "{:#}", as_json(&report, true))?,
         Format::Table => {
             headline(&report, &config.ring, out)?;
-            table(&report, true, out)?;
+            table(&report, Versions::All, true, out)?;
             let all = report.versions.len();
             let bad = report.versions.iter().filter(|(_, found)| found.is_err()).count();
             if bad == 0 {

@@ -27,7 +27,10 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 
-use words::{AuditCommand, CallerCommand, Changing, Command, File, KeysCommand, Kind, PolicyCommand, SweepCommand, Words};
+use words::{
+    AuditCommand, CallerCommand, Changing, Command, File, Format, KeysCommand, KeysWords, Kind, PolicyCommand, SweepCommand,
+    Words,
+};
 
 use crate::base::limits::STACK_BYTES;
 use crate::base::{CallerName, CategoryName, PurposeName, RecordId, SystemClock};
@@ -93,7 +96,8 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Open { options, reason } => seal::open(&options, &reason, out),
         Command::Sweep(SweepCommand::Migrate(options)) => sweep::run(&options, out),
         Command::Caller(CallerCommand::Add { name, file, write }) => caller::add(&name, &file.config, write, out).map(|()| 0),
-        Command::Keys(command) => keys_command(command, out),
+        Command::Keys(KeysWords::Ring(command)) => keys_command(command, out),
+        Command::Keys(KeysWords::Ending(command)) => keys::ending::run(&command, out),
         Command::Policy(command) => policy_command(command, out),
         Command::Audit(command) => audit_command(command, out),
         Command::Store(command) => store::run(&command, out),
@@ -111,7 +115,8 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
     | KeysCommand::ChangeKek { changing: Changing { file, .. }, .. }
     | KeysCommand::Nodes { file, .. }
     | KeysCommand::Copy { file, .. }
-    | KeysCommand::Move { changing: Changing { file, .. }, .. }) = &command;
+    | KeysCommand::Move { changing: Changing { file, .. }, .. }
+    | KeysCommand::Rewrap(keys::rewrap::Options { file, .. })) = &command;
     let folder = file.config.parent().unwrap_or(Path::new("")).to_owned();
     let settings = load_for_keys(&file.config, &command)?;
     let ring = &settings.keys;
@@ -119,7 +124,10 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
         KeysCommand::Init { .. } => {
             keys::init(ring, &settings.policy.pseudonym_scopes(), &SystemClock, policy::Format::Table, out)
         }
-        KeysCommand::List { format, .. } => keys::list(ring, format.into(), out),
+        KeysCommand::List { all, format, .. } => {
+            let which = if all { keys::Versions::All } else { keys::Versions::Live };
+            keys::list(ring, which, format.into(), out)
+        }
         KeysCommand::Rotate { line, publish_only: true, changing, .. } => {
             keys::publish(&changing.of(ring), &line, changing.format.into(), out)
         }
@@ -148,6 +156,7 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
             let onto = if same { Onto::Same } else { Onto::Next };
             keys::change_kek(&changing.of(ring), onto, changing.format.into(), out)
         }
+        KeysCommand::Rewrap(options) => return keys::rewrap::run(&options, out),
         KeysCommand::Verify { format, .. } => {
             return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
         }
@@ -181,7 +190,8 @@ fn load_for_keys(path: &Path, command: &KeysCommand) -> Result<config::Settings,
         | KeysCommand::Verify { .. }
         | KeysCommand::Deactivate { .. }
         | KeysCommand::ChangeKek { .. }
-        | KeysCommand::Copy { .. } => false,
+        | KeysCommand::Copy { .. }
+        | KeysCommand::Rewrap(_) => false,
     };
     if settings.keys.ring.is_store() || (asks && settings.keys.ring.shared().is_some()) {
         config::load_with(path, config::STORE_ONLY).map_err(wrong)
@@ -215,22 +225,36 @@ fn moved_to(ring: &crate::keys::Config, to: &Path, folder: &Path) -> Result<crat
 }
 
 fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
-    let (AuditCommand::Tail { file, .. }
-    | AuditCommand::Verify { file, .. }
-    | AuditCommand::Checkpoint { file }
-    | AuditCommand::Key { file, .. }
-    | AuditCommand::Report { file, .. }) = &command;
+    let (AuditCommand::Tail { file, which, .. }
+    | AuditCommand::Verify { file, which, .. }
+    | AuditCommand::Checkpoint { file, which }
+    | AuditCommand::Key { file, which, .. }
+    | AuditCommand::Report { file, which, .. }) = &command;
+    let of_operators = which.operators;
     if let AuditCommand::Verify { checkpoint, key, dir: Some(dir), format, .. } = command {
         let sound = audit::verify_as_outsider(&dir, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
         return Ok(if sound { 0 } else { FAILED });
     }
     let settings = load_with_ring(&file.config)?;
-    let dir = settings.audit.dir.as_path();
+    let apart = crate::audit::operators_dir(&settings.audit.dir);
+    let dir = if of_operators { apart.as_path() } else { settings.audit.dir.as_path() };
+    if of_operators && !apart.exists() {
+        return Err(failed(format!("{}: operators have destroyed no key yet, so there is no log of it", apart.display())));
+    }
     let keys = || crate::keys::KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed);
     let sound = match command {
         AuditCommand::Tail { lines, format, .. } => audit::tail(dir, lines, format.into(), out).map(|()| true),
         AuditCommand::Verify { checkpoint, key, format, .. } => {
-            audit::verify(dir, &keys()?, &given(&checkpoint, key)?, format.into(), out)
+            let table = format.format == Kind::Table;
+            let sound = audit::verify(dir, &keys()?, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
+            if table && !of_operators && apart.exists() {
+                let said = writeln!(
+                    out,
+                    "what operators did to the key ring stands in a log of its own: `sudare audit verify --operators`"
+                );
+                said.map_err(failed)?;
+            }
+            Ok(sound)
         }
         AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
         AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),

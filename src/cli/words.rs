@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::keys::{ending, rewrap};
 use super::{demo, discover, policy, seal, store, sweep};
 use crate::base::{Kid, SystemClock};
 use crate::keys::Change;
@@ -72,9 +73,9 @@ pub(super) enum Command {
     /// Callers: who may ask
     #[command(subcommand)]
     Caller(CallerCommand),
-    /// The key ring: make, list, rotate, mark compromised, change its KEK, verify
+    /// The key ring: make, list, rotate, mark compromised, rewrap, count, destroy, change its KEK, verify
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(KeysWords),
     /// The policy: explain, test, schema
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -110,6 +111,14 @@ pub(super) enum CallerCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum KeysWords {
+    #[command(flatten)]
+    Ring(KeysCommand),
+    #[command(flatten)]
+    Ending(ending::Command),
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
     /// Make the ring and the key file where they are absent; nothing is overwritten
     Init {
@@ -120,6 +129,9 @@ pub(super) enum KeysCommand {
     List {
         #[command(flatten)]
         file: File,
+        /// Also those that are destroyed; with --format json they are always there
+        #[arg(long)]
+        all: bool,
         #[command(flatten)]
         format: Format,
     },
@@ -212,6 +224,11 @@ pub(super) enum KeysCommand {
         #[arg(long)]
         same: bool,
     },
+    /// Seal anew what hangs on versions that are not active, in the database and the vault, while clients go on
+    ///
+    /// Documents are written on the revision they were read with, so a newer one is never overwritten. Broken off, it is run again and goes
+    /// on. Exit code 0 once a whole pass has found nothing on another version than the active ones.
+    Rewrap(rewrap::Options),
     /// Check the ring: seal of the manifest, every wrapped key, every commitment
     Verify {
         #[command(flatten)]
@@ -253,6 +270,8 @@ pub(super) enum AuditCommand {
     Tail {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// How many
         #[arg(short = 'n', long, default_value_t = 20)]
         lines: usize,
@@ -263,6 +282,8 @@ pub(super) enum AuditCommand {
     Verify {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// Also hold it against a checkpoint that was kept elsewhere; may be given several times
         #[arg(long, value_name = "FILE")]
         checkpoint: Vec<PathBuf>,
@@ -279,11 +300,15 @@ pub(super) enum AuditCommand {
     Checkpoint {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
     },
     /// Print what anybody can check the log's checkpoints with
     Key {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         format: Format,
     },
@@ -291,6 +316,8 @@ pub(super) enum AuditCommand {
     Report {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// Only about this data subject: its id as it stands in the documents
         #[arg(long)]
         subject: Option<String>,
@@ -312,6 +339,14 @@ pub(super) enum AuditCommand {
         #[command(flatten)]
         format: Format,
     },
+}
+
+/// Which log.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// The log of what operators did to the key ring; it stands apart, for it is written while the proxy writes its own
+    #[arg(long)]
+    pub(super) operators: bool,
 }
 
 #[derive(Debug, Args)]

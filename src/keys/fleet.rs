@@ -279,7 +279,7 @@ pub fn await_all(config: &Config, wanted: &Summary, patience: &Patience, told: &
 pub struct Standing {
     behind: ArcSwapOption<Behind>,
     begun: Instant,
-    /// When the node last looked at the store, or found that it is away: milliseconds since `begun`. The largest number: it has no others.
+    /// When the node last began to look at the store, or found that it is away: milliseconds since `begun`. The largest number: it has no others.
     looked: AtomicU64,
 }
 
@@ -328,9 +328,10 @@ impl Standing {
         self.behind.store(behind.map(std::sync::Arc::new));
     }
 
-    /// It has just looked, or tried to. A store that is away stops nobody.
-    pub fn looked(&self) {
-        self.looked.store(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// It has looked, or tried to, and began with it then. A store that is away stops nobody.
+    pub fn looked_at(&self, then: Instant) {
+        let since = then.saturating_duration_since(self.begun).as_millis();
+        self.looked.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// How long it has not looked.

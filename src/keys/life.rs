@@ -1,16 +1,28 @@
-//! What operators do to a ring: make it, move its versions (`change`), prove it sound. `cli/keys` calls these, and prints what
-//! they report.
+//! What operators do to a ring: make it, move its versions (`change`), prove it sound, count what hangs on them (`census`, `evidence`),
+//! destroy them (`destroy`). `cli/keys` calls these, and prints what they report.
 //!
 //! Always holds: nothing is overwritten by `init`; every change is a whole new revision, written under the ring's lock or by
 //! compare-and-swap, and leaves either the old one or the new one behind, wherever it ends; an old version keeps opening what it sealed.
 
+mod census;
 mod change;
+mod destroy;
+mod evidence;
 mod kek;
 mod relocate;
+mod spelled;
 #[cfg(test)]
 mod tests;
 
+pub use census::{
+    Census, CollectionSeen, InDocuments, NotZero, Standing, StoreSeen, UnknownCount, VersionCount, ZeroSince, zero_since,
+};
 pub use change::{Change, MoveReport, Moved, NotMoved, PublishReport, RotateReport, Scope, Successor};
+pub use destroy::{
+    Approved, Asked, Checked, DestroyError, DestroyReport, Destruction, Noted, Operator, Receipt, ReceiptReport, Record, Request,
+    SIGNERS, Signed, Stage, VALID, Written, Zero, make_operator, operator_key, receipts, verify_receipt,
+};
+pub use evidence::{Kept, keep, kept};
 pub use kek::{KekReport, Onto};
 pub use relocate::{Relocated, copy, relocate};
 

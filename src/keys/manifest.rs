@@ -542,12 +542,12 @@ fn base64url(member: &str, text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Milliseconds since 1970 as RFC 3339 text in UTC.
-fn rfc3339(ms: u64) -> Result<String, String> {
+pub(super) fn rfc3339(ms: u64) -> Result<String, String> {
     let ms = i64::try_from(ms).map_err(|error| error.to_string())?;
     Timestamp::from_millisecond(ms).map(|time| time.to_string()).map_err(|error| error.to_string())
 }
 
-fn milliseconds(text: &str) -> Result<u64, String> {
+pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
     let time: Timestamp = text.parse().map_err(|_not_a_time| format!("{text:?} is not a time as in RFC 3339"))?;
     u64::try_from(time.as_millisecond()).map_err(|_before_1970| format!("{text:?} lies before 1970"))
 }

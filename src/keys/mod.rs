@@ -12,12 +12,14 @@
 //!
 //! Where to look: `state` what a version may do · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
 //! `place` where that is kept · `marks` what this machine remembers of it · `kek` where the KEK comes from, `kek/` its providers ·
-//! `custody` for how long · `life` what operators do, `life/change` the moves · `fleet` what nodes tell each other · `files` private,
-//! atomic, locked.
+//! `custody` for how long · `follow` the newest ring for long commands · `life` what operators do, `life/change` the moves,
+//! `life/census` and `life/evidence` what hangs on a version, `life/destroy` how one ends · `fleet` what nodes tell each other · `files`
+//! private, atomic, locked.
 
-mod custody;
+pub mod custody;
 mod files;
 pub mod fleet;
+mod follow;
 pub mod kek;
 mod life;
 mod manifest;
@@ -36,11 +38,15 @@ use crate::base::{Controller, Kid};
 use crate::crypto::RandomError;
 use crate::store::StoreError;
 
-pub use custody::{Custody, CustodyLimits, Denied, Standing};
+pub use custody::{Custody, CustodyLimits, Denied};
+pub use follow::Follow;
 pub use kek::provider::{Provider, ProviderError, ProviderName};
 pub use life::{
-    Change, InitReport, KekReport, MoveReport, Moved, NotMoved, Onto, PublishReport, Relocated, RotateReport, Scope, Successor,
-    VerifyReport, copy, init, relocate, rotate, verify,
+    Approved, Asked, Census, Change, Checked, CollectionSeen, DestroyError, DestroyReport, Destruction, InDocuments, InitReport,
+    KekReport, Kept, MoveReport, Moved, NotMoved, NotZero, Noted, Onto, Operator, PublishReport, Receipt, ReceiptReport, Record,
+    Relocated, Request, RotateReport, SIGNERS, Scope, Signed, Stage, Standing, StoreSeen, Successor, UnknownCount, VALID,
+    VerifyReport, VersionCount, Written, Zero, ZeroSince, copy, init, keep, kept, make_operator, operator_key, receipts,
+    relocate, rotate, verify, verify_receipt, zero_since,
 };
 pub use place::{Place, Shared};
 pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, Regained, TokenKey, VersionInfo};
@@ -286,12 +292,20 @@ pub enum KeyError {
         revision: u64,
     },
     /// There has been a ring, and there is none.
-    #[error("{path}: not there, but its revision {newest} has been in use: it was moved elsewhere, or taken away. Nothing was made, for a new ring opens nothing of the old one: put it back from a backup (docs/rotation.md)", path = .path.display())]
+    #[error("{path}: not there, but its revision {newest} has been in use: it was moved elsewhere, or taken away. Name its place in [keys] ring, or put it back from a backup (docs/rotation.md); a new ring would open nothing of the old one", path = .path.display())]
     Vanished {
         /// Its place.
         path: PathBuf,
         /// The newest revision known.
         newest: u64,
+    },
+    /// There was a file, and it was moved into the store.
+    #[error("{path}: was moved into the store: write ring = \"store\" into [keys]. {aside} is what is left of it", path = .path.display(), aside = .aside.display())]
+    MovedAway {
+        /// The file's name.
+        path: PathBuf,
+        /// What it is called now.
+        aside: PathBuf,
     },
     /// There is a ring where one is to be moved.
     #[error("{path}: there is another ring, or another revision of this one: nothing was moved; look with `sudare keys list` which of the two is right, and take the other one away", path = .path.display())]
@@ -366,6 +380,14 @@ pub enum KeyError {
     /// Only pseudonym lines have a scope.
     #[error("--end-scope is for a line pseudonym/<scope>; the line {0} always has an active version")]
     NoScopeToEnd(LineName),
+    /// What is kept beside the ring was written to by somebody else.
+    #[error("{path}: line {line} is not as `sudare keys census` wrote it: find out who wrote to it; move the folder away and keep it, then count anew, which begins the time of waiting anew", path = .path.display())]
+    ChangedEvidence {
+        /// The list of censuses.
+        path: PathBuf,
+        /// The first line that does not fit.
+        line: u64,
+    },
     /// Not the name of a line.
     #[error(transparent)]
     Line(#[from] ParseLineError),
@@ -413,6 +435,11 @@ pub enum KeyError {
 impl KeyError {
     fn io(path: &Path, doing: &'static str, error: &std::io::Error) -> Self {
         Self::Io { path: path.to_path_buf(), doing, why: error.to_string() }
+    }
+
+    /// Is there no ring, whatever became of it?
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Vanished { .. } | Self::MovedAway { .. })
     }
 
     fn malformed(path: &Path, why: String) -> Self {

@@ -15,6 +15,9 @@ use super::{Config, KeyError, marks};
 use crate::base::enc;
 use crate::store::{self, Store, StoreError, Supersede, Table};
 
+/// What is put behind the name of a file whose ring is in the store now, with its last revision.
+const MOVED: &str = ".moved-";
+
 /// Where the manifest is.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -89,6 +92,11 @@ impl Place {
             Kind::File => Some(&self.shown),
             Kind::Store { .. } => None,
         }
+    }
+
+    /// The file of this machine beside which lies what belongs to the ring: the ring itself, or the file that remembers a ring in the store.
+    pub fn companion(&self) -> &Path {
+        self.marks().unwrap_or(&self.shown)
     }
 
     /// Is it in the store?
@@ -174,13 +182,22 @@ pub(super) fn mark_of(ring: &str, controller: &str) -> String {
 ///
 /// # Errors
 ///
-/// [`KeyError::Missing`]; what the system or the store says.
+/// [`KeyError::Missing`], [`KeyError::MovedAway`], [`KeyError::Vanished`]; what the system or the store says.
 pub(super) fn read(config: &Config) -> Result<Vec<u8>, KeyError> {
     if let Some(path) = config.ring.as_file() {
-        return files::read(path, MAX_MANIFEST_BYTES);
+        return files::read(path, MAX_MANIFEST_BYTES).map_err(|error| match (&error, files::aside(path, MOVED)) {
+            (KeyError::Missing(_), Some(aside)) => KeyError::MovedAway { path: path.to_path_buf(), aside },
+            _ => error,
+        });
     }
     let store = config.ring.store_of_ring()?;
-    let bytes = store.value(Table::Ring, &config.row_key())?.ok_or_else(|| KeyError::Missing(config.ring.shown.clone()))?;
+    let Some(bytes) = store.value(Table::Ring, &config.row_key())? else {
+        let path = config.ring.shown.clone();
+        return Err(match store.high_water(&config.mark())? {
+            0 => KeyError::Missing(path),
+            newest => KeyError::Vanished { path, newest },
+        });
+    };
     if u64::try_from(bytes.len()).is_ok_and(|len| len <= MAX_MANIFEST_BYTES) {
         Ok(bytes)
     } else {
@@ -304,7 +321,7 @@ impl<'c> Held<'c> {
                 if let Some(store) = self.config.ring.opened_store() {
                     store.raise_high_water(&self.config.mark(), revision)?;
                 }
-                files::set_aside(&self.config.ring.shown, &opened.seen, &format!(".moved-{}", opened.manifest.revision)).map(drop)
+                files::set_aside(&self.config.ring.shown, &opened.seen, &format!("{MOVED}{}", opened.manifest.revision)).map(drop)
             }
             By::Store(store) => self.supersede(store, Some(&opened.bytes), None, revision),
         }

@@ -43,6 +43,7 @@ pub struct KeyRing {
     order: Vec<Kid>,
     active_seal: Option<Kid>,
     active_lookup: Option<Kid>,
+    has_old: bool,
     /// Lines of pseudonyms, also those that have ended.
     scopes: HashSet<String>,
     /// Stay when the secrets are dropped: they show nobody anything, and refusals must be recorded then, too.
@@ -294,6 +295,7 @@ impl KeyRing {
             order: Vec::new(),
             active_seal: None,
             active_lookup: None,
+            has_old: false,
             scopes: HashSet::new(),
             audit: Vec::new(),
             held: ArcSwapOption::empty(),
@@ -305,6 +307,11 @@ impl KeyRing {
             sealing: Subkeys::new(MAX_SUBKEYS),
             lookups: Subkeys::new(MAX_SUBKEYS),
         };
+        let of_values = |info: &VersionInfo| matches!(info.line, LineName::Seal | LineName::Lookup);
+        ring.has_old = list
+            .iter()
+            .map(|(info, _)| info)
+            .any(|info| of_values(info) && info.state.opens_to_reveal() && !info.state.protects());
         for (info, secret) in list {
             let VersionInfo { line, kid, state, .. } = &info;
             let derived =
@@ -463,6 +470,27 @@ impl KeyRing {
         let first = self.audit.iter().find(active).ok_or(KeyError::NoActive(LineName::Audit))?;
         let others = self.audit.iter().rev().filter(|(kid, ..)| *kid != first.0);
         Ok(std::iter::once(first).chain(others).cloned().collect())
+    }
+
+    /// The Active version of a line. None of a pseudonym scope that has ended.
+    pub fn active(&self, line: &LineName) -> Option<Kid> {
+        match line {
+            LineName::Seal => return self.active_seal,
+            LineName::Lookup => return self.active_lookup,
+            LineName::Token | LineName::Audit | LineName::Pseudonym(_) => {}
+        }
+        let of_line = self.order.iter().filter_map(|kid| self.versions.get(kid)).filter(|version| version.info.line == *line);
+        of_line.map(|version| &version.info).find(|info| info.state.protects()).map(|info| info.kid)
+    }
+
+    /// Are there versions, other than the Active ones, on which values may hang that are shown? Cheap: nearly every write asks.
+    pub fn has_old(&self) -> bool {
+        self.has_old
+    }
+
+    /// What a version of a line may do; None if the line has no such version.
+    pub fn state_of(&self, line: &LineName, kid: Kid) -> Option<State> {
+        self.versions.get(&kid).map(|version| &version.info).filter(|info| info.line == *line).map(|info| info.state)
     }
 
     /// Has the ring a line for this scope? Also true for a scope that has ended.

@@ -1,5 +1,6 @@
 //! Tests of the ring as its callers see it: files, tampering, rotation, states, subkeys.
 
+mod follow;
 mod lookup;
 mod providers;
 

@@ -24,7 +24,7 @@ pub use error::StoreError;
 pub use nodes::{NodeRow, Supersede};
 use postgres::Postgres;
 pub use postgres::{Address, AddressError, Config as PostgresConfig, Listening, Password, Place};
-pub use rows::{Answer, Change, Claim, Claimed, MAX_KEY_BYTES, Row, Rows, Table};
+pub use rows::{Answer, Change, Claim, Claimed, MAX_KEY_BYTES, Row, Rows, Swap, Swapped, Table};
 pub use schema::Opening;
 pub use watch::Changes;
 
@@ -247,6 +247,10 @@ impl Rows for Store {
 
     fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()> {
         self.told(StoreCall::Change, self.rows().change(table, changes))
+    }
+
+    fn swap(&self, table: Table, swaps: Vec<Swap>) -> Answer<'_, Vec<Swapped>> {
+        self.told(StoreCall::Swap, self.rows().swap(table, swaps))
     }
 }
 

@@ -10,6 +10,7 @@
 )]
 
 mod canary;
+mod destroy;
 mod deterministic;
 mod encodings;
 mod envelopes;
@@ -36,6 +37,7 @@ mod patches;
 mod providers;
 mod proxy_protocol;
 mod replication;
+mod rewrap;
 mod rotation;
 mod roundtrips;
 mod searches;

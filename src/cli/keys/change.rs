@@ -196,15 +196,15 @@ fn after_compromise(line: &LineName, out: &mut dyn Write) -> io::Result<()> {
     match line {
         LineName::Seal => writeln!(
             out,
-            "seal: what it protects is shown to nobody until it is written anew: a read answers 500 key-compromised, and the audit log has an alarm."
+            "seal: what it protects is shown to nobody until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm."
         ),
         LineName::Token => writeln!(
             out,
-            "token: what stands under it in the vault is shown to nobody: a read answers 500 key-compromised, and the audit log has an alarm. Where tokens are consistent, writing a value again finds the same row; freeing it takes a rewrap, which this release does not have."
+            "token: what stands under it in the vault is shown to nobody until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm."
         ),
         LineName::Lookup => writeln!(
             out,
-            "lookup: what it protects is shown to nobody, and no search finds it, until it is written anew: a read answers 500 key-compromised, and the audit log has an alarm."
+            "lookup: what it protects is shown to nobody, and no search finds it, until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm."
         ),
         LineName::Audit => writeln!(
             out,

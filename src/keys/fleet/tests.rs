@@ -90,6 +90,9 @@ fn a_node_that_lacks_something_does_not_protect_until_it_has_it() {
         behind: ArcSwapOption::empty(),
     };
     assert!(matches!(standing.may_protect(), Err(KeyError::NotLooked)));
-    standing.looked();
+    // What it found is as old as its question.
+    standing.looked_at(standing.begun);
+    assert!(matches!(standing.may_protect(), Err(KeyError::NotLooked)));
+    standing.looked_at(Instant::now());
     assert!(standing.may_protect().is_ok());
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::super::manifest::{Line, Opened};
-use super::super::place::Held;
+use super::super::place::{self, Held};
 use super::super::state::{Operation, Refusal, Step};
 use super::super::{Config, KeyError, LineName, State};
 use crate::base::{Clock, Kid};
@@ -117,7 +117,7 @@ impl fmt::Display for NotMoved {
                 let why = match refusal {
                     Refusal::Compromised => "is compromised, so nothing may be protected under it again",
                     Refusal::Destroyed => "is destroyed, and its secret is gone",
-                    Refusal::NoWayBack | Refusal::NeverActive => {
+                    Refusal::NoWayBack | Refusal::NeverActive | Refusal::StillActive => {
                         "is deactivated, and what has ceased to protect does not begin again"
                     }
                 };
@@ -132,7 +132,7 @@ impl fmt::Display for NotMoved {
             (Operation::Deactivate, Some(Refusal::Destroyed)) => {
                 write!(f, "{kid} of line {line} is destroyed: it neither protects nor opens, so nothing is left to do")
             }
-            (Operation::Deactivate, Some(Refusal::NeverActive | Refusal::NoWayBack)) => write!(
+            (Operation::Deactivate, Some(Refusal::NeverActive | Refusal::NoWayBack | Refusal::StillActive)) => write!(
                 f,
                 "{kid} of line {line} is pre-active: it protects nothing yet, so it may stay as it is; if somebody else may know it, `sudare keys compromise {kid}`"
             ),
@@ -152,6 +152,10 @@ impl fmt::Display for NotMoved {
                 "{kid} of line {line} is destroyed: nothing opens under it any more. If its secret was known to others before, so is what it protected, in backups too"
             ),
             (Operation::Activate, None) => write!(f, "{kid} of line {line} cannot be activated"),
+            (Operation::Destroy, _) => write!(
+                f,
+                "{kid} is the active version of line {line}, and what was sealed a moment ago hangs on it: `sudare keys rotate --line {line}` first, then rewrap and count"
+            ),
         }
     }
 }
@@ -299,19 +303,29 @@ impl Change<'_> {
         &self,
         act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), KeyError>,
     ) -> Result<(T, u64), KeyError> {
+        self.make_noting(act, |_result, _opened, _bytes| Ok(()))
+    }
+
+    /// As [`Self::make`]; `note` is called with the bytes of the new revision before they are in force, and an error of it leaves the old one.
+    pub(super) fn make_noting<T, E: From<KeyError>>(
+        &self,
+        act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), E>,
+        note: impl FnOnce(&mut T, &Opened, &[u8]) -> Result<(), E>,
+    ) -> Result<(T, u64), E> {
         // Before the lock, which would leave a file of its own beside a ring that is not there, or complain of its folder.
         if self.config.ring.as_file().is_some_and(|path| matches!(path.try_exists(), Ok(false))) {
-            return Err(KeyError::Missing(self.config.ring.shown().to_path_buf()));
+            place::read(self.config)?;
         }
         let held = Held::take(self.config)?;
         let mut opened = held.open_at(self.at_revision)?;
         let now_ms = self.clock.now_ms();
-        let (result, write) = act(&mut opened, now_ms)?;
+        let (mut result, write) = act(&mut opened, now_ms)?;
         if write != Write::Nothing {
             let bytes = held.next(&mut opened, now_ms)?;
             if write == Write::Proved {
                 super::kek::prove(self.config, &bytes)?;
             }
+            note(&mut result, &opened, &bytes)?;
             held.replace(&opened, &bytes)?;
         }
         Ok((result, opened.manifest.revision))
@@ -331,13 +345,13 @@ fn active_of(opened: &Opened, name: &LineName) -> Option<Kid> {
     of_line.map(|(_, version)| version).find(|version| version.state == State::Active).map(|version| version.kid)
 }
 
-fn place_of(opened: &Opened, kid: Kid) -> Result<(LineName, State), KeyError> {
+pub(super) fn place_of(opened: &Opened, kid: Kid) -> Result<(LineName, State), KeyError> {
     let found = opened.manifest.versions().find(|(_, version)| version.kid == kid);
     found.map(|(line, version)| (line.clone(), version.state)).ok_or(KeyError::NoSuchVersion(kid))
 }
 
 /// What the table says, with a refusal as an error.
-fn asked(line: &LineName, kid: Kid, state: State, operation: Operation) -> Result<Step, KeyError> {
+pub(super) fn asked(line: &LineName, kid: Kid, state: State, operation: Operation) -> Result<Step, KeyError> {
     match state.on(operation) {
         Step::Refused(refusal) => Err(NotMoved { line: line.clone(), kid, operation, refusal: Some(refusal) }.into()),
         step @ (Step::Becomes(_) | Step::AfterSuccessor(_) | Step::Stays) => Ok(step),
@@ -348,7 +362,7 @@ fn stayed(line: LineName, kid: Kid, state: State) -> Moved {
     Moved { line, kid, from: state, to: state }
 }
 
-fn shift(opened: &mut Opened, line: &LineName, kid: Kid, next: State, now_ms: u64) -> Result<Moved, KeyError> {
+pub(super) fn shift(opened: &mut Opened, line: &LineName, kid: Kid, next: State, now_ms: u64) -> Result<Moved, KeyError> {
     let versions = opened.manifest.lines.iter_mut().flat_map(|line| line.versions.iter_mut());
     let version = versions.into_iter().find(|version| version.kid == kid).ok_or(KeyError::NoSuchVersion(kid))?;
     let from = version.state;

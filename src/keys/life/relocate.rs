@@ -37,7 +37,7 @@ pub fn relocate(from: &Config, to: &Config, clock: &dyn Clock, at_revision: Opti
     let old = Held::take(from)?;
     let source = match manifest::open(from) {
         Ok(source) => source,
-        Err(missing @ KeyError::Missing(_)) => return arrived(to, missing),
+        Err(missing) if missing.is_absent() => return arrived(to, missing),
         Err(other) => return Err(other),
     };
     let new = Held::take(to)?;
@@ -48,7 +48,7 @@ pub fn relocate(from: &Config, to: &Config, clock: &dyn Clock, at_revision: Opti
             old.open_at(at_revision)?;
             return Err(KeyError::Occupied { path: to.ring.shown().to_path_buf() });
         }
-        Err(KeyError::Missing(_)) => {
+        Err(missing) if missing.is_absent() => {
             let mut moved = old.open_at(at_revision)?;
             new.create(&mut moved, clock.now_ms())?;
             (moved.manifest.revision, Some(moved))
@@ -83,7 +83,8 @@ pub fn copy(config: &Config, to: &Path) -> Result<VerifyReport, KeyError> {
 fn arrived(to: &Config, missing: KeyError) -> Result<Relocated, KeyError> {
     match verify(to) {
         Ok(report) if report.sound() => Ok(Relocated { before: true, revision: report.revision }),
-        Ok(_) | Err(KeyError::Missing(_)) => Err(missing),
+        Ok(_) => Err(missing),
+        Err(other) if other.is_absent() => Err(missing),
         Err(other) => Err(other),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::super::custody::Standing;
 use super::super::files::Step;
 use super::super::files::fault::{dying_at, failing_at};
 use super::super::kek::provider::{Binding, Wrapped};

@@ -101,6 +101,7 @@ pub(super) struct Statements {
     pub(super) remove: String,
     pub(super) put: String,
     pub(super) mark: String,
+    pub(super) swap: String,
     /// With each other table as that of the links.
     claim: Vec<(Table, String)>,
 }
@@ -141,6 +142,7 @@ on m.n = w.n order by w.key"
                 "insert into {marks} (mark, key) select m.mark, w.key from unnest($1::int4[], $2::bytea[]) as w (n, key)
 join unnest($3::int4[], $4::bytea[]) as m (n, mark) on m.n = w.n order by m.mark"
             ),
+            swap: swap(table),
             claim: others.map(|other| (*other, claim(table, *other))).collect(),
         }
     }
@@ -192,6 +194,48 @@ fn claim(table: Table, other: Table) -> String {
   on conflict (key) do nothing
 )
 select found.key, free.n is not null, (select r.value from {rows} r where r.key = found.key) from wanted w left join found on found.n = w.n left join free on free.n = w.n order by w.n"
+    )
+}
+
+/// One statement: what still is as it was seen is changed. A row that somebody changes at this very moment is waited for and then looked at
+/// again by the update itself; a mark that somebody takes at this very moment is told (23505), and the next attempt sees it.
+fn swap(table: Table) -> String {
+    let (rows, marks) = (rows_of(table), marks_of(table));
+    let grouped = |n: u8, mark: u8| {
+        format!(
+            "select n, array_agg(mark order by mark) as marks from unnest(${n}::int4[], ${mark}::bytea[]) as m (n, mark) group by n"
+        )
+    };
+    let (before, after) = (grouped(5, 6), grouped(7, 8));
+    format!(
+        "with wanted as (
+  select w.n, w.key, w.seen, w.value from unnest($1::int4[], $2::bytea[], $3::bytea[], $4::bytea[]) as w (n, key, seen, value)
+), before as (
+  {before}
+), after as (
+  {after}
+), added as (
+  select a.n, a.mark, (select h.key from {marks} h where h.mark = a.mark) as holder
+  from unnest($7::int4[], $8::bytea[]) as a (n, mark)
+), taken as (
+  select distinct added.n from added join wanted on wanted.n = added.n where added.holder is not null and added.holder <> wanted.key
+), swapped as (
+  update {rows} r set value = w.value, marks = coalesce(after.marks, '{{}}')
+  from wanted w left join before on before.n = w.n left join after on after.n = w.n left join taken on taken.n = w.n
+  where r.key = any($2::bytea[]) and r.key = w.key and r.value = w.seen and r.marks = coalesce(before.marks, '{{}}') and taken.n is null
+  returning w.n
+), unmarked as (
+  delete from {marks} where mark in (
+    select b.mark from unnest($5::int4[], $6::bytea[]) as b (n, mark) join swapped on swapped.n = b.n
+    left join added on added.n = b.n and added.mark = b.mark where added.n is null
+  )
+), marked as (
+  insert into {marks} (mark, key)
+  select added.mark, wanted.key from added join swapped on swapped.n = added.n join wanted on wanted.n = added.n
+  where added.holder is null order by added.mark
+)
+select swapped.n is not null, taken.n is not null
+from wanted w left join swapped on swapped.n = w.n left join taken on taken.n = w.n order by w.n"
     )
 }
 
