@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a vector that does not read is a failed test")]
 
+use std::path::Path;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
@@ -17,6 +20,7 @@ use sudare::field::{
     Collection, Field, Index, Mask, OnBadValue, Plan, Protection, RevealError, RowWrite, Subject, open_deterministic_envelope,
     open_envelope, protect, reveal,
 };
+use sudare::keys::kek::provider::{Binding, Wrapped};
 use sudare::keys::{self, FieldKey, KeyRing, LineName, LookupKey, Standing, State};
 use sudare::normalise::Normaliser;
 use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
@@ -398,6 +402,42 @@ fn terms_of_search_indexes_are_those_of_the_vectors() {
         let stored = stored_term(&ring("shop"), place("shop", "customers", "x"), &none.normalise, 64, &none.json);
         assert_eq!(stored, None, "{}", none.name);
     }
+}
+
+/// A ring under a provider, made by another program (Python's `cryptography`) from `docs/format.md` alone.
+#[test]
+fn a_ring_whose_root_a_provider_has_wrapped_opens() {
+    #[derive(Debug)]
+    struct Golden;
+    impl keys::Provider for Golden {
+        fn name(&self) -> keys::ProviderName {
+            keys::ProviderName::VaultTransit
+        }
+        fn key(&self) -> &'static str {
+            "transit/sudare"
+        }
+        fn may_have_wrapped(&self, wrapped: &Wrapped) -> bool {
+            wrapped.key == self.key()
+        }
+        fn wrap(&self, _: &Binding, _: &Secret) -> Result<Wrapped, keys::ProviderError> {
+            Err(keys::ProviderError::NotOurs)
+        }
+        fn unwrap(&self, binding: &Binding, wrapped: &Wrapped) -> Result<Secret, keys::ProviderError> {
+            let bound = "0000000d7375646172652d72696e672f3100000004726f6f740000000473686f70000000046d61696e";
+            assert_eq!(HEXLOWER.encode(&binding.aad()), bound);
+            assert_eq!(wrapped.root, "vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok481zoCmHnSeDX9vyf7w==");
+            Ok(Secret::from_bytes(std::array::from_fn(|at| u8::try_from(at).unwrap())))
+        }
+    }
+    let config = keys::Config {
+        controller: Controller::new("shop"),
+        ring: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/v1/ring-vault-transit.json").into(),
+        kek: keys::Kek::Provider { provider: Arc::new(Golden), limits: keys::CustodyLimits::default() },
+        min_revision: 1,
+    };
+    let report = keys::verify(&config).unwrap();
+    assert!(report.sound() && report.versions.len() == 5, "{report:?}");
+    assert_eq!(KeyRing::open(&config).unwrap().revision(), 1);
 }
 
 #[derive(Deserialize)]

@@ -5,6 +5,7 @@
 //! accepting, finish the exchanges under way, close the audit log.
 
 mod build;
+mod custody;
 mod descriptors;
 mod fleet;
 mod jwks;
@@ -115,6 +116,7 @@ pub struct Running {
     drain_delay: Duration,
     drain_timeout: Duration,
     fetching: Arc<ArcSwap<jwks::Fetching>>,
+    keepers: custody::Keepers,
     /// The nodes that share the store, if others may.
     fleet: Option<Arc<Fleet>>,
 }
@@ -209,6 +211,7 @@ pub fn start_over(
     let spans = None;
     let fetched_keys = std::mem::take(&mut settings.fetched_keys);
     let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
+    let keepers = custody::Keepers::begin(&keys, custody::Told::new(&metrics, &audit, &clock), &tasks);
     let state = build::state(settings, keys, Arc::clone(&rows), fleet.as_deref(), None)?;
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
     let exchange = Arc::new(exchange.followed_by(spans));
@@ -267,11 +270,12 @@ pub fn start_over(
         drain_delay,
         drain_timeout,
         fetching,
+        keepers,
         fleet,
     })
 }
 
-/// How applications are served.
+/// What connections are accepted with.
 fn front(settings: &Settings, tls: Option<Arc<ArcSwap<Server>>>, budget: &Budget, metrics: &Arc<Metrics>) -> accept::Config {
     accept::Config {
         tls,
@@ -321,6 +325,7 @@ impl Running {
             tokio::select! {
                 _ = hangup.recv() => self.reload_and_tell(path),
                 () = self.changed() => self.reload_and_tell(path),
+                () = self.keepers.moved_on() => self.reload_and_tell(path),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -356,6 +361,7 @@ impl Running {
         self.drain.cancel();
         self.exchange.end_feeds();
         self.fetching.store(Arc::default());
+        self.keepers.end();
         self.tasks.close();
         let mut drained = Drained::Whole;
         let finished = tokio::time::timeout(if hurried { Duration::ZERO } else { self.drain_timeout }, self.tasks.wait());

@@ -19,8 +19,9 @@ use crate::admin::{Condition, Part, Readiness};
 use crate::audit;
 use crate::base::{Clock, IssuerName};
 use crate::exchange::Exchange;
-use crate::keys::LineName;
+use crate::keys::custody::Standing;
 use crate::keys::fleet::Behind;
+use crate::keys::{KeyRing, LineName};
 use crate::metrics::{Metrics, Vitals};
 use crate::store::Store;
 
@@ -104,7 +105,9 @@ fn keys_condition(exchange: &Exchange, fleet: Option<&Fleet>) -> Condition {
     if !missing.is_empty() {
         return Condition::NotReady(format!("no active version in line {}", missing.join(", ")));
     }
+    let custody = custody_condition(keys);
     match fleet.map(Fleet::complaint).unwrap_or_default() {
+        _ if matches!(custody, Condition::NotReady(_)) => custody,
         (Some(Behind { held, newest, why }), refused) => {
             let refused = refused.map(|why| format!(". It was refused: {why}")).unwrap_or_default();
             Condition::NotReady(format!(
@@ -112,7 +115,20 @@ fn keys_condition(exchange: &Exchange, fleet: Option<&Fleet>) -> Condition {
             ))
         }
         (None, Some(why)) => Condition::Warning(format!("what is in the store was not taken: {why}")),
-        (None, None) => Condition::Ready,
+        (None, None) => custody,
+    }
+}
+
+/// Whether the provider that keeps the KEK, if one does, still says that it is ours to use.
+fn custody_condition(keys: &KeyRing) -> Condition {
+    match keys.standing() {
+        Some(Standing::Dropped { why }) => Condition::NotReady(format!("dropped: {why}")),
+        Some(Standing::Unconfirmed { why, ago, left }) => Condition::Warning(format!(
+            "their KEK has not been confirmed for {} s ({why}); they are dropped in {} s",
+            ago.as_secs(),
+            left.as_secs()
+        )),
+        Some(Standing::Confirmed { .. }) | None => Condition::Ready,
     }
 }
 

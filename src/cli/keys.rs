@@ -6,6 +6,7 @@
 
 pub(super) mod census;
 mod change;
+mod change_kek;
 pub(super) mod ending;
 mod fleet;
 mod relocate;
@@ -25,6 +26,7 @@ use crate::base::Clock;
 use crate::keys::{self, Config, Kek, KeyError, ParseLineError, Place, State, VerifyReport, VersionInfo};
 
 pub use change::{activate, compromise, deactivate, publish, rotate};
+pub use change_kek::change_kek;
 pub use fleet::{activate_everywhere, compromise_everywhere, nodes, rotate_everywhere};
 pub use relocate::{copy, relocate};
 pub use table::Versions;

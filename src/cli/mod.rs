@@ -35,7 +35,7 @@ use words::{
 use crate::base::limits::STACK_BYTES;
 use crate::base::{CallerName, CategoryName, PurposeName, RecordId, SystemClock};
 use crate::config::{self, Environment};
-use crate::keys::{KeyError, Scope, Successor};
+use crate::keys::{KeyError, Onto, Scope, Successor};
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 
@@ -112,6 +112,7 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
     | KeysCommand::Activate { changing: Changing { file, .. }, .. }
     | KeysCommand::Deactivate { changing: Changing { file, .. }, .. }
     | KeysCommand::Compromise { changing: Changing { file, .. }, .. }
+    | KeysCommand::ChangeKek { changing: Changing { file, .. }, .. }
     | KeysCommand::Nodes { file, .. }
     | KeysCommand::Copy { file, .. }
     | KeysCommand::Move { changing: Changing { file, .. }, .. }
@@ -151,6 +152,10 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
             let limit = std::time::Duration::from_secs(wait);
             keys::compromise_everywhere(&changing.of(ring), &kids, successor, limit, changing.format.into(), out)
         }
+        KeysCommand::ChangeKek { same, changing } => {
+            let onto = if same { Onto::Same } else { Onto::Next };
+            keys::change_kek(&changing.of(ring), onto, changing.format.into(), out)
+        }
         KeysCommand::Rewrap(options) => return keys::rewrap::run(&options, out),
         KeysCommand::Verify { format, .. } => {
             return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
@@ -158,9 +163,13 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
     };
     done.map(|()| 0).map_err(|error| match error {
         keys::KeysCommandError::Line { .. }
-        | keys::KeysCommandError::Key(KeyError::NoSuchLine(_) | KeyError::NoSuchVersion(_) | KeyError::NoScopeToEnd(_)) => {
-            wrong(error)
-        }
+        | keys::KeysCommandError::Key(
+            KeyError::NoSuchLine(_)
+            | KeyError::NoSuchVersion(_)
+            | KeyError::NoScopeToEnd(_)
+            | KeyError::NoNextKek(_)
+            | KeyError::NotRewrapped { .. },
+        ) => wrong(error),
         keys::KeysCommandError::Key(_)
         | keys::KeysCommandError::NotEverywhere(_)
         | keys::KeysCommandError::NotInForce(_)
@@ -180,6 +189,7 @@ fn load_for_keys(path: &Path, command: &KeysCommand) -> Result<config::Settings,
         | KeysCommand::List { .. }
         | KeysCommand::Verify { .. }
         | KeysCommand::Deactivate { .. }
+        | KeysCommand::ChangeKek { .. }
         | KeysCommand::Copy { .. }
         | KeysCommand::Rewrap(_) => false,
     };

@@ -73,7 +73,7 @@ pub(super) enum Command {
     /// Callers: who may ask
     #[command(subcommand)]
     Caller(CallerCommand),
-    /// The key ring: make, list, rotate, mark compromised, rewrap, count, destroy, verify
+    /// The key ring: make, list, rotate, mark compromised, rewrap, count, destroy, change its KEK, verify
     #[command(subcommand)]
     Keys(KeysWords),
     /// The policy: explain, test, schema
@@ -212,6 +212,17 @@ pub(super) enum KeysCommand {
         /// `store`, or a file that is not there
         #[arg(long, value_name = "PLACE")]
         to: PathBuf,
+    },
+    /// Wrap the ring under another key-encryption key: the one named by `next_kek` in [keys]
+    ///
+    /// No version changes, and no stored value. One write, or none; opened whole under the new KEK before it takes the old ring's place. Run
+    /// again it does nothing. The old KEK still opens old copies of the ring.
+    ChangeKek {
+        #[command(flatten)]
+        changing: Changing,
+        /// Wrap it anew under the KEK that is configured, after that was rotated at its provider
+        #[arg(long)]
+        same: bool,
     },
     /// Seal anew what hangs on versions that are not active, in the database and the vault, while clients go on
     ///

@@ -51,10 +51,7 @@ fn content(file: &Path) -> [u8; 32] {
 pub(super) fn of(settings: &super::Settings) -> Vec<PathBuf> {
     let mut files = vec![settings.file.clone(), settings.policy_file.clone()];
     files.extend(settings.keys.ring.as_file().map(Path::to_path_buf));
-    match &settings.keys.kek {
-        crate::keys::Kek::File(path) => files.push(path.clone()),
-        crate::keys::Kek::Passphrase { .. } => {}
-    }
+    files.extend(settings.keys.kek.files());
     files.extend_from_slice(settings.listen.files());
     files.extend_from_slice(settings.upstream.files());
     files.extend_from_slice(settings.store.files());

@@ -27,6 +27,9 @@ mod findings;
 mod http2;
 mod index;
 mod jwt;
+mod kek;
+#[cfg(feature = "aws-kms")]
+mod kek_aws;
 mod limits;
 mod listen;
 mod methods;

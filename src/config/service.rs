@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::kek;
 use super::names::check_name;
 use super::report::{Draft, Report};
 use super::tree::{Section, Text, shorten};
@@ -92,8 +93,7 @@ pub(super) fn keys(
     let section = root.required_table("keys", "[keys] with ring and kek: where the key ring is and what it is wrapped under")?;
     let report = section.report();
     let ring = section.required("ring", "ring = \"keys/ring.json\"").and_then(|node| node.text());
-    let kek = section.required("kek", "kek = { provider = \"file\", path = \"keys/kek\" }").and_then(|node| node.table());
-    let kek = kek.as_ref().and_then(|kek| key_encryption_key(kek, folder));
+    let kek = kek::kek(&section, folder);
     let marks = marks(&section, folder, ring.as_ref());
     let min_revision = match section.optional("min_revision") {
         Some(node) => node.integer(0..=u64::MAX >> 1, ""),
@@ -101,7 +101,7 @@ pub(super) fn keys(
     };
     let mut rings = Vec::new();
     for (name, node) in section.entries() {
-        if node.is_table() && name.value != "kek" {
+        if node.is_table() && !kek::TABLES.contains(&name.value.as_str()) {
             report.push(
                 Draft::error(
                     &name.span,
@@ -115,8 +115,8 @@ pub(super) fn keys(
     section.finish_but(|name| rings.iter().any(|ring| ring == name));
     let place = ring.and_then(|ring| place(report, folder, &ring, store, marks.clone().unwrap_or_default()));
     marks?;
-    if let (Some(place), Some(keys::Kek::File(kek))) = (&place, &kek)
-        && place.as_file() == Some(kek)
+    if let (Some(place), Some(kek)) = (&place, &kek)
+        && place.as_file().is_some_and(|path| kek.files().iter().any(|file| file == path))
     {
         report.push(Draft::error(&section.span, "`ring` and `kek` name the same file").remedy("give each a file of its own"));
     }
@@ -163,62 +163,6 @@ fn place(
         (IN_STORE, None, None) => None,
         (path, shared, _) => Some(keys::Place::file(folder.join(path), shared)),
     }
-}
-
-fn key_encryption_key(kek: &Section<'_>, folder: &Path) -> Option<keys::Kek> {
-    #[derive(Clone, Copy)]
-    enum Provider {
-        File,
-        Passphrase,
-        Later,
-    }
-    let report = kek.report();
-    let provider_node = kek.required("provider", "provider = \"file\" or \"passphrase\"");
-    let later = ["vault-transit", "aws-kms", "pkcs11"];
-    let provider = provider_node.as_ref().and_then(|node| {
-        if let Some(text) = node.is_text().then(|| node.text()).flatten()
-            && later.contains(&text.value.as_str())
-        {
-            report.push(
-                Draft::error(&text.span, format!("the key provider \"{}\" is not built in yet", text.value))
-                    .remedy("use \"file\" or \"passphrase\""),
-            );
-            return Some(Provider::Later);
-        }
-        node.word(&[("file", Provider::File), ("passphrase", Provider::Passphrase)])
-    });
-    let result = match provider {
-        Some(Provider::File) => {
-            let path = kek.required("path", "path = \"keys/kek\"").and_then(|node| node.text());
-            path.map(|path| keys::Kek::File(folder.join(path.value)))
-        }
-        Some(Provider::Passphrase) => {
-            let text = kek
-                .required("env", "env = \"SUDARE_PASSPHRASE\": the environment variable that holds the passphrase")
-                .and_then(|node| node.text());
-            text.and_then(|text| {
-                let name = text.value.strip_prefix("env:").unwrap_or(&text.value);
-                if !variable_fits(name) {
-                    report.hide(&text.span);
-                    report.push(
-                        Draft::error(&text.span, "this is not the name of an environment variable")
-                            .expected("A-Z, 0-9 and _")
-                            .remedy("write the name of the variable, for example \"SUDARE_PASSPHRASE\"; the passphrase itself stays out of the file"),
-                    );
-                    return None;
-                }
-                Some(keys::Kek::Passphrase { env: name.to_owned() })
-            })
-        }
-        // What else the table must hold depends on the provider.
-        Some(Provider::Later) => return None,
-        None => {
-            kek.finish_but(|_name| true);
-            return None;
-        }
-    };
-    kek.finish();
-    result
 }
 
 /// `[audit]`.

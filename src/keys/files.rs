@@ -98,6 +98,12 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, KeyError> {
     read_limited(path, &open(path)?, limit)
 }
 
+/// The same for a file that is none of the ring's.
+#[cfg(feature = "aws-kms")]
+pub(super) fn read_other(path: &Path, limit: u64) -> Result<Vec<u8>, KeyError> {
+    read_limited(path, &open(path)?, limit)
+}
+
 fn open(path: &Path) -> Result<File, KeyError> {
     File::open(path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {

@@ -8,6 +8,7 @@ mod census;
 mod change;
 mod destroy;
 mod evidence;
+mod kek;
 mod relocate;
 mod spelled;
 #[cfg(test)]
@@ -22,8 +23,10 @@ pub use destroy::{
     SIGNERS, Signed, Stage, VALID, Written, Zero, make_operator, operator_key, receipts, verify_receipt,
 };
 pub use evidence::{Kept, keep, kept};
+pub use kek::{KekReport, Onto};
 pub use relocate::{Relocated, copy, relocate};
 
+use super::kek::provider::Binding;
 use super::manifest::{self, Opened};
 use super::place::Held;
 use super::{Config, KeyError, LineName, State, VersionInfo, files};
@@ -91,7 +94,8 @@ pub(super) fn init_with(
         Ok(opened) => (opened, false, false),
         Err(KeyError::Missing(path)) if path == config.ring.shown() => {
             held.was_never_there()?;
-            let (kek, named, made) = config.kek.load_or_make(config.ring.shown(), cost)?;
+            let binding = Binding { controller: config.controller.as_str().to_owned(), ring: config.ring_name().to_owned() };
+            let (kek, named, made) = config.kek.load_or_make(config.ring.shown(), &binding, cost)?;
             (Opened::fresh(config, kek, named)?, made, true)
         }
         Err(other) => return Err(other),

@@ -1,7 +1,7 @@
 //! Key ring: which key versions exist and what each may still do.
 //!
 //! A [`KeyRing`] belongs to one controller and holds keys in lines (seal, lookup, token, audit, one per pseudonym scope), each
-//! wrapped under the ring's KEK in a manifest file. One version of a line is Active: new values are protected under it.
+//! wrapped in a manifest file under a root, which is the ring's KEK or hangs on it. One version of a line is Active: new values are protected under it.
 //! Rotation rewrites nothing. States and moves: [`State`]. Format: `docs/format.md`. Runbooks: `keys/README.md`,
 //! `docs/rotation.md`.
 //!
@@ -11,14 +11,16 @@
 //! `app` opens a ring at start and reload; `field` and `audit` use its keys; `cli/keys` runs [`init`], [`Change`], [`verify`].
 //!
 //! Where to look: `state` what a version may do · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
-//! `place` where that is kept · `marks` what this machine remembers of it · `kek` where the KEK comes from · `follow` the newest ring for
-//! long commands · `life` what operators do, `life/change` the moves, `life/census` and `life/evidence` what hangs on a version,
-//! `life/destroy` how one ends · `fleet` what nodes tell each other · `files` private, atomic, locked.
+//! `place` where that is kept · `marks` what this machine remembers of it · `kek` where the KEK comes from, `kek/` its providers ·
+//! `custody` for how long · `follow` the newest ring for long commands · `life` what operators do, `life/change` the moves,
+//! `life/census` and `life/evidence` what hangs on a version, `life/destroy` how one ends · `fleet` what nodes tell each other · `files`
+//! private, atomic, locked.
 
+pub mod custody;
 mod files;
 pub mod fleet;
 mod follow;
-mod kek;
+pub mod kek;
 mod life;
 mod manifest;
 mod marks;
@@ -30,21 +32,24 @@ mod subkeys;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::base::{Controller, Kid};
 use crate::crypto::RandomError;
 use crate::store::StoreError;
 
+pub use custody::{Custody, CustodyLimits, Denied};
 pub use follow::Follow;
+pub use kek::provider::{Provider, ProviderError, ProviderName};
 pub use life::{
     Approved, Asked, Census, Change, Checked, CollectionSeen, DestroyError, DestroyReport, Destruction, InDocuments, InitReport,
-    Kept, MoveReport, Moved, NotMoved, NotZero, Noted, Operator, PublishReport, Receipt, ReceiptReport, Record, Relocated,
-    Request, RotateReport, SIGNERS, Scope, Signed, Stage, Standing, StoreSeen, Successor, UnknownCount, VALID, VerifyReport,
-    VersionCount, Written, Zero, ZeroSince, copy, init, keep, kept, make_operator, operator_key, receipts, relocate, rotate,
-    verify, verify_receipt, zero_since,
+    KekReport, Kept, MoveReport, Moved, NotMoved, NotZero, Noted, Onto, Operator, PublishReport, Receipt, ReceiptReport, Record,
+    Relocated, Request, RotateReport, SIGNERS, Scope, Signed, Stage, Standing, StoreSeen, Successor, UnknownCount, VALID,
+    VerifyReport, VersionCount, Written, Zero, ZeroSince, copy, init, keep, kept, make_operator, operator_key, receipts,
+    relocate, rotate, verify, verify_receipt, zero_since,
 };
 pub use place::{Place, Shared};
-pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, TokenKey, VersionInfo};
+pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, Regained, TokenKey, VersionInfo};
 pub use state::{LineName, Operation, ParseLineError, ParseStateError, Refusal, State, Step};
 pub use subkeys::CacheUse;
 
@@ -81,6 +86,20 @@ pub enum Kek {
     Passphrase {
         /// Name of the environment variable that holds the passphrase.
         env: String,
+    },
+    /// A service or a device keeps it; a root that it has wrapped stands in the manifest.
+    Provider {
+        /// Who does the wrapping.
+        provider: Arc<dyn Provider>,
+        /// For how long its answer is good.
+        limits: CustodyLimits,
+    },
+    /// The ring is moving from one to another (`[keys] next_kek`): it may hang on either.
+    Changing {
+        /// What it hung on.
+        from: Box<Kek>,
+        /// What it is to hang on.
+        to: Box<Kek>,
     },
 }
 
@@ -151,6 +170,42 @@ pub enum KeyError {
         found: &'static str,
         /// In the configuration.
         configured: &'static str,
+    },
+    /// The ring hangs on another key of the provider than configured.
+    #[error("{path}: wrapped under the key \"{found}\", but the configuration names \"{configured}\": change `key` in [keys] kek", path = .path.display())]
+    OtherKek {
+        /// The ring's file.
+        path: PathBuf,
+        /// In the ring.
+        found: String,
+        /// In the configuration.
+        configured: String,
+    },
+    /// The provider of the KEK does not do what it was asked.
+    #[error("{path}: its KEK is the key \"{key}\" of {provider}, and {error}", path = .path.display())]
+    Provider {
+        /// The ring's file.
+        path: PathBuf,
+        /// The provider's word.
+        provider: &'static str,
+        /// Its key, as configured.
+        key: String,
+        /// Why not.
+        error: ProviderError,
+    },
+    /// The keys were dropped, since nobody could say any more that they are ours to use.
+    #[error("the keys of this ring were dropped: {0}")]
+    Dropped(&'static str),
+    /// No second KEK to change to.
+    #[error("{path}: `change-kek` needs to know the new KEK: write `next_kek = {{ provider = …}}` beside `kek` in [keys] of every node; or, after the key was rotated at its provider, give --same", path = .0.display())]
+    NoNextKek(PathBuf),
+    /// A file or a passphrase is its own root, which cannot be wrapped anew.
+    #[error("{path}: hangs on a KEK of provider \"{provider}\", which cannot be wrapped anew under itself: name another with `next_kek` in [keys]", path = .path.display())]
+    NotRewrapped {
+        /// The ring's file.
+        path: PathBuf,
+        /// The provider's word.
+        provider: &'static str,
     },
     /// Not a ring's file, or one changed by hand.
     #[error("{path}: not a key ring as `sudare keys` writes it: {why}: put it back from your backup", path = .path.display())]

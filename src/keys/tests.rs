@@ -2,6 +2,7 @@
 
 mod follow;
 mod lookup;
+mod providers;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

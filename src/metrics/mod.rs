@@ -7,6 +7,7 @@
 //! Called by `exchange` and `front` with what pure modules counted; `admin` prints [`Metrics::encode`].
 
 mod admission;
+mod kek;
 mod store;
 mod values;
 mod vault;
@@ -94,6 +95,7 @@ pub struct Metrics {
     values: Values,
     store: StoreCalls,
     vault: vault::Vault,
+    keks: kek::Keks,
     protocols: Protocols,
     reloads: Family<Labels<1>, Counter>,
     /// 1 while the files say something that was refused.
@@ -164,6 +166,7 @@ impl Metrics {
             values: Values::registered(registry),
             store: StoreCalls::registered(registry),
             vault: vault::Vault::registered(registry),
+            keks: kek::Keks::registered(registry),
             reloads: registered(
                 registry,
                 "config_reloads",
@@ -445,6 +448,7 @@ enum Word {
     Collection(CollectionName),
     Kid(Kid),
     Issuer(IssuerName),
+    Ring(Arc<str>),
     Path(ShownPath),
     Status(u16),
 }
@@ -457,6 +461,7 @@ impl EncodeLabelValue for Word {
             Self::Collection(name) => encoder.write_str(name.as_str()),
             Self::Kid(kid) => encoder.write_str(kid.as_str()),
             Self::Issuer(name) => encoder.write_str(name.as_str()),
+            Self::Ring(name) => encoder.write_str(name),
             Self::Path(path) => encoder.write_str(path.as_str()),
             // A server may invent codes; they must not become endless labels.
             Self::Status(status @ 100..=599) => write!(encoder, "{status}"),

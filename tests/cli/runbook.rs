@@ -146,6 +146,11 @@ fn the_commands_of_rotation_md_print_what_the_page_says() {
         if step.command.starts_with("sudare keys compromise") && !folder.path("dump.jsonl").exists() {
             folder.run("seal --collection customers clear dump.jsonl").done();
         }
+        if step.command == "sudare keys change-kek" && !folder.path("keys/kek-2").exists() {
+            // As the page says before it.
+            let now = "{ provider = \"file\", path = \"keys/kek\" }";
+            folder.edit("sudare.toml", now, &format!("{now}\nnext_kek = {}", now.replace("keys/kek", "keys/kek-2")));
+        }
         let output = folder.command().args(&words).output().unwrap();
         let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         if step.says.is_empty() {

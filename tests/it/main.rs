@@ -34,6 +34,7 @@ mod migration;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod patches;
+mod providers;
 mod proxy_protocol;
 mod replication;
 mod rewrap;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::{Controller, FixedClock, Kid};
-use crate::keys::{Change, LineName, Scope, Successor};
+use crate::keys::{Change, LineName, Onto, Scope, Successor};
 
 const NOON: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
@@ -264,6 +264,37 @@ fn a_ring_of_a_thousand_versions_is_readable() {
         assert!(line.len() <= 130 && created, "{line}");
     }
     assert!(lines[1000].starts_with("seal  000000z7  active       protect, open  "), "{}", lines[1000]);
+}
+
+#[test]
+fn the_kek_is_changed_in_words_and_in_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let clock = FixedClock::at(NOON);
+    let said = |config: &Config, onto: Onto, format: Format| {
+        let mut out = Vec::new();
+        let done = change_kek(&change(config, &clock), onto, format, &mut out);
+        done.map(|()| String::from_utf8(out).unwrap().replace(&format!("{}/", dir.display()), ""))
+    };
+    let alone = config(dir);
+    keys::init(&alone, &[], &clock).unwrap();
+    let error = said(&alone, Onto::Next, Format::Table).unwrap_err().to_string();
+    assert!(error.contains("write `next_kek = { provider = …}` beside `kek` in [keys] of every node"), "{error}");
+    let error = said(&alone, Onto::Same, Format::Table).unwrap_err().to_string();
+    assert!(error.contains("provider \"file\", which cannot be wrapped anew under itself"), "{error}");
+    let to = Box::new(Kek::File(dir.join("kek-2")));
+    let both = Config { kek: Kek::Changing { from: Box::new(alone.kek.clone()), to }, ..alone };
+    let changed: Value = serde_json::from_str(&said(&both, Onto::Next, Format::Json).unwrap()).unwrap();
+    let (from, to) = ("file kek", "file kek-2");
+    assert_eq!(changed, json!({ "from": from, "to": to, "changed": true, "kek_made": true, "revision": 2 }));
+    let again: Value = serde_json::from_str(&said(&both, Onto::Next, Format::Json).unwrap()).unwrap();
+    assert_eq!(again, json!({ "from": to, "to": to, "changed": false, "kek_made": false, "revision": 2 }));
+    let in_words = said(&both, Onto::Next, Format::Table).unwrap();
+    assert!(
+        in_words.starts_with(
+            "ring.json hangs on file kek-2 already; revision 2 stays: there was nothing to do.\nThen, on every node"
+        )
+    );
 }
 
 /// A report of versions in these states; each number is an id.

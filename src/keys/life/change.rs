@@ -164,6 +164,8 @@ impl fmt::Display for NotMoved {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Write {
     Revision,
+    /// The same, but only once what is to be written opens, whole, under the KEK that it is to hang on.
+    Proved,
     Nothing,
 }
 
@@ -297,7 +299,10 @@ impl Change<'_> {
     }
 
     /// Reads the ring, lets `act` change it, and writes it, all under the ring's lock. Returns the revision it is at then.
-    fn make<T>(&self, act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), KeyError>) -> Result<(T, u64), KeyError> {
+    pub(super) fn make<T>(
+        &self,
+        act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), KeyError>,
+    ) -> Result<(T, u64), KeyError> {
         self.make_noting(act, |_result, _opened, _bytes| Ok(()))
     }
 
@@ -315,8 +320,11 @@ impl Change<'_> {
         let mut opened = held.open_at(self.at_revision)?;
         let now_ms = self.clock.now_ms();
         let (mut result, write) = act(&mut opened, now_ms)?;
-        if write == Write::Revision {
+        if write != Write::Nothing {
             let bytes = held.next(&mut opened, now_ms)?;
+            if write == Write::Proved {
+                super::kek::prove(self.config, &bytes)?;
+            }
             note(&mut result, &opened, &bytes)?;
             held.replace(&opened, &bytes)?;
         }
