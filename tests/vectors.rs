@@ -19,7 +19,7 @@ use sudare::field::{
 };
 use sudare::keys::{FieldKey, KeyRing, LineName, LookupKey, State};
 use sudare::normalise::Normaliser;
-use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
+use sudare::purpose::{CategoryId, CategorySpec, Collects, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec, Terms};
 
 #[derive(Deserialize)]
 struct Envelopes {
@@ -225,6 +225,8 @@ fn grant(purpose: &str, level: Level) -> Grant {
         search: Vec::new(),
         search_line: 0,
         delete: false,
+        terms: Terms::default(),
+        collects: Collects::default(),
         clauses: vec![],
     };
     let spec = PolicySpec {
