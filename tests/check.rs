@@ -308,6 +308,29 @@ fn mistakes_in_the_store() {
 }
 
 #[test]
+fn mistakes_in_where_the_ring_is() {
+    const RING: &str = "ring = \"keys/ring.json\"";
+    let cases: &[Case<'_>] = &[
+        ("a ring in a store of one node", In::Service, RING, "ring = \"store\"", 1),
+        ("marks beside a file", In::Service, RING, "ring = \"keys/ring.json\"\nmarks = \"keys/ring.marks\"", 1),
+        ("marks nowhere", In::Service, RING, "ring = \"store\"\nmarks = \"\"", 2),
+        ("a ring that is a number", In::Service, RING, "ring = 1", 1),
+        ("a file that is called store", In::Service, RING, "ring = \"./store\"", 0),
+        ("the ring is the KEK", In::Service, RING, "ring = \"keys/kek\"", 1),
+    ];
+    snapshot("ring", &outputs(cases));
+    let shared = |ring: &str| {
+        let text =
+            service().replace(RING, ring).replace("redb:data/sudare.redb", "postgres://sudare@/sudare?host=/run/postgresql");
+        Folder::with(&text, templates::POLICY).load().unwrap_or_else(|findings| panic!("{findings}")).keys.ring
+    };
+    let (stored, file) = (shared("ring = \"store\"\nmarks = \"data/marks\""), shared(RING));
+    assert!(stored.is_store() && stored.shared().is_some() && stored.as_file().is_none());
+    assert_eq!(stored.to_string(), "ring main in postgres://sudare@/sudare?host=/run/postgresql&port=5432");
+    assert!(!file.is_store() && file.shared().is_some(), "nodes with files share a store all the same");
+}
+
+#[test]
 fn mistakes_in_the_tables_for_operators() {
     const ADMIN: &str = "[upstream]";
     let hash = format!("[admin]\ncredential_sha256 = [\"{}\"]\nuid = [1000]\n[upstream]", "0a".repeat(32));
@@ -720,7 +743,7 @@ fn settings_are_as_the_files_say() {
     assert_eq!(settings.store, sudare::store::Config::Embedded(dir.join("data/sudare.redb")));
     assert_eq!(settings.audit.dir, dir.join("data/audit"));
     assert_eq!(settings.audit.durable_timeout.as_millis(), 2_000);
-    assert_eq!(settings.keys.ring, dir.join("keys/ring.json"));
+    assert_eq!(settings.keys.ring.as_file(), Some(dir.join("keys/ring.json").as_path()));
     assert_eq!(settings.upstream.endpoint, sudare::upstream::Endpoint::Embedded(dir.join("data/documents.redb")));
     assert_eq!(settings.upstream.reply_timeout.as_millis(), 1_000);
     let authorization = settings.upstream.authorization.as_ref().unwrap();

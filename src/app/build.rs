@@ -3,18 +3,41 @@
 use std::sync::Arc;
 
 use super::StartError;
+use super::fleet::Fleet;
 use crate::base::Kid;
 use crate::config::Settings;
 use crate::exchange::{Collection, Gates, Limits, Newest, State};
 use crate::field::Protection;
-use crate::keys::{KeyRing, LineName};
+use crate::keys::{KeyError, KeyRing, LineName};
 use crate::store::{Rows, Store};
 use crate::upstream::Upstream;
 
+/// Times that a ring in the store is read, where others replace it each time.
+const TIMES: u32 = 5;
+
 /// Opens the ring, refuses one older than this node has seen, and one that lacks a line that policy or fields need.
-pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<KeyRing>, StartError> {
-    let ring = KeyRing::open(&settings.keys)?;
-    ring.check_rollback(store)?;
+///
+/// `used` is the ring in force, which only a newer one may follow.
+pub(super) fn keys(settings: &Settings, store: &Arc<Store>, used: Option<&KeyRing>) -> Result<Arc<KeyRing>, StartError> {
+    if let Some(shared) = settings.keys.ring.shared() {
+        shared.provide(store);
+    }
+    let mut left = TIMES;
+    let ring = loop {
+        let ring = KeyRing::open(&settings.keys)?;
+        if let Some(used) = used {
+            ring.may_follow(used)?;
+        }
+        left -= 1;
+        match ring.remember(&settings.keys, store) {
+            // It may have been replaced, and its mark raised, since it was read.
+            Err(KeyError::RolledBack { .. }) if settings.keys.ring.is_store() && left > 0 => {}
+            remembered => {
+                remembered?;
+                break ring;
+            }
+        }
+    };
     has_lines(&ring, settings)?;
     Ok(Arc::new(ring))
 }
@@ -58,10 +81,12 @@ pub(super) fn key_versions(keys: &KeyRing) -> impl Iterator<Item = (&'static str
 /// Everything one exchange needs to know.
 ///
 /// On a reload `before` is what is in use: its database is kept if nothing of it changed, and what callers have used of their limits.
+/// `fleet` are the others, if there are any.
 pub(super) fn state(
     settings: Settings,
     keys: Arc<KeyRing>,
     store: Arc<dyn Rows>,
+    fleet: Option<&Fleet>,
     before: Option<&State>,
 ) -> Result<State, StartError> {
     let upstream = match before {
@@ -82,6 +107,7 @@ pub(super) fn state(
         callers: settings.callers,
         store,
         newest: Newest::of(&keys, before.map(|before| &before.newest)),
+        standing: fleet.map(Fleet::standing).unwrap_or_default(),
         keys,
         lends_credential: settings.upstream.authorization.is_some(),
         upstream,

@@ -6,6 +6,7 @@
 
 mod build;
 mod descriptors;
+mod fleet;
 mod jwks;
 mod listen;
 pub mod log;
@@ -38,6 +39,7 @@ use crate::metrics::Metrics;
 use crate::net::tls::server::Server;
 use crate::store::{Rows, StoreError};
 use crate::upstream::UpstreamError;
+use fleet::Fleet;
 pub use memory::settle_allocator;
 use reload::{AtStart, Fixed, Watch};
 use vitals::Watched;
@@ -113,6 +115,8 @@ pub struct Running {
     drain_delay: Duration,
     drain_timeout: Duration,
     fetching: Arc<ArcSwap<jwks::Fetching>>,
+    /// The nodes that share the store, if others may.
+    fleet: Option<Arc<Fleet>>,
 }
 
 /// How a shutdown went.
@@ -173,30 +177,20 @@ pub fn start_over(
     let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
     let store = Arc::new(crate::store::Store::open(&settings.store, Some(Arc::clone(&metrics)))?);
     let rows = rows(store.clone());
-    let keys = build::keys(&settings, &store)?;
+    let gone = CancellationToken::new();
+    let fleet = Fleet::join(&settings, &store, gone.child_token())?;
+    let keys = build::keys(&settings, &store, None)?;
+    if let Some(fleet) = &fleet {
+        fleet.compare(&keys)?;
+    }
     let audit = audit::Log::open(&settings.audit, keys.audit_keys()?, Arc::clone(&clock))?;
     let audit_dir = settings.audit.dir.clone();
-    let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (leaving, drain) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let budget = Budget::new(settings.limits.memory_bytes, Arc::clone(&metrics));
     let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
     let certificate_until = Arc::new(AtomicU64::new(settings.listen.tls.as_ref().map_or(0, |tls| tls.until)));
-    let front_config = accept::Config {
-        tls: tls.clone(),
-        handshake_timeout: settings.limits.handshake_timeout,
-        last_answer: settings.limits.drain_timeout,
-        connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
-        awake: budget.seats(),
-        per_address: settings.limits.connections_per_address,
-        header_bytes: settings.limits.header_bytes,
-        headers: settings.limits.headers,
-        header_timeout: settings.limits.header_timeout,
-        idle_timeout: settings.limits.idle_timeout,
-        http2: settings.listen.http2.then(|| settings.limits.http2.clone()),
-        proxy_from: settings.listen.proxy_protocol.as_slice().into(),
-        write_timeout: settings.limits.write_timeout,
-        metrics: Arc::clone(&metrics),
-    };
+    let front_config = front(&settings, tls.clone(), &budget, &metrics);
     metrics.key_versions(build::key_versions(&keys));
     metrics.loaded(reload::loaded(&settings, keys.revision(), clock.now_ms()));
     let (drain_delay, drain_timeout) = (settings.listen.drain_delay, settings.limits.drain_timeout);
@@ -215,13 +209,16 @@ pub fn start_over(
     let spans = None;
     let fetched_keys = std::mem::take(&mut settings.fetched_keys);
     let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
-    let state = build::state(settings, keys, Arc::clone(&rows), None)?;
+    let state = build::state(settings, keys, Arc::clone(&rows), fleet.as_deref(), None)?;
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
     let exchange = Arc::new(exchange.followed_by(spans));
 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
+    if let Some(fleet) = &fleet {
+        fleet.begin(&exchange, address.to_string());
+    }
     let fetching = Arc::new(ArcSwap::new(fetching.begin(&tasks)));
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
@@ -236,6 +233,7 @@ pub fn start_over(
             clock: Arc::clone(&clock),
             certificate_until: Arc::clone(&certificate_until),
             fetching: Arc::clone(&fetching),
+            fleet: fleet.clone(),
         };
         let pages = admin::Pages {
             metrics: vitals::metrics(watched.clone()),
@@ -269,7 +267,28 @@ pub fn start_over(
         drain_delay,
         drain_timeout,
         fetching,
+        fleet,
     })
+}
+
+/// How applications are served.
+fn front(settings: &Settings, tls: Option<Arc<ArcSwap<Server>>>, budget: &Budget, metrics: &Arc<Metrics>) -> accept::Config {
+    accept::Config {
+        tls,
+        handshake_timeout: settings.limits.handshake_timeout,
+        last_answer: settings.limits.drain_timeout,
+        connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
+        awake: budget.seats(),
+        per_address: settings.limits.connections_per_address,
+        header_bytes: settings.limits.header_bytes,
+        headers: settings.limits.headers,
+        header_timeout: settings.limits.header_timeout,
+        idle_timeout: settings.limits.idle_timeout,
+        http2: settings.listen.http2.then(|| settings.limits.http2.clone()),
+        proxy_from: settings.listen.proxy_protocol.as_slice().into(),
+        write_timeout: settings.limits.write_timeout,
+        metrics: Arc::clone(metrics),
+    }
 }
 
 impl Running {
@@ -353,6 +372,9 @@ impl Running {
         #[cfg(feature = "otlp")]
         if let Some(exporting) = &self.exporting {
             exporting.finish().await;
+        }
+        if let Some(fleet) = &self.fleet {
+            fleet.leave().await;
         }
         self.exchange.record_leaks();
         if tokio::time::timeout(LAST_SYNC, self.audit.close()).await.is_err() {

@@ -2,7 +2,7 @@
 //!
 //! Asked for by SIGHUP, or noticed: the contents of all files are compared every `[reload] poll_ms`, and what has changed is
 //! taken once it has stayed the same for [`SETTLED`], so that a file is not read half-written. What was refused is not tried
-//! again until it changes. Called by [`super::Running`].
+//! again until it changes. A ring in the store is taken as soon as it is announced (`fleet`). Called by [`super::Running`].
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -151,6 +151,9 @@ impl Running {
         match &outcome {
             Ok(_) => self.metrics.reloaded(),
             Err(error) => {
+                if let Some(fleet) = &self.fleet {
+                    fleet.refused(&error.to_string());
+                }
                 watch.done = seen;
                 // Files that the refused configuration named count too: one of them is what will be repaired.
                 if let StartError::Config(findings) = error {
@@ -174,16 +177,20 @@ impl Running {
             return Err(StartError::NeedsRestart(name));
         }
         let waiting = self.at_start.differences(&AtStart::of(&settings));
-        let keys = build::keys(&settings, &self.store)?;
+        let (in_force, ring) = (self.exchange.state(), settings.keys.clone());
+        let keys = build::keys(&settings, &self.store, Some(&in_force.keys))?;
         let versions: Vec<_> = build::key_versions(&keys).collect();
         let (next, loaded) = (Watch::of(&settings), loaded(&settings, keys.revision(), self.clock.now_ms()));
         let access = access(&settings);
         let tls = settings.listen.tls.clone();
         let fetched_keys = std::mem::take(&mut settings.fetched_keys);
-        let state = build::state(settings, keys, Arc::clone(&self.rows), Some(&self.exchange.state()))?;
+        let state = build::state(settings, keys, Arc::clone(&self.rows), self.fleet.as_deref(), Some(&in_force))?;
         let fetching = Fetching::prepare(fetched_keys, &self.fetching.load(), &self.metrics, &self.clock);
         // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
+        if let Some(fleet) = &self.fleet {
+            fleet.taken(&ring);
+        }
         self.fetching.store(fetching.begin(&self.tasks));
         if let (Some(current), Some(tls)) = (&self.tls, tls) {
             self.certificate_until.store(tls.until, Ordering::Relaxed);
@@ -208,8 +215,22 @@ impl Running {
         }
     }
 
-    /// Waits until the files differ from what is in force, and have come to rest. For ever if they are not to be looked at.
+    /// Waits until the files differ from what is in force, and have come to rest, or the ring in the store does.
     pub(super) async fn changed(&self) {
+        let ring_changed = async {
+            match &self.fleet {
+                Some(fleet) => fleet.news().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.files_changed() => {}
+            () = ring_changed => {}
+        }
+    }
+
+    /// For ever if they are not to be looked at.
+    async fn files_changed(&self) {
         loop {
             let (poll, done, files) = {
                 let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::fleet::Fleet;
 use super::jwks::Fetching;
 use super::log;
 use crate::admin::{Condition, Part, Readiness};
@@ -19,6 +20,7 @@ use crate::audit;
 use crate::base::{Clock, IssuerName};
 use crate::exchange::Exchange;
 use crate::keys::LineName;
+use crate::keys::fleet::Behind;
 use crate::metrics::{Metrics, Vitals};
 use crate::store::Store;
 
@@ -47,6 +49,8 @@ pub(super) struct Watched {
     pub(super) certificate_until: Arc<AtomicU64>,
     /// The keys of token issuers.
     pub(super) fetching: Arc<ArcSwap<Fetching>>,
+    /// The nodes that share the store, if others may.
+    pub(super) fleet: Option<Arc<Fleet>>,
 }
 
 /// Says how each part is.
@@ -63,7 +67,7 @@ pub(super) fn readiness(watched: Watched) -> Readiness {
                 parts.push(Part { name: "draining", condition: Condition::NotReady(String::new()) });
             }
             parts.push(Part { name: "audit", condition: audit_condition(&watched) });
-            parts.push(Part { name: "keys", condition: keys_condition(&exchange) });
+            parts.push(Part { name: "keys", condition: keys_condition(&exchange, watched.fleet.as_deref()) });
             if let Some(condition) = certificate_condition(&watched) {
                 parts.push(Part { name: "certificate", condition });
             }
@@ -89,17 +93,26 @@ fn audit_condition(watched: &Watched) -> Condition {
     }
 }
 
-fn keys_condition(exchange: &Exchange) -> Condition {
+/// A ring that lacks what others protect under, or that could not be replaced by that in the store.
+fn keys_condition(exchange: &Exchange, fleet: Option<&Fleet>) -> Condition {
     let keys = &exchange.state().keys;
     let protects = |line: &LineName| keys.versions().iter().any(|version| version.line == *line && version.state.protects());
     let missing: Vec<&str> = [(LineName::Seal, "seal"), (LineName::Audit, "audit")]
         .into_iter()
         .filter_map(|(line, name)| (!protects(&line)).then_some(name))
         .collect();
-    if missing.is_empty() {
-        Condition::Ready
-    } else {
-        Condition::NotReady(format!("no active version in line {}", missing.join(", ")))
+    if !missing.is_empty() {
+        return Condition::NotReady(format!("no active version in line {}", missing.join(", ")));
+    }
+    match fleet.map(Fleet::complaint).unwrap_or_default() {
+        (Some(Behind { held, newest, why }), refused) => {
+            let refused = refused.map(|why| format!(". It was refused: {why}")).unwrap_or_default();
+            Condition::NotReady(format!(
+                "holds revision {held} and not revision {newest}, {why}: it reads, and writes nothing{refused}"
+            ))
+        }
+        (None, Some(why)) => Condition::Warning(format!("what is in the store was not taken: {why}")),
+        (None, None) => Condition::Ready,
     }
 }
 
@@ -181,6 +194,7 @@ pub(super) fn metrics(watched: Watched) -> Arc<dyn Fn() -> String + Send + Sync>
             field_key_hits: cache.hits,
             field_key_misses: cache.misses,
             log_dropped: log::dropped(),
+            fleet: watched.fleet.as_ref().and_then(|fleet| fleet.counted()),
             certificate_until: Some(watched.certificate_until.load(Ordering::Relaxed)).filter(|until| *until > 0),
         });
         watched.metrics.encode()

@@ -21,13 +21,16 @@ mod words;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
 
-use words::{AuditCommand, CallerCommand, Changing, Command, File, KeysCommand, Kind, PolicyCommand, SweepCommand, Words};
+use words::{
+    AuditCommand, CallerCommand, Changing, Command, File, Format, KeysCommand, KeysWords, Kind, PolicyCommand, SweepCommand,
+    Words,
+};
 
 use crate::base::limits::STACK_BYTES;
 use crate::base::{CallerName, CategoryName, PurposeName, RecordId, SystemClock};
@@ -93,7 +96,8 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Open { options, reason } => seal::open(&options, &reason, out),
         Command::Sweep(SweepCommand::Migrate(options)) => sweep::run(&options, out),
         Command::Caller(CallerCommand::Add { name, file, write }) => caller::add(&name, &file.config, write, out).map(|()| 0),
-        Command::Keys(command) => keys_command(command, out),
+        Command::Keys(KeysWords::Ring(command)) => keys_command(command, out),
+        Command::Keys(KeysWords::Ending(command)) => keys::ending::run(&command, out),
         Command::Policy(command) => policy_command(command, out),
         Command::Audit(command) => audit_command(command, out),
         Command::Store(command) => store::run(&command, out),
@@ -107,29 +111,47 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
     | KeysCommand::Rotate { changing: Changing { file, .. }, .. }
     | KeysCommand::Activate { changing: Changing { file, .. }, .. }
     | KeysCommand::Deactivate { changing: Changing { file, .. }, .. }
-    | KeysCommand::Compromise { changing: Changing { file, .. }, .. }) = &command;
-    let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
+    | KeysCommand::Compromise { changing: Changing { file, .. }, .. }
+    | KeysCommand::Nodes { file, .. }
+    | KeysCommand::Copy { file, .. }
+    | KeysCommand::Move { changing: Changing { file, .. }, .. }
+    | KeysCommand::Rewrap(keys::rewrap::Options { file, .. })) = &command;
+    let folder = file.config.parent().unwrap_or(Path::new("")).to_owned();
+    let settings = load_for_keys(&file.config, &command)?;
     let ring = &settings.keys;
     let done = match command {
         KeysCommand::Init { .. } => {
             keys::init(ring, &settings.policy.pseudonym_scopes(), &SystemClock, policy::Format::Table, out)
         }
-        KeysCommand::List { format, .. } => keys::list(ring, format.into(), out),
-        KeysCommand::Rotate { line, publish_only: true, changing } => {
+        KeysCommand::List { all, format, .. } => {
+            let which = if all { keys::Versions::All } else { keys::Versions::Live };
+            keys::list(ring, which, format.into(), out)
+        }
+        KeysCommand::Rotate { line, publish_only: true, changing, .. } => {
             keys::publish(&changing.of(ring), &line, changing.format.into(), out)
         }
-        KeysCommand::Rotate { line, publish_only: false, changing } => {
-            keys::rotate(&changing.of(ring), &line, changing.format.into(), out)
+        KeysCommand::Rotate { line, publish_only: false, changing, patience } => {
+            keys::rotate_everywhere(&changing.of(ring), &line, &patience.into(), changing.format.into(), out)
         }
-        KeysCommand::Activate { kid, changing } => keys::activate(&changing.of(ring), kid, changing.format.into(), out),
+        KeysCommand::Activate { kid, changing, patience } => {
+            keys::activate_everywhere(&changing.of(ring), kid, &patience.into(), changing.format.into(), out)
+        }
+        KeysCommand::Nodes { format, .. } => keys::nodes(ring, format.into(), out),
+        KeysCommand::Copy { to, format, .. } => keys::copy(ring, &to, format.into(), out),
+        KeysCommand::Move { changing, to } => {
+            let target = crate::keys::Config { ring: moved_to(ring, &to, &folder)?, ..ring.clone() };
+            keys::relocate(ring, &target, &SystemClock, changing.at_revision, changing.format.into(), out)
+        }
         KeysCommand::Deactivate { kid, end_scope, changing } => {
             let scope = if end_scope { Scope::End } else { Scope::Keep };
             keys::deactivate(&changing.of(ring), kid, scope, changing.format.into(), out)
         }
-        KeysCommand::Compromise { kids, replace, changing } => {
+        KeysCommand::Compromise { kids, replace, changing, wait } => {
             let successor = if replace { Successor::Make } else { Successor::MustBeThere };
-            keys::compromise(&changing.of(ring), &kids, successor, changing.format.into(), out)
+            let limit = std::time::Duration::from_secs(wait);
+            keys::compromise_everywhere(&changing.of(ring), &kids, successor, limit, changing.format.into(), out)
         }
+        KeysCommand::Rewrap(options) => return keys::rewrap::run(&options, out),
         KeysCommand::Verify { format, .. } => {
             return keys::verify(ring, format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
         }
@@ -139,27 +161,90 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
         | keys::KeysCommandError::Key(KeyError::NoSuchLine(_) | KeyError::NoSuchVersion(_) | KeyError::NoScopeToEnd(_)) => {
             wrong(error)
         }
-        keys::KeysCommandError::Key(_) | keys::KeysCommandError::Print(_) => failed(error),
+        keys::KeysCommandError::Key(_)
+        | keys::KeysCommandError::NotEverywhere(_)
+        | keys::KeysCommandError::NotInForce(_)
+        | keys::KeysCommandError::Print(_) => failed(error),
     })
 }
 
+/// The configuration, with what the store needs if the command asks it: where the ring is in it, and where other nodes are to be heard.
+fn load_for_keys(path: &Path, command: &KeysCommand) -> Result<config::Settings, Trouble> {
+    let settings = config::load_with(path, Environment::Ignored).map_err(wrong)?;
+    let asks = match command {
+        KeysCommand::Rotate { publish_only, .. } => !publish_only,
+        KeysCommand::Activate { .. } | KeysCommand::Compromise { .. } | KeysCommand::Nodes { .. } | KeysCommand::Move { .. } => {
+            true
+        }
+        KeysCommand::Init { .. }
+        | KeysCommand::List { .. }
+        | KeysCommand::Verify { .. }
+        | KeysCommand::Deactivate { .. }
+        | KeysCommand::Copy { .. }
+        | KeysCommand::Rewrap(_) => false,
+    };
+    if settings.keys.ring.is_store() || (asks && settings.keys.ring.shared().is_some()) {
+        config::load_with(path, config::STORE_ONLY).map_err(wrong)
+    } else {
+        Ok(settings)
+    }
+}
+
+/// The configuration for commands that open the ring and need no other credential: that of the store only if the ring is in it.
+fn load_with_ring(path: &Path) -> Result<config::Settings, Trouble> {
+    let settings = config::load_with(path, Environment::Ignored).map_err(wrong)?;
+    if settings.keys.ring.is_store() { config::load_with(path, config::STORE_ONLY).map_err(wrong) } else { Ok(settings) }
+}
+
+/// Where `keys move` is to put the ring.
+fn moved_to(ring: &crate::keys::Config, to: &Path, folder: &Path) -> Result<crate::keys::Place, Trouble> {
+    let shared = ring.ring.shared();
+    if to != Path::new("store") {
+        if ring.ring.as_file().is_some() {
+            return Err(wrong("--to: the ring is in a file; move a file, and name it in [keys] ring, or write --to store"));
+        }
+        return Ok(crate::keys::Place::file(to.to_owned(), shared.cloned()));
+    }
+    match shared {
+        _ if ring.ring.is_store() => Err(wrong("--to store: [keys] ring says that the ring is in the store already")),
+        Some(shared) => Ok(crate::keys::Place::store(ring.ring_name(), shared.clone(), folder.join("keys/ring.marks"))),
+        None => Err(wrong(
+            "--to store: a ring can be kept in a store that nodes share, and [store] is a file of one node: name one in PostgreSQL in [store] url",
+        )),
+    }
+}
+
 fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
-    let (AuditCommand::Tail { file, .. }
-    | AuditCommand::Verify { file, .. }
-    | AuditCommand::Checkpoint { file }
-    | AuditCommand::Key { file, .. }
-    | AuditCommand::Report { file, .. }) = &command;
+    let (AuditCommand::Tail { file, which, .. }
+    | AuditCommand::Verify { file, which, .. }
+    | AuditCommand::Checkpoint { file, which }
+    | AuditCommand::Key { file, which, .. }
+    | AuditCommand::Report { file, which, .. }) = &command;
+    let of_operators = which.operators;
     if let AuditCommand::Verify { checkpoint, key, dir: Some(dir), format, .. } = command {
         let sound = audit::verify_as_outsider(&dir, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
         return Ok(if sound { 0 } else { FAILED });
     }
-    let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
-    let dir = settings.audit.dir.as_path();
+    let settings = load_with_ring(&file.config)?;
+    let apart = crate::audit::operators_dir(&settings.audit.dir);
+    let dir = if of_operators { apart.as_path() } else { settings.audit.dir.as_path() };
+    if of_operators && !apart.exists() {
+        return Err(failed(format!("{}: operators have destroyed no key yet, so there is no log of it", apart.display())));
+    }
     let keys = || crate::keys::KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed);
     let sound = match command {
         AuditCommand::Tail { lines, format, .. } => audit::tail(dir, lines, format.into(), out).map(|()| true),
         AuditCommand::Verify { checkpoint, key, format, .. } => {
-            audit::verify(dir, &keys()?, &given(&checkpoint, key)?, format.into(), out)
+            let table = format.format == Kind::Table;
+            let sound = audit::verify(dir, &keys()?, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
+            if table && !of_operators && apart.exists() {
+                let said = writeln!(
+                    out,
+                    "what operators did to the key ring stands in a log of its own: `sudare audit verify --operators`"
+                );
+                said.map_err(failed)?;
+            }
+            Ok(sound)
         }
         AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
         AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::keys::{ending, rewrap};
 use super::{demo, discover, policy, seal, store, sweep};
 use crate::base::{Kid, SystemClock};
 use crate::keys::Change;
@@ -72,9 +73,9 @@ pub(super) enum Command {
     /// Callers: who may ask
     #[command(subcommand)]
     Caller(CallerCommand),
-    /// The key ring: make, list, rotate, mark compromised, verify
+    /// The key ring: make, list, rotate, mark compromised, rewrap, count, destroy, verify
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(KeysWords),
     /// The policy: explain, test, schema
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -110,6 +111,14 @@ pub(super) enum CallerCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum KeysWords {
+    #[command(flatten)]
+    Ring(KeysCommand),
+    #[command(flatten)]
+    Ending(ending::Command),
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
     /// Make the ring and the key file where they are absent; nothing is overwritten
     Init {
@@ -120,6 +129,9 @@ pub(super) enum KeysCommand {
     List {
         #[command(flatten)]
         file: File,
+        /// Also those that are destroyed; with --format json they are always there
+        #[arg(long)]
+        all: bool,
         #[command(flatten)]
         format: Format,
     },
@@ -131,13 +143,19 @@ pub(super) enum KeysCommand {
         #[arg(long, default_value = "seal")]
         line: String,
         /// Only publish the new version, so that every node has it before any seals under it; `activate` follows
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["wait", "without"])]
         publish_only: bool,
+        #[command(flatten)]
+        patience: Patience,
     },
     /// Seal under a published version from now on; the one before it is deactivated
+    ///
+    /// Where several nodes share a store, each of them must have the version first; a node that has not after --wait is named.
     Activate {
         #[command(flatten)]
         changing: Changing,
+        #[command(flatten)]
+        patience: Patience,
         /// The version's id, as `sudare keys list` prints it
         kid: Kid,
     },
@@ -165,7 +183,41 @@ pub(super) enum KeysCommand {
         /// Make and activate a new version in place of one that is active
         #[arg(long)]
         replace: bool,
+        /// It is done at once; then wait so long for every node that shares the store to take it
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u64,
     },
+    /// The nodes that share the store, and which revision of the ring each holds
+    Nodes {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Write the ring, byte for byte, into a new file: a backup
+    Copy {
+        #[command(flatten)]
+        file: File,
+        /// The new file; nothing is overwritten
+        to: PathBuf,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Move the ring from a file into the store, or back
+    ///
+    /// It is written to its new place, read back and opened there, and then taken out of the old one; a command that was killed is run again.
+    Move {
+        #[command(flatten)]
+        changing: Changing,
+        /// `store`, or a file that is not there
+        #[arg(long, value_name = "PLACE")]
+        to: PathBuf,
+    },
+    /// Seal anew what hangs on versions that are not active, in the database and the vault, while clients go on
+    ///
+    /// Documents are written on the revision they were read with, so a newer one is never overwritten. Broken off, it is run again and goes
+    /// on. Exit code 0 once a whole pass has found nothing on another version than the active ones.
+    Rewrap(rewrap::Options),
     /// Check the ring: seal of the manifest, every wrapped key, every commitment
     Verify {
         #[command(flatten)]
@@ -261,6 +313,8 @@ pub(super) enum AuditCommand {
     Tail {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// How many
         #[arg(short = 'n', long, default_value_t = 20)]
         lines: usize,
@@ -271,6 +325,8 @@ pub(super) enum AuditCommand {
     Verify {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// Also hold it against a checkpoint that was kept elsewhere; may be given several times
         #[arg(long, value_name = "FILE")]
         checkpoint: Vec<PathBuf>,
@@ -287,11 +343,15 @@ pub(super) enum AuditCommand {
     Checkpoint {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
     },
     /// Print what anybody can check the log's checkpoints with
     Key {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         format: Format,
     },
@@ -299,6 +359,8 @@ pub(super) enum AuditCommand {
     Report {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// Only about this data subject: its id as it stands in the documents
         #[arg(long)]
         subject: Option<String>,
@@ -322,6 +384,14 @@ pub(super) enum AuditCommand {
     },
 }
 
+/// Which log.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// The log of what operators did to the key ring; it stands apart, for it is written while the proxy writes its own
+    #[arg(long)]
+    pub(super) operators: bool,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct File {
     /// The engineers' file; policy.toml is named in it
@@ -339,6 +409,23 @@ pub(super) struct Changing {
     pub(super) at_revision: Option<u64>,
     #[command(flatten)]
     pub(super) format: Format,
+}
+
+/// How long to wait for other nodes, and for which not.
+#[derive(Debug, Args)]
+pub(super) struct Patience {
+    /// Where several nodes share a store: how long to wait for each to have the version
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    wait: u64,
+    /// Do not wait for this node, as `sudare keys nodes` names it; may be given several times
+    #[arg(long, value_name = "NODE")]
+    without: Vec<String>,
+}
+
+impl From<Patience> for crate::keys::fleet::Patience {
+    fn from(patience: Patience) -> Self {
+        Self { limit: std::time::Duration::from_secs(patience.wait), without: patience.without }
+    }
 }
 
 #[derive(Debug, Args)]

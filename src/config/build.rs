@@ -17,7 +17,9 @@ use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
 use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Otlp, Settings};
-use super::{callers, collections, files, jwt, limits, listen, operator, otlp, policy, register, service, store, upstream};
+use super::{
+    callers, collections, destruction, files, jwt, limits, listen, operator, otlp, policy, register, service, store, upstream,
+};
 use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace};
 use crate::caller::{Callers, Means};
 use crate::dialect::{CouchDb, Dialect, MemberIndex, Outside, ProtectedMember, Rest, Revision, Route};
@@ -40,6 +42,8 @@ struct Service {
     log: Option<Log>,
     otlp: Result<Option<Otlp>, ()>,
     leak_guard_per_mille: Option<u16>,
+    backups_kept: Option<Duration>,
+    operators: Option<Vec<crate::keys::Operator>>,
     purpose_header: Option<http::HeaderName>,
     issuers: jwt::Written,
     callers: callers::Written,
@@ -169,13 +173,14 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let policy = root.required("policy", "policy = \"policy.toml\": who may see what").and_then(|node| node.text());
     let (listen, sees) = listen::listen(root, folder, environment);
     let upstream = upstream::upstream(root, folder, environment);
-    let keys = service::keys(root, folder, &controller);
     let store = store::store(root, folder, environment);
+    let keys = service::keys(root, folder, &controller, store.as_ref().map(|(store, _)| store));
     let audit = service::audit(root, folder, &controller);
     let limits = limits::limits(root);
     let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
     let otlp = otlp::otlp(root);
     let leak_guard_per_mille = operator::leak_guard(root);
+    let (backups_kept, operators) = (destruction::backups(root), destruction::operators(root));
     let purpose_header = service::purpose_header(root);
     let issuers = jwt::read(root, folder);
     let of_callers = limits.as_ref().map_or_else(CallerLimits::default, |limits| limits.caller);
@@ -197,6 +202,8 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
         log,
         otlp,
         leak_guard_per_mille,
+        backups_kept,
+        operators,
         purpose_header,
         issuers,
         callers,
@@ -622,6 +629,8 @@ fn settings(
         log: service.log?,
         otlp: service.otlp.ok()?,
         leak_guard_per_mille: service.leak_guard_per_mille?,
+        backups_kept: service.backups_kept?,
+        operators: service.operators?,
         purpose_header: service.purpose_header?,
         warnings,
     })

@@ -49,7 +49,8 @@ fn content(file: &Path) -> [u8; 32] {
 
 /// The files that `settings` were read from. A module that reads another one names it here, or its changes go unnoticed.
 pub(super) fn of(settings: &super::Settings) -> Vec<PathBuf> {
-    let mut files = vec![settings.file.clone(), settings.policy_file.clone(), settings.keys.ring.clone()];
+    let mut files = vec![settings.file.clone(), settings.policy_file.clone()];
+    files.extend(settings.keys.ring.as_file().map(Path::to_path_buf));
     match &settings.keys.kek {
         crate::keys::Kek::File(path) => files.push(path.clone()),
         crate::keys::Kek::Passphrase { .. } => {}

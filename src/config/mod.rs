@@ -9,6 +9,7 @@
 //! | `service` | `controller`, `purpose_header`, `[keys]`, `[audit]` |
 //! | `listen`, `upstream`, `store`, `limits` | the table of that name |
 //! | `operator` | `[admin]`, `[reload]`, `[log]`, `[leak_guard]` |
+//! | `destruction` | `[backups]`, `[operator.*]` |
 //! | `otlp` | the table of that name |
 //! | `upstream_tls` | `[upstream] tls`, `[store] tls` |
 //! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
@@ -21,6 +22,7 @@
 mod build;
 mod callers;
 mod collections;
+mod destruction;
 mod files;
 mod findings;
 mod http2;
@@ -112,6 +114,10 @@ pub struct Settings {
     pub log: Log,
     /// How many of a thousand written documents the leak guard looks at; 0: none.
     pub leak_guard_per_mille: u16,
+    /// How long a backup of the database or the store may be put back after it was made.
+    pub backups_kept: Duration,
+    /// Who may sign for the destruction of keys.
+    pub operators: Vec<crate::keys::Operator>,
     /// Where spans go.
     pub otlp: Option<Otlp>,
     /// Name of the purpose header, default `data-purpose`.

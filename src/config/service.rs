@@ -79,13 +79,22 @@ pub(super) fn variable_fits(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// `[keys]`. The controller's name is put in by the caller.
-pub(super) fn keys(root: &Section<'_>, folder: &Path, controller: &Controller) -> Option<keys::Config> {
+/// The word in place of a path for a ring that is kept in the store.
+const IN_STORE: &str = "store";
+
+/// `[keys]`. The controller's name is put in by the caller. `store` is that of `[store]`, if nothing is wrong with it.
+pub(super) fn keys(
+    root: &Section<'_>,
+    folder: &Path,
+    controller: &Controller,
+    store: Option<&crate::store::Config>,
+) -> Option<keys::Config> {
     let section = root.required_table("keys", "[keys] with ring and kek: where the key ring is and what it is wrapped under")?;
     let report = section.report();
     let ring = section.required("ring", "ring = \"keys/ring.json\"").and_then(|node| node.text());
     let kek = section.required("kek", "kek = { provider = \"file\", path = \"keys/kek\" }").and_then(|node| node.table());
     let kek = kek.as_ref().and_then(|kek| key_encryption_key(kek, folder));
+    let marks = marks(&section, folder, ring.as_ref());
     let min_revision = match section.optional("min_revision") {
         Some(node) => node.integer(0..=u64::MAX >> 1, ""),
         None => Some(0),
@@ -104,13 +113,56 @@ pub(super) fn keys(root: &Section<'_>, folder: &Path, controller: &Controller) -
         }
     }
     section.finish_but(|name| rings.iter().any(|ring| ring == name));
-    let ring = ring.map(|text| folder.join(text.value));
-    if let (Some(ring), Some(keys::Kek::File(kek))) = (&ring, &kek)
-        && ring == kek
+    let place = ring.and_then(|ring| place(report, folder, &ring, store, marks.clone().unwrap_or_default()));
+    marks?;
+    if let (Some(place), Some(keys::Kek::File(kek))) = (&place, &kek)
+        && place.as_file() == Some(kek)
     {
         report.push(Draft::error(&section.span, "`ring` and `kek` name the same file").remedy("give each a file of its own"));
     }
-    Some(keys::Config { controller: controller.clone(), ring: ring?, kek: kek?, min_revision: min_revision? })
+    Some(keys::Config { controller: controller.clone(), ring: place?, kek: kek?, min_revision: min_revision? })
+}
+
+/// `marks`: where a machine remembers the revisions of a ring in the store.
+fn marks(section: &Section<'_>, folder: &Path, ring: Option<&Text>) -> Option<PathBuf> {
+    let Some(node) = section.optional("marks") else { return Some(folder.join("keys/ring.marks")) };
+    let text = node.text()?;
+    if ring.is_some_and(|ring| ring.value != IN_STORE) {
+        section.report().push(
+            Draft::error(&node.span, "`marks` has a meaning for a ring in the store only")
+                .remedy("remove the line: of a ring in a file the store remembers the revision"),
+        );
+        return None;
+    }
+    Some(folder.join(text.value))
+}
+
+/// Where the ring is.
+fn place(
+    report: &Report<'_>,
+    folder: &Path,
+    ring: &Text,
+    store: Option<&crate::store::Config>,
+    marks: PathBuf,
+) -> Option<keys::Place> {
+    let shared = match store {
+        Some(config @ crate::store::Config::Postgres(_)) => Some(keys::Shared::new(config.clone())),
+        Some(crate::store::Config::Embedded(_)) | None => None,
+    };
+    match (ring.value.as_str(), shared, store) {
+        (IN_STORE, Some(shared), _) => Some(keys::Place::store(keys::MAIN_RING, shared, marks)),
+        (IN_STORE, None, Some(_)) => {
+            report.push(
+                Draft::error(&ring.span, "a ring can be kept in a store that nodes share, and [store] is a file of one node")
+                    .expected("a path, or \"store\" with a store in PostgreSQL")
+                    .remedy("name a file, for example ring = \"keys/ring.json\", or a store postgres://USER@HOST/DATABASE in [store] url"),
+            );
+            None
+        }
+        // What is wrong with the store has been said.
+        (IN_STORE, None, None) => None,
+        (path, shared, _) => Some(keys::Place::file(folder.join(path), shared)),
+    }
 }
 
 fn key_encryption_key(kek: &Section<'_>, folder: &Path) -> Option<keys::Kek> {

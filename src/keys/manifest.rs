@@ -13,15 +13,16 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::fleet::Summary;
 use super::kek::KekRef;
-use super::{Config, KeyError, LineName, MAIN_RING, State, files};
+use super::{Config, KeyError, LineName, State, place};
 use crate::base::{Kid, enc};
 use crate::crypto::{self, MacKey, PassphraseParams, Secret};
 
 /// The format's name and version, first in the file and first in what secrets are bound to.
 const FORMAT: &str = "sudare-ring/1";
 /// Longest file that is read. A version takes about 400 bytes, so this is room for tens of thousands.
-const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+pub(super) const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// What stands before and after the 43 characters of the MAC. Together they are the end of the file; the bytes before them
 /// are what the MAC covers.
 const MAC_BEFORE: &str = ",\n  \"mac\": \"";
@@ -76,7 +77,9 @@ pub(super) struct Opened {
     pub(super) manifest: Manifest,
     pub(super) kek: Secret,
     mac: MacKey,
-    /// SHA-256 of the file's bytes, to tell later whether it is still the same; zeros for a ring without a file.
+    /// What it was read from, to tell later whether it is still the same; nothing for a ring that is new.
+    pub(super) bytes: Vec<u8>,
+    /// SHA-256 of that; zeros for a ring that is new.
     pub(super) seen: [u8; 32],
 }
 
@@ -87,11 +90,11 @@ pub(super) struct Opened {
 /// Refused: a file that is not as written, a foreign controller or ring, another KEK, a MAC that does not fit, a manifest
 /// that contradicts itself, a revision below `min_revision`.
 pub(super) fn open(config: &Config) -> Result<Opened, KeyError> {
-    let path = config.ring.as_path();
-    let bytes = files::read(path, MAX_MANIFEST_BYTES)?;
+    let path = config.ring.shown();
+    let bytes = place::read(config)?;
     let (manifest, covered, mac) = decode(path, &bytes)?;
     for (what, found, expected) in
-        [("controller", &manifest.controller, config.controller.as_str()), ("ring", &manifest.ring, MAIN_RING)]
+        [("controller", &manifest.controller, config.controller.as_str()), ("ring", &manifest.ring, config.ring_name())]
     {
         if found != expected {
             return Err(KeyError::Foreign { path: path.into(), what, found: found.clone(), expected: expected.to_string() });
@@ -107,7 +110,14 @@ pub(super) fn open(config: &Config) -> Result<Opened, KeyError> {
     if manifest.revision < config.min_revision {
         return Err(KeyError::TooOld { path: path.into(), found: manifest.revision, least: config.min_revision });
     }
-    Ok(Opened { manifest, kek, mac: key, seen: crypto::sha256(&bytes) })
+    let seen = crypto::sha256(&bytes);
+    Ok(Opened { manifest, kek, mac: key, bytes, seen })
+}
+
+/// What the bytes of a ring say of it, without its KEK, and so unproven: good enough to stop for, never to go on by.
+pub(super) fn summary_of(bytes: &[u8]) -> Option<Summary> {
+    let (manifest, ..) = decode(Path::new(""), bytes).ok()?;
+    Some(manifest.summary(&crypto::sha256(bytes)))
 }
 
 impl Opened {
@@ -116,7 +126,7 @@ impl Opened {
         let secret = Secret::random()?;
         let mut manifest = Manifest {
             controller: config.controller.as_str().to_string(),
-            ring: MAIN_RING.to_string(),
+            ring: config.ring_name().to_string(),
             revision: 0,
             written_ms: 0,
             kek: named,
@@ -124,7 +134,7 @@ impl Opened {
             lines: Vec::new(),
         };
         manifest.mac_key = crypto::wrap(&kek, &manifest.mac_aad(), &secret)?;
-        Ok(Self { manifest, kek, mac: MacKey::new(&secret), seen: [0; 32] })
+        Ok(Self { manifest, kek, mac: MacKey::new(&secret), bytes: Vec::new(), seen: [0; 32] })
     }
 
     /// Adds a new version to a line, and the line where it is absent. Returns the version's id.
@@ -174,6 +184,16 @@ impl Manifest {
     /// Every line with its versions, flat.
     pub(super) fn versions(&self) -> impl Iterator<Item = (&LineName, &Version)> {
         self.lines.iter().flat_map(|line| line.versions.iter().map(|version| (&line.name, version)))
+    }
+
+    /// In short.
+    pub(super) fn summary(&self, seen: &[u8; 32]) -> Summary {
+        Summary::of(self.revision, seen, self.versions().map(|(line, version)| (line, version.kid, version.state)))
+    }
+
+    /// Is it another revision of the same ring? A key of a MAC is drawn once for each.
+    pub(super) fn is_of_same_ring(&self, other: &Self) -> bool {
+        self.mac_key == other.mac_key
     }
 
     /// What the MAC key is wrapped against.
@@ -405,12 +425,12 @@ fn base64url(member: &str, text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Milliseconds since 1970 as RFC 3339 text in UTC.
-fn rfc3339(ms: u64) -> Result<String, String> {
+pub(super) fn rfc3339(ms: u64) -> Result<String, String> {
     let ms = i64::try_from(ms).map_err(|error| error.to_string())?;
     Timestamp::from_millisecond(ms).map(|time| time.to_string()).map_err(|error| error.to_string())
 }
 
-fn milliseconds(text: &str) -> Result<u64, String> {
+pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
     let time: Timestamp = text.parse().map_err(|_not_a_time| format!("{text:?} is not a time as in RFC 3339"))?;
     u64::try_from(time.as_millisecond()).map_err(|_before_1970| format!("{text:?} lies before 1970"))
 }

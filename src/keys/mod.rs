@@ -11,12 +11,18 @@
 //! `app` opens a ring at start and reload; `field` and `audit` use its keys; `cli/keys` runs [`init`], [`Change`], [`verify`].
 //!
 //! Where to look: `state` what a version may do · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
-//! `kek` where the KEK comes from · `life` what operators do, `life/change` the moves · `files` private, atomic, locked.
+//! `place` where that is kept · `marks` what this machine remembers of it · `kek` where the KEK comes from · `follow` the newest ring for
+//! long commands · `life` what operators do, `life/change` the moves, `life/census` and `life/evidence` what hangs on a version,
+//! `life/destroy` how one ends · `fleet` what nodes tell each other · `files` private, atomic, locked.
 
 mod files;
+pub mod fleet;
+mod follow;
 mod kek;
 mod life;
 mod manifest;
+mod marks;
+mod place;
 mod ring;
 mod state;
 mod subkeys;
@@ -29,10 +35,15 @@ use crate::base::{Controller, Kid};
 use crate::crypto::RandomError;
 use crate::store::StoreError;
 
+pub use follow::Follow;
 pub use life::{
-    Change, InitReport, MoveReport, Moved, NotMoved, PublishReport, RotateReport, Scope, Successor, VerifyReport, init, rotate,
-    verify,
+    Approved, Asked, Census, Change, Checked, CollectionSeen, DestroyError, DestroyReport, Destruction, InDocuments, InitReport,
+    Kept, MoveReport, Moved, NotMoved, NotZero, Noted, Operator, PublishReport, Receipt, ReceiptReport, Record, Relocated,
+    Request, RotateReport, SIGNERS, Scope, Signed, Stage, Standing, StoreSeen, Successor, UnknownCount, VALID, VerifyReport,
+    VersionCount, Written, Zero, ZeroSince, copy, init, keep, kept, make_operator, operator_key, receipts, relocate, rotate,
+    verify, verify_receipt, zero_since,
 };
+pub use place::{Place, Shared};
 pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, TokenKey, VersionInfo};
 pub use state::{LineName, Operation, ParseLineError, ParseStateError, Refusal, State, Step};
 pub use subkeys::CacheUse;
@@ -46,12 +57,19 @@ pub const MAIN_RING: &str = "main";
 pub struct Config {
     /// Whose ring it must be.
     pub controller: Controller,
-    /// The manifest, `ring.json`.
-    pub ring: PathBuf,
+    /// Where the manifest is: `ring.json`, or the store.
+    pub ring: Place,
     /// What unwraps it.
     pub kek: Kek,
     /// A manifest below this revision is refused.
     pub min_revision: u64,
+}
+
+impl Config {
+    /// Which of the controller's rings it is.
+    pub fn ring_name(&self) -> &str {
+        MAIN_RING
+    }
 }
 
 /// Where the key-encryption key comes from.
@@ -181,7 +199,7 @@ pub enum KeyError {
         why: &'static str,
     },
     /// Below the configured revision.
-    #[error("{path}: revision {found} is older than min_revision {least}: an old file was put back; restore the newest", path = .path.display())]
+    #[error("{path}: revision {found} is older than min_revision {least}: an old one was put back; restore the newest", path = .path.display())]
     TooOld {
         /// The ring's file.
         path: PathBuf,
@@ -192,7 +210,7 @@ pub enum KeyError {
     },
     /// Below what this node has opened before.
     #[error(
-        "the key ring's revision {found} is older than {newest}, which this node has already used: an old file was put back; restore the newest"
+        "the key ring's revision {found} is older than {newest}, which this node has already used: an old one was put back; restore the newest"
     )]
     RolledBack {
         /// The ring's revision.
@@ -200,6 +218,74 @@ pub enum KeyError {
         /// The newest this node has seen.
         newest: u64,
     },
+    /// Below what others have used, which an operator's command noticed.
+    #[error("{path}: is at revision {found}, but {newest} has been in use: it was moved elsewhere, or an old one was put back, so nothing was done; if the newest is lost for good, say that you know with --at-revision {found}", path = .path.display())]
+    Older {
+        /// The ring's file, or its place in the store.
+        path: PathBuf,
+        /// Its revision.
+        found: u64,
+        /// The newest known.
+        newest: u64,
+    },
+    /// The same revision as the one in use, and something else.
+    #[error(
+        "the key ring's revision {revision} is not the revision {revision} that this node uses: two copies of one ring were changed apart from each other; put the right one back, on every node"
+    )]
+    Forked {
+        /// The revision of both.
+        revision: u64,
+    },
+    /// There has been a ring, and there is none.
+    #[error("{path}: not there, but its revision {newest} has been in use: it was moved elsewhere, or taken away. Name its place in [keys] ring, or put it back from a backup (docs/rotation.md); a new ring would open nothing of the old one", path = .path.display())]
+    Vanished {
+        /// Its place.
+        path: PathBuf,
+        /// The newest revision known.
+        newest: u64,
+    },
+    /// There was a file, and it was moved into the store.
+    #[error("{path}: was moved into the store: write ring = \"store\" into [keys]. {aside} is what is left of it", path = .path.display(), aside = .aside.display())]
+    MovedAway {
+        /// The file's name.
+        path: PathBuf,
+        /// What it is called now.
+        aside: PathBuf,
+    },
+    /// There is a ring where one is to be moved.
+    #[error("{path}: there is another ring, or another revision of this one: nothing was moved; look with `sudare keys list` which of the two is right, and take the other one away", path = .path.display())]
+    Occupied {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The store did not say whether a change took place.
+    #[error("{path}: the store went away while it was written ({why}): it may be written or not. Look with `sudare keys list` before you run the command again", path = .path.display())]
+    Untold {
+        /// The ring's place.
+        path: PathBuf,
+        /// What happened.
+        why: String,
+    },
+    /// Not a file of marks.
+    #[error("{path}: is not what Sudare remembers revisions in: name another file in [keys] marks, or put this one back", path = .0.display())]
+    NotMarks(PathBuf),
+    /// Other nodes protect under what this one does not have.
+    #[error(
+        "this node's key ring is at revision {held} and could not take revision {newest}, {why}: it goes on reading and writes nothing until it has it; see /readyz and the log"
+    )]
+    Outdated {
+        /// In use here.
+        held: u64,
+        /// In use elsewhere.
+        newest: u64,
+        /// What it lacks.
+        why: String,
+    },
+    /// The node has not looked at the store for long, though it is there.
+    #[error(
+        "this node stood still for a while and has not yet looked whether its key ring is the newest: it writes again in a moment"
+    )]
+    NotLooked,
     /// The high-water mark could not be read or raised.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -239,6 +325,14 @@ pub enum KeyError {
     /// Only pseudonym lines have a scope.
     #[error("--end-scope is for a line pseudonym/<scope>; the line {0} always has an active version")]
     NoScopeToEnd(LineName),
+    /// What is kept beside the ring was written to by somebody else.
+    #[error("{path}: line {line} is not as `sudare keys census` wrote it: find out who wrote to it; move the folder away and keep it, then count anew, which begins the time of waiting anew", path = .path.display())]
+    ChangedEvidence {
+        /// The list of censuses.
+        path: PathBuf,
+        /// The first line that does not fit.
+        line: u64,
+    },
     /// Not the name of a line.
     #[error(transparent)]
     Line(#[from] ParseLineError),
@@ -286,6 +380,11 @@ pub enum KeyError {
 impl KeyError {
     fn io(path: &Path, doing: &'static str, error: &std::io::Error) -> Self {
         Self::Io { path: path.to_path_buf(), doing, why: error.to_string() }
+    }
+
+    /// Is there no ring, whatever became of it?
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Vanished { .. } | Self::MovedAway { .. })
     }
 
     fn malformed(path: &Path, why: String) -> Self {

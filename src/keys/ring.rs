@@ -6,13 +6,15 @@
 
 mod tokens;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
+use super::fleet::Summary;
 use super::subkeys::{CacheUse, MAX_SUBKEYS, NameHasher, Subkeys};
-use super::{Config, KeyError, LineName, MAIN_RING, State, manifest};
+use super::{Config, KeyError, LineName, MAIN_RING, State, manifest, marks, place};
 use crate::base::{Controller, FieldPlace, Kid, enc};
 use crate::crypto::{self, MacKey, Secret, SigningKey, SivKey, XaesKey};
 use crate::purpose::Permit;
@@ -27,11 +29,14 @@ const LABEL: &[u8] = b"sudare/v1";
 pub struct KeyRing {
     controller: Controller,
     revision: u64,
+    /// SHA-256 of the manifest; zeros for a ring that has none.
+    seen: [u8; 32],
     versions: HashMap<Kid, Version, BuildHasherDefault<NameHasher>>,
     /// Ids in the manifest's order.
     order: Vec<Kid>,
     active_seal: Option<Kid>,
     active_lookup: Option<Kid>,
+    has_old: bool,
     pseudonyms: HashMap<String, Option<Arc<MacKey>>>,
     audit: Vec<AuditKey>,
     sealing: Subkeys<FieldKey>,
@@ -123,14 +128,15 @@ impl KeyRing {
         let mut versions = Vec::new();
         for (line, version) in opened.manifest.versions() {
             let secret = opened.secret(line, version).map_err(|why| KeyError::BadVersion {
-                path: config.ring.clone(),
+                path: config.ring.shown().to_path_buf(),
                 line: line.clone(),
                 kid: version.kid,
                 why,
             })?;
             versions.push(Version { info: VersionInfo::of(line, version), secret });
         }
-        Ok(Self::from_versions(config.controller.clone(), opened.manifest.revision, versions))
+        let ring = Self::from_versions(config.controller.clone(), opened.manifest.revision, versions);
+        Ok(Self { seen: opened.seen, ..ring })
     }
 
     /// Refuses a ring older than the newest this node has ever opened, and remembers this one, durably. Without it, putting an
@@ -140,8 +146,41 @@ impl KeyRing {
     ///
     /// [`KeyError::RolledBack`], [`KeyError::Store`].
     pub fn check_rollback(&self, store: &Store) -> Result<(), KeyError> {
-        let newest = store.raise_high_water(&format!("ring:{MAIN_RING}:{}", self.controller), self.revision)?;
+        let newest = store.raise_high_water(&place::mark_of(MAIN_RING, self.controller.as_str()), self.revision)?;
         if newest > self.revision { Err(KeyError::RolledBack { found: self.revision, newest }) } else { Ok(()) }
+    }
+
+    /// [`Self::check_rollback`], and beside a ring in the store the same with what this machine remembers: whoever keeps the store keeps
+    /// its marks as well.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`KeyError::NotMarks`], [`KeyError::Io`].
+    pub fn remember(&self, config: &Config, store: &Store) -> Result<(), KeyError> {
+        self.check_rollback(store)?;
+        let Some(path) = config.ring.marks() else { return Ok(()) };
+        let newest = marks::raise(path, &config.mark(), self.revision)?;
+        if newest > self.revision { Err(KeyError::RolledBack { found: self.revision, newest }) } else { Ok(()) }
+    }
+
+    /// May it take the place of the ring in use? What a node has used it does not forget, whatever marks say.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::RolledBack`], [`KeyError::Forked`].
+    pub fn may_follow(&self, used: &Self) -> Result<(), KeyError> {
+        match self.revision.cmp(&used.revision) {
+            Ordering::Greater => Ok(()),
+            Ordering::Less => Err(KeyError::RolledBack { found: self.revision, newest: used.revision }),
+            Ordering::Equal if self.seen == used.seen => Ok(()),
+            Ordering::Equal => Err(KeyError::Forked { revision: self.revision }),
+        }
+    }
+
+    /// In short, for other nodes and for the operator.
+    pub fn summary(&self) -> Summary {
+        let versions = self.order.iter().filter_map(|kid| self.versions.get(kid)).map(|version| &version.info);
+        Summary::of(self.revision, &self.seen, versions.map(|version| (&version.line, version.kid, version.state)))
     }
 
     /// A ring of fresh random keys in memory only, with every line and a pseudonym line for each scope. For tests, benches and
@@ -175,15 +214,22 @@ impl KeyRing {
         let mut ring = Self {
             controller,
             revision,
+            seen: [0; 32],
             versions: HashMap::default(),
             order: Vec::new(),
             active_seal: None,
             active_lookup: None,
+            has_old: false,
             pseudonyms: HashMap::new(),
             audit: Vec::new(),
             sealing: Subkeys::new(MAX_SUBKEYS),
             lookups: Subkeys::new(MAX_SUBKEYS),
         };
+        let of_values = |info: &VersionInfo| matches!(info.line, LineName::Seal | LineName::Lookup);
+        ring.has_old = list
+            .iter()
+            .map(|version| &version.info)
+            .any(|info| of_values(info) && info.state.opens_to_reveal() && !info.state.protects());
         for version in list {
             let VersionInfo { line, kid, state, .. } = &version.info;
             let derived = |parts: &[&[u8]]| {
@@ -339,6 +385,27 @@ impl KeyRing {
         let first = self.audit.iter().find(active).ok_or(KeyError::NoActive(LineName::Audit))?;
         let others = self.audit.iter().rev().filter(|(kid, ..)| *kid != first.0);
         Ok(std::iter::once(first).chain(others).cloned().collect())
+    }
+
+    /// The Active version of a line. None of a pseudonym scope that has ended.
+    pub fn active(&self, line: &LineName) -> Option<Kid> {
+        match line {
+            LineName::Seal => return self.active_seal,
+            LineName::Lookup => return self.active_lookup,
+            LineName::Token | LineName::Audit | LineName::Pseudonym(_) => {}
+        }
+        let of_line = self.order.iter().filter_map(|kid| self.versions.get(kid)).filter(|version| version.info.line == *line);
+        of_line.map(|version| &version.info).find(|info| info.state.protects()).map(|info| info.kid)
+    }
+
+    /// Are there versions, other than the Active ones, on which values may hang that are shown? Cheap: nearly every write asks.
+    pub fn has_old(&self) -> bool {
+        self.has_old
+    }
+
+    /// What a version of a line may do; None if the line has no such version.
+    pub fn state_of(&self, line: &LineName, kid: Kid) -> Option<State> {
+        self.versions.get(&kid).map(|version| &version.info).filter(|info| info.line == *line).map(|info| info.state)
     }
 
     /// Has the ring a line for this scope? Also true for a scope that has ended.

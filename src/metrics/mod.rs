@@ -34,7 +34,7 @@ use vitals::{Board, Process};
 pub use admission::Reserved;
 pub use store::StoreCall;
 pub use values::Looked;
-pub use vitals::{Loaded, Vitals};
+pub use vitals::{Fleet, Loaded, Vitals};
 
 /// What the dialect took a request for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::*;
 use crate::base::{Controller, Kid};
 use crate::keys::{LineName, State};
-use crate::store::Answer;
+use crate::store::{Answer, Swap, Swapped};
 
 /// Keeps rows in memory.
 #[derive(Debug, Default)]
@@ -95,6 +95,26 @@ impl Rows for Memory {
         self.answer(&self.others, |rows| {
             let in_range = |row: &&Row| row.key.starts_with(&prefix) && after.as_ref().is_none_or(|after| row.key > *after);
             rows.iter().filter(|((of, _), _)| *of == table).map(|(_, row)| row).filter(in_range).take(most).cloned().collect()
+        })
+    }
+
+    fn swap(&self, table: Table, swaps: Vec<Swap>) -> Answer<'_, Vec<Swapped>> {
+        self.answer(&self.others, |rows| {
+            let one = |swap: Swap| {
+                let key = (table, swap.seen.key.clone());
+                if rows.get(&key).is_none_or(|row| *row != swap.seen) {
+                    return Swapped::Changed;
+                }
+                let other = |((of, at), row): (&(Table, Vec<u8>), &Row)| {
+                    *of == table && *at != swap.seen.key && row.marks.iter().any(|mark| swap.marks.contains(mark))
+                };
+                if rows.iter().any(other) {
+                    return Swapped::MarkTaken;
+                }
+                rows.insert(key, Row { key: swap.seen.key, value: swap.value, marks: swap.marks });
+                Swapped::Done
+            };
+            swaps.into_iter().map(one).collect()
         })
     }
 

@@ -10,6 +10,7 @@
 )]
 
 mod canary;
+mod destroy;
 mod deterministic;
 mod encodings;
 mod envelopes;
@@ -35,6 +36,7 @@ mod otlp;
 mod patches;
 mod proxy_protocol;
 mod replication;
+mod rewrap;
 mod rotation;
 mod roundtrips;
 mod searches;
