@@ -538,10 +538,10 @@ async fn embedded_documents_and_tokens_are_made_anew_while_the_proxy_stands_stil
     let (code, out, errors) = rewrap(&proxy.file, &[]).await;
     assert_eq!(code, 0, "{out}{errors}");
     assert!(out.contains("customers: 7 documents, 7 written with 21 values sealed anew"), "{out}");
-    assert!(out.contains("orders: 1 documents, 1 written with 1 value sealed anew"), "{out}");
-    assert!(out.contains("(vault): 10 rows, 10 written sealed anew"), "{out}");
+    assert!(out.contains("orders: 1 document, 1 written with 1 value sealed anew"), "{out}");
+    assert!(out.contains("(vault): 10 rows, 10 made anew"), "{out}");
     let (code, out, _) = rewrap(&proxy.file, &["--line", "token"]).await;
-    assert!(code == 0 && out.contains("(vault): 10 rows, 0 written"), "{out}");
+    assert!(code == 0 && out.contains("(vault): 10 rows, 0 made anew"), "{out}");
     let check = Command::new(env!("CARGO_BIN_EXE_sudare")).args(["store", "check", "-c"]).arg(&proxy.file).output().unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
     // The same tokens stand for the same values, and are found again.
@@ -575,11 +575,11 @@ async fn a_vault_that_a_proxy_holds_does_not_hold_up_the_documents() {
     assert_eq!(answer.status, 201, "{}", answer.text());
     rotate(&proxy, &[LineName::Seal, LineName::Token]);
     let (code, out, errors) = rewrap(&proxy.file, &[]).await;
-    assert!(code == 1 && out.contains("customers: 1 documents, 1 written with 4 values"), "{out}{errors}");
+    assert!(code == 1 && out.contains("customers: 1 document, 1 written with 4 values"), "{out}{errors}");
     assert!(out.contains("the vault was not looked at") && out.contains("stop it, run the same command again"), "{out}");
     proxy.stop().await;
     let (code, out, errors) = rewrap(&proxy.file, &["--collection", "customers"]).await;
-    assert!(code == 0 && out.contains("(vault): 1 rows, 1 written"), "{out}{errors}");
+    assert!(code == 0 && out.contains("(vault): 1 row, 1 made anew"), "{out}{errors}");
 }
 
 /// A write carries what its caller does not see, and leaves nothing of it on an old version.

@@ -21,13 +21,13 @@ use crate::cli::meter::Meter;
 use crate::cli::{self, FAILED, Trouble, failed, wrong};
 use crate::config::{self, Settings};
 use crate::field::{Lines, Protection};
-use crate::keys::Follow;
+use crate::keys::{Follow, LineName};
 use crate::store::{Store, StoreError};
 use crate::sweep::{Counts, Ended, Name, Names, Progress, Rewrap, Rings, VaultRewrap, rewrap, rewrap_vault};
 use crate::upstream::{Endpoint, Upstream};
 use crate::vault::{Scope, Vault, Which};
 
-use print::{Part, Summary};
+use print::{Looked, Part, Summary};
 
 /// Names that are held at most until they are kept; what is left is found again by the next run.
 const MOST_NAMES: usize = 100_000;
@@ -91,6 +91,7 @@ pub(in crate::cli) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, 
         told: Told::default(),
         parts: Vec::new(),
         undone: Vec::new(),
+        vault: Vaults::LookedAt,
     };
     let vault = run.vault(&settings)?;
     let ended = run.all(&mut settings, vault, &runtime);
@@ -101,10 +102,14 @@ pub(in crate::cli) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, 
         }
         return Err(trouble);
     }
-    let Run { parts, undone, told, .. } = run;
+    let Run { parts, undone, told, vault, .. } = run;
     let ring = follow.newest().map_err(failed)?;
-    let chosen = |line: &crate::keys::LineName| options.takes_name(line);
-    let summary = Summary::of(parts, undone, &ring, &chosen, options.dry_run);
+    let looked = |line: &LineName| match line {
+        _ if !options.takes_name(line) => Looked::Never,
+        LineName::Token if vault == Vaults::NotLookedAt => Looked::NotThisTime,
+        LineName::Seal | LineName::Lookup | LineName::Token | LineName::Audit | LineName::Pseudonym(_) => Looked::Through,
+    };
+    let summary = Summary::of(parts, undone, &ring, &looked, &options.collection, options.dry_run);
     let text = if json { summary.json() } else { summary.text(&told.totals()) };
     out.write_all(text.as_bytes()).map_err(failed)?;
     Ok(if summary.is_complete() || options.dry_run { 0 } else { FAILED })
@@ -115,8 +120,7 @@ impl Options {
         self.line.is_empty() || self.line.contains(&line)
     }
 
-    fn takes_name(&self, line: &crate::keys::LineName) -> bool {
-        use crate::keys::LineName;
+    fn takes_name(&self, line: &LineName) -> bool {
         match line {
             LineName::Seal => self.takes(Line::Seal),
             LineName::Lookup => self.takes(Line::Lookup),
@@ -142,6 +146,14 @@ struct Run<'o> {
     parts: Vec<Part>,
     /// What could not be looked at, and what to do.
     undone: Vec<String>,
+    vault: Vaults,
+}
+
+/// Is what hangs on the token line known?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vaults {
+    LookedAt,
+    NotLookedAt,
 }
 
 impl Run<'_> {
@@ -162,14 +174,18 @@ impl Run<'_> {
                 scopes.push(kind.scope.clone());
             }
         }
-        let asked = self.options.line.contains(&Line::Token) && self.options.collection.is_empty();
-        if !(which.token || which.lookup) || (scopes.is_empty() && !asked) {
+        if !(which.token || which.lookup) {
             return Ok(None);
+        }
+        let asked = self.options.line.contains(&Line::Token) && self.options.collection.is_empty();
+        if scopes.is_empty() && !asked {
+            return Ok(self.vault_by_the_way());
         }
         let config = config::load_store_only(&self.options.file.config).map_err(wrong)?;
         match Store::open(&config, None) {
             Ok(store) => Ok(Some((store, (!self.options.collection.is_empty()).then_some(scopes)))),
             Err(StoreError::InUse(path)) => {
+                self.vault = Vaults::NotLookedAt;
                 self.undone.push(format!(
                     "the vault was not looked at: a running `sudare serve` holds {}: stop it, run the same command again, and start it",
                     path.display()
@@ -177,6 +193,26 @@ impl Run<'_> {
                 Ok(None)
             }
             Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// No field that is meant has tokens, but rows may be there of fields that had some. If the store is not to be had now, that is said and
+    /// holds up nothing.
+    fn vault_by_the_way(&mut self) -> Option<(Store, Scopes)> {
+        self.vault = Vaults::NotLookedAt;
+        if !self.options.collection.is_empty() {
+            return None;
+        }
+        match Store::existing(&config::load_store_only(&self.options.file.config).ok()?) {
+            Ok(store) => {
+                self.vault = Vaults::LookedAt;
+                Some((store, None))
+            }
+            Err(StoreError::Absent(_)) => {
+                self.vault = Vaults::LookedAt;
+                None
+            }
+            Err(_not_now) => None,
         }
     }
 
@@ -200,7 +236,13 @@ impl Run<'_> {
                 self.documents(settings, index, &upstream, runtime)?;
             }
         }
-        vault.map_or(Ok(()), |(vault, scopes)| self.rows(vault, scopes, runtime))
+        let Some((vault, scopes)) = vault else { return Ok(()) };
+        self.rows(vault, scopes, runtime)?;
+        // An empty vault that nobody asked about is not worth a line.
+        if self.options.line.is_empty() {
+            self.parts.retain(|part| part.name != VAULT || part.ended.last.looked > 0);
+        }
+        Ok(())
     }
 
     fn which(&self) -> Which {

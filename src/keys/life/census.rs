@@ -206,7 +206,9 @@ pub enum NotZero {
     #[error("there is no census yet: run `sudare keys census`")]
     NoCensus,
     /// The last one found some.
-    #[error("{0} values, terms or rows hang on it by the last census: rewrap them, then run `sudare keys census` again")]
+    #[error(
+        "{0} values, terms or rows hang on it by the last census: `sudare keys rewrap` seals them anew; then run `sudare keys census` again"
+    )]
     Hanging(u64),
     /// The last one did not look everywhere.
     #[error("the last census does not prove that nothing hangs on it ({0}): see to that, then run `sudare keys census` again")]

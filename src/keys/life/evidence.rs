@@ -73,8 +73,8 @@ pub(super) fn make_folder(config: &Config) -> Result<PathBuf, KeyError> {
 ///
 /// A list that was changed; no audit key; what the system refuses.
 pub fn keep(config: &Config, main: &KeyRing, census: &Census) -> Result<[u8; 32], KeyError> {
-    let _held = Lock::take(config.ring.companion())?;
     let path = make_folder(config)?.join("census.jsonl");
+    let _held = Lock::take(&path)?;
     let (kept, whole) = read(config, main, &path)?;
     let line = written(config, main, census, kept.last().map_or([0; 32], |kept| kept.hash))?;
     append(&path, whole, &line).map_err(|error| KeyError::io(&path, "written", &error))?;

@@ -23,7 +23,19 @@ struct Left {
     line: LineName,
     kid: Kid,
     state: State,
-    values: u64,
+    /// None if nobody looked.
+    values: Option<u64>,
+}
+
+/// Whether what hangs on a line was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// The line is not meant.
+    Never,
+    /// It is, but what hangs on it could not be looked at.
+    NotThisTime,
+    /// It was.
+    Through,
 }
 
 /// All of it.
@@ -31,6 +43,8 @@ pub(super) struct Summary {
     parts: Vec<Part>,
     undone: Vec<String>,
     left: Vec<Left>,
+    /// The only collections that were meant, if not all were.
+    only: Vec<String>,
     dry_run: bool,
 }
 
@@ -39,7 +53,8 @@ impl Summary {
         parts: Vec<Part>,
         undone: Vec<String>,
         ring: &KeyRing,
-        chosen: &dyn Fn(&LineName) -> bool,
+        looked: &dyn Fn(&LineName) -> Looked,
+        only: &[String],
         dry_run: bool,
     ) -> Self {
         let mut values: BTreeMap<(LineName, Kid), u64> = BTreeMap::new();
@@ -47,19 +62,20 @@ impl Summary {
             *values.entry(hangs.clone()).or_default() += count;
         }
         let waits = |state: State| !matches!(state, State::Active | State::Destroyed);
-        let versions = ring.versions().into_iter().filter(|version| chosen(&version.line));
+        let versions = ring.versions().into_iter().filter(|version| looked(&version.line) != Looked::Never);
         let left = versions.filter_map(|version| {
-            let values = values.get(&(version.line.clone(), version.kid)).copied().unwrap_or(0);
+            let found = values.get(&(version.line.clone(), version.kid)).copied().unwrap_or(0);
+            let values = (looked(&version.line) == Looked::Through || found > 0).then_some(found);
             let (line, kid, state) = (version.line, version.kid, version.state);
-            (waits(state) || values > 0).then_some(Left { line, kid, state, values })
+            (waits(state) || found > 0).then_some(Left { line, kid, state, values })
         });
-        Self { left: left.collect(), parts, undone, dry_run }
+        Self { left: left.collect(), parts, undone, only: only.to_vec(), dry_run }
     }
 
     pub(super) fn is_complete(&self) -> bool {
         self.undone.is_empty()
             && self.parts.iter().all(|part| part.ended.is_complete())
-            && self.left.iter().all(|left| left.values == 0)
+            && self.left.iter().all(|left| left.values.unwrap_or(0) == 0)
     }
 
     pub(super) fn text(&self, codes: &BTreeMap<&'static str, u64>) -> String {
@@ -74,8 +90,12 @@ impl Summary {
         } else {
             lines.push(format!("{:8}  {:6}  {:11}  values left", "version", "line", "state"));
             for Left { line, kid, state, values } in &self.left {
-                lines.push(format!("{kid:8}  {line:6}  {state:11}  {}", thousands(*values)));
+                let values = values.map_or_else(|| "not looked at".to_owned(), thousands);
+                lines.push(format!("{kid:8}  {line:6}  {state:11}  {values}"));
             }
+        }
+        if !self.only.is_empty() {
+            lines.push(format!("only {} was looked at; others may hang on these versions, too", self.only.join(", ")));
         }
         self.next(&mut lines);
         lines.join("\n") + "\n"
@@ -102,6 +122,8 @@ impl Summary {
     fn next(&self, lines: &mut Vec<String>) {
         if self.dry_run {
             lines.push("next: the same without --dry-run".to_owned());
+        } else if self.is_complete() && self.left.is_empty() {
+            // Nothing waits.
         } else if self.is_complete() {
             lines.push(
                 "next: `sudare keys census` counts again, in everything; when it says 0 and the backup window is over: `sudare keys destroy`"
@@ -149,25 +171,24 @@ pub(super) fn parts(parts: &[Part], dry_run: bool) -> String {
 
 fn part(Part { name, of, pace, ended }: &Part, dry_run: bool, lines: &mut Vec<String>) {
     let (total, last) = (&ended.total, &ended.last);
-    let all = format!("{} {of}", thousands(last.looked));
+    let all = counted(last.looked, of);
     if dry_run {
         let hung: u64 = last.hung.values().sum();
         lines.push(format!("{name}: {all}, {} hang on versions that are not active; nothing was written", values(hung)));
     } else {
         let passes = if ended.passes == 1 { "1 pass".to_owned() } else { format!("{} passes", ended.passes) };
         let [written, conflicts] = [total.written, total.conflicts].map(thousands);
-        let anew = if *of == "rows" { String::new() } else { format!(" with {}", values(total.anew)) };
-        lines.push(format!(
-            "{name}: {all}, {written} written{anew} sealed anew, {conflicts} conflicts tried again, {passes}{pace}"
-        ));
+        let anew =
+            if *of == "rows" { "made anew".to_owned() } else { format!("written with {} sealed anew", values(total.anew)) };
+        lines.push(format!("{name}: {all}, {written} {anew}, {conflicts} conflicts tried again, {passes}{pace}"));
     }
     if last.clear > 0 {
         lines.push(format!("{name}: {} not sealed at all, and left so: see `sudare sweep migrate`", values(last.clear)));
     }
     if last.conflicted > 0 {
         lines.push(format!(
-            "{name}: {} documents with conflicting revisions beside the current one, which are not looked at: resolve the conflicts",
-            thousands(last.conflicted)
+            "{name}: {} with conflicting revisions beside the current one, which are not looked at: resolve the conflicts",
+            counted(last.conflicted, "documents")
         ));
     }
     if total.compromised > 0 {
@@ -176,6 +197,11 @@ fn part(Part { name, of, pace, ended }: &Part, dry_run: bool, lines: &mut Vec<St
             values(total.compromised)
         ));
     }
+}
+
+/// `of` is a word for many.
+fn counted(count: u64, of: &str) -> String {
+    if count == 1 { format!("1 {}", of.trim_end_matches('s')) } else { format!("{} {of}", thousands(count)) }
 }
 
 fn values(count: u64) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::print::{Part, Summary};
+use super::print::{Looked, Part, Summary};
 use crate::base::{Controller, Kid};
 use crate::keys::{KeyRing, LineName, State};
 use crate::sweep::{Counts, Ended};
@@ -23,7 +23,14 @@ fn summary(total: Counts, last: Counts, undone: &[&str], dry_run: bool) -> Summa
     let ring = KeyRing::with_versions(Controller::new("shop"), versions.to_vec());
     let ended = Ended { passes: 2, total, last };
     let parts = vec![Part { name: "customers".to_owned(), of: "documents", pace: "; 1.0 s, 3/s".to_owned(), ended }];
-    Summary::of(parts, undone.iter().map(|text| (*text).to_owned()).collect(), &ring, &|line| *line != LineName::Lookup, dry_run)
+    let looked = |line: &LineName| match line {
+        LineName::Lookup => Looked::Never,
+        LineName::Token if undone.is_empty() => Looked::Through,
+        LineName::Token => Looked::NotThisTime,
+        LineName::Seal | LineName::Audit | LineName::Pseudonym(_) => Looked::Through,
+    };
+    let only: &[String] = if undone.is_empty() { &[] } else { &["customers".to_owned()] };
+    Summary::of(parts, undone.iter().map(|text| (*text).to_owned()).collect(), &ring, &looked, only, dry_run)
 }
 
 #[test]
@@ -52,13 +59,15 @@ fn what_is_done_what_is_left_and_what_comes_next() {
     let text = left.text(&BTreeMap::from([("value-not-authentic", 3), ("second-token", 1)]));
     for part in [
         "customers: 4 values not sealed at all, and left so",
-        "customers: 1 documents with conflicting revisions",
+        "customers: 1 document with conflicting revisions",
         "ALARM customers: 5 values hung on a compromised version",
         "the vault was not looked at\n",
         "value-not-authentic: 3 values that do not open where they stand; they are left as they are; --names FILE names them",
         "second-token: 1 tokens",
         "seal    deactivated  2\n",
+        "token   compromised  not looked at\n",
         "token   destroyed    1\n",
+        "only customers was looked at; others may hang on these versions, too\n",
         "not all is done: what is sealed anew stays so, and the same command goes on from there\n",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");

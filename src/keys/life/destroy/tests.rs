@@ -194,7 +194,8 @@ impl Shop {
 
     fn evidence(&self) -> Vec<String> {
         let folder = fs::read_dir(self.dir.path().join("ring.json.evidence")).unwrap();
-        let mut names: Vec<String> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name != "census.jsonl.lock").collect();
         names.sort();
         names
     }
@@ -242,7 +243,9 @@ fn nothing_goes_while_something_hangs_on_it_or_may() {
     };
     let why = |what: &str| format!("KID of line lookup is not destroyed: {what}");
     assert_eq!(request(), why("there is no census yet: run `sudare keys census`"));
-    let hanging = why("1 values, terms or rows hang on it by the last census: rewrap them, then run `sudare keys census` again");
+    let hanging = why(
+        "1 values, terms or rows hang on it by the last census: `sudare keys rewrap` seals them anew; then run `sudare keys census` again",
+    );
     for found in [
         InDocuments { values: 1, ..InDocuments::default() },
         InDocuments { terms: 1, ..InDocuments::default() },
