@@ -19,7 +19,7 @@ use sudare::base::{Bind, CallerName, CategoryName, CollectionName, Controller, F
 use sudare::document::{RowSet, Rules, Selector, walk};
 use sudare::field::{Collection, Field, Lines, Mask, OnBadValue, Plan, Protection, RowWrite, Subject, protect, reveal, rewrap};
 use sudare::keys::{KeyRing, LineName, State};
-use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
+use sudare::purpose::{CategoryId, CategorySpec, Collects, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec, Terms};
 
 const DOCUMENT: &str = r#"{"id":"c-100482","name":"Mei Tanaka","email":"mei.tanaka@example.com","phone":"+81355501234","address":"101-0047 Tokyo, Chiyoda-ku, Uchikanda 2-14-9","national_id":"123456789018","birth":"1990-04-17","tier":"gold","locale":"ja-JP","currency":"JPY","created":"2023-05-11T09:31:22Z","updated":"2026-10-02T17:05:48Z","orders":128,"returns":3,"points":40250,"balance":1250.75,"newsletter":false,"tags":["repeat","gift-wrap","evening-delivery","points-card"],"last_order":{"id":"o-77120394","total":18420,"items":4,"status":"delivered","carrier":"yamato","placed":"2026-09-28T11:42:03Z"},"settings":{"theme":"dark","notify":["order","delivery"],"page_size":50,"compact":true},"note":"prefers the loading bay doo"}"#;
 const FIELDS: [&str; 6] = ["name", "email", "phone", "address", "national_id", "birth"];
@@ -145,6 +145,8 @@ fn grant() -> Grant {
         search: Vec::new(),
         search_line: 0,
         delete: false,
+        terms: Terms::default(),
+        collects: Collects::default(),
         clauses: vec![],
     };
     let spec = PolicySpec {

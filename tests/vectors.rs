@@ -23,7 +23,7 @@ use sudare::field::{
 use sudare::keys::kek::provider::{Binding, Wrapped};
 use sudare::keys::{self, FieldKey, KeyRing, LineName, LookupKey, Standing, State};
 use sudare::normalise::Normaliser;
-use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
+use sudare::purpose::{CategoryId, CategorySpec, Collects, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec, Terms};
 
 #[derive(Deserialize)]
 struct Envelopes {
@@ -229,6 +229,8 @@ fn grant(purpose: &str, level: Level) -> Grant {
         search: Vec::new(),
         search_line: 0,
         delete: false,
+        terms: Terms::default(),
+        collects: Collects::default(),
         clauses: vec![],
     };
     let spec = PolicySpec {

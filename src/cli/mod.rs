@@ -320,12 +320,15 @@ fn time_ms(option: &str, text: &str) -> Result<u64, Trouble> {
 
 fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
     match command {
-        PolicyCommand::Explain { file, caller, purpose, format } => {
+        PolicyCommand::Explain { file, caller, purpose, fact, age, holds, format } => {
             let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
             let options = policy::ExplainOptions {
                 file: &loaded.policy_file.display().to_string(),
                 caller: caller.as_deref(),
                 purpose: purpose.as_deref(),
+                facts: &fact,
+                age,
+                holds: &holds,
                 format: format.into(),
             };
             policy::explain(&loaded.policy, &options, out).map(|()| 0).map_err(policy_trouble)
@@ -334,6 +337,33 @@ fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Tro
             let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
             let options = policy::TestOptions { file: &loaded.policy_file.display().to_string(), format: format.into() };
             policy::test(&loaded.policy, &options, out).map(|passed| if passed { 0 } else { FAILED }).map_err(policy_trouble)
+        }
+        PolicyCommand::Coverage { file, format, audit } => {
+            let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
+            let folder = loaded.policy_file.parent().unwrap_or(std::path::Path::new(""));
+            let Some(register) = &loaded.register else {
+                let place = folder.join("clauses.toml");
+                return Err(wrong(format!(
+                    "there is no {}: write the register of your published policy there (docs/policy.md), one line for each clause",
+                    place.display()
+                )));
+            };
+            let seen = match audit {
+                Some(dir) => audit::purposes(&dir).map_err(failed)?,
+                None => Vec::new(),
+            };
+            let file = loaded.policy_file.display().to_string();
+            let options = policy::CoverageOptions { file: &file, folder, seen: &seen, format: format.into() };
+            let good = policy::coverage(&loaded.policy, register, &options, out).map_err(failed)?;
+            Ok(if good { 0 } else { FAILED })
+        }
+        PolicyCommand::Diff { old, new, format } => {
+            let before = config::load_policy_file(&old).map_err(wrong)?;
+            let after = config::load_policy_file(&new).map_err(wrong)?;
+            let (old, new) = (old.display().to_string(), new.display().to_string());
+            let options = policy::DiffOptions { old_file: &old, new_file: &new, format: format.into() };
+            let gains = policy::diff(&before, &after, &options, out).map_err(failed)?;
+            Ok(if gains { FAILED } else { 0 })
         }
         PolicyCommand::Schema => policy::schema(out).map(|()| 0).map_err(failed),
     }

@@ -250,6 +250,15 @@ pub(super) enum PolicyCommand {
         /// Purpose, by name or dpv id; all the caller has if not given
         #[arg(long)]
         purpose: Option<String>,
+        /// Something that holds of the person; may be given several times
+        #[arg(long, value_name = "NAME")]
+        fact: Vec<String>,
+        /// How old the person is, in years
+        #[arg(long, value_name = "YEARS")]
+        age: Option<u8>,
+        /// A category that the reply has; may be given several times. All if not given
+        #[arg(long, value_name = "CATEGORY")]
+        holds: Vec<String>,
         #[command(flatten)]
         format: Format,
     },
@@ -260,8 +269,53 @@ pub(super) enum PolicyCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// Which sentence of the published policy is kept by which rule and test
+    ///
+    /// Reads clauses.toml beside the policy. Each rule is taken away in turn, and some test must fail. Exit code 1 if a clause is kept by
+    /// nothing, or a rule is covered by no clause.
+    Coverage {
+        #[command(flatten)]
+        file: File,
+        /// How to print: html is a page to forward
+        #[arg(long, value_enum, default_value_t = CoverageKind::Table)]
+        format: CoverageKind,
+        /// Also look which purposes this audit log has seen
+        #[arg(long, value_name = "DIR")]
+        audit: Option<PathBuf>,
+    },
+    /// What each caller gains and loses between two versions of a policy
+    ///
+    /// Exit code 1 if somebody gains something.
+    Diff {
+        /// The older policy.toml
+        old: PathBuf,
+        /// The newer policy.toml
+        new: PathBuf,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Print the JSON Schema of policy.toml
     Schema,
+}
+
+/// How `policy coverage` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CoverageKind {
+    Table,
+    Json,
+    Markdown,
+    Html,
+}
+
+impl From<CoverageKind> for policy::CoverageFormat {
+    fn from(kind: CoverageKind) -> Self {
+        match kind {
+            CoverageKind::Table => Self::Table,
+            CoverageKind::Json => Self::Json,
+            CoverageKind::Markdown => Self::Markdown,
+            CoverageKind::Html => Self::Html,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

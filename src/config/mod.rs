@@ -15,6 +15,7 @@
 //! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
 //! | `collections`, `tokens` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
+//! | `register` | `clauses.toml`, if it stands beside the policy |
 //! | `build` | both together: categories of fields, callers of purposes, routes and plans |
 //! | `tree`, `source`, `report`, `findings`, `nearest`, `names`, `methods` | what all readers share |
 
@@ -38,6 +39,7 @@ mod nearest;
 mod operator;
 mod otlp;
 mod policy;
+mod register;
 mod report;
 mod service;
 mod source;
@@ -187,7 +189,7 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// What `policy explain` and `policy test` need.
+/// What the commands of `sudare policy` need.
 #[derive(Debug)]
 pub struct PolicyOnly {
     /// Compiled.
@@ -196,6 +198,8 @@ pub struct PolicyOnly {
     pub spec: crate::purpose::PolicySpec,
     /// The policy file, as shown in explanations (`policy.toml:41`).
     pub policy_file: PathBuf,
+    /// The register of the published text, if it stands beside the policy.
+    pub register: Option<crate::purpose::Register>,
     /// What is allowed but probably not what is wanted.
     pub warnings: Findings,
 }
@@ -236,7 +240,7 @@ pub fn load(path: &Path) -> Result<Settings, Findings> {
 ///
 /// As [`load`].
 pub fn load_with(path: &Path, environment: Environment<'_>) -> Result<Settings, Findings> {
-    build::both(path, environment).map(|(settings, _spec)| settings)
+    build::both(path, environment, build::Policies::Kept).map(|both| both.settings)
 }
 
 /// Only what the store needs, from the environment of the process.
@@ -254,12 +258,22 @@ pub fn load_store_only(path: &Path) -> Result<crate::store::Config, Findings> {
     load_with(path, STORE_ONLY).map(|settings| settings.store)
 }
 
-/// Reads and checks the same two files for commands that only use the policy: the database's credential need not be there.
+/// Reads and checks the same two files for commands that only use the policy: the database's credential need not be there, and rules that
+/// this release does not keep when it serves are welcome.
 ///
 /// # Errors
 ///
 /// As [`load`].
 pub fn load_policy_only(path: &Path) -> Result<PolicyOnly, Findings> {
-    let (settings, spec) = build::both(path, Environment::Ignored)?;
-    Ok(PolicyOnly { policy: settings.policy, spec, policy_file: settings.policy_file, warnings: settings.warnings })
+    let build::Both { settings, spec, register } = build::both(path, Environment::Ignored, build::Policies::LookedAt)?;
+    Ok(PolicyOnly { policy: settings.policy, spec, policy_file: settings.policy_file, register, warnings: settings.warnings })
+}
+
+/// Reads and checks a policy alone: whether its callers and fields are there is not looked at. To compare two versions.
+///
+/// # Errors
+///
+/// Everything wrong in it, at once.
+pub fn load_policy_file(path: &Path) -> Result<Arc<crate::purpose::Policy>, Findings> {
+    build::policy_alone(path)
 }

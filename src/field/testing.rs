@@ -13,7 +13,7 @@ use crate::base::{
 };
 use crate::document::{Layout, RowSet, Rules, Selector, walk};
 use crate::keys::{KeyRing, LineName, State};
-use crate::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Permit, Policy, PolicySpec, PurposeSpec};
+use crate::purpose::{CategoryId, CategorySpec, Collects, Grant, Level, Nature, Permit, Policy, PolicySpec, PurposeSpec, Terms};
 use crate::vault::testing::Memory;
 use crate::vault::{self, Vault};
 
@@ -104,6 +104,8 @@ pub(super) fn full_grant(purpose: &str, levels: &[(&str, Level)], writes: Option
         search: Vec::new(),
         search_line: 0,
         delete,
+        terms: Terms::default(),
+        collects: Collects::default(),
         clauses: vec![],
     };
     let spec = PolicySpec {
