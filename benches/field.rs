@@ -1,4 +1,4 @@
-//! S1 and S2: what it costs to protect and to reveal one customer document in process, beside a serde_json round trip of it.
+//! S1, S2 and S9: what it costs to protect, to reveal and to rewrap one customer document in process, beside a serde_json round trip of it.
 //!
 //! `cargo bench --bench field` prints criterion's times, then ratios from rounds in which the three are measured in turn, because times
 //! drift on shared machines. The document has 708 bytes and six personal members, all sealed or all revealed clear; beside it the same with all
@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::Criterion;
 use sudare::base::{
-    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, PurposeName, RingName,
+    Bind, CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, Intent, Kid, PurposeName, RingName,
 };
 use sudare::document::{RowSet, Rules, Selector, walk};
-use sudare::field::{Collection, Field, Mask, OnBadValue, Plan, Protection, RowWrite, Subject, protect, reveal};
-use sudare::keys::{KeyRing, Rings};
-use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
+use sudare::field::{Collection, Field, Lines, Mask, OnBadValue, Plan, Protection, RowWrite, Subject, protect, reveal, rewrap};
+use sudare::keys::{KeyRing, LineName, Rings, State};
+use sudare::purpose::{CategoryId, CategorySpec, Collects, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec, Terms};
 
 const DOCUMENT: &str = r#"{"id":"c-100482","name":"Mei Tanaka","email":"mei.tanaka@example.com","phone":"+81355501234","address":"101-0047 Tokyo, Chiyoda-ku, Uchikanda 2-14-9","national_id":"123456789018","birth":"1990-04-17","tier":"gold","locale":"ja-JP","currency":"JPY","created":"2023-05-11T09:31:22Z","updated":"2026-10-02T17:05:48Z","orders":128,"returns":3,"points":40250,"balance":1250.75,"newsletter":false,"tags":["repeat","gift-wrap","evening-delivery","points-card"],"last_order":{"id":"o-77120394","total":18420,"items":4,"status":"delivered","carrier":"yamato","placed":"2026-09-28T11:42:03Z"},"settings":{"theme":"dark","notify":["order","delivery"],"page_size":50,"compact":true},"note":"prefers the loading bay doo"}"#;
 const FIELDS: [&str; 6] = ["name", "email", "phone", "address", "national_id", "birth"];
@@ -31,6 +31,8 @@ struct Setup {
     collection: Collection,
     plan: Plan,
     ring: Rings,
+    /// The same after both lines were rotated.
+    rotated: Rings,
     grant: Grant,
     clear: Bytes,
     stored: Bytes,
@@ -70,10 +72,16 @@ impl Setup {
         };
         let rows = RowSet { rows: vec![Selector::parse("$").unwrap()], ..RowSet::default() };
         let plan = Plan::compile(&collection, &rows).unwrap();
-        let ring = KeyRing::ephemeral(controller, &[]).unwrap().into();
+        let version = |line, n: u8, state| (line, Kid::from_random([n; 5]), state, [n; 32]);
+        let versions = |first, second| {
+            let (seal, lookup) = (|| LineName::Seal, || LineName::Lookup);
+            vec![version(seal(), 1, first), version(seal(), 2, second), version(lookup(), 3, first), version(lookup(), 4, second)]
+        };
+        let ring = KeyRing::with_versions(controller.clone(), versions(State::Active, State::PreActive)).into();
+        let rotated = KeyRing::with_versions(controller, versions(State::Deactivated, State::Active)).into();
         let grant = grant();
         let clear = Bytes::from_static(DOCUMENT.as_bytes());
-        let mut setup = Self { collection, plan, ring, grant, stored: clear.clone(), clear };
+        let mut setup = Self { collection, plan, ring, rotated, grant, stored: clear.clone(), clear };
         setup.stored = setup.protect();
         assert_eq!(setup.reveal(), DOCUMENT.as_bytes());
         setup
@@ -92,7 +100,14 @@ impl Setup {
         reveal(&self.collection, &self.plan, &self.ring, &self.grant, &self.stored, &layout, None, 0).unwrap().bytes
     }
 
-    /// What both are measured against: it encrypts nothing.
+    fn rewrap(&self) -> usize {
+        let layout = walk(&self.plan.map, Rules::reply(), &self.stored).unwrap();
+        let lines = Lines { seal: true, lookup: true };
+        let rows = rewrap(&self.collection, &self.plan, &self.rotated, lines, &self.stored, &layout).unwrap();
+        rows.iter().map(|row| row.anew.len()).sum()
+    }
+
+    /// What all are measured against: it encrypts nothing.
     fn round_trip(&self) -> Vec<u8> {
         let value: serde_json::Value = serde_json::from_slice(&self.clear).unwrap();
         serde_json::to_vec(&value).unwrap()
@@ -133,6 +148,8 @@ fn grant() -> Grant {
         search: Vec::new(),
         search_line: 0,
         delete: false,
+        terms: Terms::default(),
+        collects: Collects::default(),
         clauses: vec![],
     };
     let spec = PolicySpec {
@@ -163,7 +180,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 /// Ratios to the serde_json round trip, each the median of rounds measured in turn.
 fn ratios(setup: &Setup, deterministic: &Setup) {
     const ROUNDS: usize = 41;
-    let mut rounds = [const { Vec::new() }; 7];
+    let mut rounds = [const { Vec::new() }; 9];
     for _ in 0..ROUNDS {
         let serde = time(|| setup.round_trip());
         let calls = [
@@ -174,6 +191,8 @@ fn ratios(setup: &Setup, deterministic: &Setup) {
             time(|| setup.walk_stored()),
             time(|| deterministic.protect()),
             time(|| deterministic.reveal()),
+            time(|| setup.rewrap()),
+            time(|| deterministic.rewrap()),
         ];
         for (times, one) in rounds.iter_mut().zip(calls) {
             times.push((one.as_secs_f64(), one.as_secs_f64() / serde.as_secs_f64()));
@@ -187,6 +206,8 @@ fn ratios(setup: &Setup, deterministic: &Setup) {
         "  of S2: walk",
         "protect, 6 deterministic",
         "reveal, 6 deterministic",
+        "S9 rewrap, 6 values",
+        "rewrap, 6 deterministic",
     ];
     println!("\n{DOCUMENT_BYTES} bytes; medians of {ROUNDS} rounds; goal of S1 and S2: at most 0.35");
     for (name, times) in names.iter().zip(rounds) {
@@ -203,6 +224,8 @@ fn main() {
     criterion.bench_function("S2 reveal 6 fields", |bencher| bencher.iter(|| setup.reveal()));
     criterion.bench_function("protect 6 fields deterministically", |bencher| bencher.iter(|| deterministic.protect()));
     criterion.bench_function("reveal 6 deterministic fields", |bencher| bencher.iter(|| deterministic.reveal()));
+    assert_eq!((setup.rewrap(), deterministic.rewrap()), (FIELDS.len(), FIELDS.len()));
+    criterion.bench_function("S9 rewrap 6 values", |bencher| bencher.iter(|| setup.rewrap()));
     criterion.final_summary();
     ratios(&setup, &deterministic);
 }

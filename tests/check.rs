@@ -262,7 +262,15 @@ fn mistakes_in_the_tables_of_places() {
         ("outside is neither", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\noutside = \"block\"", 1),
         ("a timeout with a unit", In::Service, "\ndialect = \"rest\"", "\ndialect = \"rest\"\nreply_timeout_ms = \"30s\"", 1),
         ("no key-encryption key", In::Service, "kek  = {", "#", 1),
-        ("a key provider to come", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"aws-kms\", arn = \"x\" }", 1),
+        ("a key provider of another build", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"aws-kms\", arn = \"x\" }", 1),
+        ("a credential in the file", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"vault-transit\", url = \"https://127.0.0.1:8200\", key = \"sudare\", token = \"hvs.CAESIJsecret\" }", 1),
+        ("nobody to be at a provider", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"vault-transit\", url = \"https://127.0.0.1:8200\", key = \"sudare\"}", 1),
+        ("two to be at a provider", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"vault-transit\", url = \"https://127.0.0.1:8200\", key = \"sudare\", token = \"env:T\", approle = { role_id = \"env:R\" } }", 1),
+        ("a provider in clear", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"vault-transit\", url = \"http://vault.internal:8200\", key = \"sudare\", token = \"env:T\" }", 1),
+        ("a provider with a path and a key with a slash too many", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"vault-transit\", url = \"https://127.0.0.1:8200/v1\", key = \"a//b\", token = \"env:T\" }", 2),
+        ("limits of a file", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"file\", path = \"keys/kek\" }\nhard_limit_s = 7200", 1),
+        ("limits the wrong way round", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"vault-transit\", url = \"https://127.0.0.1:8200\", key = \"sudare\", token = \"env:T\" }\nsoft_limit_s = 4000", 1),
+        ("the same file twice", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"file\", path = \"keys/kek\" }\nnext_kek = { provider = \"file\", path = \"keys/kek\" }", 1),
         ("an unknown key provider", In::Service, "provider = \"file\"", "provider = \"fil\"", 1),
         ("a passphrase in the file", In::Service, "{ provider = \"file\", path = \"keys/kek\" }", "{ provider = \"passphrase\", env = \"correct horse\" }", 1),
         ("ring and key-encryption key in one file", In::Service, "path = \"keys/kek\"", "path = \"keys/ring.json\"", 1),
@@ -341,6 +349,29 @@ fn mistakes_in_the_store() {
     let shown = outputs(&cases);
     assert!(!shown.contains("hunter2") && !shown.contains("4711"), "{shown}");
     snapshot("store", &shown.replace(&folder.path().display().to_string(), "FOLDER"));
+}
+
+#[test]
+fn mistakes_in_where_the_ring_is() {
+    const RING: &str = "ring = \"keys/ring.json\"";
+    let cases: &[Case<'_>] = &[
+        ("a ring in a store of one node", In::Service, RING, "ring = \"store\"", 1),
+        ("marks beside a file", In::Service, RING, "ring = \"keys/ring.json\"\nmarks = \"keys/ring.marks\"", 1),
+        ("marks nowhere", In::Service, RING, "ring = \"store\"\nmarks = \"\"", 2),
+        ("a ring that is a number", In::Service, RING, "ring = 1", 1),
+        ("a file that is called store", In::Service, RING, "ring = \"./store\"", 0),
+        ("the ring is the KEK", In::Service, RING, "ring = \"keys/kek\"", 1),
+    ];
+    snapshot("ring", &outputs(cases));
+    let shared = |ring: &str| {
+        let text =
+            service().replace(RING, ring).replace("redb:data/sudare.redb", "postgres://sudare@/sudare?host=/run/postgresql");
+        Folder::with(&text, templates::POLICY).load().unwrap_or_else(|findings| panic!("{findings}")).keys.ring
+    };
+    let (stored, file) = (shared("ring = \"store\"\nmarks = \"data/marks\""), shared(RING));
+    assert!(stored.is_store() && stored.shared().is_some() && stored.as_file().is_none());
+    assert_eq!(stored.to_string(), "ring main in postgres://sudare@/sudare?host=/run/postgresql&port=5432");
+    assert!(!file.is_store() && file.shared().is_some(), "nodes with files share a store all the same");
 }
 
 #[test]
@@ -587,9 +618,19 @@ fn mistakes_in_the_policy() {
         ("a purpose the vocabulary does not have", In::Policy, "\"dpv:Marketing\"", "\"dpv:Marketting\"", 1),
         ("a purpose without an id of the vocabulary", In::Policy, "dpv     = \"dpv:Marketing\"\n", "", 1),
         ("consent", In::Policy, "writes  = []", "consent = \"opt-in\"\nwrites  = []", 1),
-        ("facts that must hold", In::Policy, "writes  = []", "needs = [\"open-shipment\"]\nwrites  = []", 1),
-        ("a limit", In::Policy, "[never]", "[limit.minors]\nwhen = \"minor\"\nat_most = { \"*\" = \"absent\" }\n[never]", 1),
-        ("an exception", In::Policy, "[never]", "[exception]\nauthority-demand = { approvers = 2 }\n[never]", 1),
+        ("facts that must hold", In::Policy, "writes  = []", "needs = [\"acceptance\"]\nwrites  = []", 1),
+        ("a fact that is not declared", In::Policy, "writes  = []", "needs = [\"aceptance\"]\nwrites  = []", 2),
+        ("a purpose of a later version", In::Policy, "writes  = []", "since = 9\nwrites  = []", 1),
+        ("what must be given", In::Policy, "writes  = []", "required = [\"name\"]\nwrites  = []", 1),
+        ("a limit with a condition", In::Policy, "[never]", "[age]\nminor = { under = 18 }\n[limit.minors]\nwhen = \"minor\"\nat_most = { \"*\" = \"absent\" }\n[never]", 1),
+        ("a limit that is never reached", In::Policy, "[never]", "[limit.lost]\nwhen = \"consent\"\nunless = [\"consent\"]\nat_most = { \"*\" = \"absent\" }\n[never]", 1),
+        ("a limit that always applies", In::Policy, "[never]", "[limit.cards]\npurposes = [\"delivery\"]\nat_most = { id-card = \"sealed\" }\n[never]", 0),
+        ("a limit on a purpose that is not there", In::Policy, "[never]", "[limit.cards]\npurposes = [\"deliver\"]\nat_most = { id-card = \"sealed\" }\n[never]", 1),
+        ("an exception", In::Policy, "[never]", "[exception.demand]\ndpv = \"dpv:LegalCompliance\"\ncallers = [\"shop\"]\nreveal = { name = \"clear\" }\nevidence = [\"law\"]\napprovers = 2\nttl = \"72h\"\ntell_subject = \"after\"\n[never]", 1),
+        ("an exception that is not whole", In::Policy, "[never]", "[exception]\nauthority-demand = { approvers = 2, ttl = \"3 weeks\" }\n[never]", 6),
+        ("a promise that the other file does not keep", In::Policy, "[never]", "[always]\ntls = {}\n[never]", 1),
+        ("a promise nobody knows", In::Policy, "[never]", "[always]\ntsl = {}\n[never]", 1),
+        ("a category shown that is never", In::Policy, "[never]", "[never]\ncards = { categories = [\"id-card\"] }", 2),
         ("a clause that is none", In::Policy, "writes  = []", "clauses = [\"003-21\", \"3.22\"]\nwrites  = []", 1),
         ("a recipient that is no caller", In::Policy, "[never]", "[recipient]\ncarrier = { kind = \"processor\" }\n[never]", 1),
         ("a recipient of an unknown kind", In::Policy, "[never]", "[recipient]\nshipping = { kind = \"proccessor\" }\n[never]", 1),
@@ -746,7 +787,7 @@ fn settings_are_as_the_files_say() {
     assert_eq!(settings.store, sudare::store::Config::Embedded(dir.join("data/sudare.redb")));
     assert_eq!(settings.audit.dir, dir.join("data/audit"));
     assert_eq!(settings.audit.durable_timeout.as_millis(), 2_000);
-    assert_eq!(settings.keys.ring, dir.join("keys/ring.json"));
+    assert_eq!(settings.keys.ring.as_file(), Some(dir.join("keys/ring.json").as_path()));
     assert_eq!(settings.upstream.endpoint, sudare::upstream::Endpoint::Embedded(dir.join("data/documents.redb")));
     assert_eq!(settings.upstream.reply_timeout.as_millis(), 1_000);
     let authorization = settings.upstream.authorization.as_ref().unwrap();

@@ -182,6 +182,7 @@ fn usage() {
         "keys verify",
         "policy explain",
         "policy test",
+        "policy coverage",
         "audit tail",
         "audit verify",
         "audit report",
@@ -392,6 +393,8 @@ fn policy() {
     folder.run("policy explain --caller helpdesk --purpose delivery").done().says(&["refused. helpdesk may use support"]);
     folder.run("policy explain --caller nobody").wrong(2, &["no caller nobody", "helpdesk"]);
     folder.run("policy explain --purpose sale").wrong(2, &["no purpose sale", "delivery"]);
+    folder.run("policy explain --caller helpdesk --fact open-tiket").wrong(2, &["no fact open-tiket", "consent"]);
+    folder.run("policy explain --caller helpdesk --holds nmae").wrong(2, &["no category nmae", "name"]);
     let schema = folder.run("policy schema").done().out;
     assert!(serde_json::from_str::<serde_json::Value>(&schema).unwrap()["properties"]["purpose"].is_object());
     // Neither keys nor a database are needed; a promise that is broken is 1.
@@ -399,6 +402,44 @@ fn policy() {
     folder.edit("policy.toml", "phone = \"masked\"", "phone = \"clear\"");
     let failed = folder.run("policy test").wrong(1, &[]);
     failed.says(&["FAILED  the helpdesk sees no address", "phone", "expected masked, got clear", "policy.toml:58", "1 failed"]);
+}
+
+#[test]
+fn policy_coverage_and_diff() {
+    let (folder, _) = Folder::made();
+    fs::remove_dir_all(folder.path("keys")).unwrap();
+    folder.run("policy coverage").wrong(2, &["there is no clauses.toml", "docs/policy.md"]);
+    let sha256 = "0".repeat(64);
+    let register = format!(
+        "[document]\ntitle = \"Promises\"\nfile = \"policy.txt\"\nsha256 = \"{sha256}\"\n[clause]\n\
+         001-01 = {{ section = \"1\", kind = \"promise\", class = \"rule\", says = \"Parcels reach you.\" }}\n\
+         001-02 = {{ section = \"2\", kind = \"promise\", class = \"organisational\", says = \"We train our staff.\" }}\n"
+    );
+    fs::write(folder.path("clauses.toml"), register).unwrap();
+    let unmapped = folder.run("policy coverage").wrong(1, &[]);
+    unmapped.says(&[
+        "001-01  unmapped",
+        "001-02  organisational",
+        "fault: unmapped: nothing keeps clause 001-01",
+        "no clause covers purpose.delivery",
+    ]);
+    let json = folder.run("policy coverage --format json").wrong(1, &[]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["clauses"].as_array().unwrap().len(), &json["clauses"][0]["status"]), (2, &"unmapped".into()));
+    folder.run("policy coverage --format html").wrong(1, &[]).says(&["<!doctype html>", "Parcels reach you."]);
+    folder.run("policy coverage --format xml").wrong(2, &["xml", "table, json, markdown, html"]);
+
+    fs::copy(folder.path("policy.toml"), folder.path("new.toml")).unwrap();
+    folder.run("policy diff policy.toml new.toml").done().says(&["nobody gains or loses anything"]);
+    folder.edit("new.toml", "phone = \"masked\"", "phone = \"clear\"");
+    folder
+        .run("policy diff policy.toml new.toml")
+        .wrong(1, &[])
+        .says(&["helpdesk for support", "gains    phone: clear instead of masked"]);
+    folder.run("policy diff new.toml policy.toml").done().says(&["loses    phone: masked instead of clear"]);
+    folder.run("policy diff policy.toml nowhere.toml").wrong(2, &["nowhere.toml cannot be read", "name a policy.toml"]);
+    folder.edit("new.toml", "phone = \"clear\"", "phone = \"cleer\"");
+    folder.run("policy diff policy.toml new.toml").wrong(2, &["new.toml:33", "clear"]);
 }
 
 #[test]

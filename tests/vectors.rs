@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a vector that does not read is a failed test")]
 
+use std::path::Path;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
@@ -18,9 +21,10 @@ use sudare::field::{
     Collection, Field, Index, Mask, OnBadValue, Plan, Protection, RevealError, RowWrite, Subject, open_deterministic_envelope,
     open_envelope, protect, reveal,
 };
-use sudare::keys::{Config, FieldKey, Kek, KeyRing, LineName, LookupKey, Rings, State};
+use sudare::keys::kek::provider::{Binding, Wrapped};
+use sudare::keys::{self, Config, FieldKey, Kek, KeyRing, LineName, LookupKey, Rings, Standing, State};
 use sudare::normalise::Normaliser;
-use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec};
+use sudare::purpose::{CategoryId, CategorySpec, Collects, Grant, Level, Nature, Policy, PolicySpec, PurposeSpec, Terms};
 
 #[derive(Deserialize)]
 struct Envelopes {
@@ -227,6 +231,8 @@ fn grant(purpose: &str, level: Level) -> Grant {
         search: Vec::new(),
         search_line: 0,
         delete: false,
+        terms: Terms::default(),
+        collects: Collects::default(),
         clauses: vec![],
     };
     let spec = PolicySpec {
@@ -351,7 +357,7 @@ fn a_ring_of_a_field_group_opens_under_its_name_and_its_values_at_its_fields() {
     std::fs::set_permissions(&kek, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let controller = Controller::new(&of.controller);
     let (name, kek) = (RingName::new(&of.ring), Kek::File(kek));
-    let config = Config { controller: controller.clone(), name: name.clone(), ring, kek, min_revision: of.revision };
+    let config = Config { controller: controller.clone(), name: name.clone(), ring: ring.into(), kek, min_revision: of.revision };
     let opened = KeyRing::open(&config).unwrap();
     assert_eq!((opened.revision(), opened.versions().len()), (of.revision, 4));
     let as_main = KeyRing::open(&Config { name: RingName::main(), ..config }).unwrap_err().to_string();
@@ -458,4 +464,109 @@ fn terms_of_search_indexes_are_those_of_the_vectors() {
         let stored = stored_term(&ring("shop"), place("shop", "customers", "x"), &none.normalise, 64, &none.json);
         assert_eq!(stored, None, "{}", none.name);
     }
+}
+
+/// A ring under a provider, made by another program (Python's `cryptography`) from `docs/format.md` alone.
+#[test]
+fn a_ring_whose_root_a_provider_has_wrapped_opens() {
+    #[derive(Debug)]
+    struct Golden;
+    impl keys::Provider for Golden {
+        fn name(&self) -> keys::ProviderName {
+            keys::ProviderName::VaultTransit
+        }
+        fn key(&self) -> &'static str {
+            "transit/sudare"
+        }
+        fn may_have_wrapped(&self, wrapped: &Wrapped) -> bool {
+            wrapped.key == self.key()
+        }
+        fn wrap(&self, _: &Binding, _: &Secret) -> Result<Wrapped, keys::ProviderError> {
+            Err(keys::ProviderError::NotOurs)
+        }
+        fn unwrap(&self, binding: &Binding, wrapped: &Wrapped) -> Result<Secret, keys::ProviderError> {
+            let bound = "0000000d7375646172652d72696e672f3100000004726f6f740000000473686f70000000046d61696e";
+            assert_eq!(HEXLOWER.encode(&binding.aad()), bound);
+            assert_eq!(wrapped.root, "vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok481zoCmHnSeDX9vyf7w==");
+            Ok(Secret::from_bytes(std::array::from_fn(|at| u8::try_from(at).unwrap())))
+        }
+    }
+    let config = keys::Config {
+        name: RingName::main(),
+        controller: Controller::new("shop"),
+        ring: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/v1/ring-vault-transit.json").into(),
+        kek: keys::Kek::Provider { provider: Arc::new(Golden), limits: keys::CustodyLimits::default() },
+        min_revision: 1,
+    };
+    let report = keys::verify(&config).unwrap();
+    assert!(report.sound() && report.versions.len() == 5, "{report:?}");
+    assert_eq!(KeyRing::open(&config).unwrap().revision(), 1);
+}
+
+#[derive(Deserialize)]
+struct Destroyed {
+    kek: String,
+    ring: String,
+    census: String,
+    census_hashes: Vec<String>,
+    request: String,
+    request_hash: String,
+    keys: std::collections::BTreeMap<String, String>,
+    signatures: std::collections::BTreeMap<String, String>,
+    receipt: String,
+}
+
+/// A ring of which a version was destroyed, with all that is kept of it.
+#[test]
+fn what_is_kept_of_a_destroyed_key_is_believed_by_every_release() {
+    let vector: Destroyed = serde_json::from_str(include_str!("vectors/v1/destroy.json")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        path
+    };
+    let config = keys::Config {
+        name: RingName::main(),
+        controller: Controller::new("shop"),
+        ring: write("ring.json", &vector.ring).into(),
+        kek: keys::Kek::File(write("kek", &vector.kek)),
+        min_revision: 0,
+    };
+    let list = write("ring.json.evidence/census.jsonl", &vector.census);
+    let ring = KeyRing::open(&config).unwrap();
+
+    let kept = keys::kept(&config, &ring).unwrap();
+    let hashes: Vec<String> = kept.iter().map(|kept| HEXLOWER.encode(&kept.hash)).collect();
+    assert_eq!(hashes, vector.census_hashes);
+    let (line, kid): (LineName, Kid) = (LineName::Seal, "7k3m9qpa".parse().unwrap());
+    let standings: Vec<_> = kept.iter().map(|kept| kept.census.standing(&line, kid)).collect();
+    assert_eq!(standings, [Standing::Hanging(4), Standing::Zero, Standing::Zero, Standing::Zero]);
+    // Written again by this release, a list begins with the very same bytes.
+    std::fs::remove_file(&list).unwrap();
+    for kept in &kept {
+        keys::keep(&config, &ring, &kept.census).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), vector.census);
+
+    let written = keys::Written::read(vector.request.as_bytes()).unwrap();
+    assert_eq!((written.hash_text(), written.request.versions[0].kid), (vector.request_hash, kid));
+    let mut operators = Vec::new();
+    for (name, pem) in &vector.keys {
+        let key = keys::operator_key(&write(name, pem)).unwrap();
+        assert_eq!(&written.sign(&key).unwrap(), &vector.signatures[name], "Ed25519 gives one signature");
+        operators.push(keys::Operator { name: name.clone(), public: key.public() });
+    }
+
+    let report = keys::verify_receipt(&config, &operators, &ring, vector.receipt.as_bytes()).unwrap();
+    assert!(report.is_sound() && report.census_kept && report.changed_operators.is_empty(), "{report:?}");
+    assert_eq!(HEXLOWER.encode(&report.receipt.ring_sha256), HEXLOWER.encode(&sudare::crypto::sha256(vector.ring.as_bytes())));
+    // Refused: a receipt, a census and a request of which one character is another.
+    let changed = vector.receipt.replace("\"revision\": 3", "\"revision\": 4");
+    assert!(keys::verify_receipt(&config, &operators, &ring, changed.as_bytes()).is_err());
+    assert!(keys::Written::read(vector.request.replace("request/1", "request/2").as_bytes()).is_err());
+    std::fs::write(&list, vector.census.replacen("\"rows\":2", "\"rows\":3", 1)).unwrap();
+    assert!(keys::kept(&config, &ring).is_err());
 }

@@ -13,7 +13,7 @@ use sudare::field::{
 };
 use sudare::keys::{KeyRing, LineName, Rings, State};
 use sudare::normalise::Normaliser;
-use sudare::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Permit, Policy, PolicySpec, PurposeSpec};
+use sudare::purpose::{CategoryId, CategorySpec, Collects, Grant, Level, Nature, Permit, Policy, PolicySpec, PurposeSpec, Terms};
 use sudare::vault::{Format, Kind, Scope};
 
 use super::oracle::Path;
@@ -323,6 +323,8 @@ fn grant(levels: &[Level]) -> Grant {
         search: Vec::new(),
         search_line: 0,
         delete: true,
+        terms: Terms::default(),
+        collects: Collects::default(),
         clauses: vec![],
     };
     let spec = PolicySpec {

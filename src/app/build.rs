@@ -3,20 +3,52 @@
 use std::sync::Arc;
 
 use super::StartError;
+use super::fleet::Fleet;
 use crate::base::{Kid, RingName};
 use crate::config::Settings;
 use crate::exchange::{Collection, Gates, Limits, Newest, State};
 use crate::field::Protection;
-use crate::keys::{LineName, Rings};
+use crate::keys::{Config, KeyError, KeyRing, LineName, Other, Rings};
 use crate::store::{Rows, Store};
 use crate::upstream::Upstream;
 
+/// Times that a ring in the store is read, where others replace it each time.
+const TIMES: u32 = 5;
+
 /// Opens the rings, refuses one older than this node has seen, and one that lacks a line that policy or fields need.
-pub(super) fn keys(settings: &Settings, store: &Store) -> Result<Arc<Rings>, StartError> {
-    let rings = Rings::open(&settings.keys, &settings.other_rings)?;
-    rings.check_rollback(store)?;
+///
+/// `used` are the rings in force, of which only a newer one may follow each.
+pub(super) fn keys(settings: &Settings, store: &Arc<Store>, used: Option<&Rings>) -> Result<Arc<Rings>, StartError> {
+    if let Some(shared) = settings.keys.ring.shared() {
+        shared.provide(store);
+    }
+    let ring = |config: &Config| ring(config, store, used.and_then(|used| used.find(&config.name)));
+    let main = ring(&settings.keys)?;
+    let others = settings.other_rings.iter().filter_map(Other::held).map(ring).collect::<Result<Vec<KeyRing>, KeyError>>()?;
+    let not_held = settings.other_rings.iter().filter(|other| other.held().is_none()).map(|other| other.name().clone());
+    let rings = Rings::of_rings(main, others, not_held.collect())?;
     has_lines(&rings, settings)?;
     Ok(Arc::new(rings))
+}
+
+/// One of them.
+fn ring(config: &Config, store: &Store, used: Option<&KeyRing>) -> Result<KeyRing, KeyError> {
+    let mut left = TIMES;
+    loop {
+        let ring = KeyRing::open(config)?;
+        if let Some(used) = used {
+            ring.may_follow(used).map_err(|why| why.of_ring(&config.name))?;
+        }
+        left -= 1;
+        match ring.remember(config, store) {
+            // It may have been replaced, and its mark raised, since it was read.
+            Err(KeyError::RolledBack { .. }) if config.ring.is_store() && left > 0 => {}
+            remembered => {
+                remembered.map_err(|why| why.of_ring(&config.name))?;
+                return Ok(ring);
+            }
+        }
+    }
 }
 
 fn has_lines(rings: &Rings, settings: &Settings) -> Result<(), StartError> {
@@ -59,10 +91,12 @@ pub(super) fn key_versions(keys: &Rings) -> impl Iterator<Item = (RingName, &'st
 /// Everything one exchange needs to know.
 ///
 /// On a reload `before` is what is in use: its database is kept if nothing of it changed, and what callers have used of their limits.
+/// `fleet` are the others, if there are any.
 pub(super) fn state(
     settings: Settings,
     keys: Arc<Rings>,
     store: Arc<dyn Rows>,
+    fleet: Option<&Fleet>,
     before: Option<&State>,
 ) -> Result<State, StartError> {
     let upstream = match before {
@@ -83,6 +117,7 @@ pub(super) fn state(
         callers: settings.callers,
         store,
         newest: Newest::of(&keys, before.map(|before| &before.newest)),
+        standing: fleet.map(Fleet::standing).unwrap_or_default(),
         keys,
         lends_credential: settings.upstream.authorization.is_some(),
         upstream,

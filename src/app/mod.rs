@@ -5,7 +5,9 @@
 //! accepting, finish the exchanges under way, close the audit log.
 
 mod build;
+mod custody;
 mod descriptors;
+mod fleet;
 mod jwks;
 mod listen;
 pub mod log;
@@ -38,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::net::tls::server::Server;
 use crate::store::{Rows, StoreError};
 use crate::upstream::UpstreamError;
+use fleet::Fleet;
 pub use memory::settle_allocator;
 use reload::{AtStart, Fixed, Watch};
 use vitals::Watched;
@@ -113,6 +116,9 @@ pub struct Running {
     drain_delay: Duration,
     drain_timeout: Duration,
     fetching: Arc<ArcSwap<jwks::Fetching>>,
+    keepers: custody::Keepers,
+    /// The nodes that share the store, if others may.
+    fleet: Option<Arc<Fleet>>,
 }
 
 /// How a shutdown went.
@@ -173,30 +179,20 @@ pub fn start_over(
     let metrics = Arc::new(Metrics::new(Duration::from_millis(clock.now_ms())));
     let store = Arc::new(crate::store::Store::open(&settings.store, Some(Arc::clone(&metrics)))?);
     let rows = rows(store.clone());
-    let keys = build::keys(&settings, &store)?;
+    let gone = CancellationToken::new();
+    let fleet = Fleet::join(&settings, &store, gone.child_token())?;
+    let keys = build::keys(&settings, &store, None)?;
+    if let Some(fleet) = &fleet {
+        fleet.compare(keys.main())?;
+    }
     let audit = audit::Log::open(&settings.audit, keys.main().audit_keys()?, Arc::clone(&clock))?;
     let audit_dir = settings.audit.dir.clone();
-    let (leaving, drain, gone) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (leaving, drain) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let budget = Budget::new(settings.limits.memory_bytes, Arc::clone(&metrics));
     let tls = settings.listen.tls.as_ref().map(|tls| Arc::new(ArcSwap::from_pointee(tls.server.clone())));
     let certificate_until = Arc::new(AtomicU64::new(settings.listen.tls.as_ref().map_or(0, |tls| tls.until)));
-    let front_config = accept::Config {
-        tls: tls.clone(),
-        handshake_timeout: settings.limits.handshake_timeout,
-        last_answer: settings.limits.drain_timeout,
-        connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
-        awake: budget.seats(),
-        per_address: settings.limits.connections_per_address,
-        header_bytes: settings.limits.header_bytes,
-        headers: settings.limits.headers,
-        header_timeout: settings.limits.header_timeout,
-        idle_timeout: settings.limits.idle_timeout,
-        http2: settings.listen.http2.then(|| settings.limits.http2.clone()),
-        proxy_from: settings.listen.proxy_protocol.as_slice().into(),
-        write_timeout: settings.limits.write_timeout,
-        metrics: Arc::clone(&metrics),
-    };
+    let front_config = front(&settings, tls.clone(), &budget, &metrics);
     metrics.key_versions(build::key_versions(&keys));
     metrics.loaded(reload::loaded(&settings, &keys, clock.now_ms()));
     let (drain_delay, drain_timeout) = (settings.listen.drain_delay, settings.limits.drain_timeout);
@@ -215,13 +211,17 @@ pub fn start_over(
     let spans = None;
     let fetched_keys = std::mem::take(&mut settings.fetched_keys);
     let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
-    let state = build::state(settings, keys, Arc::clone(&rows), None)?;
+    let keepers = custody::Keepers::begin(&keys, custody::Told::new(&metrics, &audit, &clock), &tasks);
+    let state = build::state(settings, keys, Arc::clone(&rows), fleet.as_deref(), None)?;
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
     let exchange = Arc::new(exchange.followed_by(spans));
 
     let (listener, address) = listen::front(&listen.address, listen.socket_mode)?;
     let serving = accept::serve(listener, Arc::clone(&exchange), front_config, drain.clone(), tasks.clone());
     tasks.spawn(serving);
+    if let Some(fleet) = &fleet {
+        fleet.begin(&exchange, address.to_string());
+    }
     let fetching = Arc::new(ArcSwap::new(fetching.begin(&tasks)));
     let mut admin_address = None;
     if let Some(endpoint) = &listen.admin {
@@ -236,6 +236,7 @@ pub fn start_over(
             clock: Arc::clone(&clock),
             certificate_until: Arc::clone(&certificate_until),
             fetching: Arc::clone(&fetching),
+            fleet: fleet.clone(),
         };
         let pages = admin::Pages {
             metrics: vitals::metrics(watched.clone()),
@@ -269,7 +270,29 @@ pub fn start_over(
         drain_delay,
         drain_timeout,
         fetching,
+        keepers,
+        fleet,
     })
+}
+
+/// What connections are accepted with.
+fn front(settings: &Settings, tls: Option<Arc<ArcSwap<Server>>>, budget: &Budget, metrics: &Arc<Metrics>) -> accept::Config {
+    accept::Config {
+        tls,
+        handshake_timeout: settings.limits.handshake_timeout,
+        last_answer: settings.limits.drain_timeout,
+        connections: descriptors::suffice_for(settings.limits.connections, settings.limits.requests),
+        awake: budget.seats(),
+        per_address: settings.limits.connections_per_address,
+        header_bytes: settings.limits.header_bytes,
+        headers: settings.limits.headers,
+        header_timeout: settings.limits.header_timeout,
+        idle_timeout: settings.limits.idle_timeout,
+        http2: settings.listen.http2.then(|| settings.limits.http2.clone()),
+        proxy_from: settings.listen.proxy_protocol.as_slice().into(),
+        write_timeout: settings.limits.write_timeout,
+        metrics: Arc::clone(metrics),
+    }
 }
 
 impl Running {
@@ -302,6 +325,7 @@ impl Running {
             tokio::select! {
                 _ = hangup.recv() => self.reload_and_tell(path),
                 () = self.changed() => self.reload_and_tell(path),
+                () = self.keepers.moved_on() => self.reload_and_tell(path),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -337,6 +361,7 @@ impl Running {
         self.drain.cancel();
         self.exchange.end_feeds();
         self.fetching.store(Arc::default());
+        self.keepers.end();
         self.tasks.close();
         let mut drained = Drained::Whole;
         let finished = tokio::time::timeout(if hurried { Duration::ZERO } else { self.drain_timeout }, self.tasks.wait());
@@ -353,6 +378,9 @@ impl Running {
         #[cfg(feature = "otlp")]
         if let Some(exporting) = &self.exporting {
             exporting.finish().await;
+        }
+        if let Some(fleet) = &self.fleet {
+            fleet.leave().await;
         }
         self.exchange.record_leaks();
         if tokio::time::timeout(LAST_SYNC, self.audit.close()).await.is_err() {

@@ -2,19 +2,19 @@
 //!
 //! Asked for by SIGHUP, or noticed: the contents of all files are compared every `[reload] poll_ms`, and what has changed is
 //! taken once it has stayed the same for [`SETTLED`], so that a file is not read half-written. What was refused is not tried
-//! again until it changes. Called by [`super::Running`].
+//! again until it changes. A ring in the store is taken as soon as it is announced (`fleet`). Called by [`super::Running`].
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::jwks::Fetching;
 use super::{Running, StartError, build};
 use crate::admin::Access;
 use crate::audit::{Event, Kind};
 use crate::config::{self, Endpoint, Fingerprint, Settings};
-use crate::keys::Rings;
+use crate::keys::{KeyError, Rings};
 use crate::metrics::Loaded;
 
 /// How long a change must have stood still, unless the files are looked at more often than that.
@@ -123,18 +123,23 @@ impl AtStart {
     }
 }
 
+/// So long after a reload that failed because the provider of the KEK was away the same is tried again.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// The files as they were last looked at.
 #[derive(Debug)]
 pub(super) struct Watch {
     files: Vec<PathBuf>,
     /// What is in force, or was refused: nothing to do until it differs.
     done: Fingerprint,
+    /// ... or until then, where what refused it may pass by itself.
+    again: Option<Instant>,
     poll: Duration,
 }
 
 impl Watch {
     pub(super) fn of(settings: &Settings) -> Self {
-        Self { files: settings.files(), done: settings.fingerprint, poll: settings.poll }
+        Self { files: settings.files(), done: settings.fingerprint, again: None, poll: settings.poll }
     }
 }
 
@@ -152,7 +157,12 @@ impl Running {
         match &outcome {
             Ok(_) => self.metrics.reloaded(),
             Err(error) => {
+                if let Some(fleet) = &self.fleet {
+                    fleet.refused(&error.to_string());
+                }
                 watch.done = seen;
+                let away = matches!(error, StartError::Keys(KeyError::Provider { .. }));
+                watch.again = away.then(|| Instant::now() + AGAIN);
                 // Files that the refused configuration named count too: one of them is what will be repaired.
                 if let StartError::Config(findings) = error {
                     let named = findings.iter().map(|finding| PathBuf::from(&finding.file));
@@ -175,17 +185,23 @@ impl Running {
             return Err(StartError::NeedsRestart(name));
         }
         let waiting = self.at_start.differences(&AtStart::of(&settings));
-        let keys = build::keys(&settings, &self.store)?;
+        let (in_force, ring) = (self.exchange.state(), settings.keys.clone());
+        let keys = build::keys(&settings, &self.store, Some(&in_force.keys))?;
         let versions: Vec<_> = build::key_versions(&keys).collect();
         let (next, loaded) = (Watch::of(&settings), loaded(&settings, &keys, self.clock.now_ms()));
         let access = access(&settings);
         let tls = settings.listen.tls.clone();
         let fetched_keys = std::mem::take(&mut settings.fetched_keys);
-        let state = build::state(settings, keys, Arc::clone(&self.rows), Some(&self.exchange.state()))?;
+        let opened = Arc::clone(&keys);
+        let state = build::state(settings, keys, Arc::clone(&self.rows), self.fleet.as_deref(), Some(&in_force))?;
         let fetching = Fetching::prepare(fetched_keys, &self.fetching.load(), &self.metrics, &self.clock);
         // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
+        if let Some(fleet) = &self.fleet {
+            fleet.taken(&ring);
+        }
         self.fetching.store(fetching.begin(&self.tasks));
+        self.keepers.follow(&opened, &self.tasks);
         if let (Some(current), Some(tls)) = (&self.tls, tls) {
             self.certificate_until.store(tls.until, Ordering::Relaxed);
             let server = Arc::new(tls.server.following(&current.load()));
@@ -209,17 +225,34 @@ impl Running {
         }
     }
 
-    /// Waits until the files differ from what is in force, and have come to rest. For ever if they are not to be looked at.
+    /// Waits until the files differ from what is in force, and have come to rest, or the ring in the store does.
     pub(super) async fn changed(&self) {
+        let ring_changed = async {
+            match &self.fleet {
+                Some(fleet) => fleet.news().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.files_changed() => {}
+            () = ring_changed => {}
+        }
+    }
+
+    /// For ever if they are not to be looked at.
+    async fn files_changed(&self) {
         loop {
-            let (poll, done, files) = {
+            let (poll, done, again, files) = {
                 let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-                (watch.poll, watch.done, watch.files.clone())
+                (watch.poll, watch.done, watch.again, watch.files.clone())
             };
             if poll.is_zero() {
                 return std::future::pending().await;
             }
             tokio::time::sleep(poll).await;
+            if again.is_some_and(|again| Instant::now() >= again) {
+                return;
+            }
             let mut seen = look(files.clone()).await;
             if seen.is_none_or(|seen| seen == done) {
                 continue;

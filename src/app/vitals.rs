@@ -12,13 +12,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::fleet::Fleet;
 use super::jwks::Fetching;
 use super::log;
 use crate::admin::{Condition, Part, Readiness};
 use crate::audit;
 use crate::base::{Clock, IssuerName};
 use crate::exchange::Exchange;
-use crate::keys::{KeyRing, LineName};
+use crate::keys::custody::Standing;
+use crate::keys::fleet::Behind;
+use crate::keys::{KeyRing, LineName, Rings};
 use crate::metrics::{Metrics, Vitals};
 use crate::store::Store;
 
@@ -47,6 +50,8 @@ pub(super) struct Watched {
     pub(super) certificate_until: Arc<AtomicU64>,
     /// The keys of token issuers.
     pub(super) fetching: Arc<ArcSwap<Fetching>>,
+    /// The nodes that share the store, if others may.
+    pub(super) fleet: Option<Arc<Fleet>>,
 }
 
 /// Says how each part is.
@@ -63,7 +68,7 @@ pub(super) fn readiness(watched: Watched) -> Readiness {
                 parts.push(Part { name: "draining", condition: Condition::NotReady(String::new()) });
             }
             parts.push(Part { name: "audit", condition: audit_condition(&watched) });
-            parts.push(Part { name: "keys", condition: keys_condition(&exchange) });
+            parts.push(Part { name: "keys", condition: keys_condition(&exchange, watched.fleet.as_deref()) });
             if let Some(condition) = certificate_condition(&watched) {
                 parts.push(Part { name: "certificate", condition });
             }
@@ -89,7 +94,8 @@ fn audit_condition(watched: &Watched) -> Condition {
     }
 }
 
-fn keys_condition(exchange: &Exchange) -> Condition {
+/// A ring that lacks what others protect under, or that could not be replaced by that in the store.
+fn keys_condition(exchange: &Exchange, fleet: Option<&Fleet>) -> Condition {
     let keys = &exchange.state().keys;
     let protects =
         |ring: &KeyRing, line: &LineName| ring.versions().iter().any(|version| version.line == *line && version.state.protects());
@@ -102,10 +108,44 @@ fn keys_condition(exchange: &Exchange) -> Condition {
             }
         }
     }
-    if missing.is_empty() {
-        Condition::Ready
+    if !missing.is_empty() {
+        return Condition::NotReady(format!("no active version in line {}", missing.join(", ")));
+    }
+    let custody = custody_condition(keys);
+    match fleet.map(Fleet::complaint).unwrap_or_default() {
+        _ if matches!(custody, Condition::NotReady(_)) => custody,
+        (Some(Behind { held, newest, why }), refused) => {
+            let refused = refused.map(|why| format!(". It was refused: {why}")).unwrap_or_default();
+            Condition::NotReady(format!(
+                "holds revision {held} and not revision {newest}, {why}: it reads, and writes nothing{refused}"
+            ))
+        }
+        (None, Some(why)) => Condition::Warning(format!("what is in the store was not taken: {why}")),
+        (None, None) => custody,
+    }
+}
+
+/// Whether the providers that keep KEKs, if any do, still say that they are ours to use; the worst of it.
+fn custody_condition(keys: &Rings) -> Condition {
+    let (mut dropped, mut unconfirmed) = (Vec::new(), Vec::new());
+    for ring in keys.held() {
+        let of = if ring.name().is_main() { String::new() } else { format!("ring {}: ", ring.name()) };
+        match ring.standing() {
+            Some(Standing::Dropped { why }) => dropped.push(format!("{of}dropped: {why}")),
+            Some(Standing::Unconfirmed { why, ago, left }) => unconfirmed.push(format!(
+                "{of}their KEK has not been confirmed for {} s ({why}); they are dropped in {} s",
+                ago.as_secs(),
+                left.as_secs()
+            )),
+            Some(Standing::Confirmed { .. }) | None => {}
+        }
+    }
+    if !dropped.is_empty() {
+        Condition::NotReady(dropped.join("; "))
+    } else if !unconfirmed.is_empty() {
+        Condition::Warning(unconfirmed.join("; "))
     } else {
-        Condition::NotReady(format!("no active version in line {}", missing.join(", ")))
+        Condition::Ready
     }
 }
 
@@ -187,6 +227,7 @@ pub(super) fn metrics(watched: Watched) -> Arc<dyn Fn() -> String + Send + Sync>
             field_key_hits: cache.hits,
             field_key_misses: cache.misses,
             log_dropped: log::dropped(),
+            fleet: watched.fleet.as_ref().and_then(|fleet| fleet.counted()),
             certificate_until: Some(watched.certificate_until.load(Ordering::Relaxed)).filter(|until| *until > 0),
         });
         watched.metrics.encode()

@@ -88,9 +88,27 @@ pub struct Body {
     /// Which configuration was put in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<String>,
+    /// Which key versions are destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destruction: Option<Destruction>,
     /// How many, where the log speaks of itself: bytes cut off, events lost or refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+}
+
+/// Versions of the key ring that are destroyed, as their receipt says. Never a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destruction {
+    /// Their ids.
+    pub kids: Vec<String>,
+    /// The operators who signed.
+    pub signers: Vec<String>,
+    /// The ring's first revision without the secrets.
+    pub revision: u64,
+    /// SHA-256 of the line of the census that was made right before, in hex.
+    pub census: String,
+    /// SHA-256 of the receipt, in hex.
+    pub receipt: String,
 }
 
 impl std::ops::Deref for Entry {
@@ -146,6 +164,7 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
         status: event.status,
         code: event.code.clone(),
         configuration: event.configuration.clone(),
+        destruction: event.destruction.clone(),
         count: None,
     };
     let mut parts = subjects.chunks(MAX_SUBJECTS);
@@ -284,6 +303,14 @@ impl Body {
             );
         }
         parts.extend(self.configuration.clone());
+        if let Some(Destruction { kids, signers, revision, receipt, .. }) = &self.destruction {
+            let receipt = receipt.get(..16).unwrap_or(receipt);
+            parts.push(format!(
+                "{} with ring revision {revision}, signed by {}, receipt {receipt}…",
+                kids.join(", "),
+                signers.join(" and ")
+            ));
+        }
         let outcome: Vec<String> =
             [self.status.map(|status| status.to_string()), self.code.clone(), self.count.map(|count| format!("({count})"))]
                 .into_iter()

@@ -34,7 +34,7 @@ use crate::purpose::Level;
 
 pub use chain::Key;
 pub use checkpoint::{CheckpointFinding, Checkpoints, Disagreement, Given, checkpoint, verifier_keys, verify_as_outsider};
-pub use event::{Counts, Entry, Shown};
+pub use event::{Counts, Destruction, Entry, Shown};
 pub use note::{VerifierKey, VerifierKeyError};
 pub use report::{Filter, report, tail};
 pub use walk::{Finding, VerifyError, VerifyReport, What, verify};
@@ -53,6 +53,12 @@ pub struct Config {
     pub segment_bytes: u64,
     /// How often a checkpoint is stored, while events come in.
     pub checkpoint_every: Duration,
+}
+
+/// Where what operators do to the key ring is recorded: a log of its own, below that of the proxy in `dir`, for each log has one writer, and
+/// `sudare serve` is that of its own as long as it runs.
+pub fn operators_dir(dir: &std::path::Path) -> PathBuf {
+    dir.join("operators")
 }
 
 /// What kind of thing happened.
@@ -74,6 +80,8 @@ pub enum Kind {
     Configuration,
     /// What the leak guard found since it last said so: once a day at most, one event a collection.
     LeakGuard,
+    /// Versions of the key ring are destroyed: what is about to happen, then what has.
+    Destruction,
     /// The log was closed. [`Log::close`] writes it; a start without a stop before it tells of a crash.
     Stop,
 }
@@ -90,6 +98,7 @@ impl Kind {
             Self::Close => "close",
             Self::Configuration => "configuration",
             Self::LeakGuard => "leak-guard",
+            Self::Destruction => "destruction",
             Self::Stop => "stop",
         }
     }
@@ -130,6 +139,8 @@ pub struct Event {
     pub code: Option<String>,
     /// Which configuration: policy and version, hash of the files, revision of the ring.
     pub configuration: Option<String>,
+    /// Which key versions are destroyed, and on whose word.
+    pub destruction: Option<Destruction>,
 }
 
 impl Event {
@@ -152,6 +163,7 @@ impl Event {
             status: None,
             code: None,
             configuration: None,
+            destruction: None,
         }
     }
 }

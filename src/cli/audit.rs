@@ -42,6 +42,20 @@ pub fn tail(dir: &Path, count: usize, format: Format, out: &mut dyn Write) -> Re
     Ok(())
 }
 
+/// So many events, the newest, are looked at for purposes.
+const LOOKED_AT: usize = 1_000_000;
+
+/// Purposes under which something was shown, by the newest events of a log. Proves nothing and needs no key.
+///
+/// # Errors
+///
+/// As [`audit::tail`].
+pub fn purposes(dir: &Path) -> Result<Vec<String>, AuditCommandError> {
+    let shown = audit::tail(dir, LOOKED_AT)?.into_iter().filter(|entry| !entry.shown.is_empty());
+    let seen: std::collections::BTreeSet<String> = shown.filter_map(|entry| entry.body.purpose).collect();
+    Ok(seen.into_iter().collect())
+}
+
 /// Proves a whole log, and holds it against its checkpoints. True if it is sound; what was found otherwise is printed.
 ///
 /// # Errors

@@ -118,7 +118,7 @@ fn rings(settings: &Settings, out: &mut dyn io::Write) -> io::Result<()> {
         });
         let fields: Vec<String> = of_ring.collect();
         let fields = if fields.is_empty() { "no field".to_owned() } else { fields.join(", ") };
-        let place = held.map_or_else(|| "not held".to_owned(), |ring| ring.ring.display().to_string());
+        let place = held.map_or_else(|| "not held".to_owned(), |ring| ring.ring.to_string());
         writeln!(out, "  {:width$}  {place}: {fields}", name.as_str())?;
     }
     writeln!(out)

@@ -1,26 +1,37 @@
-//! `sudare keys init · list · verify`, and the commands that move versions (`change`): what operators do to the key ring, and
-//! what they are told.
+//! `sudare keys init · list · verify`, and the commands that move versions (`change`), count what hangs on them (`census`) and end them
+//! (`ending`): what operators do to the key ring, and what they are told.
 //!
 //! Always holds: no secret is printed, in any format; what is not done is an error, never a line of output. The command line
 //! calls these with standard output and turns the answer into an exit code: an error is 1, `false` (unsound) is 1, else 0.
 
+pub(super) mod census;
 mod change;
+mod change_kek;
+pub(super) mod ending;
+mod fleet;
+mod relocate;
+pub(super) mod rewrap;
 mod several;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, Write};
+#[cfg(test)]
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::policy::Format;
 use crate::base::Clock;
-use crate::keys::{self, Config, Kek, KeyError, ParseLineError, State, VerifyReport, VersionInfo};
+use crate::keys::{self, Config, Kek, KeyError, ParseLineError, Place, State, VerifyReport, VersionInfo};
 
 pub use change::{activate, compromise, deactivate, publish, rotate};
+pub use change_kek::change_kek;
+pub use fleet::{activate_everywhere, compromise_everywhere, nodes, rotate_everywhere};
+pub use relocate::{copy, relocate};
 pub use several::{Several, note_of};
+pub use table::Versions;
 use table::{table, time};
 
 /// Why a key command did not do what it was asked.
@@ -38,6 +49,12 @@ pub enum KeysCommandError {
     /// Exit code 1.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Exit code 1: some node does not have the version, so it was not activated.
+    #[error("{0}")]
+    NotEverywhere(String),
+    /// Exit code 1: the ring is changed, and some node does not have it yet.
+    #[error("{0}")]
+    NotInForce(String),
     /// Exit code 1.
     #[error("cannot print the answer: {0}")]
     Print(#[from] io::Error),
@@ -56,7 +73,7 @@ pub fn init(
     out: &mut dyn Write,
 ) -> Result<(), KeysCommandError> {
     let report = keys::init(config, scopes, clock)?;
-    let ring = config.ring.display();
+    let ring = &config.ring;
     if format == Format::Json {
         let added: Vec<Value> =
             report.added.iter().map(|(line, kid)| json!({ "line": line.to_string(), "kid": kid.to_string() })).collect();
@@ -83,18 +100,18 @@ pub fn init(
     Ok(())
 }
 
-/// Lists lines and versions.
+/// Lists lines and versions; in JSON always all of them.
 ///
 /// # Errors
 ///
 /// As [`keys::verify`]; output that cannot be written.
-pub fn list(config: &Config, format: Format, out: &mut dyn Write) -> Result<(), KeysCommandError> {
+pub fn list(config: &Config, which: Versions, format: Format, out: &mut dyn Write) -> Result<(), KeysCommandError> {
     let report = keys::verify(config)?;
     match format {
         Format::Json => writeln!(out, "{:#}", as_json(&report, false))?,
         Format::Table => {
             headline(&report, &config.ring, out)?;
-            table(&report, false, out)?;
+            table(&report, which, false, out)?;
         }
     }
     Ok(())
@@ -111,7 +128,7 @@ pub fn verify(config: &Config, format: Format, out: &mut dyn Write) -> Result<bo
         Format::Json => writeln!(out, "{:#}", as_json(&report, true))?,
         Format::Table => {
             headline(&report, &config.ring, out)?;
-            table(&report, true, out)?;
+            table(&report, Versions::All, true, out)?;
             let all = report.versions.len();
             let bad = report.versions.iter().filter(|(_, found)| found.is_err()).count();
             if bad == 0 {
@@ -125,14 +142,9 @@ pub fn verify(config: &Config, format: Format, out: &mut dyn Write) -> Result<bo
     Ok(report.sound())
 }
 
-fn headline(report: &VerifyReport, path: &Path, out: &mut dyn Write) -> io::Result<()> {
+fn headline(report: &VerifyReport, place: &Place, out: &mut dyn Write) -> io::Result<()> {
     let VerifyReport { controller, ring, revision, written_ms, .. } = report;
-    writeln!(
-        out,
-        "{}: controller {controller}, ring {ring}, revision {revision}, written {}",
-        path.display(),
-        time(Some(*written_ms))
-    )
+    writeln!(out, "{place}: controller {controller}, ring {ring}, revision {revision}, written {}", time(Some(*written_ms)))
 }
 
 /// What is sound and still waits for somebody.

@@ -21,18 +21,21 @@ mod words;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
 
-use words::{AuditCommand, CallerCommand, Changing, Command, File, KeysCommand, Kind, PolicyCommand, SweepCommand, Words};
+use words::{
+    AuditCommand, CallerCommand, Changing, Command, File, Format, KeysCommand, KeysWords, Kind, PolicyCommand, SweepCommand,
+    Words,
+};
 
 use crate::base::limits::STACK_BYTES;
 use crate::base::{CallerName, CategoryName, PurposeName, RecordId, SystemClock};
 use crate::config::{self, Environment};
-use crate::keys::{KeyError, Rings, Scope, Successor};
+use crate::keys::{KeyError, Onto, Rings, Scope, Successor};
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 
@@ -93,7 +96,8 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Open { options, reason } => seal::open(&options, &reason, out),
         Command::Sweep(SweepCommand::Migrate(options)) => sweep::run(&options, out),
         Command::Caller(CallerCommand::Add { name, file, write }) => caller::add(&name, &file.config, write, out).map(|()| 0),
-        Command::Keys(command) => keys_command(command, out),
+        Command::Keys(KeysWords::Ring(command)) => keys_command(command, out),
+        Command::Keys(KeysWords::Ending(command)) => keys::ending::run(&command, out),
         Command::Policy(command) => policy_command(command, out),
         Command::Audit(command) => audit_command(command, out),
         Command::Store(command) => store::run(&command, out),
@@ -107,35 +111,65 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
     | KeysCommand::Rotate { changing: Changing { file, .. }, .. }
     | KeysCommand::Activate { changing: Changing { file, .. }, .. }
     | KeysCommand::Deactivate { changing: Changing { file, .. }, .. }
-    | KeysCommand::Compromise { changing: Changing { file, .. }, .. }) = &command;
-    let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
+    | KeysCommand::Compromise { changing: Changing { file, .. }, .. }
+    | KeysCommand::ChangeKek { changing: Changing { file, .. }, .. }
+    | KeysCommand::Nodes { file, .. }
+    | KeysCommand::Copy { file, .. }
+    | KeysCommand::Move { changing: Changing { file, .. }, .. }
+    | KeysCommand::Rewrap(keys::rewrap::Options { file, .. })) = &command;
+    let folder = file.config.parent().unwrap_or(Path::new("")).to_owned();
+    let settings = load_for_keys(&file.config, &command)?;
     let name = match &command {
         KeysCommand::Init { ring, .. } | KeysCommand::List { ring, .. } | KeysCommand::Verify { ring, .. } => ring.ring.as_ref(),
         KeysCommand::Rotate { changing, .. }
         | KeysCommand::Activate { changing, .. }
         | KeysCommand::Deactivate { changing, .. }
-        | KeysCommand::Compromise { changing, .. } => Some(&changing.ring),
+        | KeysCommand::Compromise { changing, .. }
+        | KeysCommand::ChangeKek { changing, .. }
+        | KeysCommand::Move { changing, .. } => Some(&changing.ring),
+        KeysCommand::Copy { ring, .. } => Some(ring),
+        KeysCommand::Nodes { .. } | KeysCommand::Rewrap(_) => None,
     };
     let ring = name.map_or(Ok(&settings.keys), |name| settings.ring(name)).map_err(wrong)?;
     let shown = if name.is_some() { keys::Several::one(ring) } else { keys::Several::of(&settings) };
+    if !ring.name.is_main() {
+        apart(&settings, ring, &command)?;
+    }
     let done = match command {
         KeysCommand::Init { .. } => shown.init(&settings.policy.pseudonym_scopes(), &SystemClock, out),
-        KeysCommand::List { format, .. } => shown.list(format.into(), out),
-        KeysCommand::Rotate { line, publish_only: true, changing } => {
+        KeysCommand::List { all, format, .. } => {
+            let which = if all { keys::Versions::All } else { keys::Versions::Live };
+            shown.list(which, format.into(), out)
+        }
+        KeysCommand::Rotate { line, publish_only: true, changing, .. } => {
             keys::publish(&changing.of(ring), &line, changing.format.into(), out)
         }
-        KeysCommand::Rotate { line, publish_only: false, changing } => {
-            keys::rotate(&changing.of(ring), &line, changing.format.into(), out)
+        KeysCommand::Rotate { line, publish_only: false, changing, patience } => {
+            keys::rotate_everywhere(&changing.of(ring), &line, &patience.into(), changing.format.into(), out)
         }
-        KeysCommand::Activate { kid, changing } => keys::activate(&changing.of(ring), kid, changing.format.into(), out),
+        KeysCommand::Activate { kid, changing, patience } => {
+            keys::activate_everywhere(&changing.of(ring), kid, &patience.into(), changing.format.into(), out)
+        }
+        KeysCommand::Nodes { format, .. } => keys::nodes(ring, format.into(), out),
+        KeysCommand::Copy { to, format, .. } => keys::copy(ring, &to, format.into(), out),
+        KeysCommand::Move { changing, to } => {
+            let target = crate::keys::Config { ring: moved_to(ring, &to, &folder)?, ..ring.clone() };
+            keys::relocate(ring, &target, &SystemClock, changing.at_revision, changing.format.into(), out)
+        }
         KeysCommand::Deactivate { kid, end_scope, changing } => {
             let scope = if end_scope { Scope::End } else { Scope::Keep };
             keys::deactivate(&changing.of(ring), kid, scope, changing.format.into(), out)
         }
-        KeysCommand::Compromise { kids, replace, changing } => {
+        KeysCommand::Compromise { kids, replace, changing, wait } => {
             let successor = if replace { Successor::Make } else { Successor::MustBeThere };
-            keys::compromise(&changing.of(ring), &kids, successor, changing.format.into(), out)
+            let limit = std::time::Duration::from_secs(wait);
+            keys::compromise_everywhere(&changing.of(ring), &kids, successor, limit, changing.format.into(), out)
         }
+        KeysCommand::ChangeKek { same, changing } => {
+            let onto = if same { Onto::Same } else { Onto::Next };
+            keys::change_kek(&changing.of(ring), onto, changing.format.into(), out)
+        }
+        KeysCommand::Rewrap(options) => return keys::rewrap::run(&options, out),
         KeysCommand::Verify { format, .. } => {
             return shown.verify(format.into(), out).map(|sound| if sound { 0 } else { FAILED }).map_err(failed);
         }
@@ -144,32 +178,144 @@ fn keys_command(command: KeysCommand, out: &mut dyn Write) -> Result<u8, Trouble
         let note = keys::note_of(&settings, ring, &error);
         let trouble = match error {
             keys::KeysCommandError::Line { .. }
-            | keys::KeysCommandError::Key(KeyError::NoSuchLine(_) | KeyError::NoSuchVersion(_) | KeyError::NoScopeToEnd(_)) => {
-                wrong(error)
-            }
-            keys::KeysCommandError::Key(_) | keys::KeysCommandError::Print(_) => failed(error),
+            | keys::KeysCommandError::Key(
+                KeyError::NoSuchLine(_)
+                | KeyError::NoSuchVersion(_)
+                | KeyError::NoScopeToEnd(_)
+                | KeyError::NoNextKek(_)
+                | KeyError::NotRewrapped { .. },
+            ) => wrong(error),
+            keys::KeysCommandError::Key(_)
+            | keys::KeysCommandError::NotEverywhere(_)
+            | keys::KeysCommandError::NotInForce(_)
+            | keys::KeysCommandError::Print(_) => failed(error),
         };
         Trouble { sentence: trouble.sentence + &note, ..trouble }
     })
 }
 
+/// Nodes tell each other of the main ring alone, and it alone can be in the store they share: what that means for a command about another.
+fn apart(settings: &config::Settings, ring: &crate::keys::Config, command: &KeysCommand) -> Result<(), Trouble> {
+    let name = &ring.name;
+    if matches!(command, KeysCommand::Move { .. }) {
+        return Err(wrong(format!(
+            "--ring {name}: only the ring main can be moved into the store; that of a group of fields stays in a file, which is brought to the nodes that hold it"
+        )));
+    }
+    if settings.keys.ring.shared().is_none() {
+        return Ok(());
+    }
+    let look = "sudare_key_ring_revision in its /metrics says what it holds";
+    match command {
+        KeysCommand::Rotate { publish_only: false, line, .. } => Err(wrong(format!(
+            "--ring {name}: nodes share this store, and for this ring none is waited for, so a version cannot be made and activated at once: \
+             `sudare keys rotate --ring {name} --line {line} --publish-only`, bring {} to every node that holds the ring, see that each has it ({look}), then `sudare keys activate --ring {name} KID`",
+            ring.ring
+        ))),
+        KeysCommand::Activate { .. } => {
+            complain(&format!(
+                "note: for the ring {name} no node is waited for: one that does not have the version yet cannot open what is sealed under it ({look})"
+            ));
+            Ok(())
+        }
+        KeysCommand::Compromise { .. } => {
+            complain(&format!(
+                "note: for the ring {name} no node is waited for: bring {} to every node that holds the ring, and see that each has it ({look}); until then it goes on showing what hangs on these versions",
+                ring.ring
+            ));
+            Ok(())
+        }
+        KeysCommand::Init { .. }
+        | KeysCommand::List { .. }
+        | KeysCommand::Rotate { .. }
+        | KeysCommand::Deactivate { .. }
+        | KeysCommand::Nodes { .. }
+        | KeysCommand::Copy { .. }
+        | KeysCommand::Move { .. }
+        | KeysCommand::ChangeKek { .. }
+        | KeysCommand::Rewrap(_)
+        | KeysCommand::Verify { .. } => Ok(()),
+    }
+}
+
+/// The configuration, with what the store needs if the command asks it: where the ring is in it, and where other nodes are to be heard.
+fn load_for_keys(path: &Path, command: &KeysCommand) -> Result<config::Settings, Trouble> {
+    let settings = config::load_with(path, Environment::Ignored).map_err(wrong)?;
+    let asks = match command {
+        KeysCommand::Rotate { publish_only, .. } => !publish_only,
+        KeysCommand::Activate { .. } | KeysCommand::Compromise { .. } | KeysCommand::Nodes { .. } | KeysCommand::Move { .. } => {
+            true
+        }
+        KeysCommand::Init { .. }
+        | KeysCommand::List { .. }
+        | KeysCommand::Verify { .. }
+        | KeysCommand::Deactivate { .. }
+        | KeysCommand::ChangeKek { .. }
+        | KeysCommand::Copy { .. }
+        | KeysCommand::Rewrap(_) => false,
+    };
+    if settings.keys.ring.is_store() || (asks && settings.keys.ring.shared().is_some()) {
+        config::load_with(path, config::STORE_ONLY).map_err(wrong)
+    } else {
+        Ok(settings)
+    }
+}
+
+/// The configuration for commands that open the ring and need no other credential: that of the store only if the ring is in it.
+fn load_with_ring(path: &Path) -> Result<config::Settings, Trouble> {
+    let settings = config::load_with(path, Environment::Ignored).map_err(wrong)?;
+    if settings.keys.ring.is_store() { config::load_with(path, config::STORE_ONLY).map_err(wrong) } else { Ok(settings) }
+}
+
+/// Where `keys move` is to put the ring.
+fn moved_to(ring: &crate::keys::Config, to: &Path, folder: &Path) -> Result<crate::keys::Place, Trouble> {
+    let shared = ring.ring.shared();
+    if to != Path::new("store") {
+        if ring.ring.as_file().is_some() {
+            return Err(wrong("--to: the ring is in a file; move a file, and name it in [keys] ring, or write --to store"));
+        }
+        return Ok(crate::keys::Place::file(to.to_owned(), shared.cloned()));
+    }
+    match shared {
+        _ if ring.ring.is_store() => Err(wrong("--to store: [keys] ring says that the ring is in the store already")),
+        Some(shared) => Ok(crate::keys::Place::store(ring.ring_name(), shared.clone(), folder.join("keys/ring.marks"))),
+        None => Err(wrong(
+            "--to store: a ring can be kept in a store that nodes share, and [store] is a file of one node: name one in PostgreSQL in [store] url",
+        )),
+    }
+}
+
 fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
-    let (AuditCommand::Tail { file, .. }
-    | AuditCommand::Verify { file, .. }
-    | AuditCommand::Checkpoint { file }
-    | AuditCommand::Key { file, .. }
-    | AuditCommand::Report { file, .. }) = &command;
+    let (AuditCommand::Tail { file, which, .. }
+    | AuditCommand::Verify { file, which, .. }
+    | AuditCommand::Checkpoint { file, which }
+    | AuditCommand::Key { file, which, .. }
+    | AuditCommand::Report { file, which, .. }) = &command;
+    let of_operators = which.operators;
     if let AuditCommand::Verify { checkpoint, key, dir: Some(dir), format, .. } = command {
         let sound = audit::verify_as_outsider(&dir, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
         return Ok(if sound { 0 } else { FAILED });
     }
-    let settings = config::load_with(&file.config, Environment::Ignored).map_err(wrong)?;
-    let dir = settings.audit.dir.as_path();
+    let settings = load_with_ring(&file.config)?;
+    let apart = crate::audit::operators_dir(&settings.audit.dir);
+    let dir = if of_operators { apart.as_path() } else { settings.audit.dir.as_path() };
+    if of_operators && !apart.exists() {
+        return Err(failed(format!("{}: operators have destroyed no key yet, so there is no log of it", apart.display())));
+    }
     let keys = || crate::keys::KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed);
     let sound = match command {
         AuditCommand::Tail { lines, format, .. } => audit::tail(dir, lines, format.into(), out).map(|()| true),
         AuditCommand::Verify { checkpoint, key, format, .. } => {
-            audit::verify(dir, &keys()?, &given(&checkpoint, key)?, format.into(), out)
+            let table = format.format == Kind::Table;
+            let sound = audit::verify(dir, &keys()?, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
+            if table && !of_operators && apart.exists() {
+                let said = writeln!(
+                    out,
+                    "what operators did to the key ring stands in a log of its own: `sudare audit verify --operators`"
+                );
+                said.map_err(failed)?;
+            }
+            Ok(sound)
         }
         AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
         AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),
@@ -235,12 +381,15 @@ fn time_ms(option: &str, text: &str) -> Result<u64, Trouble> {
 
 fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Trouble> {
     match command {
-        PolicyCommand::Explain { file, caller, purpose, format } => {
+        PolicyCommand::Explain { file, caller, purpose, fact, age, holds, format } => {
             let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
             let options = policy::ExplainOptions {
                 file: &loaded.policy_file.display().to_string(),
                 caller: caller.as_deref(),
                 purpose: purpose.as_deref(),
+                facts: &fact,
+                age,
+                holds: &holds,
                 format: format.into(),
             };
             policy::explain(&loaded.policy, &options, out).map(|()| 0).map_err(policy_trouble)
@@ -249,6 +398,33 @@ fn policy_command(command: PolicyCommand, out: &mut dyn Write) -> Result<u8, Tro
             let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
             let options = policy::TestOptions { file: &loaded.policy_file.display().to_string(), format: format.into() };
             policy::test(&loaded.policy, &options, out).map(|passed| if passed { 0 } else { FAILED }).map_err(policy_trouble)
+        }
+        PolicyCommand::Coverage { file, format, audit } => {
+            let loaded = config::load_policy_only(&file.config).map_err(wrong)?;
+            let folder = loaded.policy_file.parent().unwrap_or(std::path::Path::new(""));
+            let Some(register) = &loaded.register else {
+                let place = folder.join("clauses.toml");
+                return Err(wrong(format!(
+                    "there is no {}: write the register of your published policy there (docs/policy.md), one line for each clause",
+                    place.display()
+                )));
+            };
+            let seen = match audit {
+                Some(dir) => audit::purposes(&dir).map_err(failed)?,
+                None => Vec::new(),
+            };
+            let file = loaded.policy_file.display().to_string();
+            let options = policy::CoverageOptions { file: &file, folder, seen: &seen, format: format.into() };
+            let good = policy::coverage(&loaded.policy, register, &options, out).map_err(failed)?;
+            Ok(if good { 0 } else { FAILED })
+        }
+        PolicyCommand::Diff { old, new, format } => {
+            let before = config::load_policy_file(&old).map_err(wrong)?;
+            let after = config::load_policy_file(&new).map_err(wrong)?;
+            let (old, new) = (old.display().to_string(), new.display().to_string());
+            let options = policy::DiffOptions { old_file: &old, new_file: &new, format: format.into() };
+            let gains = policy::diff(&before, &after, &options, out).map_err(failed)?;
+            Ok(if gains { FAILED } else { 0 })
         }
         PolicyCommand::Schema => policy::schema(out).map(|()| 0).map_err(failed),
     }
@@ -269,13 +445,16 @@ fn collection_index(settings: &config::Settings, name: &str) -> Result<usize, Tr
 /// Opens the rings that this node holds, for work on whole documents of a collection: that takes all of its rings.
 fn rings_of(settings: &config::Settings, collection: &crate::field::Collection) -> Result<Arc<Rings>, Trouble> {
     let rings = Rings::open(&settings.keys, &settings.other_rings).map_err(failed)?;
-    if let Some(field) = collection.not_held(&rings) {
-        let (collection, field, ring) = (&collection.name, &field.name, &field.ring);
-        return Err(wrong(format!(
-            "field {field} of collection {collection} has its keys in the ring {ring}, which this node does not hold: run this where every ring of the collection is held"
-        )));
-    }
+    holds_all(collection, &rings)?;
     Ok(Arc::new(rings))
+}
+
+fn holds_all(collection: &crate::field::Collection, rings: &Rings) -> Result<(), Trouble> {
+    let Some(field) = collection.not_held(rings) else { return Ok(()) };
+    let (collection, field, ring) = (&collection.name, &field.name, &field.ring);
+    Err(wrong(format!(
+        "field {field} of collection {collection} has its keys in the ring {ring}, which this node does not hold: run this where every ring of the collection is held"
+    )))
 }
 
 /// The vault, if values of the collection are in it. Its store may be held by a running proxy.

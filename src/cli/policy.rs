@@ -1,17 +1,24 @@
-//! `sudare policy explain · test · schema`: who sees what, which rule says so, whether the policy keeps its promises.
+//! `sudare policy explain · test · coverage · diff · schema`: who sees what, which rule says so, whether the policy keeps its promises.
 //!
 //! Always holds: needs a compiled policy and nothing else, no keys and no network; what is printed names rules and levels, never
 //! a value. `main` opens the file, calls these with standard output and turns the answer into an exit code.
 
+mod coverage;
+mod diff;
+mod page;
 mod schema;
 
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::base::{CallerName, PurposeName};
-use crate::purpose::{Explanation, Level, Policy, Refusal, Rule, TestOutcome};
+use crate::base::{CallerName, CategoryName, PurposeName};
+use crate::purpose::{
+    Asks, CategoryExplanation, Circumstances, Explanation, Facts, Level, Policy, Refusal, Rule, TestOutcome, facts,
+};
 
+pub use coverage::{CoverageFormat, CoverageOptions, coverage};
+pub use diff::{DiffOptions, diff};
 pub use schema::schema;
 
 /// How to print.
@@ -24,6 +31,9 @@ pub enum Format {
     Json,
 }
 
+/// So many categories that a purpose does not list are told one by one.
+const TOLD_ONE_BY_ONE: usize = 4;
+
 /// What `policy explain` was asked.
 #[derive(Debug, Clone, Copy)]
 pub struct ExplainOptions<'a> {
@@ -33,6 +43,12 @@ pub struct ExplainOptions<'a> {
     pub caller: Option<&'a str>,
     /// Only this purpose, by name or `dpv:` id.
     pub purpose: Option<&'a str>,
+    /// What holds of the data subject.
+    pub facts: &'a [String],
+    /// How old the data subject is.
+    pub age: Option<u8>,
+    /// The categories in the reply; empty: all.
+    pub holds: &'a [String],
     /// How to print.
     pub format: Format,
 }
@@ -53,7 +69,7 @@ pub enum PolicyCommandError {
     /// Exit code 2.
     #[error("the policy has no {what} {name}; it has {known}")]
     Unknown {
-        /// `caller` or `purpose`.
+        /// `caller`, `purpose`, `fact` or `category`.
         what: &'static str,
         /// What was asked for.
         name: String,
@@ -94,7 +110,7 @@ pub fn explain(policy: &Policy, options: &ExplainOptions<'_>, out: &mut dyn Writ
                 if at > 0 {
                     writeln!(out)?;
                 }
-                explain_table(options.file, answer, out)?;
+                explain_table(options.file, options.holds, answer, out)?;
             }
         }
     }
@@ -135,10 +151,11 @@ pub fn test(policy: &Policy, options: &TestOptions<'_>, out: &mut dyn Write) -> 
 fn answers(policy: &Policy, options: &ExplainOptions<'_>) -> Result<Vec<Answer>, PolicyCommandError> {
     let callers = callers(policy, options.caller)?;
     let purposes = purposes(policy, options.purpose)?;
+    let known = circumstances(policy, options)?;
     let answer = |caller: &CallerName, declared: &str| Answer {
         caller: caller.clone(),
         purpose: declared.to_owned(),
-        outcome: policy.explain(caller, Some(declared)),
+        outcome: policy.explain_for(caller, Some(declared), &known),
     };
     // A pair that was asked for is answered even if it is refused.
     if let (Some(_), Some(declared)) = (options.caller, options.purpose) {
@@ -152,6 +169,25 @@ fn answers(policy: &Policy, options: &ExplainOptions<'_>) -> Result<Vec<Answer>,
             .collect::<Vec<_>>()
     });
     Ok(allowed.collect())
+}
+
+/// What the command line says is known.
+fn circumstances(policy: &Policy, options: &ExplainOptions<'_>) -> Result<Circumstances, PolicyCommandError> {
+    let table = policy.facts();
+    let mut facts = options.age.map_or(Facts::NONE, |years| policy.facts_at_age(years));
+    for name in options.facts {
+        let Some(fact) = table.id(name).filter(|_| name != facts::COMBINED) else {
+            let names: Vec<&str> = table.names().filter(|name| *name != facts::COMBINED).collect();
+            return Err(unknown("fact", name, &names));
+        };
+        facts = facts.with(fact);
+    }
+    let mut holds = Vec::new();
+    for name in options.holds {
+        let names = || policy.categories().iter().map(|category| category.name.as_str()).collect::<Vec<_>>();
+        holds.push(policy.category(name).ok_or_else(|| unknown("category", name, &names()))?);
+    }
+    Ok(Circumstances { facts, holds: (!holds.is_empty()).then_some(holds) })
 }
 
 fn callers(policy: &Policy, asked: Option<&str>) -> Result<Vec<CallerName>, PolicyCommandError> {
@@ -184,7 +220,7 @@ fn unknown(what: &'static str, name: &str, known: &[&str]) -> PolicyCommandError
     PolicyCommandError::Unknown { what, name: name.to_owned(), known }
 }
 
-fn explain_table(file: &str, answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
+fn explain_table(file: &str, holds: &[String], answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
     let explanation = match &answer.outcome {
         Ok(explanation) => explanation,
         Err(refusal) => return writeln!(out, "{} for {}: refused. {refusal}.", answer.caller, answer.purpose),
@@ -195,12 +231,27 @@ fn explain_table(file: &str, answer: &Answer, out: &mut dyn Write) -> io::Result
     let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
     writeln!(out, "{} for {}{about}", explanation.caller, explanation.purpose)?;
     let mut rows = Vec::new();
-    for category in &explanation.categories {
+    let in_reply = |name: &str| holds.is_empty() || holds.iter().any(|category| category == name);
+    let unlisted: Vec<&str> = explanation
+        .categories
+        .iter()
+        .filter(|category| !category.listed && in_reply(category.category.as_str()))
+        .map(|category| category.category.as_str())
+        .collect();
+    let together = unlisted.len() > TOLD_ONE_BY_ONE;
+    let told = |category: &&CategoryExplanation| in_reply(category.category.as_str()) && (category.listed || !together);
+    for category in explanation.categories.iter().filter(told) {
         let mut head = [category.category.to_string(), category.level.to_string()];
         for rule in &category.rules {
             let [name, level] = std::mem::take(&mut head);
             rows.push(vec![name, level, place(file, rule), rule.says.clone()]);
         }
+    }
+    if together {
+        let rest = format!("{} does not list {}", explanation.purpose, unlisted.join(", "));
+        let first = explanation.categories.iter().find(|category| !category.listed).and_then(|category| category.rules.first());
+        let place = first.map_or_else(String::new, |rule| place(file, rule));
+        rows.push(vec!["the rest".to_owned(), Level::Absent.to_string(), place, rest]);
     }
     columns("  ", &rows, out)?;
     let writable: Vec<&str> =
@@ -221,10 +272,35 @@ fn explain_table(file: &str, answer: &Answer, out: &mut dyn Write) -> io::Result
     if explanation.categories.iter().any(|category| category.level == Level::Pseudonym) {
         rows.push(vec!["pseudonyms".to_owned(), format!("the same within {}, unlinkable outside", explanation.scope)]);
     }
+    if !explanation.required.is_empty() {
+        let names: Vec<&str> = explanation.required.iter().map(CategoryName::as_str).collect();
+        rows.push(vec!["requires".to_owned(), names.join(" ")]);
+    }
+    if let Some(source) = &explanation.source {
+        rows.push(vec!["comes from".to_owned(), source.clone()]);
+    }
     if !explanation.clauses.is_empty() {
         rows.push(vec!["clauses".to_owned(), explanation.clauses.join(" ")]);
     }
-    columns("  ", &rows, out)
+    columns("  ", &rows, out)?;
+    if explanation.conditions.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n  depends on what is known of each person:")?;
+    let rows: Vec<Vec<String>> = explanation
+        .conditions
+        .iter()
+        .map(|condition| {
+            let state = match (condition.asks == Asks::Limit, condition.narrows) {
+                (true, true) => "applies",
+                (true, false) => "does not apply",
+                (false, true) => "not met",
+                (false, false) => "met",
+            };
+            vec![state.to_owned(), place(file, &condition.rule), condition.rule.says.clone()]
+        })
+        .collect();
+    columns("    ", &rows, out)
 }
 
 /// One line per caller × purpose, a column per category.
@@ -232,25 +308,38 @@ fn overview(policy: &Policy, answers: &[Answer], out: &mut dyn Write) -> io::Res
     let mut head = vec!["caller".to_owned(), "purpose".to_owned()];
     head.extend(policy.categories().iter().map(|category| category.name.to_string()));
     head.push("writes".to_owned());
+    let explained = || answers.iter().filter_map(|answer| answer.outcome.as_ref().ok());
+    let depends = explained().any(|explanation| !explanation.conditions.is_empty());
+    if depends {
+        head.push("depends on".to_owned());
+    }
     let mut rows = vec![head];
-    for explanation in answers.iter().filter_map(|answer| answer.outcome.as_ref().ok()) {
+    for explanation in explained() {
         let mut row = vec![explanation.caller.to_string(), explanation.purpose.to_string()];
         row.extend(
             explanation
                 .categories
                 .iter()
-                .map(|category| if category.level == Level::Absent { "–".to_owned() } else { category.level.to_string() }),
+                .map(|category| if category.at_most == Level::Absent { "–".to_owned() } else { category.at_most.to_string() }),
         );
-        let writable: Vec<&str> = explanation
-            .categories
-            .iter()
-            .filter(|category| category.writable)
-            .map(|category| category.category.as_str())
-            .collect();
+        let most = policy.decide(&explanation.caller, Some(explanation.purpose.as_str()), 0).map(|grant| grant.at_most());
+        let may_write = |name: &CategoryName| {
+            policy.category(name.as_str()).zip(most.as_ref().ok()).is_some_and(|(category, row)| row.may_write(category))
+        };
+        let names = explanation.categories.iter().map(|category| &category.category);
+        let writable: Vec<&str> = names.filter(|name| may_write(name)).map(CategoryName::as_str).collect();
         row.push(if writable.is_empty() { "–".to_owned() } else { writable.join(" ") });
+        if depends {
+            let conditions: Vec<&str> = explanation.conditions.iter().map(|condition| condition.short.as_str()).collect();
+            row.push(conditions.join(", "));
+        }
         rows.push(row);
     }
-    columns("", &rows, out)
+    columns("", &rows, out)?;
+    if depends {
+        writeln!(out, "\nLevels are the most that is shown; what a row depends on: --caller, --purpose, --fact")?;
+    }
+    Ok(())
 }
 
 fn test_table(file: &str, outcome: &TestOutcome, out: &mut dyn Write) -> io::Result<()> {
@@ -269,6 +358,9 @@ fn test_table(file: &str, outcome: &TestOutcome, out: &mut dyn Write) -> io::Res
         vec![category.to_string(), says.to_owned(), format!("{file}:{}", outcome.line), "the test".to_owned()]
     }));
     columns("        ", &rows, out)?;
+    for other in &outcome.others {
+        writeln!(out, "        {other}")?;
+    }
     if let Some(refusal) = &outcome.refusal {
         writeln!(out, "        the request is refused: {refusal}")?;
     }
@@ -319,6 +411,7 @@ fn answer_json(answer: &Answer) -> Value {
             json!({
                 "category": category.category.as_str(),
                 "level": category.level.as_str(),
+                "at_most": category.at_most.as_str(),
                 "writable": category.writable,
                 "searchable": category.searchable,
                 "rules": rules_json(&category.rules),
@@ -337,6 +430,13 @@ fn answer_json(answer: &Answer) -> Value {
         "writes": rule_json(&explanation.writes),
         "searches": explanation.searches.as_ref().map(rule_json),
         "delete": explanation.delete,
+        "conditions": explanation.conditions.iter().map(|condition| json!({
+            "line": condition.rule.line,
+            "says": condition.rule.says,
+            "in_the_way": condition.narrows,
+        })).collect::<Vec<_>>(),
+        "required": explanation.required.iter().map(CategoryName::as_str).collect::<Vec<_>>(),
+        "source": explanation.source,
         "data_view": explanation.data_view,
         "clauses": explanation.clauses,
     })
@@ -360,9 +460,10 @@ fn outcome_json(outcome: &TestOutcome) -> Value {
         "name": outcome.name,
         "line": outcome.line,
         "passed": outcome.passed(),
-        "refused": outcome.refusal.as_ref().map(ToString::to_string),
+        "refused": outcome.refusal,
         "differences": differences,
         "searches": outcome.searches.iter().map(|(category, got)| json!({ "category": category.as_str(), "got": got })).collect::<Vec<_>>(),
+        "others": outcome.others,
     })
 }
 

@@ -17,7 +17,7 @@ use super::{FAILED, Trouble, failed, wrong};
 use crate::audit::{self, Event, Kind, Recorded};
 use crate::base::{CategoryName, CollectionName, RecordId, SystemClock};
 use crate::batch::{self, BatchError, Begun, Done, Files, LineError, Lines, Stream, Watch, Work};
-use crate::config::{self, Environment, Settings};
+use crate::config::Settings;
 use crate::field::Tally;
 use crate::keys::Rings;
 
@@ -55,7 +55,7 @@ pub(super) struct Options {
 
 /// Seals.
 pub(super) fn seal(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble> {
-    let mut settings = config::load_with(&options.file.config, Environment::Ignored).map_err(wrong)?;
+    let mut settings = super::load_with_ring(&options.file.config)?;
     let (collection, rings) = take(&mut settings, options)?;
     let runtime = super::runtime().map_err(failed)?;
     let vault = super::vault(&options.file.config, &collection, &rings)?;
@@ -76,7 +76,7 @@ pub(super) fn open(options: &Options, reason: &str, out: &mut dyn Write) -> Resu
             "--reason: 1 to {MAX_REASON} characters on one line; it is kept in the audit log, so it names no person"
         )));
     }
-    let mut settings = config::load_with(&options.file.config, Environment::Ignored).map_err(wrong)?;
+    let mut settings = super::load_with_ring(&options.file.config)?;
     let (collection, rings) = take(&mut settings, options)?;
     let names: Vec<(crate::purpose::CategoryId, CategoryName)> =
         collection.fields.iter().map(|field| (field.category, field.category_name.clone())).collect();

@@ -13,9 +13,10 @@ use super::meter::{Meter, thousands};
 use super::{FAILED, Trouble, failed, wrong};
 use crate::config;
 use crate::keys::Rings;
+use crate::keys::fleet::Summary;
 use crate::store::check::{Finding, Verify, check};
 use crate::store::copy::{Step, copy};
-use crate::store::{Config, Store};
+use crate::store::{Config, Row, Store, Table};
 use crate::vault::Verifier;
 
 /// Findings that are told one by one at most.
@@ -64,15 +65,28 @@ pub(super) fn run(command: &Command, out: &mut dyn Write) -> Result<u8, Trouble>
             // Without keys values are counted, not opened.
             let keys = Rings::open(&settings.keys, &settings.other_rings).inspect_err(|error| super::complain(error)).ok();
             let not_held = keys.as_ref().map(|keys| keys.not_held().to_vec()).unwrap_or_default();
-            let verifier = keys.map(|keys| Verifier::new(Arc::new(keys)));
+            let known = keys.map(|keys| Known(Verifier::new(Arc::new(keys))));
             for ring in not_held {
                 super::complain(&format!(
                     "note: this node does not hold the ring {ring}: values under it are counted, not opened"
                 ));
             }
-            run_check(&settings.store, verifier.as_ref().map(|verifier| -> &dyn Verify { verifier }), out)
+            run_check(&settings.store, known.as_ref().map(|known| -> &dyn Verify { known }), out)
         }
         Command::Copy(options) => run_copy(options, out),
+    }
+}
+
+/// What rows must be: tokens as the vault wrote them, rings as `sudare keys` did.
+struct Known(Verifier);
+
+impl Verify for Known {
+    fn verify(&self, table: Table, row: &Row) -> Result<(), &'static str> {
+        // Who has its KEK proves more: `sudare keys verify`.
+        if table == Table::Ring && Summary::unproven(&row.value).is_none() {
+            return Err("it is not a key ring as sudare keys writes it");
+        }
+        Verify::verify(&self.0, table, row)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::keys::{ending, rewrap};
 use super::{demo, discover, policy, seal, store, sweep};
 use crate::base::{Kid, SystemClock};
 use crate::keys::{Change, MAIN_RING};
@@ -72,9 +73,9 @@ pub(super) enum Command {
     /// Callers: who may ask
     #[command(subcommand)]
     Caller(CallerCommand),
-    /// The key ring: make, list, rotate, mark compromised, verify
+    /// The key ring: make, list, rotate, mark compromised, rewrap, count, destroy, change its KEK, verify
     #[command(subcommand)]
-    Keys(KeysCommand),
+    Keys(KeysWords),
     /// The policy: explain, test, schema
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -110,6 +111,14 @@ pub(super) enum CallerCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum KeysWords {
+    #[command(flatten)]
+    Ring(KeysCommand),
+    #[command(flatten)]
+    Ending(ending::Command),
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
     /// Make the ring and the key file where they are absent; nothing is overwritten
     Init {
@@ -122,6 +131,9 @@ pub(super) enum KeysCommand {
     List {
         #[command(flatten)]
         file: File,
+        /// Also those that are destroyed; with --format json they are always there
+        #[arg(long)]
+        all: bool,
         #[command(flatten)]
         ring: Ring,
         #[command(flatten)]
@@ -135,13 +147,19 @@ pub(super) enum KeysCommand {
         #[arg(long, default_value = "seal")]
         line: String,
         /// Only publish the new version, so that every node has it before any seals under it; `activate` follows
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["wait", "without"])]
         publish_only: bool,
+        #[command(flatten)]
+        patience: Patience,
     },
     /// Seal under a published version from now on; the one before it is deactivated
+    ///
+    /// Where several nodes share a store, each of them must have the version first; a node that has not after --wait is named.
     Activate {
         #[command(flatten)]
         changing: Changing,
+        #[command(flatten)]
+        patience: Patience,
         /// The version's id, as `sudare keys list` prints it
         kid: Kid,
     },
@@ -169,7 +187,55 @@ pub(super) enum KeysCommand {
         /// Make and activate a new version in place of one that is active
         #[arg(long)]
         replace: bool,
+        /// It is done at once; then wait so long for every node that shares the store to take it
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u64,
     },
+    /// The nodes that share the store, and which revision of the ring each holds
+    Nodes {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Write the ring, byte for byte, into a new file: a backup
+    Copy {
+        #[command(flatten)]
+        file: File,
+        /// Which ring: main, or NAME of a table [keys.NAME]
+        #[arg(long, value_name = "NAME", default_value = MAIN_RING)]
+        ring: String,
+        /// The new file; nothing is overwritten
+        to: PathBuf,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Move the ring from a file into the store, or back
+    ///
+    /// It is written to its new place, read back and opened there, and then taken out of the old one; a command that was killed is run again.
+    Move {
+        #[command(flatten)]
+        changing: Changing,
+        /// `store`, or a file that is not there
+        #[arg(long, value_name = "PLACE")]
+        to: PathBuf,
+    },
+    /// Wrap the ring under another key-encryption key: the one named by `next_kek` in [keys]
+    ///
+    /// No version changes, and no stored value. One write, or none; opened whole under the new KEK before it takes the old ring's place. Run
+    /// again it does nothing. The old KEK still opens old copies of the ring.
+    ChangeKek {
+        #[command(flatten)]
+        changing: Changing,
+        /// Wrap it anew under the KEK that is configured, after that was rotated at its provider
+        #[arg(long)]
+        same: bool,
+    },
+    /// Seal anew what hangs on versions that are not active, in the database and the vault, while clients go on
+    ///
+    /// Documents are written on the revision they were read with, so a newer one is never overwritten. Broken off, it is run again and goes
+    /// on. Exit code 0 once a whole pass has found nothing on another version than the active ones.
+    Rewrap(rewrap::Options),
     /// Check the ring: seal of the manifest, every wrapped key, every commitment
     Verify {
         #[command(flatten)]
@@ -193,6 +259,15 @@ pub(super) enum PolicyCommand {
         /// Purpose, by name or dpv id; all the caller has if not given
         #[arg(long)]
         purpose: Option<String>,
+        /// Something that holds of the person; may be given several times
+        #[arg(long, value_name = "NAME")]
+        fact: Vec<String>,
+        /// How old the person is, in years
+        #[arg(long, value_name = "YEARS")]
+        age: Option<u8>,
+        /// A category that the reply has; may be given several times. All if not given
+        #[arg(long, value_name = "CATEGORY")]
+        holds: Vec<String>,
         #[command(flatten)]
         format: Format,
     },
@@ -203,8 +278,53 @@ pub(super) enum PolicyCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// Which sentence of the published policy is kept by which rule and test
+    ///
+    /// Reads clauses.toml beside the policy. Each rule is taken away in turn, and some test must fail. Exit code 1 if a clause is kept by
+    /// nothing, or a rule is covered by no clause.
+    Coverage {
+        #[command(flatten)]
+        file: File,
+        /// How to print: html is a page to forward
+        #[arg(long, value_enum, default_value_t = CoverageKind::Table)]
+        format: CoverageKind,
+        /// Also look which purposes this audit log has seen
+        #[arg(long, value_name = "DIR")]
+        audit: Option<PathBuf>,
+    },
+    /// What each caller gains and loses between two versions of a policy
+    ///
+    /// Exit code 1 if somebody gains something.
+    Diff {
+        /// The older policy.toml
+        old: PathBuf,
+        /// The newer policy.toml
+        new: PathBuf,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Print the JSON Schema of policy.toml
     Schema,
+}
+
+/// How `policy coverage` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CoverageKind {
+    Table,
+    Json,
+    Markdown,
+    Html,
+}
+
+impl From<CoverageKind> for policy::CoverageFormat {
+    fn from(kind: CoverageKind) -> Self {
+        match kind {
+            CoverageKind::Table => Self::Table,
+            CoverageKind::Json => Self::Json,
+            CoverageKind::Markdown => Self::Markdown,
+            CoverageKind::Html => Self::Html,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -213,6 +333,8 @@ pub(super) enum AuditCommand {
     Tail {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// How many
         #[arg(short = 'n', long, default_value_t = 20)]
         lines: usize,
@@ -223,6 +345,8 @@ pub(super) enum AuditCommand {
     Verify {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// Also hold it against a checkpoint that was kept elsewhere; may be given several times
         #[arg(long, value_name = "FILE")]
         checkpoint: Vec<PathBuf>,
@@ -239,11 +363,15 @@ pub(super) enum AuditCommand {
     Checkpoint {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
     },
     /// Print what anybody can check the log's checkpoints with
     Key {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         #[command(flatten)]
         format: Format,
     },
@@ -251,6 +379,8 @@ pub(super) enum AuditCommand {
     Report {
         #[command(flatten)]
         file: File,
+        #[command(flatten)]
+        which: Which,
         /// Only about this data subject: its id as it stands in the documents
         #[arg(long)]
         subject: Option<String>,
@@ -272,6 +402,14 @@ pub(super) enum AuditCommand {
         #[command(flatten)]
         format: Format,
     },
+}
+
+/// Which log.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// The log of what operators did to the key ring; it stands apart, for it is written while the proxy writes its own
+    #[arg(long)]
+    pub(super) operators: bool,
 }
 
 #[derive(Debug, Args)]
@@ -302,6 +440,23 @@ pub(super) struct Changing {
     pub(super) at_revision: Option<u64>,
     #[command(flatten)]
     pub(super) format: Format,
+}
+
+/// How long to wait for other nodes, and for which not.
+#[derive(Debug, Args)]
+pub(super) struct Patience {
+    /// Where several nodes share a store: how long to wait for each to have the version
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    wait: u64,
+    /// Do not wait for this node, as `sudare keys nodes` names it; may be given several times
+    #[arg(long, value_name = "NODE")]
+    without: Vec<String>,
+}
+
+impl From<Patience> for crate::keys::fleet::Patience {
+    fn from(patience: Patience) -> Self {
+        Self { limit: std::time::Duration::from_secs(patience.wait), without: patience.without }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -17,14 +17,17 @@ use super::source::Source;
 use super::tree::{Section, Text, shorten};
 use super::upstream::{DialectName, Upstream};
 use super::{Admin, Collection, Environment, Fingerprint, Limits, Listen, Log, Otlp, Settings};
-use super::{callers, collections, files, jwt, keys, limits, listen, operator, otlp, policy, service, store, upstream};
+use super::{
+    callers, collections, destruction, files, jwt, keys, limits, listen, operator, otlp, policy, register, service, store,
+    upstream,
+};
 use crate::base::{CallerName, CategoryName, CollectionName, Controller, FieldName, FieldPlace, RingName};
 use crate::caller::{Callers, Means};
 use crate::dialect::{CouchDb, Dialect, MemberIndex, Outside, ProtectedMember, Rest, Revision, Route};
 use crate::document::RowSet;
 use crate::exchange::CallerLimits;
 use crate::field::{self, Subject};
-use crate::purpose::{CategoryId, Level, Nature, Policy, PolicyError, PolicySpec, dpv};
+use crate::purpose::{CategoryId, Level, Nature, Policy, PolicyError, PolicySpec, Register, dpv};
 
 /// `sudare.toml` as read.
 struct Service {
@@ -40,6 +43,8 @@ struct Service {
     log: Option<Log>,
     otlp: Result<Option<Otlp>, ()>,
     leak_guard_per_mille: Option<u16>,
+    backups_kept: Option<Duration>,
+    operators: Option<Vec<crate::keys::Operator>>,
     purpose_header: Option<http::HeaderName>,
     issuers: jwt::Written,
     callers: callers::Written,
@@ -47,8 +52,25 @@ struct Service {
     policy: Option<Text>,
 }
 
-/// Reads both files.
-pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Settings, PolicySpec), Findings> {
+/// Whether the policy is only looked at, or also kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Policies {
+    /// Explained, tested, compared.
+    LookedAt,
+    /// Kept: a rule that this release cannot keep is refused.
+    Kept,
+}
+
+/// What was read.
+pub(super) struct Both {
+    pub(super) settings: Settings,
+    pub(super) spec: PolicySpec,
+    /// The register of the published text, if it stands beside the policy.
+    pub(super) register: Option<Register>,
+}
+
+/// Reads both files, and the register of the published text if there is one.
+pub(super) fn both(path: &Path, environment: Environment<'_>, policies: Policies) -> Result<Both, Findings> {
     let source = Source::read(path).map_err(|why| Findings::new(vec![unreadable(path, &why)]))?;
     let report = Report::new(&source);
     let tree = source.tree();
@@ -71,7 +93,30 @@ pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Setting
         policy_tree.as_ref().zip(policy_report.as_ref()).map(|(tree, report)| policy::read(&Section::root(tree, report)));
 
     keys::check_named(&report, &service.keys, &service.collections);
+    let register_file = policy_file.as_ref().map(|file| file.with_file_name(register::FILE)).filter(|file| file.exists());
+    let register_source = register_file.as_deref().and_then(|file| match Source::read(file) {
+        Ok(source) => Some(source),
+        Err(why) => {
+            let span = service.policy.as_ref().map(|text| text.span.clone()).unwrap_or_default();
+            let message = format!("the register {} cannot be read: {why}", file.display());
+            report.push(Draft::error(&span, message).remedy("make it readable, or move it away"));
+            None
+        }
+    });
+    let register_report = register_source.as_ref().map(Report::new);
+    let register_tree = register_source.as_ref().map(Source::tree);
+    let register =
+        register_tree.as_ref().zip(register_report.as_ref()).map(|(tree, report)| register::read(&Section::root(tree, report)));
+
     let mut policy = None;
+    if let (Some(written), Some(policy_report)) = (&written, &policy_report) {
+        policy::kept::check_waiting(policy_report, written, policies);
+        policy::kept::check_always(policy_report, &tree, &service.collections, written);
+        let clauses = register.iter().flat_map(|register| written.clauses.iter().map(move |clause| (register, clause)));
+        for (register, clause) in clauses {
+            register::known_clause(policy_report, clause, register);
+        }
+    }
     if let (Some(written), Some(policy_report)) = (&mut written, &policy_report) {
         written.callers_unsure |= !check_callers(&report, policy_report, &service.callers, written);
         check_categories(&report, policy_report, &service.collections, written);
@@ -87,6 +132,7 @@ pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Setting
 
     let mut list = report.finish();
     list.extend(policy_report.iter().flat_map(Report::finish));
+    list.extend(register_report.iter().flat_map(Report::finish));
     let findings = Findings::new(list);
     if findings.errors() > 0 {
         return Err(findings);
@@ -100,8 +146,26 @@ pub(super) fn both(path: &Path, environment: Environment<'_>) -> Result<(Setting
         settings.fingerprint = Fingerprint::with(&settings.files(), &read);
         settings
     });
-    let settings = settings.zip(written.map(|written| written.spec));
-    settings.ok_or_else(|| Findings::new(findings.iter().cloned().chain([unexplained(path)]).collect()))
+    let both = settings.zip(written).map(|(settings, written)| Both { settings, spec: written.spec, register });
+    both.ok_or_else(|| Findings::new(findings.iter().cloned().chain([unexplained(path)]).collect()))
+}
+
+/// Reads a policy that no configuration goes with.
+pub(super) fn policy_alone(path: &Path) -> Result<Arc<Policy>, Findings> {
+    let no_file = |why: &str| {
+        let shown = path.display().to_string();
+        bare(shown.clone(), format!("the policy {shown} cannot be read: {why}"), "name a policy.toml")
+    };
+    let source = Source::read(path).map_err(|why| Findings::new(vec![no_file(&why)]))?;
+    let report = Report::new(&source);
+    let tree = source.tree();
+    let written = policy::read(&Section::root(&tree, &report));
+    let compiled = compile_policy(&report, &written);
+    let findings = Findings::new(report.finish());
+    if findings.errors() > 0 {
+        return Err(findings);
+    }
+    compiled.ok_or_else(|| Findings::new(findings.iter().cloned().chain([unexplained(path)]).collect()))
 }
 
 fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>) -> Service {
@@ -111,13 +175,14 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
     let policy = root.required("policy", "policy = \"policy.toml\": who may see what").and_then(|node| node.text());
     let (listen, sees) = listen::listen(root, folder, environment);
     let upstream = upstream::upstream(root, folder, environment);
-    let keys = keys::read(root, folder, &controller);
     let store = store::store(root, folder, environment);
+    let keys = keys::read(root, folder, &controller, store.as_ref().map(|(store, _)| store));
     let audit = service::audit(root, folder, &controller);
     let limits = limits::limits(root);
     let (admin, poll, log) = (operator::admin(root), operator::reload(root), operator::log(root));
     let otlp = otlp::otlp(root);
     let leak_guard_per_mille = operator::leak_guard(root);
+    let (backups_kept, operators) = (destruction::backups(root), destruction::operators(root));
     let purpose_header = service::purpose_header(root);
     let issuers = jwt::read(root, folder);
     let of_callers = limits.as_ref().map_or_else(CallerLimits::default, |limits| limits.caller);
@@ -139,6 +204,8 @@ fn read_service(root: &Section<'_>, folder: &Path, environment: Environment<'_>)
         log,
         otlp,
         leak_guard_per_mille,
+        backups_kept,
+        operators,
         purpose_header,
         issuers,
         callers,
@@ -266,9 +333,10 @@ fn compile_policy(report: &Report<'_>, written: &policy::Written) -> Option<Arc<
             let said = |error: &PolicyError| {
                 let callers_unsure = written.callers_unsure && error.message.contains("a caller of no purpose");
                 let wrong_test = written.tests.iter().any(|(line, extent)| *line == error.line && report.has_error_in(extent));
-                let checked_here = ["which is not there", "which [category] does not have", " name \""]
-                    .iter()
-                    .any(|part| error.message.contains(part));
+                let checked_here =
+                    ["which is not there", "which [category] does not have", "which [fact] does not have", " name \""]
+                        .iter()
+                        .any(|part| error.message.contains(part));
                 checked_here
                     || callers_unsure
                     || wrong_test
@@ -484,7 +552,11 @@ fn warn_of_loose_ends(report: &Report<'_>, service: &Service, written: Option<&p
     let Some(written) = written else { return };
     keys::warn(report, &service.keys, &service.collections, written);
     for caller in &service.callers.names {
-        if !written.spec.purposes.iter().any(|purpose| purpose.callers.iter().any(|name| name.as_str() == caller.value)) {
+        let excepted =
+            written.spec.exceptions.iter().any(|exception| exception.callers.iter().any(|name| name.as_str() == caller.value));
+        if !excepted
+            && !written.spec.purposes.iter().any(|purpose| purpose.callers.iter().any(|name| name.as_str() == caller.value))
+        {
             report.push(
                 Draft::warning(
                     &caller.span,
@@ -562,6 +634,8 @@ fn settings(
         log: service.log?,
         otlp: service.otlp.ok()?,
         leak_guard_per_mille: service.leak_guard_per_mille?,
+        backups_kept: service.backups_kept?,
+        operators: service.operators?,
         purpose_header: service.purpose_header?,
         warnings,
     })

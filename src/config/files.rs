@@ -51,11 +51,8 @@ fn content(file: &Path) -> [u8; 32] {
 pub(super) fn of(settings: &super::Settings) -> Vec<PathBuf> {
     let mut files = vec![settings.file.clone(), settings.policy_file.clone()];
     for ring in settings.held_rings() {
-        files.push(ring.ring.clone());
-        match &ring.kek {
-            crate::keys::Kek::File(path) => files.push(path.clone()),
-            crate::keys::Kek::Passphrase { .. } => {}
-        }
+        files.extend(ring.ring.as_file().map(Path::to_path_buf));
+        files.extend(ring.kek.files());
     }
     files.extend_from_slice(settings.listen.files());
     files.extend_from_slice(settings.upstream.files());

@@ -7,14 +7,14 @@
 use std::path::{Path, PathBuf};
 
 use super::collections::{Written, WrittenField};
+use super::kek;
 use super::names::check_name;
 use super::policy;
 use super::report::{Draft, Report};
-use super::service::key_encryption_key;
 use super::tree::{Node, Section, Text, shorten};
 use crate::base::{Controller, RingName};
-use crate::keys;
 use crate::purpose::Level;
+use crate::{keys, store};
 
 /// What is read of it.
 #[derive(Debug, Default)]
@@ -25,14 +25,16 @@ pub(super) struct Rings {
 }
 
 /// Members of a ring. Without the ring none has a meaning.
-const OF_A_RING: [&str; 3] = ["ring", "kek", "min_revision"];
+const OF_A_RING: [&str; 7] = ["ring", "kek", "next_kek", "min_revision", "soft_limit_s", "hard_limit_s", "on_denied"];
+/// The word in place of a path for a ring that is kept in the store.
+const IN_STORE: &str = "store";
 
-/// `[keys]`. The controller's name is put in by the caller.
-pub(super) fn read(root: &Section<'_>, folder: &Path, controller: &Controller) -> Rings {
+/// `[keys]`. The controller's name is put in by the caller. `store` is that of `[store]`, if nothing is wrong with it.
+pub(super) fn read(root: &Section<'_>, folder: &Path, controller: &Controller, store: Option<&store::Config>) -> Rings {
     let example = "[keys] with ring and kek: where the key ring is and what it is wrapped under";
     let Some(section) = root.required_table("keys", example) else { return Rings::default() };
-    let main = one(&section, folder, controller, RingName::main());
-    let is_ring = |name: &Text, node: &Node<'_>| node.is_table() && name.value != "kek";
+    let main = main(&section, folder, controller, store);
+    let is_ring = |name: &Text, node: &Node<'_>| node.is_table() && !kek::TABLES.contains(&name.value.as_str());
     let tables: Vec<(Text, Node<'_>)> = section.entries().into_iter().filter(|(name, node)| is_ring(name, node)).collect();
     section.finish_but(|name| tables.iter().any(|(ring, _)| ring.value == name));
     let others = tables.into_iter().map(|(name, node)| {
@@ -44,21 +46,77 @@ pub(super) fn read(root: &Section<'_>, folder: &Path, controller: &Controller) -
     rings
 }
 
-/// Where one ring is, and what opens it.
-fn one(section: &Section<'_>, folder: &Path, controller: &Controller, name: RingName) -> Option<keys::Config> {
-    let main = name.is_main();
-    let ring_example = if main { "ring = \"keys/ring.json\"".to_owned() } else { format!("ring = \"keys/{name}.json\"") };
-    let kek_file = if main { "keys/kek".to_owned() } else { format!("keys/{name}.kek") };
-    let ring = section.required("ring", &ring_example).and_then(|node| node.text());
-    let kek_example = format!("kek = {{ provider = \"file\", path = \"{kek_file}\" }}");
-    let kek = section.required("kek", &kek_example).and_then(|node| node.table());
-    let kek = kek.as_ref().and_then(|kek| key_encryption_key(kek, folder));
-    let min_revision = match section.optional("min_revision") {
+/// Where the ring of `[keys]` is, and what opens it.
+fn main(section: &Section<'_>, folder: &Path, controller: &Controller, store: Option<&store::Config>) -> Option<keys::Config> {
+    let ring = section.required("ring", "ring = \"keys/ring.json\"").and_then(|node| node.text());
+    let kek = kek::kek(section, folder, "keys/kek");
+    let marks = marks(section, folder, ring.as_ref());
+    let min_revision = min_revision(section);
+    let place = ring.and_then(|ring| place(section.report(), folder, &ring, store, marks.clone().unwrap_or_default()));
+    marks?;
+    let (name, ring) = (RingName::main(), place?);
+    Some(keys::Config { controller: controller.clone(), name, ring, kek: kek?, min_revision: min_revision? })
+}
+
+/// Where the ring of a group of fields is, and what opens it.
+fn of_group(section: &Section<'_>, folder: &Path, controller: &Controller, name: RingName) -> Option<keys::Config> {
+    let ring = section.required("ring", &format!("ring = \"keys/{name}.json\"")).and_then(|node| node.text());
+    let kek = kek::kek(section, folder, &format!("keys/{name}.kek"));
+    let min_revision = min_revision(section);
+    let ring = ring?;
+    if ring.value == IN_STORE {
+        section.report().push(
+            Draft::error(&ring.span, "only the ring of [keys] itself can be kept in the store")
+                .expected("a path: whoever shares the store is not to have the ring of every group")
+                .remedy(format!("name a file, for example ring = \"keys/{name}.json\"")),
+        );
+        return None;
+    }
+    let ring = keys::Place::file(folder.join(ring.value), None);
+    Some(keys::Config { controller: controller.clone(), name, ring, kek: kek?, min_revision: min_revision? })
+}
+
+fn min_revision(section: &Section<'_>) -> Option<u64> {
+    match section.optional("min_revision") {
         Some(node) => node.integer(0..=u64::MAX >> 1, ""),
         None => Some(0),
+    }
+}
+
+/// `marks`: where a machine remembers the revisions of a ring in the store.
+fn marks(section: &Section<'_>, folder: &Path, ring: Option<&Text>) -> Option<PathBuf> {
+    let Some(node) = section.optional("marks") else { return Some(folder.join("keys/ring.marks")) };
+    let text = node.text()?;
+    if ring.is_some_and(|ring| ring.value != IN_STORE) {
+        section.report().push(
+            Draft::error(&node.span, "`marks` has a meaning for a ring in the store only")
+                .remedy("remove the line: of a ring in a file the store remembers the revision"),
+        );
+        return None;
+    }
+    Some(folder.join(text.value))
+}
+
+/// Where the main ring is.
+fn place(report: &Report<'_>, folder: &Path, ring: &Text, store: Option<&store::Config>, marks: PathBuf) -> Option<keys::Place> {
+    let shared = match store {
+        Some(config @ store::Config::Postgres(_)) => Some(keys::Shared::new(config.clone())),
+        Some(store::Config::Embedded(_)) | None => None,
     };
-    let ring = folder.join(ring?.value);
-    Some(keys::Config { controller: controller.clone(), name, ring, kek: kek?, min_revision: min_revision? })
+    match (ring.value.as_str(), shared, store) {
+        (IN_STORE, Some(shared), _) => Some(keys::Place::store(keys::MAIN_RING, shared, marks)),
+        (IN_STORE, None, Some(_)) => {
+            report.push(
+                Draft::error(&ring.span, "a ring can be kept in a store that nodes share, and [store] is a file of one node")
+                    .expected("a path, or \"store\" with a store in PostgreSQL")
+                    .remedy("name a file, for example ring = \"keys/ring.json\", or a store postgres://USER@HOST/DATABASE in [store] url"),
+            );
+            None
+        }
+        // What is wrong with the store has been said.
+        (IN_STORE, None, None) => None,
+        (path, shared, _) => Some(keys::Place::file(folder.join(path), shared)),
+    }
 }
 
 /// `[keys.NAME]`.
@@ -88,7 +146,7 @@ fn other(name: &Text, node: &Node<'_>, folder: &Path, controller: &Controller) -
             }
             Some(keys::Other::NotHeld(ring))
         }
-        Some(true) => one(&section, folder, controller, ring).map(keys::Other::Held),
+        Some(true) => of_group(&section, folder, controller, ring).map(keys::Other::Held),
         None => {
             section.finish_but(|_name| true);
             return None;
@@ -106,14 +164,15 @@ fn check_apart(section: &Section<'_>, rings: &Rings) {
         rings.main.iter().map(|main| (&section.span, main)).chain(others).collect();
     for (at, (span, config)) in held.iter().enumerate() {
         let earlier = held.get(..at).unwrap_or_default();
-        if let Some((_, twin)) = earlier.iter().find(|(_, twin)| twin.ring == config.ring) {
+        let file = config.ring.as_file();
+        if let Some((_, twin)) = earlier.iter().find(|(_, twin)| file.is_some() && twin.ring.as_file() == file) {
             report.push(
                 Draft::error(span, format!("{} and {} name the same ring", twin.table(), config.table()))
                     .remedy("give each a file of its own: `ring` is where one ring is kept"),
             );
         }
         for (_, other) in &held {
-            if kek_file(&other.kek) != Some(&config.ring) {
+            if !other.kek.files().iter().any(|kek| Some(kek.as_path()) == file) {
                 continue;
             }
             let draft = if other.name == config.name {
@@ -139,19 +198,17 @@ fn check_apart(section: &Section<'_>, rings: &Rings) {
     }
 }
 
-fn kek_file(kek: &keys::Kek) -> Option<&PathBuf> {
-    match kek {
-        keys::Kek::File(path) => Some(path),
-        keys::Kek::Passphrase { .. } => None,
-    }
-}
-
+/// As far as the configuration tells.
 fn same_kek(one: &keys::Kek, two: &keys::Kek) -> bool {
+    use keys::Kek::{Changing, File, Passphrase, Provider};
     match (one, two) {
-        (keys::Kek::File(one), keys::Kek::File(two)) => one == two,
+        (Changing { from, to }, other) | (other, Changing { from, to }) => same_kek(from, other) || same_kek(to, other),
+        (File(one), File(two)) => one == two,
         // From the same passphrase each ring derives a KEK with a salt of its own, but who has it derives both.
-        (keys::Kek::Passphrase { env: one }, keys::Kek::Passphrase { env: two }) => one == two,
-        (keys::Kek::File(_), keys::Kek::Passphrase { .. }) | (keys::Kek::Passphrase { .. }, keys::Kek::File(_)) => false,
+        (Passphrase { env: one }, Passphrase { env: two }) => one == two,
+        // A provider's key wraps a root for each ring, but who may use the key unwraps both.
+        (Provider { provider: one, .. }, Provider { provider: two, .. }) => one.name() == two.name() && one.key() == two.key(),
+        (File(_) | Passphrase { .. } | Provider { .. }, File(_) | Passphrase { .. } | Provider { .. }) => false,
     }
 }
 

@@ -10,22 +10,28 @@
 //! | `keys` | `[keys]`, `[keys.*]`, the rings that fields name |
 //! | `listen`, `upstream`, `store`, `limits` | the table of that name |
 //! | `operator` | `[admin]`, `[reload]`, `[log]`, `[leak_guard]` |
+//! | `destruction` | `[backups]`, `[operator.*]` |
 //! | `otlp` | the table of that name |
 //! | `upstream_tls` | `[upstream] tls`, `[store] tls` |
 //! | `callers`, `jwt` | `[caller.*]`, `[jwt.*]` |
 //! | `collections`, `tokens` | `[collection.*]` |
 //! | `policy` | `policy.toml` |
+//! | `register` | `clauses.toml`, if it stands beside the policy |
 //! | `build` | both together: categories of fields, callers of purposes, routes and plans |
 //! | `tree`, `source`, `report`, `findings`, `nearest`, `names`, `methods` | what all readers share |
 
 mod build;
 mod callers;
 mod collections;
+mod destruction;
 mod files;
 mod findings;
 mod http2;
 mod index;
 mod jwt;
+mod kek;
+#[cfg(feature = "aws-kms")]
+mod kek_aws;
 mod keys;
 mod limits;
 mod listen;
@@ -35,6 +41,7 @@ mod nearest;
 mod operator;
 mod otlp;
 mod policy;
+mod register;
 mod report;
 mod service;
 mod source;
@@ -114,6 +121,10 @@ pub struct Settings {
     pub log: Log,
     /// How many of a thousand written documents the leak guard looks at; 0: none.
     pub leak_guard_per_mille: u16,
+    /// How long a backup of the database or the store may be put back after it was made.
+    pub backups_kept: Duration,
+    /// Who may sign for the destruction of keys.
+    pub operators: Vec<crate::keys::Operator>,
     /// Where spans go.
     pub otlp: Option<Otlp>,
     /// Name of the purpose header, default `data-purpose`.
@@ -207,7 +218,7 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// What `policy explain` and `policy test` need.
+/// What the commands of `sudare policy` need.
 #[derive(Debug)]
 pub struct PolicyOnly {
     /// Compiled.
@@ -216,6 +227,8 @@ pub struct PolicyOnly {
     pub spec: crate::purpose::PolicySpec,
     /// The policy file, as shown in explanations (`policy.toml:41`).
     pub policy_file: PathBuf,
+    /// The register of the published text, if it stands beside the policy.
+    pub register: Option<crate::purpose::Register>,
     /// What is allowed but probably not what is wanted.
     pub warnings: Findings,
 }
@@ -256,7 +269,7 @@ pub fn load(path: &Path) -> Result<Settings, Findings> {
 ///
 /// As [`load`].
 pub fn load_with(path: &Path, environment: Environment<'_>) -> Result<Settings, Findings> {
-    build::both(path, environment).map(|(settings, _spec)| settings)
+    build::both(path, environment, build::Policies::Kept).map(|both| both.settings)
 }
 
 /// Only what the store needs, from the environment of the process.
@@ -274,12 +287,22 @@ pub fn load_store_only(path: &Path) -> Result<crate::store::Config, Findings> {
     load_with(path, STORE_ONLY).map(|settings| settings.store)
 }
 
-/// Reads and checks the same two files for commands that only use the policy: the database's credential need not be there.
+/// Reads and checks the same two files for commands that only use the policy: the database's credential need not be there, and rules that
+/// this release does not keep when it serves are welcome.
 ///
 /// # Errors
 ///
 /// As [`load`].
 pub fn load_policy_only(path: &Path) -> Result<PolicyOnly, Findings> {
-    let (settings, spec) = build::both(path, Environment::Ignored)?;
-    Ok(PolicyOnly { policy: settings.policy, spec, policy_file: settings.policy_file, warnings: settings.warnings })
+    let build::Both { settings, spec, register } = build::both(path, Environment::Ignored, build::Policies::LookedAt)?;
+    Ok(PolicyOnly { policy: settings.policy, spec, policy_file: settings.policy_file, register, warnings: settings.warnings })
+}
+
+/// Reads and checks a policy alone: whether its callers and fields are there is not looked at. To compare two versions.
+///
+/// # Errors
+///
+/// Everything wrong in it, at once.
+pub fn load_policy_file(path: &Path) -> Result<Arc<crate::purpose::Policy>, Findings> {
+    build::policy_alone(path)
 }

@@ -1,8 +1,12 @@
-//! Reads `policy.toml`: categories, purposes, recipients, what is never, tests.
+//! Reads `policy.toml`: categories, purposes, recipients; what narrows and opens in `policy/rules.rs`, tests in `policy/asked.rs`.
 //!
-//! Always holds: the [`PolicySpec`] names only categories, purposes and callers that exist; what does not is reported here
-//! with its place and left out. Rules that this release cannot keep (consent, needs, limits, exceptions) are refused, never
-//! ignored: to ignore them would reveal more. Called by [`super::load`].
+//! Always holds: the [`PolicySpec`] names only categories, purposes, callers and facts that exist; what does not is reported here
+//! with its place and left out. Rules that this release does not keep when it serves are collected in [`Written::waits`]: whoever serves
+//! refuses them one by one, for to ignore them would reveal more. Called by [`super::load`].
+
+mod asked;
+pub(super) mod kept;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +18,7 @@ use super::tree::{Node, Section, Text, shorten};
 use crate::base::{CallerName, CategoryName, PurposeName};
 use crate::field::{Generalise, Mask};
 use crate::purpose::{
-    CategorySpec, EVERY, Level, LevelList, Line, Nature, NeverSpec, PolicySpec, PurposeSpec, RecipientSpec, TestSpec,
+    CategorySpec, ChangeGate, ChangeSpec, Collects, EVERY, Level, LevelList, Line, Nature, PolicySpec, PurposeSpec, RecipientSpec,
 };
 
 /// The levels, most revealing first.
@@ -28,7 +32,20 @@ const LEVELS: &[(&str, Level)] = &[
 ];
 
 /// Why a rule of a later release is refused.
-const LATER: &str = "it arrives with the consent and limits work, and must not be relied on before";
+const LATER: &str = "it arrives with a later release, and must not be relied on before";
+
+/// Where values can come from.
+const SOURCES: &[(&str, &str)] = &[
+    ("subject-form", "subject-form"),
+    ("device", "device"),
+    ("own-records", "own-records"),
+    ("counterparty", "counterparty"),
+    ("payment-body", "payment-body"),
+    ("carrier", "carrier"),
+    ("partner", "partner"),
+    ("self-published", "self-published"),
+    ("public-source", "public-source"),
+];
 
 /// A policy as read.
 #[derive(Debug, Default)]
@@ -54,6 +71,12 @@ pub(super) struct Written {
     pub(super) callers_unsure: bool,
     /// Every test: its line, and all of its text.
     pub(super) tests: Vec<(Line, Range<usize>)>,
+    /// What this release does not keep when it serves: where it stands, what it is, and why.
+    pub(super) waits: Vec<(Range<usize>, String, &'static str)>,
+    /// Every clause that a rule names.
+    pub(super) clauses: Vec<Text>,
+    /// What is promised for everything, and where.
+    pub(super) always: Vec<(crate::purpose::Always, Range<usize>)>,
 }
 
 /// `category = "level"` pairs as read.
@@ -91,25 +114,31 @@ pub(super) fn read(root: &Section<'_>) -> Written {
     if let Some(policy) = root.required_table("policy", "policy = { id = \"your-policy\", version = 1 }") {
         let id = policy.required("id", "id = \"your-policy\"").and_then(|node| node.text());
         let version = policy.required("version", "version = 1").and_then(|node| node.integer(1..=u64::MAX >> 1, ""));
+        let change = policy.optional("change");
+        let gates = [("publication", ChangeGate::Publication), ("notice", ChangeGate::Notice), ("consent", ChangeGate::Consent)];
+        let gate = change.as_ref().and_then(|node| node.word(&gates));
+        let clauses = clauses(&policy, &mut written);
+        written.spec.change = ChangeSpec {
+            gate: gate.unwrap_or_default(),
+            line: change.map_or(0, |node| line(root.report(), &node.span)),
+            clauses,
+        };
         policy.finish();
         if let Some(id) = id.filter(|id| check_name(policy.report(), id, "a policy")) {
             written.spec.id = id.value;
         }
         written.spec.version = version.unwrap_or_default();
     }
+    rules::read_facts(root, &mut written);
     read_categories(root, &mut written);
     read_purposes(root, &mut written);
     read_recipients(root, &mut written);
-    read_nevers(root, &mut written);
-    read_tests(root, &mut written);
-    root.refuse_later(&[
-        ("limit", LATER),
-        ("exception", LATER),
-        ("retention", LATER),
-        ("rights", LATER),
-        ("minor", LATER),
-        ("combination", LATER),
-    ]);
+    rules::read_limits(root, &mut written);
+    rules::read_nevers(root, &mut written);
+    rules::read_always(root, &mut written);
+    rules::read_exceptions(root, &mut written);
+    asked::read_tests(root, &mut written);
+    root.refuse_later(&[("retention", LATER), ("rights", LATER)]);
     root.finish();
     written
 }
@@ -128,7 +157,7 @@ fn read_categories(root: &Section<'_>, written: &mut Written) {
     for (name, node) in table.entries() {
         check_name(report, &name, "a category");
         let entry = node.table_named(format!("category `{}`", shorten(&name.value)));
-        let spec = entry.as_ref().map(|entry| read_category(entry, &name));
+        let spec = entry.as_ref().map(|entry| read_category(entry, &name, written));
         let unknown = Category { nature: Nature::Identifying, mask: None, generalise: None, says_generalise: true };
         let (category, spec) = spec.unwrap_or((unknown, None));
         written.categories.insert(name.value.clone(), category);
@@ -149,7 +178,7 @@ fn read_categories(root: &Section<'_>, written: &mut Written) {
     }
 }
 
-fn read_category(entry: &Section<'_>, name: &Text) -> (Category, Option<CategorySpec>) {
+fn read_category(entry: &Section<'_>, name: &Text, written: &mut Written) -> (Category, Option<CategorySpec>) {
     let report = entry.report();
     let dpv = entry.required("dpv", "dpv = \"pd:Name\": its id in the Data Privacy Vocabulary").and_then(|node| node.text());
     let dpv = dpv.filter(|dpv| check_dpv(report, dpv, "pd:Name"));
@@ -160,7 +189,7 @@ fn read_category(entry: &Section<'_>, name: &Text) -> (Category, Option<Category
     let says_generalise = entry.has("generalise");
     let generalise =
         entry.optional("generalise").and_then(|node| node.text()).and_then(|text| Some((parse_generalise(report, &text)?, text)));
-    let clauses = clauses(entry);
+    let clauses = clauses(entry, written);
     entry.finish();
     let (mask, mask_text) = mask.map_or((None, None), |(mask, text)| (Some(mask), Some(text.value)));
     let (generalise, generalise_text) = generalise.map_or((None, None), |(how, text)| (Some(how), Some(text.value)));
@@ -212,15 +241,16 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
         let search_node = entry.optional("search");
         let search = search_node.as_ref().map(|node| categories(node, written)).unwrap_or_default();
         let delete = entry.optional("delete").and_then(|node| node.boolean()).unwrap_or(false);
-        let clauses = clauses(&entry);
-        entry.refuse_later(&[
-            ("consent", LATER),
-            ("needs", LATER),
-            ("limit", LATER),
-            ("exception", LATER),
-            ("retention", LATER),
-            ("collect", LATER),
-        ]);
+        let mut terms = rules::terms(&entry, written);
+        terms.since = rules::since(&entry, written);
+        let required_node = entry.optional("required");
+        let required = required_node.as_ref().map(|node| categories(node, written)).unwrap_or_default();
+        if let Some(node) = &required_node {
+            written.waits.push((node.span.clone(), format!("`required` in [purpose.{}]", shorten(&name.value)), kept::UNCHECKED));
+        }
+        let source = entry.optional("source").and_then(|node| node.word(SOURCES)).map(str::to_owned);
+        let clauses = clauses(&entry, written);
+        entry.refuse_later(&[("retention", LATER)]);
         entry.finish();
         let line_of = |node: &Option<Node<'_>>| node.as_ref().map_or(0, |node| line(report, &node.span));
         written.reveals.extend(reveals(&format!("purpose \"{}\"", shorten(&name.value)), levels.each));
@@ -237,6 +267,8 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
             search,
             search_line: line_of(&search_node),
             delete,
+            terms,
+            collects: Collects { required, required_line: line_of(&required_node), source },
             clauses,
         });
         written.callers.extend(callers);
@@ -307,14 +339,16 @@ pub(super) fn known_category(report: &Report<'_>, name: &Text, written: &Written
     false
 }
 
+/// What a recipient is to the controller.
+const KINDS: &[(&str, &str)] = &[
+    ("processor", "processor"),
+    ("controller", "controller"),
+    ("joint-controller", "joint-controller"),
+    ("authority", "authority"),
+    ("third-party", "third-party"),
+];
+
 fn read_recipients(root: &Section<'_>, written: &mut Written) {
-    const KINDS: &[(&str, &str)] = &[
-        ("processor", "processor"),
-        ("controller", "controller"),
-        ("joint-controller", "joint-controller"),
-        ("authority", "authority"),
-        ("third-party", "third-party"),
-    ];
     let Some(table) = root.optional_table("recipient") else { return };
     let report = root.report();
     for (name, node) in table.entries() {
@@ -323,8 +357,9 @@ fn read_recipients(root: &Section<'_>, written: &mut Written) {
             .required("kind", "kind = \"processor\" (or controller, joint-controller, authority, third-party)")
             .and_then(|node| node.word(KINDS));
         let at_most = entry.optional_table("at_most").map(|table| read_levels(&table, written)).unwrap_or_default();
-        let clauses = clauses(&entry);
-        entry.refuse_later(&[("needs", LATER), ("purposes", LATER), ("limit", LATER)]);
+        let terms = rules::terms(&entry, written);
+        let country = entry.optional("country").and_then(|node| node.text()).and_then(|text| country(report, text));
+        let clauses = clauses(&entry, written);
         entry.finish();
         written.caps.extend(reveals(&format!("recipient \"{}\"", shorten(&name.value)), at_most.each));
         if let Some(kind) = kind {
@@ -333,6 +368,8 @@ fn read_recipients(root: &Section<'_>, written: &mut Written) {
                 line: line(report, &name.span),
                 kind: kind.to_owned(),
                 at_most: at_most.list,
+                terms,
+                country,
                 clauses,
             });
         }
@@ -340,99 +377,21 @@ fn read_recipients(root: &Section<'_>, written: &mut Written) {
     }
 }
 
-fn read_nevers(root: &Section<'_>, written: &mut Written) {
-    let Some(table) = root.optional_table("never") else { return };
-    let report = root.report();
-    for (name, node) in table.entries() {
-        let named = check_name(report, &name, "a rule");
-        let before = report.errors();
-        let Some(entry) = node.table_named(format!("never `{}`", shorten(&name.value))) else { continue };
-        let purposes = entry.required("purposes", "purposes = [\"dpv:SellDataToThirdParties\"]").and_then(|node| node.texts());
-        let clauses = clauses(&entry);
-        entry.refuse_later(&[("categories", LATER), ("recipients", LATER), ("match", LATER)]);
-        entry.finish();
-        let at = line(report, &name.span);
-        let purposes = purposes.unwrap_or_default();
-        written.ids.extend(purposes.iter().map(|id| (at, id.clone())));
-        let asked = purposes.len();
-        let purposes: Vec<String> =
-            purposes.into_iter().filter(|id| check_dpv(report, id, "dpv:SellDataToThirdParties")).map(|id| id.value).collect();
-        if purposes.is_empty() && (asked > 0 || report.errors() > before) {
-            // Why it names nothing has been said.
-            written.said.push(at);
-        }
-        if named {
-            written.spec.nevers.push(NeverSpec { name: name.value.clone(), line: at, purposes, clauses });
-        }
+/// A country by its two letters.
+fn country(report: &Report<'_>, text: Text) -> Option<String> {
+    if text.value.len() == 2 && text.value.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Some(text.value);
     }
+    report.push(
+        Draft::error(&text.span, format!("\"{}\" is not the code of a country", shorten(&text.value)))
+            .expected("two capital letters (ISO 3166-1)")
+            .remedy("write it like \"JP\""),
+    );
+    None
 }
 
-fn read_tests(root: &Section<'_>, written: &mut Written) {
-    let Some(node) = root.optional("test") else { return };
-    let report = root.report();
-    for node in node.items("[[test]] as a header, once for each test").unwrap_or_default() {
-        let Some(entry) = node.table_named("[[test]]") else { continue };
-        let name = entry.required("name", "name = \"what the test shows\"").and_then(|node| node.text());
-        let ask = entry.required("ask", "ask = { caller = \"…\", purpose = \"…\", facts = [] }").and_then(|node| node.table());
-        let asked = ask.as_ref().and_then(|ask| read_ask(ask, written));
-        let expect = entry.required("expect", "expect = { name = \"clear\" }").and_then(|node| node.table());
-        let expected = expect.as_ref().map_or(0, |table| table.entries().len());
-        let expect = expect.map(|table| read_levels(&table, written)).unwrap_or_default();
-        let search = entry.optional("search").map(|node| categories(&node, written));
-        entry.finish();
-        let at = line(report, &entry.span);
-        if expect.list.len() < expected {
-            written.said.push(at);
-        }
-        written.tests.push((at, entry.extent()));
-        if let (Some(name), Some((caller, purpose))) = (name, asked) {
-            written.spec.tests.push(TestSpec {
-                name: name.value,
-                line: at,
-                caller: CallerName::new(&caller.value),
-                purpose: PurposeName::new(&purpose.value),
-                expect: expect.list,
-                search,
-            });
-            written.callers.push(caller);
-        }
-    }
-}
-
-fn read_ask(ask: &Section<'_>, written: &Written) -> Option<(Text, Text)> {
-    let report = ask.report();
-    let caller = ask.required("caller", "caller = \"…\"").and_then(|node| node.text());
-    let purpose = ask.required("purpose", "purpose = \"…\"").and_then(|node| node.text());
-    if let Some(facts) = ask.optional("facts").and_then(|node| node.texts())
-        && let Some(first) = facts.first()
-    {
-        report.push(
-            Draft::error(&first.span, "facts about the data subject are not built in yet")
-                .expected("facts = []")
-                .remedy("remove the fact; a test must not pass on a rule that Sudare does not keep yet"),
-        );
-    }
-    ask.finish();
-    let purpose = purpose.filter(|purpose| {
-        let known = written.purposes.iter().any(|name| name.value == purpose.value);
-        if !known && written.purposes_known && !report.source.has_lost(&purpose.value) {
-            let names: Vec<&str> = written.purposes.iter().map(|name| name.value.as_str()).collect();
-            let remedy = format!("use one of: {}", names.join(", "));
-            report.push(
-                Draft::error(&purpose.span, format!("there is no purpose \"{}\"", shorten(&purpose.value)))
-                    .near(&purpose.value, names)
-                    .remedy(remedy),
-            );
-        }
-        known
-    });
-    caller.zip(purpose)
-}
-
-fn clauses(entry: &Section<'_>) -> Vec<String> {
-    entry
-        .optional("clauses")
-        .and_then(|node| node.texts())
-        .map(|clauses| checked_clauses(entry.report(), clauses))
-        .unwrap_or_default()
+fn clauses(entry: &Section<'_>, written: &mut Written) -> Vec<String> {
+    let Some(texts) = entry.optional("clauses").and_then(|node| node.texts()) else { return Vec::new() };
+    written.clauses.extend(texts.iter().cloned());
+    checked_clauses(entry.report(), texts)
 }

@@ -1,4 +1,4 @@
-//! The parts of `sudare.toml` that are about the proxy itself: controller, the KEK of a ring, audit log; and what the readers of tables share.
+//! The parts of `sudare.toml` that are about the proxy itself: controller, audit log; and what the readers of tables share.
 //!
 //! Always holds: what is returned is complete and in range, paths are resolved against the folder of the file, and no secret
 //! has been put into a finding. Called by [`super::load`].
@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::names::check_name;
 use super::report::{Draft, Report};
 use super::tree::{Section, Text, shorten};
+use crate::audit;
 use crate::base::Controller;
-use crate::{audit, keys};
 
 /// `controller`.
 pub(super) fn controller(root: &Section<'_>) -> Option<Controller> {
@@ -77,63 +77,6 @@ pub(super) fn path_behind(report: &Report<'_>, text: &Text, path: &str, folder: 
 
 pub(super) fn variable_fits(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// `kek` of a ring: what it is wrapped under.
-pub(super) fn key_encryption_key(kek: &Section<'_>, folder: &Path) -> Option<keys::Kek> {
-    #[derive(Clone, Copy)]
-    enum Provider {
-        File,
-        Passphrase,
-        Later,
-    }
-    let report = kek.report();
-    let provider_node = kek.required("provider", "provider = \"file\" or \"passphrase\"");
-    let later = ["vault-transit", "aws-kms", "pkcs11"];
-    let provider = provider_node.as_ref().and_then(|node| {
-        if let Some(text) = node.is_text().then(|| node.text()).flatten()
-            && later.contains(&text.value.as_str())
-        {
-            report.push(
-                Draft::error(&text.span, format!("the key provider \"{}\" is not built in yet", text.value))
-                    .remedy("use \"file\" or \"passphrase\""),
-            );
-            return Some(Provider::Later);
-        }
-        node.word(&[("file", Provider::File), ("passphrase", Provider::Passphrase)])
-    });
-    let result = match provider {
-        Some(Provider::File) => {
-            let path = kek.required("path", "path = \"keys/kek\"").and_then(|node| node.text());
-            path.map(|path| keys::Kek::File(folder.join(path.value)))
-        }
-        Some(Provider::Passphrase) => {
-            let text = kek
-                .required("env", "env = \"SUDARE_PASSPHRASE\": the environment variable that holds the passphrase")
-                .and_then(|node| node.text());
-            text.and_then(|text| {
-                let name = text.value.strip_prefix("env:").unwrap_or(&text.value);
-                if !variable_fits(name) {
-                    report.hide(&text.span);
-                    report.push(
-                        Draft::error(&text.span, "this is not the name of an environment variable")
-                            .expected("A-Z, 0-9 and _")
-                            .remedy("write the name of the variable, for example \"SUDARE_PASSPHRASE\"; the passphrase itself stays out of the file"),
-                    );
-                    return None;
-                }
-                Some(keys::Kek::Passphrase { env: name.to_owned() })
-            })
-        }
-        // What else the table must hold depends on the provider.
-        Some(Provider::Later) => return None,
-        None => {
-            kek.finish_but(|_name| true);
-            return None;
-        }
-    };
-    kek.finish();
-    result
 }
 
 /// `[audit]`.

@@ -2,9 +2,16 @@
 
 use std::fmt;
 
+use data_encoding::BASE64;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use zeroize::Zeroizing;
 
 use super::Secret;
+
+/// What stands before the seed of an Ed25519 key in PKCS#8 (RFC 8410, section 7): version 1, the algorithm, a string in a string.
+const PKCS8_HEAD: [u8; 16] = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+const PEM_END: &str = "-----END PRIVATE KEY-----";
 
 /// A key that signs.
 pub struct SigningKey(Ed25519KeyPair);
@@ -18,6 +25,19 @@ impl SigningKey {
     #[expect(clippy::expect_used, reason = "every 32 bytes are a seed (RFC 8032, section 5.1.5)")]
     pub fn new(secret: &Secret) -> Self {
         Self(Ed25519KeyPair::from_seed_unchecked(secret.expose()).expect("32 bytes"))
+    }
+
+    /// Reads a private key in a file as `openssl genpkey -algorithm ed25519` makes it: PKCS#8 (RFC 5958, RFC 8410) in PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`PrivateKeyError`] for everything else, also for a key of another kind or one that is protected by a password.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, PrivateKeyError> {
+        let text = std::str::from_utf8(pem).map_err(|_not_text| PrivateKeyError)?;
+        let inner = text.trim().strip_prefix(PEM_BEGIN).and_then(|rest| rest.strip_suffix(PEM_END)).ok_or(PrivateKeyError)?;
+        let base64: Zeroizing<Vec<u8>> = Zeroizing::new(inner.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect());
+        let der = Zeroizing::new(BASE64.decode(&base64).map_err(|_not_base64| PrivateKeyError)?);
+        Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map(Self).map_err(|_no_such_key| PrivateKeyError)
     }
 
     /// What others check its signatures with.
@@ -40,6 +60,18 @@ impl fmt::Debug for SigningKey {
         f.write_str("SigningKey(..)")
     }
 }
+
+/// The text of a file for the key whose seed is `secret`: what [`SigningKey::from_pem`] reads, and OpenSSL.
+pub fn signing_key_pem(secret: &Secret) -> Zeroizing<String> {
+    let der = Zeroizing::new([PKCS8_HEAD.as_slice(), secret.expose()].concat());
+    let base64 = Zeroizing::new(BASE64.encode(&der));
+    Zeroizing::new(format!("{PEM_BEGIN}\n{}\n{PEM_END}\n", *base64))
+}
+
+/// Not a private key that signs here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a private key: expected Ed25519 in PKCS#8 as PEM text without a password, as `sudare keys operator` makes it")]
+pub struct PrivateKeyError;
 
 /// What a signature is checked with. Not secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,5 +123,30 @@ mod tests {
             assert!(!key.public().verify(&message, &signature[..63]));
             assert_eq!(format!("{key:?}"), "SigningKey(..)");
         }
+    }
+
+    /// The private key of RFC 8410, section 10.3, and the public key that stands in section 10.1.
+    #[test]
+    fn private_keys_are_read_and_written_as_rfc_8410_says() {
+        let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+        let seed = HEXLOWER.decode(b"d4ee72dbf913584ad5b6d8f1f769f8ad3afe7c28cbf1d4fbe097a88f44755842").unwrap();
+        let secret = Secret::from_bytes(seed.try_into().unwrap());
+        assert_eq!(signing_key_pem(&secret).as_str(), pem);
+        let public = "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+        for text in [pem.to_owned(), pem.replace('\n', "\r\n"), format!("\n{pem}\n")] {
+            assert_eq!(HEXLOWER.encode(&SigningKey::from_pem(text.as_bytes()).unwrap().public().0), public);
+        }
+        let wrong = [
+            String::new(),
+            "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC".to_owned(),
+            pem.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
+            pem.replace("MC4C", "MC5C"),
+            pem.replace("VhC\n", "\n"),
+            pem.replace("K2Vw", "K2Vu"),
+        ];
+        for text in wrong {
+            assert!(matches!(SigningKey::from_pem(text.as_bytes()), Err(PrivateKeyError)), "{text}");
+        }
+        assert!(SigningKey::from_pem(&[0xff; 8]).is_err());
     }
 }

@@ -21,6 +21,11 @@ pub trait Sweep: fmt::Debug + Send + Sync {
     /// The ids of a page, one for each of its entries, those without a document too. `None` if it is no page.
     fn ids(&self, page: &[u8]) -> Option<Vec<String>>;
 
+    /// Asks for one revision of a document, where the database keeps several; those that the rows of a page peek at name them.
+    fn revision(&self, _id: &str, _revision: &str) -> Option<Ask> {
+        None
+    }
+
     /// Asks how many documents there are, where that is cheap to know.
     fn total(&self) -> Option<Ask>;
 

@@ -178,6 +178,9 @@ pub enum Error {
     /// A key is not to be had.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// The node's ring lacks what others protect under.
+    #[error(transparent)]
+    Outdated(KeyError),
     /// Nothing can be recorded, so nothing is revealed.
     #[error("the audit log is unavailable, so nothing is revealed or stored: {0}")]
     Audit(#[from] AuditError),

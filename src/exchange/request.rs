@@ -107,6 +107,7 @@ impl<'s> Draft<'s> {
         grant: &Grant,
         before: &Before<'_>,
     ) -> Result<Protected, Error> {
+        state.standing.may_protect().map_err(Error::Outdated)?;
         if let RequestBody::Patch { format, .. } = documents.request {
             let Self { collection, plan, bytes, layout, .. } = self;
             let id = url_id(documents)?.ok_or(Error::Internal("a patch without an id"))?;

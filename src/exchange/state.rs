@@ -12,6 +12,7 @@ use crate::caller::{Caller, Callers, Presented, Unknown};
 use crate::dialect::Dialect;
 use crate::field;
 use crate::keys::Rings;
+use crate::keys::fleet::Standing;
 use crate::purpose::{CategoryId, Policy};
 use crate::store::Rows;
 use crate::upstream::Upstream;
@@ -35,6 +36,8 @@ pub struct State {
     pub store: Arc<dyn Rows>,
     /// The newest rings, whatever this one was built with.
     pub newest: Newest,
+    /// Whether it is new enough to protect under.
+    pub standing: Arc<Standing>,
     /// The database.
     pub upstream: Upstream,
     /// True if `[upstream] auth` is set.

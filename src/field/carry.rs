@@ -1,12 +1,13 @@
 //! What a write may do to a document that is stored: keep a value, carry it over, or refuse.
 //!
 //! An application reads a document, changes one member and writes it back. For each value that is stored, in this order: sent back as it is stored,
-//! or as this caller was shown it → the stored bytes are kept; left out by a caller that may not write it, or was not shown it → carried over;
+//! or as this caller was shown it → the stored value is kept; left out by a caller that may not write it, or was not shown it → carried over;
 //! else it is the caller's to change if it may write the category. Values of the write with nothing stored behind them are judged by
 //! `protect`, which calls this file.
 //!
 //! Always holds: a value is kept or carried only under the id it is bound to (T35, T41); the clear text of a value is compared only with a caller's that is
-//! shown it, or the answer would tell whether a guess is right (T16); what is not sealed is never carried as it is (T4).
+//! shown it, or the answer would tell whether a guess is right (T16); what is not sealed is never carried as it is (T4). What
+//! hangs on an old key version is sealed anew on the way; on a compromised one it stays as it is, for it proves nothing.
 //! `pairs` says which element of a list is which.
 
 use std::collections::HashMap;
@@ -450,7 +451,8 @@ impl<'c> Carrier<'c, '_, '_> {
         field.is_some_and(|field| self.may_write(field) && level_of(self.write.grant, field) == Level::Clear)
     }
 
-    /// The text of a stored value as it is stored again: its very bytes, or sealed if it was not and need not be.
+    /// The text of a stored value as it is stored again: its very bytes; sealed anew if it hangs on an old key version; or sealed if it was not
+    /// and need not be.
     fn text(&mut self, way: Way, found: &Found) -> Result<Vec<u8>, WriteError> {
         let field = self.field(way)?;
         let stored = self.stored.bytes().get(found.value.clone()).ok_or(WriteError::Layout)?;
@@ -479,6 +481,9 @@ impl<'c> Carrier<'c, '_, '_> {
                 if text.starts_with(envelope::PREFIX) && self.write.keys.holds(&field.ring) {
                     let bound = if Suite::named_by(&text) == Suite::D { "" } else { id };
                     self.sealer.indexer.add_sealed(self.row, way.field, &text, bound)?;
+                    if let Some(anew) = self.sealer.renewed((way.field, self.row, bound), &text)? {
+                        return Ok(anew);
+                    }
                 }
                 Ok(stored.to_vec())
             }

@@ -98,6 +98,11 @@ impl<'a> Envelope<'a> {
         Ok(Self { suite, kid, payload: payload.as_bytes() })
     }
 
+    /// The length of what is sealed in suite `x`, padding included; 0 if it is too short to be one.
+    pub(super) fn sealed_len(&self) -> usize {
+        (self.payload.len() * 3 / 4).saturating_sub(HEAD_BYTES + TAG_BYTES)
+    }
+
     /// Decodes the payload of suite `x` into `room` (whose content goes) and checks the bind byte against the configuration. A value that is bound
     /// otherwise is refused here and never tried.
     pub(crate) fn decode<'b>(&self, bind: Bind, room: &'b mut Vec<u8>) -> Result<Payload<'b>, EnvelopeError> {

@@ -58,7 +58,7 @@ impl Ids {
                         ids.people.insert(key, read(bytes, found));
                     }
                 }
-                Meaning::Field(_) | Meaning::Index(_) | Meaning::RowPeek(_) | Meaning::BodyPeek(_) => {}
+                Meaning::Field(_) | Meaning::Index(..) | Meaning::RowPeek(_) | Meaning::BodyPeek(_) => {}
             }
         }
         ids

@@ -18,7 +18,7 @@ use std::fmt;
 use super::envelope::{self, Suite};
 use super::open::{NotOpened, Opener};
 use super::plan::{Collection, Field, Plan};
-use crate::base::is_canonical_integer;
+use crate::base::{Kid, is_canonical_integer};
 use crate::crypto::base32_crockford;
 use crate::document::{Selector, Step, unescape, write_string};
 use crate::keys::{IndexKey, KeyError, Rings};
@@ -265,6 +265,14 @@ impl<'a> Indexer<'a> {
         })
     }
 
+    /// The text of one index member of a row; `null` if no value of the row has a term in it.
+    pub(super) fn member(&self, row: usize, field: usize, index: usize) -> Vec<u8> {
+        let of_row = self.rows.get(row).into_iter().flatten();
+        let entry = of_row.into_iter().find(|entry| entry.field == field && entry.index == index);
+        let list = self.plan.fields.get(field).is_some_and(|field| field.repeats);
+        entry.map_or_else(|| b"null".to_vec(), |entry| entry.text(list))
+    }
+
     /// Appends the index members of a row to `out`, which ends inside of that row's object, before its closing brace.
     pub(super) fn write_members(&self, row: usize, out: &mut Vec<u8>) {
         for (member, text) in self.members(row).filter(|_| !self.apart) {
@@ -310,6 +318,20 @@ impl Entry {
             ([term, ..], false) => write_string(term, &mut out),
         }
         out
+    }
+}
+
+/// Under which version of the lookup line each of the terms was made that stand in an index member; None if something else stands there.
+pub(super) fn kids_of(json: &[u8]) -> Option<Vec<Kid>> {
+    let of = |text: &str| {
+        let (kid, _) = text.strip_prefix(TERM_PREFIX)?.split_once('.')?;
+        Kid::from_text(kid.as_bytes()).ok()
+    };
+    match serde_json::from_slice(json).ok()? {
+        serde_json::Value::Null => Some(Vec::new()),
+        serde_json::Value::String(term) => Some(vec![of(&term)?]),
+        serde_json::Value::Array(terms) => terms.iter().map(|term| of(term.as_str()?)).collect(),
+        serde_json::Value::Bool(_) | serde_json::Value::Number(_) | serde_json::Value::Object(_) => None,
     }
 }
 

@@ -73,7 +73,7 @@ impl Sought {
                 of_row.push(found);
             }
             let holds_values =
-                of_row.iter().any(|found| matches!(plan.meaning(found), Some(Meaning::Field(_) | Meaning::Index(_))));
+                of_row.iter().any(|found| matches!(plan.meaning(found), Some(Meaning::Field(_) | Meaning::Index(..))));
             if plan.is_sole_row(row.set) && !holds_values {
                 // The frame of a list, or an answer that is no document.
                 matches.push(true);

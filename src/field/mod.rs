@@ -6,7 +6,8 @@
 //!
 //! Where to look: `envelope` how a value is stored · `deterministic` values that can be found · `seal` nonces and keys of a body · `open`
 //! one value under its place · `tokens` values that are in the vault · `index` terms beside values, `matching` what a search by them found · `ids` what it is bound to · `mask`, `generalise`, `pseudonym` the levels between clear and sealed · `protect`,
-//! `reveal` the rules · `stored`, `carry`, `pairs` a document that is written back in part · `upkeep` rows in an operator's hand.
+//! `reveal` the rules · `stored`, `carry`, `pairs` a document that is written back in part · `upkeep` rows in an operator's hand, `rewrap` values under a newer key
+//! · `hanging` what hangs on which key.
 //!
 //! Always holds: the keys of a field come from its ring and no other ([`Field::ring`]), and without it nothing of its values is opened, sealed
 //! or removed; no clear text leaves this module but in [`Revealed`], at the level of the grant or from [`open_by_hand`].
@@ -16,6 +17,7 @@ mod deterministic;
 mod envelope;
 mod gaps;
 mod generalise;
+mod hanging;
 mod ids;
 mod index;
 mod mask;
@@ -26,6 +28,7 @@ mod plan;
 mod protect;
 mod pseudonym;
 mod reveal;
+mod rewrap;
 #[cfg(test)]
 #[path = "rings/tests.rs"]
 mod rings;
@@ -43,6 +46,7 @@ pub use deterministic::{
 };
 pub use envelope::open_envelope;
 pub use generalise::{Generalise, ParseGeneraliseError};
+pub use hanging::{Hanging, RowHangs, anywhere, hanging};
 pub use index::{DEFAULT_TERM_BITS, Index, IndexError, Probe, TERM_BITS};
 pub use mask::{Mask, ParseMaskError};
 pub use matching::Sought;
@@ -51,6 +55,7 @@ pub use protect::{
     Patched, Protected, ProtectedBody, RowWrite, WriteError, patch_needs_subject, protect, protect_over, protect_patch,
 };
 pub use reveal::{Found, RevealError, Revealed, reveal, reveal_found};
+pub use rewrap::{Hangs, Lines, RewrapRow, Trouble, rewrap};
 pub use stored::{Before, Stored, StoredRow};
 pub use tally::Tally;
 pub use tokens::{Tokens, bytes_shown, token_term, tokens_of_write, tokens_shown, tokens_stored};

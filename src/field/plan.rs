@@ -159,8 +159,8 @@ pub(super) enum Meaning {
     Field(usize),
     /// Who a value of this field is about.
     FieldSubject(usize),
-    /// A term, or a list of terms, of this field.
-    Index(usize),
+    /// A term, or a list of terms, of this field, by the index with this number.
+    Index(usize, usize),
     Id,
     Subject,
     RowPeek(usize),
@@ -202,9 +202,9 @@ impl Plan {
                 let name = format!("the subject of field {} ({subject})", field.name);
                 targets.add(&in_row(subject), Role::Peek, Scope::Row, Meaning::FieldSubject(index), name);
             }
-            for by in &field.indexes {
+            for (number, by) in field.indexes.iter().enumerate() {
                 let name = format!("the index member of field {} ({})", field.name, by.at);
-                targets.add(&in_row(&by.at), Role::Value, Scope::Row, Meaning::Index(index), name);
+                targets.add(&in_row(&by.at), Role::Value, Scope::Row, Meaning::Index(index, number), name);
             }
         }
         targets.add(&in_row(&collection.id), Role::Peek, Scope::Row, Meaning::Id, format!("the id ({})", collection.id));
@@ -283,7 +283,7 @@ pub fn facts<'a>(plan: &Plan, bytes: &'a [u8], layout: &Layout) -> BodyFacts<'a>
                 Some(
                     Meaning::Field(_)
                     | Meaning::FieldSubject(_)
-                    | Meaning::Index(_)
+                    | Meaning::Index(..)
                     | Meaning::Subject
                     | Meaning::RowPeek(_)
                     | Meaning::Id,

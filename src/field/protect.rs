@@ -289,7 +289,7 @@ impl<'a> Write<'a> {
     /// No row brings its terms along, not even `null`.
     fn no_index_members(&self) -> Result<(), WriteError> {
         for found in &self.layout.found {
-            if let Some(Meaning::Index(index)) = self.plan.meaning(found) {
+            if let Some(Meaning::Index(index, _)) = self.plan.meaning(found) {
                 return Err(index_member(self.field(index)?));
             }
         }
@@ -351,11 +351,15 @@ impl<'a> Write<'a> {
         for (at, found, index) in self.values() {
             let field = self.field(index)?;
             let value = self.bytes.get(found.value.clone()).ok_or(WriteError::Layout)?;
-            let kept = carried.kept.get(&at);
-            if kept.is_none() && self.stays(found, index, field, value, &mut opener, &mut tally)? {
+            let mut anew = None;
+            if !carried.kept.contains_key(&at) && self.stays(found, index, field, value, &mut opener, &mut tally)? {
                 self.index_sealed(sealer, index, field, found, value)?;
-                continue;
+                anew = self.renewed(sealer, index, field, found, value)?;
+                if anew.is_none() {
+                    continue;
+                }
             }
+            let kept = carried.kept.get(&at).or(anew.as_ref());
             while let Some((at, text)) = inserts.next_if(|(at, _)| *at <= found.value.start) {
                 out.copy_to(at, &sealer.indexer)?;
                 out.text.extend_from_slice(&text);
@@ -395,6 +399,23 @@ impl<'a> Write<'a> {
         Ok(sealer.indexer.add_sealed(row_index(found)?, index, &text, id)?)
     }
 
+    /// An envelope that came with the write, sealed anew if it hangs on an old key version.
+    fn renewed(
+        &self,
+        sealer: &mut Sealer<'_>,
+        index: usize,
+        field: &Field,
+        found: &Found,
+        value: &[u8],
+    ) -> Result<Option<Vec<u8>>, WriteError> {
+        if !sealer.has_old(index) {
+            return Ok(None);
+        }
+        let Some((text, suite)) = envelope_of(value) else { return Ok(None) };
+        let id = self.binding(Some(suite), index, field, found)?;
+        sealer.renewed((index, row_index(found)?, id), &text)
+    }
+
     /// Members with assigned ids and what is carried over, in order of their place.
     fn inserts(
         &self,
@@ -417,7 +438,7 @@ impl<'a> Write<'a> {
         inserts.into_iter().peekable()
     }
 
-    /// True if the value is stored as it came: a null, or an envelope that opens here. An error if it may not be stored at all.
+    /// True if the value stays: a null, or an envelope that opens here. An error if it may not be stored at all.
     fn stays(
         &self,
         found: &Found,

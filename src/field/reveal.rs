@@ -192,7 +192,7 @@ pub fn reveal_found(
             Some(Meaning::Field(index)) if !how.strip_fields.contains(&index) => index,
             Some(Meaning::RowPeek(peek)) if !how.strip.contains(&peek) => continue,
             // No term leaves, at any level, nor does what was asked for by the proxy alone.
-            Some(Meaning::Field(_) | Meaning::Index(_) | Meaning::RowPeek(_)) => {
+            Some(Meaning::Field(_) | Meaning::Index(..) | Meaning::RowPeek(_)) => {
                 *change = Change::Remove;
                 continue;
             }

@@ -14,7 +14,7 @@ use crate::base::{
 };
 use crate::document::{Layout, RowSet, Rules, Selector, walk};
 use crate::keys::{KeyRing, LineName, Rings, State};
-use crate::purpose::{CategoryId, CategorySpec, Grant, Level, Nature, Permit, Policy, PolicySpec, PurposeSpec};
+use crate::purpose::{CategoryId, CategorySpec, Collects, Grant, Level, Nature, Permit, Policy, PolicySpec, PurposeSpec, Terms};
 use crate::vault::testing::Memory;
 use crate::vault::{self, Vault};
 
@@ -106,6 +106,8 @@ pub(super) fn full_grant(purpose: &str, levels: &[(&str, Level)], writes: Option
         search: Vec::new(),
         search_line: 0,
         delete,
+        terms: Terms::default(),
+        collects: Collects::default(),
         clauses: vec![],
     };
     let spec = PolicySpec {

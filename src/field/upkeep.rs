@@ -50,8 +50,8 @@ pub struct UpkeepRow {
     pub sealed: Result<Option<SealedRow>, WriteError>,
 }
 
-/// A document of which every configured value is sealed.
-pub struct SealedRow(Vec<u8>);
+/// A document of which every configured value is sealed; or, from [`super::rewrap()`], in which nothing is less sealed than it was stored.
+pub struct SealedRow(pub(super) Vec<u8>);
 
 /// Without the bytes, which hold what is not protected (T13).
 impl fmt::Debug for SealedRow {
@@ -160,7 +160,7 @@ impl Pass<'_> {
                         return Ok(done);
                     }
                 },
-                Some(Meaning::Index(_)) => {
+                Some(Meaning::Index(..)) => {
                     terms.push(self.bytes.get(one.value.clone()).ok_or(WriteError::Layout)?);
                     Change::Remove
                 }
@@ -249,7 +249,7 @@ impl Pass<'_> {
 }
 
 /// The id that a value of a suite is bound to: `d` binds to its field only.
-fn binding<'i>(
+pub(super) fn binding<'i>(
     collection: &Collection,
     plan: &Plan,
     ids: &'i Ids,
@@ -313,7 +313,7 @@ pub fn open_by_hand(
         let index = match plan.meaning(found) {
             Some(Meaning::Field(index)) => index,
             // Of no use without the ring.
-            Some(Meaning::Index(_)) => {
+            Some(Meaning::Index(..)) => {
                 *change = Change::Remove;
                 continue;
             }

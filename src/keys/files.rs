@@ -98,6 +98,12 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, KeyError> {
     read_limited(path, &open(path)?, limit)
 }
 
+/// The same for a file that is none of the ring's.
+#[cfg(feature = "aws-kms")]
+pub(super) fn read_other(path: &Path, limit: u64) -> Result<Vec<u8>, KeyError> {
+    read_limited(path, &open(path)?, limit)
+}
+
 fn open(path: &Path) -> Result<File, KeyError> {
     File::open(path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
@@ -166,6 +172,30 @@ pub(super) fn replace(path: &Path, bytes: &[u8], seen: &[u8; 32]) -> Result<(), 
     }
     placed?;
     confirm(path)
+}
+
+/// Renames the file, so that nobody takes it for what it was: it stays, for people.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub(super) fn set_aside(path: &Path, seen: &[u8; 32], suffix: &str) -> Result<PathBuf, KeyError> {
+    let aside = beside(path, suffix);
+    is_as_seen(path, seen)?;
+    reach(Step::Place).and_then(|()| fs::rename(path, &aside)).map_err(|error| KeyError::io(path, "renamed", &error))?;
+    confirm(path)?;
+    Ok(aside)
+}
+
+/// A file that [`set_aside`] renamed, if there is one.
+pub(super) fn aside(path: &Path, suffix: &str) -> Option<PathBuf> {
+    let begins = beside(path, suffix);
+    let begins = begins.file_name()?.as_encoded_bytes();
+    let names = fs::read_dir(folder_of(path)).ok()?.flatten();
+    names
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(begins)))
+        .max()
 }
 
 fn is_as_seen(path: &Path, seen: &[u8; 32]) -> Result<(), KeyError> {
@@ -253,7 +283,7 @@ pub(super) mod fault {
     use super::Step;
 
     #[derive(Clone, Copy)]
-    enum Fault {
+    pub(in super::super) enum Fault {
         Fails,
         Dies,
     }
@@ -268,6 +298,11 @@ pub(super) mod fault {
             Some((_, Fault::Fails)) => Err(io::Error::from(io::ErrorKind::StorageFull)),
             Some((_, Fault::Dies)) => std::panic::panic_any("killed"),
         }
+    }
+
+    /// What happens when a step is reached from now on; None: nothing. For a step that is reached several times.
+    pub(in super::super) fn plan(fault: Option<(Step, Fault)>) {
+        PLANNED.set(fault);
     }
 
     /// Every time the step is reached, the disk is full.

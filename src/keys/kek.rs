@@ -1,16 +1,30 @@
-//! Where the key-encryption key (KEK) comes from: a private file, or a passphrase.
+//! Where the key-encryption key (KEK) comes from: a private file, a passphrase, or a provider that keeps it and wraps a root under it.
 //!
-//! Always holds: a KEK is never printed, never written except once by `init`, and never made anew where a ring already hangs
-//! on the old one. Called by `manifest` (open) and `life` (init).
+//! What wraps the secrets of a ring is called its *root* here. With a file or a passphrase the KEK itself is the root; a provider's KEK
+//! never leaves the provider, and the root is 32 random bytes that it has wrapped (`provider`).
+//!
+//! Always holds: neither is printed, nor written except once by `init`, nor made anew where a ring already hangs on the old one.
+//! Called by `manifest` (open), `life` (init, change of the KEK) and `custody` (is the KEK still ours to use?).
+
+#[cfg(feature = "aws-kms")]
+pub mod aws;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
+pub mod provider;
+mod remote;
+mod source;
+pub mod vault;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::{Kek, KeyError, files};
 use crate::crypto::{self, PassphraseParams, Secret};
+use provider::{Binding, Provider, ProviderError, ProviderName, Wrapped};
+pub use source::Source;
 
 /// Longest KEK file that is read: the text, a line end, and room to say that it is too long.
 const MAX_KEK_FILE_BYTES: u64 = 128;
@@ -28,6 +42,8 @@ pub(super) enum KekRef {
     File,
     /// Argon2id (RFC 9106) over the passphrase in the variable the configuration names.
     Passphrase { salt: [u8; 16], cost: PassphraseParams },
+    /// A root that a provider has wrapped.
+    Provider(ProviderName, Wrapped),
 }
 
 impl KekRef {
@@ -36,32 +52,88 @@ impl KekRef {
         match self {
             Self::File => "file",
             Self::Passphrase { .. } => "passphrase",
+            Self::Provider(name, _) => name.as_str(),
         }
     }
 }
 
 impl Kek {
-    /// Loads the KEK that the ring at `ring` says it hangs on.
-    pub(super) fn load(&self, ring: &Path, named: &KekRef) -> Result<Secret, KeyError> {
-        match (self, named) {
-            (Self::File(path), KekRef::File) => from_file(path, ring),
-            (Self::Passphrase { env }, KekRef::Passphrase { salt, cost }) => derive(&passphrase(env)?, salt, *cost),
-            (Self::File(_), KekRef::Passphrase { .. }) | (Self::Passphrase { .. }, KekRef::File) => {
-                Err(KeyError::OtherProvider {
-                    path: ring.to_path_buf(),
-                    found: named.provider(),
-                    configured: match self {
-                        Self::File(_) => "file",
-                        Self::Passphrase { .. } => "passphrase",
-                    },
-                })
-            }
+    /// Those that a ring may hang on: the one configured, and while it is changed the next one, too.
+    pub(super) fn candidates(&self) -> Vec<&Self> {
+        match self {
+            Self::Changing { from, to } => [from.candidates(), to.candidates()].concat(),
+            Self::File(_) | Self::Passphrase { .. } | Self::Provider { .. } => vec![self],
         }
     }
 
-    /// The KEK for a ring that is about to be made: the file that is there, or a new one (then the last part is true).
-    /// A passphrase gets a fresh salt and `cost`.
-    pub(super) fn load_or_make(&self, ring: &Path, cost: PassphraseParams) -> Result<(Secret, KekRef, bool), KeyError> {
+    /// What a ring is to hang on from now on.
+    pub(super) fn target(&self) -> &Self {
+        match self {
+            Self::Changing { to, .. } => to.target(),
+            Self::File(_) | Self::Passphrase { .. } | Self::Provider { .. } => self,
+        }
+    }
+
+    /// Where it is, for people: a file, a variable, a provider with its key. Of two, the one that a ring hung on before.
+    pub fn place(&self) -> String {
+        match self {
+            Self::File(path) => format!("file {}", path.display()),
+            Self::Passphrase { env } => format!("passphrase in {env}"),
+            Self::Provider { provider, .. } => format!("{} {}", provider.name().as_str(), provider.key()),
+            Self::Changing { from, .. } => from.place(),
+        }
+    }
+
+    /// The word of its provider in the configuration.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Passphrase { .. } => "passphrase",
+            Self::Provider { provider, .. } => provider.name().as_str(),
+            Self::Changing { from, .. } => from.word(),
+        }
+    }
+
+    /// The files it is read from.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::File(path) => vec![path.clone()],
+            Self::Passphrase { .. } => Vec::new(),
+            Self::Provider { provider, .. } => provider.files(),
+            Self::Changing { from, to } => [from.files(), to.files()].concat(),
+        }
+    }
+
+    /// The root that the ring at `ring` says it hangs on. Of several candidates only one is asked.
+    pub(super) fn load(&self, ring: &Path, named: &KekRef, binding: &Binding) -> Result<Secret, KeyError> {
+        match (self, named) {
+            (Self::File(path), KekRef::File) => from_file(path, ring),
+            (Self::Passphrase { env }, KekRef::Passphrase { salt, cost }) => derive(&passphrase(env)?, salt, *cost),
+            (Self::Provider { provider, .. }, KekRef::Provider(name, wrapped)) if provider.name() == *name => {
+                if !provider.may_have_wrapped(wrapped) {
+                    return Err(KeyError::OtherKek {
+                        path: ring.to_path_buf(),
+                        found: wrapped.key.clone(),
+                        configured: provider.key().to_owned(),
+                    });
+                }
+                provider.unwrap(binding, wrapped).map_err(|error| failed(provider.as_ref(), ring, error))
+            }
+            (
+                Self::File(_) | Self::Passphrase { .. } | Self::Provider { .. } | Self::Changing { .. },
+                KekRef::File | KekRef::Passphrase { .. } | KekRef::Provider(..),
+            ) => Err(KeyError::OtherProvider { path: ring.to_path_buf(), found: named.provider(), configured: self.word() }),
+        }
+    }
+
+    /// The root for a ring that is about to be made: the KEK's file that is there, or a new one (then the last part is true).
+    /// A passphrase gets a fresh salt and `cost`; a provider wraps a fresh root, and must show that it unwraps it again.
+    pub(super) fn load_or_make(
+        &self,
+        ring: &Path,
+        binding: &Binding,
+        cost: PassphraseParams,
+    ) -> Result<(Secret, KekRef, bool), KeyError> {
         match self {
             Self::File(path) => match from_file(path, ring) {
                 Ok(secret) => Ok((secret, KekRef::File, false)),
@@ -82,8 +154,35 @@ impl Kek {
                 let salt = crypto::random::<16>()?;
                 Ok((derive(&passphrase, &salt, cost)?, KekRef::Passphrase { salt, cost }, false))
             }
+            Self::Provider { provider, .. } => {
+                let root = Secret::random()?;
+                let wrapped = wrap_proved(provider.as_ref(), binding, &root);
+                let wrapped = wrapped.map_err(|error| failed(provider.as_ref(), ring, error))?;
+                Ok((root, KekRef::Provider(provider.name(), wrapped), false))
+            }
+            // A new ring has nothing that hangs on the old one.
+            Self::Changing { to, .. } => to.load_or_make(ring, binding, cost),
         }
     }
+}
+
+/// Wraps a root, and unwraps it once before anything may hang on it: a right to wrap alone would lose the ring.
+fn wrap_proved(provider: &dyn Provider, binding: &Binding, root: &Secret) -> Result<Wrapped, ProviderError> {
+    let wrapped = provider.wrap(binding, root)?;
+    if !wrapped.is_sound() || !provider.may_have_wrapped(&wrapped) {
+        return Err(ProviderError::Lied("it wrapped the root under another key than was asked for, or not as it does"));
+    }
+    let again = provider.unwrap(binding, &wrapped)?;
+    if crypto::constant_time_eq(again.expose(), root.expose()) {
+        Ok(wrapped)
+    } else {
+        Err(ProviderError::Lied("it unwraps the root that it has just wrapped to something else"))
+    }
+}
+
+/// The error of a call that was about this ring.
+pub(super) fn failed(provider: &dyn Provider, ring: &Path, error: ProviderError) -> KeyError {
+    KeyError::Provider { path: ring.to_path_buf(), provider: provider.name().as_str(), key: provider.key().to_owned(), error }
 }
 
 fn from_file(path: &Path, ring: &Path) -> Result<Secret, KeyError> {

@@ -1,18 +1,35 @@
-//! What operators do to a ring: make it, move its versions (`change`), prove it sound. `cli/keys` calls these, and prints what
-//! they report.
+//! What operators do to a ring: make it, move its versions (`change`), prove it sound, count what hangs on them (`census`, `evidence`),
+//! destroy them (`destroy`). `cli/keys` calls these, and prints what they report.
 //!
-//! Always holds: nothing is overwritten by `init`; every change is a whole new revision, written under the ring's lock, and
-//! leaves either the old file or the new one behind, wherever it ends; an old version keeps opening what it sealed.
+//! Always holds: nothing is overwritten by `init`; every change is a whole new revision, written under the ring's lock or by
+//! compare-and-swap, and leaves either the old one or the new one behind, wherever it ends; an old version keeps opening what it sealed.
 
+mod census;
 mod change;
+mod destroy;
+mod evidence;
+mod kek;
+mod relocate;
+mod spelled;
 #[cfg(test)]
 mod tests;
 
+pub use census::{
+    Census, CollectionSeen, InDocuments, NotZero, Standing, StoreSeen, UnknownCount, VersionCount, ZeroSince, zero_since,
+};
 pub use change::{Change, MoveReport, Moved, NotMoved, PublishReport, RotateReport, Scope, Successor};
+pub use destroy::{
+    Approved, Asked, Checked, DestroyError, DestroyReport, Destruction, Noted, Operator, Receipt, ReceiptReport, Record, Request,
+    SIGNERS, Signed, Stage, VALID, Written, Zero, make_operator, operator_key, receipts, verify_receipt,
+};
+pub use evidence::{Kept, keep, kept};
+pub use kek::{KekReport, Onto};
+pub use relocate::{Relocated, copy, relocate};
 
-use super::files::{self, Lock};
+use super::kek::provider::Binding;
 use super::manifest::{self, Opened};
-use super::{Config, KeyError, LineName, State, VersionInfo};
+use super::place::Held;
+use super::{Config, KeyError, LineName, State, VersionInfo, files};
 use crate::base::{Clock, Kid};
 use crate::crypto::PassphraseParams;
 
@@ -70,12 +87,16 @@ pub(super) fn init_with(
     cost: PassphraseParams,
 ) -> Result<InitReport, KeyError> {
     let scopes = scopes.iter().map(|scope| LineName::pseudonym(scope)).collect::<Result<Vec<_>, _>>()?;
-    files::make_folder_of(&config.ring)?;
-    let _held = Lock::take(&config.ring)?;
-    let (mut opened, kek_made, ring_made) = match manifest::open(config) {
+    if let Some(path) = config.ring.as_file() {
+        files::make_folder_of(path)?;
+    }
+    let held = Held::take(config)?;
+    let (mut opened, kek_made, ring_made) = match held.open() {
         Ok(opened) => (opened, false, false),
-        Err(KeyError::Missing(path)) if path == config.ring => {
-            let (kek, named, made) = config.kek.load_or_make(&config.ring, cost)?;
+        Err(KeyError::Missing(path)) if path == config.ring.shown() => {
+            held.was_never_there()?;
+            let binding = Binding { controller: config.controller.as_str().to_owned(), ring: config.ring_name().to_owned() };
+            let (kek, named, made) = config.kek.load_or_make(config.ring.shown(), &binding, cost)?;
             (Opened::fresh(config, kek, named)?, made, true)
         }
         Err(other) => return Err(other),
@@ -92,11 +113,11 @@ pub(super) fn init_with(
         }
     }
     if !added.is_empty() {
-        let bytes = opened.next_revision(&config.ring, now_ms)?;
         if ring_made {
-            files::create_private(&config.ring, &bytes)?;
+            held.create(&mut opened, now_ms)?;
         } else {
-            files::replace(&config.ring, &bytes, &opened.seen)?;
+            let bytes = held.next(&mut opened, now_ms)?;
+            held.replace(&opened, &bytes)?;
         }
     }
     Ok(InitReport { kek_made, ring_made, revision: opened.manifest.revision, added })

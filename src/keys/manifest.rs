@@ -8,20 +8,24 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::custody::Entrusted;
+use super::fleet::Summary;
 use super::kek::KekRef;
-use super::{Config, KeyError, LineName, State, files};
+use super::kek::provider::{Binding, ProviderError, ProviderName, Wrapped};
+use super::{Config, Kek, KeyError, LineName, State, place};
 use crate::base::{Kid, enc};
 use crate::crypto::{self, MacKey, PassphraseParams, Secret};
 
 /// The format's name and version, first in the file and first in what secrets are bound to.
 const FORMAT: &str = "sudare-ring/1";
 /// Longest file that is read. A version takes about 400 bytes, so this is room for tens of thousands.
-const MAX_MANIFEST_BYTES: u64 = 16 << 20;
+pub(super) const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// What stands before and after the 43 characters of the MAC. Together they are the end of the file; the bytes before them
 /// are what the MAC covers.
 const MAC_BEFORE: &str = ",\n  \"mac\": \"";
@@ -74,9 +78,16 @@ pub(super) struct Times {
 /// An authenticated manifest with the two keys that guard it.
 pub(super) struct Opened {
     pub(super) manifest: Manifest,
+    /// The root: what every secret of the ring is wrapped under (`kek`).
     pub(super) kek: Secret,
+    /// Whose word the root was had on; none for a file or a passphrase.
+    pub(super) entrusted: Option<Entrusted>,
+    /// Of several KEKs the place in the configuration's order of the one that opened it.
+    pub(super) candidate: usize,
     mac: MacKey,
-    /// SHA-256 of the file's bytes, to tell later whether it is still the same; zeros for a ring without a file.
+    /// What it was read from, to tell later whether it is still the same; nothing for a ring that is new.
+    pub(super) bytes: Vec<u8>,
+    /// SHA-256 of that; zeros for a ring that is new.
     pub(super) seen: [u8; 32],
 }
 
@@ -87,20 +98,22 @@ pub(super) struct Opened {
 /// Refused: a file that is not as written, a foreign controller or ring, another KEK, a MAC that does not fit, a manifest
 /// that contradicts itself, a revision below `min_revision`.
 pub(super) fn open(config: &Config) -> Result<Opened, KeyError> {
-    let path = config.ring.as_path();
-    let bytes = files::read(path, MAX_MANIFEST_BYTES)?;
+    open_bytes(config, place::read(config)?)
+}
+
+/// The same for bytes that were read before, or are not in their place yet.
+pub(super) fn open_bytes(config: &Config, bytes: Vec<u8>) -> Result<Opened, KeyError> {
+    let path = config.ring.shown();
     let (manifest, covered, mac) = decode(path, &bytes)?;
     for (what, found, expected) in
-        [("controller", &manifest.controller, config.controller.as_str()), ("ring", &manifest.ring, config.name.as_str())]
+        [("controller", &manifest.controller, config.controller.as_str()), ("ring", &manifest.ring, config.ring_name())]
     {
         if found != expected {
             let (found, expected) = (found.clone(), expected.to_string());
             return Err(KeyError::Foreign { path: path.into(), what, found, expected, table: config.table() });
         }
     }
-    let kek = config.kek.load(path, &manifest.kek)?;
-    let wrong_kek = |_cannot: crypto::OpenError| KeyError::WrongKek(path.into());
-    let key = MacKey::new(&crypto::unwrap(&kek, &manifest.mac_aad(), &manifest.mac_key).map_err(wrong_kek)?);
+    let (candidate, kek, root, key) = unlock(config, path, &manifest)?;
     if !key.verify(covered, &mac) {
         return Err(KeyError::NotAuthentic(path.into()));
     }
@@ -108,7 +121,54 @@ pub(super) fn open(config: &Config) -> Result<Opened, KeyError> {
     if manifest.revision < config.min_revision {
         return Err(KeyError::TooOld { path: path.into(), found: manifest.revision, least: config.min_revision });
     }
-    Ok(Opened { manifest, kek, mac: key, seen: crypto::sha256(&bytes) })
+    let entrusted = Entrusted::of(kek, &manifest);
+    let seen = crypto::sha256(&bytes);
+    Ok(Opened { manifest, kek: root, entrusted, candidate, mac: key, bytes, seen })
+}
+
+/// What the bytes of a ring say of it, without its KEK, and so unproven: good enough to stop for, never to go on by.
+pub(super) fn summary_of(bytes: &[u8]) -> Option<Summary> {
+    let (manifest, ..) = decode(Path::new(""), bytes).ok()?;
+    Some(manifest.summary(&crypto::sha256(bytes)))
+}
+
+/// Finds the KEK that the ring hangs on, and with it the root and the key of the MAC. Where several are configured the error is about
+/// the first that could have been it.
+fn unlock<'c>(config: &'c Config, path: &Path, manifest: &Manifest) -> Result<(usize, &'c Kek, Secret, MacKey), KeyError> {
+    let binding = manifest.binding();
+    let mut failed = None;
+    for (candidate, kek) in config.kek.candidates().into_iter().enumerate() {
+        let unlocked = kek.load(path, &manifest.kek, &binding).and_then(|root| {
+            let key = crypto::unwrap(&root, &manifest.mac_aad(), &manifest.mac_key);
+            key.map(|key| (root, MacKey::new(&key))).map_err(|_cannot| match (kek, &manifest.kek) {
+                (Kek::Provider { provider, .. }, _) => super::kek::failed(provider.as_ref(), path, NOT_THE_ROOT),
+                (Kek::File(_) | Kek::Passphrase { .. } | Kek::Changing { .. }, _) => KeyError::WrongKek(path.into()),
+            })
+        });
+        match unlocked {
+            Ok((root, key)) => return Ok((candidate, kek, root, key)),
+            Err(error) => {
+                let other = |error: &KeyError| matches!(error, KeyError::OtherProvider { .. } | KeyError::OtherKek { .. });
+                if failed.as_ref().is_none_or(|failed| other(failed) && !other(&error)) {
+                    failed = Some(error);
+                }
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| KeyError::WrongKek(path.into())))
+}
+
+/// What a provider gave opens nothing: it was bound to this ring, so either it lies or the rest of the file was changed.
+const NOT_THE_ROOT: ProviderError = ProviderError::Lied(
+    "what it unwrapped does not open the rest of the ring (or that was changed: then put the file back from your backup)",
+);
+
+impl Entrusted {
+    fn of(kek: &Kek, manifest: &Manifest) -> Option<Self> {
+        let (Kek::Provider { provider, limits }, KekRef::Provider(_, wrapped)) = (kek, &manifest.kek) else { return None };
+        let (provider, wrapped) = (Arc::clone(provider), wrapped.clone());
+        Some(Self { provider, binding: manifest.binding(), wrapped, limits: *limits })
+    }
 }
 
 impl Opened {
@@ -117,7 +177,7 @@ impl Opened {
         let secret = Secret::random()?;
         let mut manifest = Manifest {
             controller: config.controller.as_str().to_string(),
-            ring: config.name.as_str().to_string(),
+            ring: config.ring_name().to_string(),
             revision: 0,
             written_ms: 0,
             kek: named,
@@ -125,7 +185,29 @@ impl Opened {
             lines: Vec::new(),
         };
         manifest.mac_key = crypto::wrap(&kek, &manifest.mac_aad(), &secret)?;
-        Ok(Self { manifest, kek, mac: MacKey::new(&secret), seen: [0; 32] })
+        Ok(Self { manifest, kek, entrusted: None, candidate: 0, mac: MacKey::new(&secret), bytes: Vec::new(), seen: [0; 32] })
+    }
+
+    /// Everything of the ring under another root: every secret is unwrapped, checked and wrapped again, and the MAC gets a fresh key, so
+    /// that whoever had the old root and this file knows nothing of what comes.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::BadVersion`], [`KeyError::Random`].
+    pub(super) fn rewrap(&mut self, path: &Path, root: Secret, named: KekRef) -> Result<(), KeyError> {
+        let mut fresh = Vec::new();
+        for (line, version) in self.manifest.versions() {
+            let bad = |why| KeyError::BadVersion { path: path.into(), line: line.clone(), kid: version.kid, why };
+            let secret = self.secret(line, version).map_err(bad)?;
+            let aad = self.manifest.version_aad(line, version.kid);
+            fresh.push(secret.map(|secret| crypto::wrap(&root, &aad, &secret)).transpose()?);
+        }
+        let versions = self.manifest.lines.iter_mut().flat_map(|line| line.versions.iter_mut());
+        versions.zip(fresh).for_each(|(version, wrapped)| version.wrapped = wrapped);
+        let mac = Secret::random()?;
+        self.manifest.mac_key = crypto::wrap(&root, &self.manifest.mac_aad(), &mac)?;
+        (self.mac, self.kek, self.manifest.kek) = (MacKey::new(&mac), root, named);
+        Ok(())
     }
 
     /// Adds a new version to a line, and the line where it is absent. Returns the version's id.
@@ -175,6 +257,21 @@ impl Manifest {
     /// Every line with its versions, flat.
     pub(super) fn versions(&self) -> impl Iterator<Item = (&LineName, &Version)> {
         self.lines.iter().flat_map(|line| line.versions.iter().map(|version| (&line.name, version)))
+    }
+
+    /// What a provider binds the root to.
+    pub(super) fn binding(&self) -> Binding {
+        Binding { controller: self.controller.clone(), ring: self.ring.clone() }
+    }
+
+    /// In short.
+    pub(super) fn summary(&self, seen: &[u8; 32]) -> Summary {
+        Summary::of(self.revision, seen, self.versions().map(|(line, version)| (line, version.kid, version.state)))
+    }
+
+    /// Is it another revision of the same ring? A key of a MAC is drawn once for each, and anew with another KEK.
+    pub(super) fn is_of_same_ring(&self, other: &Self) -> bool {
+        self.mac_key == other.mac_key
     }
 
     /// What the MAC key is wrapped against.
@@ -272,7 +369,27 @@ struct RawManifest {
 #[serde(tag = "provider", rename_all = "lowercase", deny_unknown_fields)]
 enum RawKek {
     File,
-    Passphrase { kdf: RawKdf, salt: String, memory_kib: u32, passes: u32, lanes: u32 },
+    Passphrase {
+        kdf: RawKdf,
+        salt: String,
+        memory_kib: u32,
+        passes: u32,
+        lanes: u32,
+    },
+    #[serde(rename = "vault-transit")]
+    VaultTransit {
+        key: String,
+        root: String,
+    },
+    #[serde(rename = "aws-kms")]
+    AwsKms {
+        key: String,
+        root: String,
+    },
+    Pkcs11 {
+        key: String,
+        root: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -318,6 +435,14 @@ impl RawManifest {
                 passes: cost.passes,
                 lanes: cost.lanes,
             },
+            KekRef::Provider(name, wrapped) => {
+                let Wrapped { key, root } = wrapped.clone();
+                match name {
+                    ProviderName::VaultTransit => RawKek::VaultTransit { key, root },
+                    ProviderName::AwsKms => RawKek::AwsKms { key, root },
+                    ProviderName::Pkcs11 => RawKek::Pkcs11 { key, root },
+                }
+            }
         };
         let line = |line: &Line| {
             let versions = line.versions.iter().map(RawVersion::of).collect::<Result<_, String>>()?;
@@ -345,6 +470,9 @@ impl RawManifest {
                 let salt = base64url("salt", &salt)?.try_into().map_err(|_length| "its salt is not 16 bytes".to_string())?;
                 KekRef::Passphrase { salt, cost: PassphraseParams { memory_kib, passes, lanes } }
             }
+            RawKek::VaultTransit { key, root } => wrapped(ProviderName::VaultTransit, key, root)?,
+            RawKek::AwsKms { key, root } => wrapped(ProviderName::AwsKms, key, root)?,
+            RawKek::Pkcs11 { key, root } => wrapped(ProviderName::Pkcs11, key, root)?,
         };
         let line = |raw: RawLine| {
             let name = raw.line.parse().map_err(|error| format!("{:?} is {error}", raw.line))?;
@@ -401,17 +529,26 @@ impl RawVersion {
     }
 }
 
+fn wrapped(name: ProviderName, key: String, root: String) -> Result<KekRef, String> {
+    let wrapped = Wrapped { key, root };
+    if wrapped.is_sound() {
+        Ok(KekRef::Provider(name, wrapped))
+    } else {
+        Err("its wrapped root is not as any provider spells it".into())
+    }
+}
+
 fn base64url(member: &str, text: &str) -> Result<Vec<u8>, String> {
     crypto::from_base64url(text.as_bytes()).map_err(|error| format!("{member}: {error}"))
 }
 
 /// Milliseconds since 1970 as RFC 3339 text in UTC.
-fn rfc3339(ms: u64) -> Result<String, String> {
+pub(super) fn rfc3339(ms: u64) -> Result<String, String> {
     let ms = i64::try_from(ms).map_err(|error| error.to_string())?;
     Timestamp::from_millisecond(ms).map(|time| time.to_string()).map_err(|error| error.to_string())
 }
 
-fn milliseconds(text: &str) -> Result<u64, String> {
+pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
     let time: Timestamp = text.parse().map_err(|_not_a_time| format!("{text:?} is not a time as in RFC 3339"))?;
     u64::try_from(time.as_millisecond()).map_err(|_before_1970| format!("{text:?} lies before 1970"))
 }

@@ -1,7 +1,7 @@
 //! Key ring: which key versions exist and what each may still do.
 //!
 //! A [`KeyRing`] belongs to one controller and holds keys in lines (seal, lookup, token, audit, one per pseudonym scope), each
-//! wrapped under the ring's KEK in a manifest file. One version of a line is Active: new values are protected under it.
+//! wrapped in a manifest file under a root, which is the ring's KEK or hangs on it. One version of a line is Active: new values are protected under it.
 //! Rotation rewrites nothing. States and moves: [`State`]. Format: `docs/format.md`. Runbooks: `keys/README.md`,
 //! `docs/rotation.md`.
 //!
@@ -12,13 +12,21 @@
 //!
 //! `app` opens the rings at start and reload; `field` and `audit` use their keys; `cli/keys` runs [`init`], [`Change`], [`verify`].
 //!
-//! Where to look: `state` what a version may do · `rings` which ring a field has · `ring` the opened snapshot · `subkeys` its cache · `manifest` the file ·
-//! `kek` where the KEK comes from · `life` what operators do, `life/change` the moves · `files` private, atomic, locked.
+//! Where to look: `state` what a version may do · `rings` which ring a field has · `ring` the opened snapshot · `subkeys` its cache ·
+//! `manifest` the file · `place` where that is kept · `marks` what this machine remembers of it · `kek` where the KEK comes from, `kek/`
+//! its providers · `custody` for how long · `follow` the newest ring for long commands · `life` what operators do, `life/change` the moves,
+//! `life/census` and `life/evidence` what hangs on a version, `life/destroy` how one ends · `fleet` what nodes tell each other · `files`
+//! private, atomic, locked.
 
+pub mod custody;
 mod files;
-mod kek;
+pub mod fleet;
+mod follow;
+pub mod kek;
 mod life;
 mod manifest;
+mod marks;
+mod place;
 mod ring;
 mod rings;
 mod state;
@@ -27,16 +35,24 @@ mod subkeys;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::base::{Controller, Kid, RingName};
 use crate::crypto::RandomError;
 use crate::store::StoreError;
 
+pub use custody::{Custody, CustodyLimits, Denied};
+pub use follow::Follow;
+pub use kek::provider::{Provider, ProviderError, ProviderName};
 pub use life::{
-    Change, InitReport, MoveReport, Moved, NotMoved, PublishReport, RotateReport, Scope, Successor, VerifyReport, init, rotate,
-    verify,
+    Approved, Asked, Census, Change, Checked, CollectionSeen, DestroyError, DestroyReport, Destruction, InDocuments, InitReport,
+    KekReport, Kept, MoveReport, Moved, NotMoved, NotZero, Noted, Onto, Operator, PublishReport, Receipt, ReceiptReport, Record,
+    Relocated, Request, RotateReport, SIGNERS, Scope, Signed, Stage, Standing, StoreSeen, Successor, UnknownCount, VALID,
+    VerifyReport, VersionCount, Written, Zero, ZeroSince, copy, init, keep, kept, make_operator, operator_key, receipts,
+    relocate, rotate, verify, verify_receipt, zero_since,
 };
-pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, TokenKey, VersionInfo};
+pub use place::{Place, Shared};
+pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, Regained, TokenKey, VersionInfo};
 pub use rings::{Other, Rings};
 pub use state::{LineName, Operation, ParseLineError, ParseStateError, Refusal, State, Step};
 pub use subkeys::CacheUse;
@@ -51,8 +67,8 @@ pub struct Config {
     pub controller: Controller,
     /// Which of theirs. It is bound into every wrapped secret and into the manifest's MAC, so that no ring stands in for another.
     pub name: RingName,
-    /// The manifest, `ring.json`.
-    pub ring: PathBuf,
+    /// Where the manifest is: `ring.json`, or the store.
+    pub ring: Place,
     /// What unwraps it.
     pub kek: Kek,
     /// A manifest below this revision is refused.
@@ -63,6 +79,11 @@ impl Config {
     /// The table it stands in, for messages.
     pub fn table(&self) -> String {
         if self.name.is_main() { "[keys]".to_owned() } else { format!("[keys.{}]", self.name) }
+    }
+
+    /// Which of the controller's rings it is.
+    pub fn ring_name(&self) -> &str {
+        self.name.as_str()
     }
 }
 
@@ -75,6 +96,20 @@ pub enum Kek {
     Passphrase {
         /// Name of the environment variable that holds the passphrase.
         env: String,
+    },
+    /// A service or a device keeps it; a root that it has wrapped stands in the manifest.
+    Provider {
+        /// Who does the wrapping.
+        provider: Arc<dyn Provider>,
+        /// For how long its answer is good.
+        limits: CustodyLimits,
+    },
+    /// The ring is moving from one to another (`[keys] next_kek`): it may hang on either.
+    Changing {
+        /// What it hung on.
+        from: Box<Kek>,
+        /// What it is to hang on.
+        to: Box<Kek>,
     },
 }
 
@@ -146,6 +181,42 @@ pub enum KeyError {
         /// In the configuration.
         configured: &'static str,
     },
+    /// The ring hangs on another key of the provider than configured.
+    #[error("{path}: wrapped under the key \"{found}\", but the configuration names \"{configured}\": change `key` in [keys] kek", path = .path.display())]
+    OtherKek {
+        /// The ring's file.
+        path: PathBuf,
+        /// In the ring.
+        found: String,
+        /// In the configuration.
+        configured: String,
+    },
+    /// The provider of the KEK does not do what it was asked.
+    #[error("{path}: its KEK is the key \"{key}\" of {provider}, and {error}", path = .path.display())]
+    Provider {
+        /// The ring's file.
+        path: PathBuf,
+        /// The provider's word.
+        provider: &'static str,
+        /// Its key, as configured.
+        key: String,
+        /// Why not.
+        error: ProviderError,
+    },
+    /// The keys were dropped, since nobody could say any more that they are ours to use.
+    #[error("the keys of this ring were dropped: {0}")]
+    Dropped(&'static str),
+    /// No second KEK to change to.
+    #[error("{path}: `change-kek` needs to know the new KEK: write `next_kek = {{ provider = …}}` beside `kek` in [keys] of every node; or, after the key was rotated at its provider, give --same", path = .0.display())]
+    NoNextKek(PathBuf),
+    /// A file or a passphrase is its own root, which cannot be wrapped anew.
+    #[error("{path}: hangs on a KEK of provider \"{provider}\", which cannot be wrapped anew under itself: name another with `next_kek` in [keys]", path = .path.display())]
+    NotRewrapped {
+        /// The ring's file.
+        path: PathBuf,
+        /// The provider's word.
+        provider: &'static str,
+    },
     /// Not a ring's file, or one changed by hand.
     #[error("{path}: not a key ring as `sudare keys` writes it: {why}: put it back from your backup", path = .path.display())]
     Malformed {
@@ -195,7 +266,7 @@ pub enum KeyError {
         why: &'static str,
     },
     /// Below the configured revision.
-    #[error("{path}: revision {found} is older than min_revision {least}: an old file was put back; restore the newest", path = .path.display())]
+    #[error("{path}: revision {found} is older than min_revision {least}: an old one was put back; restore the newest", path = .path.display())]
     TooOld {
         /// The ring's file.
         path: PathBuf,
@@ -206,7 +277,7 @@ pub enum KeyError {
     },
     /// Below what this node has opened before.
     #[error(
-        "the key ring's revision {found} is older than {newest}, which this node has already used: an old file was put back; restore the newest"
+        "the key ring's revision {found} is older than {newest}, which this node has already used: an old one was put back; restore the newest"
     )]
     RolledBack {
         /// The ring's revision.
@@ -214,6 +285,74 @@ pub enum KeyError {
         /// The newest this node has seen.
         newest: u64,
     },
+    /// Below what others have used, which an operator's command noticed.
+    #[error("{path}: is at revision {found}, but {newest} has been in use: it was moved elsewhere, or an old one was put back, so nothing was done; if the newest is lost for good, say that you know with --at-revision {found}", path = .path.display())]
+    Older {
+        /// The ring's file, or its place in the store.
+        path: PathBuf,
+        /// Its revision.
+        found: u64,
+        /// The newest known.
+        newest: u64,
+    },
+    /// The same revision as the one in use, and something else.
+    #[error(
+        "the key ring's revision {revision} is not the revision {revision} that this node uses: two copies of one ring were changed apart from each other; put the right one back, on every node"
+    )]
+    Forked {
+        /// The revision of both.
+        revision: u64,
+    },
+    /// There has been a ring, and there is none.
+    #[error("{path}: not there, but its revision {newest} has been in use: it was moved elsewhere, or taken away. Name its place in [keys] ring, or put it back from a backup (docs/rotation.md); a new ring would open nothing of the old one", path = .path.display())]
+    Vanished {
+        /// Its place.
+        path: PathBuf,
+        /// The newest revision known.
+        newest: u64,
+    },
+    /// There was a file, and it was moved into the store.
+    #[error("{path}: was moved into the store: write ring = \"store\" into [keys]. {aside} is what is left of it", path = .path.display(), aside = .aside.display())]
+    MovedAway {
+        /// The file's name.
+        path: PathBuf,
+        /// What it is called now.
+        aside: PathBuf,
+    },
+    /// There is a ring where one is to be moved.
+    #[error("{path}: there is another ring, or another revision of this one: nothing was moved; look with `sudare keys list` which of the two is right, and take the other one away", path = .path.display())]
+    Occupied {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The store did not say whether a change took place.
+    #[error("{path}: the store went away while it was written ({why}): it may be written or not. Look with `sudare keys list` before you run the command again", path = .path.display())]
+    Untold {
+        /// The ring's place.
+        path: PathBuf,
+        /// What happened.
+        why: String,
+    },
+    /// Not a file of marks.
+    #[error("{path}: is not what Sudare remembers revisions in: name another file in [keys] marks, or put this one back", path = .0.display())]
+    NotMarks(PathBuf),
+    /// Other nodes protect under what this one does not have.
+    #[error(
+        "this node's key ring is at revision {held} and could not take revision {newest}, {why}: it goes on reading and writes nothing until it has it; see /readyz and the log"
+    )]
+    Outdated {
+        /// In use here.
+        held: u64,
+        /// In use elsewhere.
+        newest: u64,
+        /// What it lacks.
+        why: String,
+    },
+    /// The node has not looked at the store for long, though it is there.
+    #[error(
+        "this node stood still for a while and has not yet looked whether its key ring is the newest: it writes again in a moment"
+    )]
+    NotLooked,
     /// The high-water mark could not be read or raised.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -253,6 +392,14 @@ pub enum KeyError {
     /// Only pseudonym lines have a scope.
     #[error("--end-scope is for a line pseudonym/<scope>; the line {0} always has an active version")]
     NoScopeToEnd(LineName),
+    /// What is kept beside the ring was written to by somebody else.
+    #[error("{path}: line {line} is not as `sudare keys census` wrote it: find out who wrote to it; move the folder away and keep it, then count anew, which begins the time of waiting anew", path = .path.display())]
+    ChangedEvidence {
+        /// The list of censuses.
+        path: PathBuf,
+        /// The first line that does not fit.
+        line: u64,
+    },
     /// Not the name of a line.
     #[error(transparent)]
     Line(#[from] ParseLineError),
@@ -342,12 +489,18 @@ impl KeyError {
     }
 
     /// The same, with the ring it is about, unless that is the main one, of which nothing need be said.
-    fn of_ring(self, ring: &RingName) -> Self {
+    #[must_use]
+    pub fn of_ring(self, ring: &RingName) -> Self {
         if ring.is_main() { self } else { Self::OfRing { ring: ring.clone(), why: Box::new(self) } }
     }
 
     fn io(path: &Path, doing: &'static str, error: &std::io::Error) -> Self {
         Self::Io { path: path.to_path_buf(), doing, why: error.to_string() }
+    }
+
+    /// Is there no ring, whatever became of it?
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Vanished { .. } | Self::MovedAway { .. })
     }
 
     fn malformed(path: &Path, why: String) -> Self {

@@ -1,18 +1,25 @@
 //! An opened ring: which versions exist, what each may do, and the keys derived from them.
 //!
-//! A [`KeyRing`] is an immutable snapshot of one manifest revision; a rotation is a new snapshot. Always holds: an opening key
-//! leaves only against a [`Permit`] that its state allows, checked on every call before any cache is asked (T19); nothing here
-//! prints a secret (T13).
+//! A [`KeyRing`] is a snapshot of one manifest revision; a rotation is a new snapshot. All that changes in it is whether it has its
+//! secrets: where a provider keeps the KEK they are dropped once its word is too old (`custody`), and come back with it.
+//!
+//! Always holds: an opening key leaves only against a [`Permit`] that its state allows, checked on every call before any cache is asked
+//! (T19); secrets, and all that is derived from them but the audit log's keys, are dropped together; nothing here prints a secret (T13).
 
 mod tokens;
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
+use arc_swap::{ArcSwapOption, Guard};
+
+use super::custody::{Custody, Standing};
+use super::fleet::Summary;
 use super::subkeys::{CacheUse, MAX_SUBKEYS, NameHasher, Subkeys};
-use super::{Config, KeyError, LineName, State, manifest};
+use super::{Config, KeyError, LineName, State, manifest, marks, place};
 use crate::base::{Controller, FieldPlace, Kid, RingName, enc};
 use crate::crypto::{self, MacKey, Secret, SigningKey, SivKey, XaesKey};
 use crate::purpose::Permit;
@@ -22,27 +29,56 @@ pub use tokens::TokenKey;
 
 /// First part of every derivation label (`docs/format.md`).
 const LABEL: &[u8] = b"sudare/v1";
+/// Where no reason is known.
+const GONE: &str = "they are not in memory";
 
-/// An opened ring: immutable snapshot of one manifest revision, with a bounded cache of subkeys.
+/// An opened ring: snapshot of one manifest revision, with a bounded cache of subkeys.
 pub struct KeyRing {
     name: RingName,
     controller: Controller,
     revision: u64,
+    /// SHA-256 of the manifest; zeros for a ring that has none.
+    seen: [u8; 32],
     versions: HashMap<Kid, Version, BuildHasherDefault<NameHasher>>,
     /// Ids in the manifest's order.
     order: Vec<Kid>,
     active_seal: Option<Kid>,
     active_lookup: Option<Kid>,
-    pseudonyms: HashMap<String, Option<Arc<MacKey>>>,
+    has_old: bool,
+    /// Lines of pseudonyms, also those that have ended.
+    scopes: HashSet<String>,
+    /// Stay when the secrets are dropped: they show nobody anything, and refusals must be recorded then, too.
     audit: Vec<AuditKey>,
-    sealing: Subkeys<FieldKey>,
-    lookups: Subkeys<LookupKey>,
+    /// `None` once dropped.
+    held: ArcSwapOption<Held>,
+    /// Where a provider keeps the KEK.
+    custody: Option<Custody>,
 }
 
 struct Version {
     info: VersionInfo,
-    /// `None` once destroyed.
-    secret: Option<Secret>,
+}
+
+/// The secrets, and what is derived from them.
+struct Held {
+    /// Of every version that is not destroyed.
+    secrets: HashMap<Kid, Secret, BuildHasherDefault<NameHasher>>,
+    /// The Active version of each scope; `None` for one that has ended.
+    pseudonyms: HashMap<String, Option<Arc<MacKey>>>,
+    sealing: Subkeys<FieldKey>,
+    lookups: Subkeys<LookupKey>,
+}
+
+/// The secrets as one call finds them; they may be dropped behind it.
+struct Holding(Guard<Option<Arc<Held>>>);
+
+/// What became of a ring whose keys were dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Regained {
+    /// It has them again.
+    Whole,
+    /// The provider answers, but the ring has a newer revision by now, which must be loaded instead.
+    MovedOn,
 }
 
 /// One version, without its secret: for `keys list` and metrics. Times are in milliseconds since 1970.
@@ -124,14 +160,61 @@ impl KeyRing {
         let mut versions = Vec::new();
         for (line, version) in opened.manifest.versions() {
             let secret = opened.secret(line, version).map_err(|why| KeyError::BadVersion {
-                path: config.ring.clone(),
+                path: config.ring.shown().to_path_buf(),
                 line: line.clone(),
                 kid: version.kid,
                 why,
             })?;
-            versions.push(Version { info: VersionInfo::of(line, version), secret });
+            versions.push((VersionInfo::of(line, version), secret));
         }
-        Ok(Self::from_versions(config.controller.clone(), opened.manifest.revision, versions).named(config.name.clone()))
+        let custody = opened.entrusted.map(|entrusted| Custody::new(config, entrusted, &opened.kek));
+        let ring = Self::from_versions(config.controller.clone(), opened.manifest.revision, versions).named(config.name.clone());
+        Ok(Self { seen: opened.seen, custody, ..ring })
+    }
+
+    /// The provider's custody of the ring's KEK; none for a file or a passphrase.
+    pub fn custody(&self) -> Option<&Custody> {
+        self.custody.as_ref()
+    }
+
+    /// How its custody stands; none for a file or a passphrase.
+    pub fn standing(&self) -> Option<Standing> {
+        self.custody.as_ref().map(Custody::standing)
+    }
+
+    /// Asks the provider whether the KEK is still ours to use. Blocks. Nothing to ask for a file or a passphrase.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Provider`]. The keys stay: when they are dropped is the caller's to decide, by the custody's limits.
+    pub fn confirm(&self) -> Result<(), KeyError> {
+        self.custody.as_ref().map_or(Ok(()), Custody::confirm)
+    }
+
+    /// Drops and overwrites every secret but the audit log's keys; what is under way with one may finish. From now on every use of one is
+    /// [`KeyError::Dropped`].
+    pub fn drop_keys(&self, why: &'static str) {
+        if let Some(custody) = &self.custody {
+            // In this order: whoever finds none must find the reason.
+            custody.drop_for(why);
+            self.held.store(None);
+        }
+    }
+
+    /// Takes dropped keys back, if the provider gives them. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::open`].
+    pub fn regain(&self) -> Result<Regained, KeyError> {
+        let Some(custody) = &self.custody else { return Ok(Regained::Whole) };
+        let anew = Self::open(custody.config())?;
+        if anew.seen != self.seen {
+            return Ok(Regained::MovedOn);
+        }
+        self.held.store(anew.held.swap(None));
+        custody.regained();
+        Ok(Regained::Whole)
     }
 
     /// Refuses a ring older than the newest this node has ever opened, and remembers this one, durably. Without it, putting an
@@ -141,8 +224,41 @@ impl KeyRing {
     ///
     /// [`KeyError::RolledBack`], [`KeyError::Store`].
     pub fn check_rollback(&self, store: &Store) -> Result<(), KeyError> {
-        let newest = store.raise_high_water(&format!("ring:{}:{}", self.name, self.controller), self.revision)?;
+        let newest = store.raise_high_water(&place::mark_of(self.name.as_str(), self.controller.as_str()), self.revision)?;
         if newest > self.revision { Err(KeyError::RolledBack { found: self.revision, newest }) } else { Ok(()) }
+    }
+
+    /// [`Self::check_rollback`], and beside a ring in the store the same with what this machine remembers: whoever keeps the store keeps
+    /// its marks as well.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`KeyError::NotMarks`], [`KeyError::Io`].
+    pub fn remember(&self, config: &Config, store: &Store) -> Result<(), KeyError> {
+        self.check_rollback(store)?;
+        let Some(path) = config.ring.marks() else { return Ok(()) };
+        let newest = marks::raise(path, &config.mark(), self.revision)?;
+        if newest > self.revision { Err(KeyError::RolledBack { found: self.revision, newest }) } else { Ok(()) }
+    }
+
+    /// May it take the place of the ring in use? What a node has used it does not forget, whatever marks say.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::RolledBack`], [`KeyError::Forked`].
+    pub fn may_follow(&self, used: &Self) -> Result<(), KeyError> {
+        match self.revision.cmp(&used.revision) {
+            Ordering::Greater => Ok(()),
+            Ordering::Less => Err(KeyError::RolledBack { found: self.revision, newest: used.revision }),
+            Ordering::Equal if self.seen == used.seen => Ok(()),
+            Ordering::Equal => Err(KeyError::Forked { revision: self.revision }),
+        }
+    }
+
+    /// In short, for other nodes and for the operator.
+    pub fn summary(&self) -> Summary {
+        let versions = self.order.iter().filter_map(|kid| self.versions.get(kid)).map(|version| &version.info);
+        Summary::of(self.revision, &self.seen, versions.map(|version| (&version.line, version.kid, version.state)))
     }
 
     /// A ring of fresh random keys in memory only, with every line and a pseudonym line for each scope. For tests, benches and
@@ -156,7 +272,7 @@ impl KeyRing {
         let mut versions = Vec::new();
         for line in LineName::FIXED.into_iter().chain(scopes) {
             let kid = Kid::from_random(crypto::random()?);
-            versions.push(Version { info: VersionInfo::made_up(line, kid, State::Active), secret: Some(Secret::random()?) });
+            versions.push((VersionInfo::made_up(line, kid, State::Active), Some(Secret::random()?)));
         }
         Ok(Self::from_versions(controller, 0, versions))
     }
@@ -165,52 +281,66 @@ impl KeyRing {
     /// asks for no KEK and checks nothing.
     #[doc(hidden)]
     pub fn with_versions(controller: Controller, versions: Vec<(LineName, Kid, State, [u8; 32])>) -> Self {
-        let version = |(line, kid, state, secret): (LineName, Kid, State, [u8; 32])| Version {
-            info: VersionInfo::made_up(line, kid, state),
-            secret: (state != State::Destroyed).then(|| Secret::from_bytes(secret)),
+        let version = |(line, kid, state, secret): (LineName, Kid, State, [u8; 32])| {
+            (VersionInfo::made_up(line, kid, state), (state != State::Destroyed).then(|| Secret::from_bytes(secret)))
         };
         Self::from_versions(controller, 0, versions.into_iter().map(version).collect())
     }
 
-    fn from_versions(controller: Controller, revision: u64, list: Vec<Version>) -> Self {
+    fn from_versions(controller: Controller, revision: u64, list: Vec<(VersionInfo, Option<Secret>)>) -> Self {
         let mut ring = Self {
             name: RingName::main(),
             controller,
             revision,
+            seen: [0; 32],
             versions: HashMap::default(),
             order: Vec::new(),
             active_seal: None,
             active_lookup: None,
-            pseudonyms: HashMap::new(),
+            has_old: false,
+            scopes: HashSet::new(),
             audit: Vec::new(),
+            held: ArcSwapOption::empty(),
+            custody: None,
+        };
+        let mut held = Held {
+            secrets: HashMap::default(),
+            pseudonyms: HashMap::new(),
             sealing: Subkeys::new(MAX_SUBKEYS),
             lookups: Subkeys::new(MAX_SUBKEYS),
         };
-        for version in list {
-            let VersionInfo { line, kid, state, .. } = &version.info;
-            let derived = |parts: &[&[u8]]| {
-                version.secret.as_ref().map(|secret| Arc::new(MacKey::new(&crypto::hkdf(secret, &ring.label(parts)))))
-            };
+        let of_values = |info: &VersionInfo| matches!(info.line, LineName::Seal | LineName::Lookup);
+        ring.has_old = list
+            .iter()
+            .map(|(info, _)| info)
+            .any(|info| of_values(info) && info.state.opens_to_reveal() && !info.state.protects());
+        for (info, secret) in list {
+            let VersionInfo { line, kid, state, .. } = &info;
+            let derived =
+                |parts: &[&[u8]]| secret.as_ref().map(|secret| Arc::new(MacKey::new(&crypto::hkdf(secret, &ring.label(parts)))));
             match line {
                 LineName::Seal if state.protects() => ring.active_seal = Some(*kid),
                 LineName::Lookup if state.protects() => ring.active_lookup = Some(*kid),
                 // Compromised ones too: what stands in the log was written under them, and reading it shows nobody anything.
                 LineName::Audit => {
-                    if let (Some(mac), Some(secret)) = (derived(&[b"audit"]), &version.secret) {
+                    if let (Some(mac), Some(secret)) = (derived(&[b"audit"]), &secret) {
                         let signer = Arc::new(SigningKey::new(&crypto::hkdf(secret, &ring.label(&[b"checkpoint"]))));
                         ring.audit.push((*kid, mac, signer));
                     }
                 }
                 LineName::Pseudonym(scope) => {
                     let active = if state.protects() { derived(&[b"pseudonym", scope.as_bytes()]) } else { None };
-                    let slot = ring.pseudonyms.entry(scope.clone()).or_default();
+                    let slot = held.pseudonyms.entry(scope.clone()).or_default();
                     *slot = active.or(slot.take());
+                    ring.scopes.insert(scope.clone());
                 }
                 LineName::Seal | LineName::Lookup | LineName::Token => {}
             }
             ring.order.push(*kid);
-            ring.versions.insert(*kid, version);
+            held.secrets.extend(secret.map(|secret| (*kid, secret)));
+            ring.versions.insert(*kid, Version { info });
         }
+        ring.held = ArcSwapOption::from_pointee(held);
         ring
     }
 
@@ -338,7 +468,8 @@ impl KeyRing {
             Permit::Reveal(grant) if grant.scope() == scope => {}
             Permit::Reveal(_) | Permit::Upkeep(_) => return Err(KeyError::OtherScope(scope.to_string())),
         }
-        let active = self.pseudonyms.get(scope).ok_or_else(|| KeyError::NoScope(scope.to_string()))?;
+        let holding = self.holding()?;
+        let active = holding.get()?.pseudonyms.get(scope).ok_or_else(|| KeyError::NoScope(scope.to_string()))?;
         active.clone().ok_or_else(|| KeyError::NoActive(LineName::Pseudonym(scope.to_string())))
     }
 
@@ -355,14 +486,36 @@ impl KeyRing {
         Ok(std::iter::once(first).chain(others).cloned().collect())
     }
 
+    /// The Active version of a line. None of a pseudonym scope that has ended.
+    pub fn active(&self, line: &LineName) -> Option<Kid> {
+        match line {
+            LineName::Seal => return self.active_seal,
+            LineName::Lookup => return self.active_lookup,
+            LineName::Token | LineName::Audit | LineName::Pseudonym(_) => {}
+        }
+        let of_line = self.order.iter().filter_map(|kid| self.versions.get(kid)).filter(|version| version.info.line == *line);
+        of_line.map(|version| &version.info).find(|info| info.state.protects()).map(|info| info.kid)
+    }
+
+    /// Are there versions, other than the Active ones, on which values may hang that are shown? Cheap: nearly every write asks.
+    pub fn has_old(&self) -> bool {
+        self.has_old
+    }
+
+    /// What a version of a line may do; None if the line has no such version.
+    pub fn state_of(&self, line: &LineName, kid: Kid) -> Option<State> {
+        self.versions.get(&kid).map(|version| &version.info).filter(|info| info.line == *line).map(|info| info.state)
+    }
+
     /// Has the ring a line for this scope? Also true for a scope that has ended.
     pub fn has_pseudonym_scope(&self, scope: &str) -> bool {
-        self.pseudonyms.contains_key(scope)
+        self.scopes.contains(scope)
     }
 
     /// How well the keys of fields are kept.
     pub fn cache(&self) -> CacheUse {
-        self.sealing.usage() + self.lookups.usage()
+        let held = self.held.load();
+        held.as_ref().map_or_else(CacheUse::default, |held| held.sealing.usage() + held.lookups.usage())
     }
 
     /// Is there a version of this id, in any line and state?
@@ -381,16 +534,18 @@ impl KeyRing {
     }
 
     fn field_key(&self, version: &Version, place: &FieldPlace) -> Result<Arc<FieldKey>, KeyError> {
-        let (kid, secret) = self.secret_for(version, place)?;
-        Ok(self.sealing.of(kid, place, || {
+        let holding = self.holding_for(place)?;
+        let (held, (kid, secret)) = (holding.get()?, holding.secret(version)?);
+        Ok(held.sealing.of(kid, place, || {
             let label = self.label(&[b"seal", place.collection.as_str().as_bytes(), place.field.as_str().as_bytes()]);
             FieldKey { kid, xaes: XaesKey::new(&crypto::hkdf(secret, &label)) }
         }))
     }
 
     fn lookup_key_of(&self, version: &Version, place: &FieldPlace) -> Result<Arc<LookupKey>, KeyError> {
-        let (kid, secret) = self.secret_for(version, place)?;
-        Ok(self.lookups.of(kid, place, || {
+        let holding = self.holding_for(place)?;
+        let (held, (kid, secret)) = (holding.get()?, holding.secret(version)?);
+        Ok(held.lookups.of(kid, place, || {
             let label = self.label(&[b"deterministic", place.collection.as_str().as_bytes(), place.field.as_str().as_bytes()]);
             LookupKey { kid, siv: SivKey::derive(secret, &label) }
         }))
@@ -398,25 +553,46 @@ impl KeyRing {
 
     /// Not kept: it is derived once for a body or a search, at the cost of two HMACs.
     fn index_key_of(&self, version: &Version, place: &FieldPlace, chain: &str) -> Result<IndexKey, KeyError> {
-        let (kid, secret) = self.secret_for(version, place)?;
+        let holding = self.holding_for(place)?;
+        let (kid, secret) = holding.secret(version)?;
         let parts =
             [b"index".as_slice(), place.collection.as_str().as_bytes(), place.field.as_str().as_bytes(), chain.as_bytes()];
         Ok(IndexKey { kid, mac: MacKey::new(&crypto::hkdf(secret, &self.label(&parts))) })
     }
 
-    fn secret_for<'a>(&self, version: &'a Version, place: &FieldPlace) -> Result<(Kid, &'a Secret), KeyError> {
+    fn holding_for(&self, place: &FieldPlace) -> Result<Holding, KeyError> {
         if place.controller != self.controller {
             return Err(KeyError::ForeignPlace { ring: self.controller.clone(), asked: place.controller.clone() });
         }
-        let kid = version.info.kid;
-        // A state that opens without a secret cannot be: the manifest's check refuses it.
-        version.secret.as_ref().map(|secret| (kid, secret)).ok_or(KeyError::Destroyed(kid))
+        self.holding()
+    }
+
+    /// The secrets, if they are there.
+    fn holding(&self) -> Result<Holding, KeyError> {
+        let holding = Holding(self.held.load());
+        match holding.get() {
+            Ok(_) => Ok(holding),
+            Err(_) => Err(KeyError::Dropped(self.custody.as_ref().and_then(Custody::dropped).unwrap_or(GONE))),
+        }
     }
 
     /// enc("sudare/v1", use, controller, the other parts); `parts` begins with the use.
     fn label(&self, parts: &[&[u8]]) -> Vec<u8> {
         let (using, others) = parts.split_first().map_or((&b""[..], parts), |(using, others)| (*using, others));
         enc(&[&[LABEL, using, self.controller.as_str().as_bytes()], others].concat())
+    }
+}
+
+impl Holding {
+    fn get(&self) -> Result<&Held, KeyError> {
+        self.0.as_deref().ok_or(KeyError::Dropped(GONE))
+    }
+
+    /// The secret of a version of the same ring.
+    fn secret(&self, version: &Version) -> Result<(Kid, &Secret), KeyError> {
+        let kid = version.info.kid;
+        // A state that opens without a secret cannot be: the manifest's check refuses it.
+        self.get()?.secrets.get(&kid).map(|secret| (kid, secret)).ok_or(KeyError::Destroyed(kid))
     }
 }
 

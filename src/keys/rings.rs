@@ -76,8 +76,8 @@ impl Rings {
     /// # Errors
     ///
     /// [`KeyError::KidTwice`].
-    pub fn of_rings(main: KeyRing, others: Vec<KeyRing>, not_held: Vec<RingName>) -> Result<Self, KeyError> {
-        let rings = Self { main: Arc::new(main), others: others.into_iter().map(Arc::new).collect(), not_held };
+    pub fn of_rings<R: Into<Arc<KeyRing>>>(main: R, others: Vec<R>, not_held: Vec<RingName>) -> Result<Self, KeyError> {
+        let rings = Self { main: main.into(), others: others.into_iter().map(Into::into).collect(), not_held };
         let mut seen: HashMap<Kid, &RingName> = HashMap::new();
         for ring in rings.held() {
             for version in ring.versions() {
@@ -125,7 +125,12 @@ impl Rings {
 
     /// Every ring that the node has, the main one first.
     pub fn held(&self) -> impl Iterator<Item = &KeyRing> {
-        std::iter::once(&self.main).chain(&self.others).map(|ring| &**ring)
+        self.each().map(|ring| &**ring)
+    }
+
+    /// The same, to be kept apart from the set.
+    pub fn each(&self) -> impl Iterator<Item = &Arc<KeyRing>> {
+        std::iter::once(&self.main).chain(&self.others)
     }
 
     /// Those it is not given.

@@ -77,11 +77,13 @@ pub enum Operation {
     Deactivate,
     /// Somebody else may know it.
     Compromise,
+    /// Its secret is to be gone for ever. What proves that nothing hangs on it is not the table's business.
+    Destroy,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 3] = [Self::Activate, Self::Deactivate, Self::Compromise];
+    pub const ALL: [Self; 4] = [Self::Activate, Self::Deactivate, Self::Compromise, Self::Destroy];
 
     /// The command's word.
     pub fn as_str(self) -> &'static str {
@@ -89,6 +91,7 @@ impl Operation {
             Self::Activate => "activate",
             Self::Deactivate => "deactivate",
             Self::Compromise => "compromise",
+            Self::Destroy => "destroy",
         }
     }
 }
@@ -117,6 +120,8 @@ pub enum Refusal {
     Compromised,
     /// Its secret is gone.
     Destroyed,
+    /// It protects: what was sealed a moment ago hangs on it.
+    StillActive,
 }
 
 impl State {
@@ -128,7 +133,8 @@ impl State {
             (Self::PreActive | Self::Deactivated, Operation::Compromise) => Step::Becomes(Self::Compromised),
             (Self::Active, Operation::Activate)
             | (Self::Deactivated, Operation::Deactivate)
-            | (Self::Compromised, Operation::Compromise) => Step::Stays,
+            | (Self::Compromised, Operation::Compromise)
+            | (Self::Destroyed, Operation::Destroy) => Step::Stays,
             (Self::Active, Operation::Deactivate) => Step::AfterSuccessor(Self::Deactivated),
             (Self::Active, Operation::Compromise) => Step::AfterSuccessor(Self::Compromised),
             (Self::Deactivated, Operation::Activate) => Step::Refused(Refusal::NoWayBack),
@@ -136,6 +142,8 @@ impl State {
             (Self::Destroyed, Operation::Activate | Operation::Deactivate | Operation::Compromise) => {
                 Step::Refused(Refusal::Destroyed)
             }
+            (Self::PreActive | Self::Deactivated | Self::Compromised, Operation::Destroy) => Step::Becomes(Self::Destroyed),
+            (Self::Active, Operation::Destroy) => Step::Refused(Refusal::StillActive),
         }
     }
 }
@@ -273,24 +281,29 @@ mod tests {
 
     #[test]
     fn every_operation_does_in_every_state_what_the_table_says() {
-        use Operation::{Activate, Compromise, Deactivate};
+        use Operation::{Activate, Compromise, Deactivate, Destroy};
         use Step::{AfterSuccessor, Becomes, Refused, Stays};
         let table = [
             (PreActive, Activate, Becomes(Active)),
             (PreActive, Deactivate, Refused(Refusal::NeverActive)),
             (PreActive, Compromise, Becomes(Compromised)),
+            (PreActive, Destroy, Becomes(Destroyed)),
             (Active, Activate, Stays),
             (Active, Deactivate, AfterSuccessor(Deactivated)),
             (Active, Compromise, AfterSuccessor(Compromised)),
+            (Active, Destroy, Refused(Refusal::StillActive)),
             (Deactivated, Activate, Refused(Refusal::NoWayBack)),
             (Deactivated, Deactivate, Stays),
             (Deactivated, Compromise, Becomes(Compromised)),
+            (Deactivated, Destroy, Becomes(Destroyed)),
             (Compromised, Activate, Refused(Refusal::Compromised)),
             (Compromised, Deactivate, Refused(Refusal::Compromised)),
             (Compromised, Compromise, Stays),
+            (Compromised, Destroy, Becomes(Destroyed)),
             (Destroyed, Activate, Refused(Refusal::Destroyed)),
             (Destroyed, Deactivate, Refused(Refusal::Destroyed)),
             (Destroyed, Compromise, Refused(Refusal::Destroyed)),
+            (Destroyed, Destroy, Stays),
         ];
         let pairs: Vec<_> = State::ALL.into_iter().flat_map(|state| Operation::ALL.map(|operation| (state, operation))).collect();
         assert_eq!(table.map(|(state, operation, _)| (state, operation)).to_vec(), pairs, "every pair, once");
@@ -301,7 +314,9 @@ mod tests {
                 assert_eq!(next.on(operation), Stays, "run again it changes nothing");
             }
             // Only the Active version of a line has a successor to wait for, and nothing but Activate makes one.
-            assert_eq!(matches!(step, AfterSuccessor(_)), state == Active && operation != Activate);
+            let waits = state == Active && matches!(operation, Deactivate | Compromise);
+            assert_eq!(matches!(step, AfterSuccessor(_)), waits);
+            assert_eq!(step == Becomes(Destroyed), operation == Destroy && !matches!(state, Active | Destroyed));
             assert_eq!(step == Becomes(Active), operation == Activate && state == PreActive);
         }
     }

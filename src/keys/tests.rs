@@ -1,6 +1,8 @@
 //! Tests of the ring as its callers see it: files, tampering, rotation, states, subkeys.
 
+mod follow;
 mod lookup;
+mod providers;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -24,7 +26,7 @@ fn config(dir: &Path) -> Config {
     Config {
         controller: Controller::new("shop"),
         name: RingName::main(),
-        ring: dir.join("keys/ring.json"),
+        ring: dir.join("keys/ring.json").into(),
         kek: Kek::File(dir.join("keys/kek")),
         min_revision: 0,
     }
@@ -269,9 +271,9 @@ fn errors_say_what_where_and_the_remedy() {
     let newer = Config { min_revision: 2, ..config.clone() };
     assert_eq!(
         fails(&newer),
-        "keys/ring.json: revision 1 is older than min_revision 2: an old file was put back; restore the newest"
+        "keys/ring.json: revision 1 is older than min_revision 2: an old one was put back; restore the newest"
     );
-    let elsewhere = Config { ring: dir.join("keys/other.json"), ..config.clone() };
+    let elsewhere = Config { ring: dir.join("keys/other.json").into(), ..config.clone() };
     assert_eq!(
         fails(&elsewhere),
         "keys/other.json: not there: put it back from your backup; where nothing was ever sealed, make it with `sudare keys init`"
@@ -327,7 +329,7 @@ fn a_passphrase_ring_opens_with_its_passphrase_only() {
     assert!(text.contains("\"kdf\": \"argon2id\"") && text.contains("\"memory_kib\": 64"), "{text}");
     assert!(matches!(KeyRing::open(&with("CARGO_PKG_DESCRIPTION")), Err(KeyError::WrongKek(_))));
     assert!(matches!(KeyRing::open(&with("SUDARE_TEST_NO_SUCH_VARIABLE")), Err(KeyError::PassphraseUnset(_))));
-    let short = Config { ring: dir.path().join("other/ring.json"), ..with("CARGO_PKG_NAME") };
+    let short = Config { ring: dir.path().join("other/ring.json").into(), ..with("CARGO_PKG_NAME") };
     assert!(matches!(init_with(&short, &[], &FixedClock::at(NOON), CHEAP), Err(KeyError::PassphraseShort { least: 16, .. })));
     // A changed file may not make us spend the machine's memory before it is found out.
     for (sound, costly) in [("\"memory_kib\": 64", "\"memory_kib\": 1048577"), ("\"passes\": 1", "\"passes\": 33")] {
@@ -335,6 +337,24 @@ fn a_passphrase_ring_opens_with_its_passphrase_only() {
         fs::write(&right.ring, text.replace(sound, costly)).unwrap();
         assert!(matches!(KeyRing::open(&right), Err(KeyError::Kdf(_))), "{costly}");
     }
+}
+
+#[test]
+fn a_running_node_takes_no_older_ring_and_no_other_one_of_the_same_revision() {
+    let (dir, config) = made();
+    let first = fs::read(&config.ring).unwrap();
+    let used = KeyRing::open(&config).unwrap();
+    used.may_follow(&used).unwrap();
+    rotate(&config, &LineName::Seal, &FixedClock::at(NOON)).unwrap();
+    let newer = KeyRing::open(&config).unwrap();
+    newer.may_follow(&used).unwrap();
+    assert!(matches!(used.may_follow(&newer), Err(KeyError::RolledBack { found: 1, newest: 2 })));
+    // Another operator changes a copy of the same file.
+    fs::write(&config.ring, first).unwrap();
+    rotate(&config, &LineName::Seal, &FixedClock::at(NOON)).unwrap();
+    let said = KeyRing::open(&config).unwrap().may_follow(&newer).unwrap_err().to_string();
+    assert!(said.contains("revision 2 is not the revision 2 that this node uses"), "{said}");
+    drop(dir);
 }
 
 #[test]

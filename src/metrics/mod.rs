@@ -7,6 +7,7 @@
 //! Called by `exchange` and `front` with what pure modules counted; `admin` prints [`Metrics::encode`].
 
 mod admission;
+mod kek;
 mod store;
 mod values;
 mod vault;
@@ -34,7 +35,7 @@ use vitals::{Board, Process};
 pub use admission::Reserved;
 pub use store::StoreCall;
 pub use values::Looked;
-pub use vitals::{Loaded, Vitals};
+pub use vitals::{Fleet, Loaded, Vitals};
 
 /// What the dialect took a request for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,6 +96,7 @@ pub struct Metrics {
     values: Values,
     store: StoreCalls,
     vault: vault::Vault,
+    keks: kek::Keks,
     protocols: Protocols,
     reloads: Family<Labels<1>, Counter>,
     /// 1 while the files say something that was refused.
@@ -170,6 +172,7 @@ impl Metrics {
             values: Values::registered(registry),
             store: StoreCalls::registered(registry),
             vault: vault::Vault::registered(registry),
+            keks: kek::Keks::registered(registry),
             reloads: registered(
                 registry,
                 "config_reloads",

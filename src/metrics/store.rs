@@ -22,6 +22,8 @@ pub enum StoreCall {
     List,
     /// Rows are changed.
     Change,
+    /// Rows are changed if nobody was faster.
+    Swap,
 }
 
 impl StoreCall {
@@ -32,6 +34,7 @@ impl StoreCall {
             Self::Find => "find",
             Self::List => "list",
             Self::Change => "change",
+            Self::Swap => "swap",
         }
     }
 }

@@ -34,6 +34,21 @@ pub struct Vitals {
     pub log_dropped: u64,
     /// Until when the listener's certificate holds, in seconds since 1970.
     pub certificate_until: Option<u64>,
+    /// The nodes that share the store; none where it is a file.
+    pub fleet: Option<Fleet>,
+}
+
+/// What a node knows of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fleet {
+    /// Nodes that are there, this one too.
+    pub nodes: usize,
+    /// Those that hold an older revision of the ring than the newest.
+    pub behind: usize,
+    /// That.
+    pub newest_revision: u64,
+    /// This node writes nothing, for it lacks what others protect under.
+    pub outdated: bool,
 }
 
 /// By what operators tell configurations apart.
@@ -97,6 +112,16 @@ impl Collector for Board {
         if let Some(until) = vitals.certificate_until {
             let help = "Until when the listener's certificate holds, since 1970";
             gauge(&mut out, "tls_certificate_expiry_timestamp", help, Some(&Unit::Seconds), whole(until))?;
+        }
+        if let Some(fleet) = vitals.fleet {
+            let help = "Nodes that share the store and are there, as this one last saw";
+            gauge(&mut out, "nodes", help, None, count(fleet.nodes))?;
+            let help = "Those of them that hold an older revision of the key ring than the newest";
+            gauge(&mut out, "nodes_behind", help, None, count(fleet.behind))?;
+            let help = "Newest revision of the key ring that this node knows of";
+            gauge(&mut out, "key_ring_newest_revision", help, None, whole(fleet.newest_revision))?;
+            let help = "1 while this node writes nothing because its key ring lacks what others protect under";
+            gauge(&mut out, "key_ring_outdated", help, None, if fleet.outdated { 1.0 } else { 0.0 })?;
         }
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(loaded) = loaded else { return Ok(()) };

@@ -1,15 +1,16 @@
-//! Fetches one small document over `https://`, or over `http://` on this machine: the key sets of token issuers.
+//! Asks small questions over `https://`, or over `http://` on this machine: the key sets of token issuers ([`Document`]), and the
+//! services that hold keys ([`Service`], for `keys`).
 //!
-//! Always holds: the server is verified (T21); nothing but 200 is an answer, redirects are not followed; time and size have an
-//! end. A connection of its own each time: documents like these are asked for every few minutes.
+//! Always holds: the server is verified (T21); redirects are not followed, and for a document nothing but 200 is an answer; time and
+//! size have an end. A connection of its own each time: such questions are asked every few minutes.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -57,15 +58,74 @@ impl FetchError {
 /// A document, and how its server is reached and verified.
 #[derive(Clone)]
 pub struct Document {
-    connector: Connector,
-    tls: Option<Client>,
-    authority: String,
+    service: Service,
     path: String,
-    timeout: Duration,
 }
 
 impl Document {
     /// The document at `url`, of which the host is there. `tls`: how its server is verified, for `https://`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the URL.
+    pub fn new(url: &Uri, tls: Option<Client>, timeout: Duration) -> Result<Self, &'static str> {
+        let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        Ok(Self { service: Service::new(url, tls, timeout)?, path })
+    }
+
+    /// Fetches it, at most `max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError`].
+    pub async fn fetch(&self, max: usize) -> Result<Bytes, FetchError> {
+        let request = Request::get(&self.path)
+            .header(header::ACCEPT, "application/jwk-set+json, application/json")
+            .body(Bytes::new())
+            .map_err(|_invalid| FetchError::Broken)?;
+        let reply = self.service.ask(request, Statuses::OnlyOk, max).await?;
+        Ok(reply.body)
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = &self.service.authority;
+        f.debug_struct("Document").field("authority", authority).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Which replies are worth reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statuses {
+    /// Nothing but 200; anything else is [`FetchError::Status`], and its body is not read.
+    OnlyOk,
+    /// All of them: what the service says of an error matters to who asks.
+    All,
+}
+
+/// What a service answered.
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its head.
+    pub headers: HeaderMap,
+    /// Its body, whole.
+    pub body: Bytes,
+}
+
+/// A service that is asked small questions, and how it is reached and verified.
+#[derive(Clone)]
+pub struct Service {
+    connector: Connector,
+    tls: Option<Client>,
+    authority: String,
+    timeout: Duration,
+}
+
+impl Service {
+    /// The service at `url`, of which the host is there and the path is not looked at. `tls`: how its server is verified, for
+    /// `https://`.
     ///
     /// # Errors
     ///
@@ -77,48 +137,58 @@ impl Document {
             connector: Connector::new(Address::Tcp(format!("{}:{port}", authority.host())), timeout),
             tls,
             authority: authority.to_string(),
-            path: url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned(),
             timeout,
         })
     }
 
-    /// Fetches it, at most `max` bytes.
+    /// The value of `Host` in its requests.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The files that its server is verified by.
+    pub fn files(&self) -> &[std::path::PathBuf] {
+        self.tls.as_ref().map(Client::files).unwrap_or_default()
+    }
+
+    /// Sends a request, which has its path as target, and reads the reply of at most `max` bytes.
     ///
     /// # Errors
     ///
     /// [`FetchError`].
-    pub async fn fetch(&self, max: usize) -> Result<Bytes, FetchError> {
-        tokio::time::timeout(self.timeout, self.connected(max)).await.map_err(|_elapsed| FetchError::Timeout(self.timeout))?
+    pub async fn ask(&self, request: Request<Bytes>, statuses: Statuses, max: usize) -> Result<Reply, FetchError> {
+        let asked = self.connected(request, statuses, max);
+        tokio::time::timeout(self.timeout, asked).await.map_err(|_elapsed| FetchError::Timeout(self.timeout))?
     }
 
-    async fn connected(&self, max: usize) -> Result<Bytes, FetchError> {
+    async fn connected(&self, request: Request<Bytes>, statuses: Statuses, max: usize) -> Result<Reply, FetchError> {
         let stream = self.connector.connect().await.map_err(FetchError::Connect)?;
         match &self.tls {
-            None => self.ask(stream, max).await,
+            None => self.over(stream, request, statuses, max).await,
             // Refusals are told in rustls' words: those of `secure` speak of the table of the database.
-            Some(tls) => self.ask(tls.handshake(stream).await.map_err(FetchError::Tls)?, max).await,
+            Some(tls) => self.over(tls.handshake(stream).await.map_err(FetchError::Tls)?, request, statuses, max).await,
         }
     }
 
-    async fn ask<S>(&self, stream: S, max: usize) -> Result<Bytes, FetchError>
+    async fn over<S>(&self, stream: S, request: Request<Bytes>, statuses: Statuses, max: usize) -> Result<Reply, FetchError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let broken = |_may_quote| FetchError::Broken;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let request = Request::get(&self.path)
-            .header(header::HOST, &self.authority)
-            .header(header::ACCEPT, "application/jwk-set+json, application/json")
-            .header(header::ACCEPT_ENCODING, "identity")
-            .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
-            .map_err(|_invalid| FetchError::Broken)?;
+        let (mut head, body) = request.into_parts();
+        let authority = HeaderValue::from_str(&self.authority).map_err(|_invalid| FetchError::Broken)?;
+        head.headers.insert(header::HOST, authority);
+        head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let request = Request::from_parts(head, Full::new(body));
         let answer = async {
             let response = sender.send_request(request).await.map_err(broken)?;
-            if response.status() != StatusCode::OK {
+            if statuses == Statuses::OnlyOk && response.status() != StatusCode::OK {
                 return Err(FetchError::Status(response.status()));
             }
-            let (mut body, mut whole) = (response.into_body(), BytesMut::new());
+            let (head, mut body) = response.into_parts();
+            let mut whole = BytesMut::new();
             while let Some(frame) = body.frame().await {
                 let piece = frame.map_err(broken)?.into_data().unwrap_or_default();
                 if whole.len() + piece.len() > max {
@@ -126,7 +196,7 @@ impl Document {
                 }
                 whole.extend_from_slice(&piece);
             }
-            Ok(whole.freeze())
+            Ok(Reply { status: head.status, headers: head.headers, body: whole.freeze() })
         };
         // Once the connection has ended, what came over it may still be read.
         let driven = async {
@@ -140,8 +210,8 @@ impl Document {
     }
 }
 
-impl fmt::Debug for Document {
+impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Document").field("authority", &self.authority).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Service").field("authority", &self.authority).finish_non_exhaustive()
     }
 }

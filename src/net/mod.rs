@@ -5,7 +5,7 @@
 //! it was given. [`Traffic`] tells what went over a connection, so that its owner can say whether a reply had begun when it
 //! broke; over TLS it counts what was sealed in it, so that a peer's handshake or tickets are not taken for a reply.
 //!
-//! Called by `upstream`; later by the key providers.
+//! Called by `upstream`, `store` and the key providers.
 
 pub mod fetch;
 pub mod tls;

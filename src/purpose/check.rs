@@ -3,11 +3,18 @@
 //! Always holds: what passes can be compiled without a further check; every finding has a line, says what was found and what to
 //! do. `config` adds nearest names of categories and callers, which it knows with their places.
 
+mod rules;
+mod tests_of;
+
 use std::collections::BTreeSet;
 
+use super::Level;
 use super::dpv::{self, Known};
+use super::policy::said;
 use super::policy::{PolicyError, repeated};
-use super::spec::{EVERY, LevelList, Line, PolicySpec, PurposeSpec};
+use super::rules::NeverSpec;
+use super::spec::{EVERY, LevelList, Line, PolicySpec, PurposeSpec, RecipientSpec};
+use crate::base::CategoryName;
 
 /// Checks the whole policy. Gives the warnings, or everything that is wrong, each in the order of the lines.
 pub(super) fn check(spec: &PolicySpec) -> Result<Vec<PolicyError>, Vec<PolicyError>> {
@@ -15,7 +22,13 @@ pub(super) fn check(spec: &PolicySpec) -> Result<Vec<PolicyError>, Vec<PolicyErr
     found.categories();
     found.purposes();
     found.recipients();
+    found.facts();
+    found.limits();
     found.nevers();
+    found.exceptions();
+    if found.errors.is_empty() {
+        found.facts_of_each();
+    }
     found.tests();
     let Findings { mut errors, mut warnings, .. } = found;
     errors.sort_by_key(|error| error.line);
@@ -125,6 +138,8 @@ impl Findings<'_> {
             }
             let searched: Vec<_> = purpose.search.iter().map(|category| (category.clone(), search_line)).collect();
             self.twice(&format!("in purpose {name}, search"), searched);
+            self.terms(&format!("purpose {name}"), &purpose.terms, purpose.line);
+            self.required(purpose);
             if purpose.callers.is_empty() {
                 self.warn(purpose.line, format!("nobody may use purpose {name}"), "list its callers, or remove it");
             }
@@ -144,7 +159,7 @@ impl Findings<'_> {
     fn purpose_dpv(&mut self, purpose: &PurposeSpec) {
         let (name, line) = (&purpose.name, purpose.line);
         let Some(id) = purpose.dpv.as_deref() else {
-            if let Some(never) = self.spec.nevers.first() {
+            if let Some(never) = self.spec.nevers.iter().find(|never| !never.purposes.is_empty()) {
                 let message = format!("purpose {name} has no dpv, so never.{} cannot be checked against it", never.name);
                 self.error(line, message, "give the purpose the dpv: id that fits it best");
             }
@@ -166,11 +181,28 @@ impl Findings<'_> {
                 );
             }
             Known::Foreign => {
-                if let Some(never) = self.spec.nevers.first() {
+                if let Some(never) = self.spec.nevers.iter().find(|never| !never.purposes.is_empty()) {
                     let message =
                         format!("purpose {name} is {id}, of which never.{} cannot know what it is a kind of", never.name);
                     self.error(line, message, "give the purpose the dpv: id that fits it best");
                 }
+            }
+        }
+    }
+
+    /// What must be given must be allowed to be given.
+    fn required(&mut self, purpose: &PurposeSpec) {
+        let line = at(purpose.collects.required_line, purpose.line);
+        for category in &purpose.collects.required {
+            let whose = format!("purpose {}, required", purpose.name);
+            self.known_category(&whose, category.as_str(), line);
+            let clear = said(&purpose.reveal, category).is_some_and(|said| said.level == Level::Clear);
+            if !purpose.writes.as_ref().map_or(clear, |listed| listed.contains(category)) {
+                self.error(
+                    line,
+                    format!("{whose} lists {category}, which it may not write"),
+                    "add it to writes, or do not require it",
+                );
             }
         }
     }
@@ -202,7 +234,9 @@ impl Findings<'_> {
                     "rename one: pseudonyms given to the recipient and for the purpose would be the same",
                 );
             }
-            if !spec.purposes.iter().any(|purpose| purpose.callers.contains(name)) {
+            self.terms(&format!("recipient {name}"), &recipient.terms, recipient.line);
+            let excepted = spec.exceptions.iter().any(|exception| exception.callers.contains(name));
+            if !excepted && !spec.purposes.iter().any(|purpose| purpose.callers.contains(name)) {
                 self.warn(
                     recipient.line,
                     format!("recipient {name} is a caller of no purpose"),
@@ -219,11 +253,15 @@ impl Findings<'_> {
         for never in &spec.nevers {
             let label = format!("never.{}", never.name);
             self.name("never", &never.name, never.line);
-            if never.purposes.is_empty() {
+            if never.purposes.is_empty() && never.categories.is_empty() && never.recipients.is_empty() {
                 self.error(never.line, format!("{label} names nothing"), "list the DPV ids in purposes");
+            }
+            for category in &never.categories {
+                self.known_category(&label, category.as_str(), never.line);
             }
             for id in &never.purposes {
                 match dpv::known(id) {
+                    Known::Purpose | Known::Foreign if !never.categories.is_empty() || !never.recipients.is_empty() => {}
                     Known::Purpose | Known::Foreign => self.never_hit(&label, id, never.line),
                     Known::Root => self.error(
                         never.line,
@@ -238,6 +276,40 @@ impl Findings<'_> {
                             "write a DPV id, for instance dpv:SellDataToThirdParties",
                         );
                     }
+                }
+            }
+            if !never.categories.is_empty() || !never.recipients.is_empty() {
+                self.never_shown(never, &label);
+            }
+        }
+    }
+
+    /// A never that names categories or recipients is about what somebody is shown.
+    fn never_shown(&mut self, never: &NeverSpec, label: &str) {
+        let spec = self.spec;
+        for purpose in &spec.purposes {
+            let recipients: Vec<Option<&RecipientSpec>> =
+                purpose.callers.iter().map(|caller| spec.recipients.iter().find(|recipient| recipient.name == *caller)).collect();
+            let recipients = if recipients.is_empty() { vec![None] } else { recipients };
+            for recipient in recipients {
+                let kind = recipient.map(|recipient| recipient.kind.as_str());
+                let level = |name: &CategoryName| {
+                    let cap =
+                        recipient.and_then(|recipient| said(&recipient.at_most, name)).map_or(Level::Clear, |said| said.level);
+                    said(&purpose.reveal, name).map_or(Level::Absent, |said| said.level.meet(cap))
+                };
+                let shown = spec.categories.iter().find(|category| {
+                    level(&category.name) != Level::Absent && forbids(never, purpose.dpv.as_deref(), kind, Some(&category.name))
+                });
+                if let Some(category) = shown {
+                    let to = recipient.map_or_else(String::new, |recipient| format!(" to {}", recipient.name));
+                    let message = format!(
+                        "purpose {} shows {}{to}, which {label} (line {}) forbids",
+                        purpose.name, category.name, never.line
+                    );
+                    let remedy = format!("make {} absent there; a never is not opened by anything", category.name);
+                    self.error(purpose.line, message, remedy);
+                    break;
                 }
             }
         }
@@ -257,34 +329,17 @@ impl Findings<'_> {
             }
         }
     }
+}
 
-    fn tests(&mut self) {
-        let spec = self.spec;
-        for test in &spec.tests {
-            let label = format!("test {:?}", test.name);
-            if !spec.purposes.iter().any(|purpose| purpose.name == test.purpose) {
-                self.error(
-                    test.line,
-                    format!("{label} asks for purpose {}, which is not there", test.purpose),
-                    "correct the name",
-                );
-            }
-            let callers = spec.purposes.iter().flat_map(|purpose| &purpose.callers);
-            if !callers.chain(spec.recipients.iter().map(|recipient| &recipient.name)).any(|caller| *caller == test.caller) {
-                let message = format!("{label} asks as {}, which is a caller of no purpose", test.caller);
-                self.error(test.line, message, "correct the name, or list it under a purpose's callers");
-            }
-            if test.expect.is_empty() {
-                self.error(
-                    test.line,
-                    format!("{label} expects nothing"),
-                    "list levels in expect, for instance expect = { name = \"clear\" }",
-                );
-            }
-            self.level_list(&label, &test.expect);
-        }
-        self.twice("test", spec.tests.iter().map(|test| (format!("{:?}", test.name), test.line)).collect());
-    }
+/// Does a never forbid that a purpose of this kind shows this category to a recipient of this kind? All that the never names must come
+/// together; what is not given is not named.
+pub(super) fn forbids(never: &NeverSpec, dpv: Option<&str>, recipient: Option<&str>, category: Option<&CategoryName>) -> bool {
+    let purposes = || dpv.is_some_and(|id| never.purposes.iter().any(|kind| dpv::is_kind_of(id, kind)));
+    let recipients = || recipient.is_some_and(|kind| never.recipients.iter().any(|named| named == kind));
+    let categories = || category.is_some_and(|name| never.categories.contains(name));
+    (never.purposes.is_empty() || purposes())
+        && (never.recipients.is_empty() || recipients())
+        && (never.categories.is_empty() || categories())
 }
 
 /// `[a-z][a-z0-9-]*`, at most 64 bytes: an RFC 9651 key and token, and part of a key line's name.

@@ -1,10 +1,13 @@
 //! What the policy allows one request, and the permit that keys are handed out against.
 //!
 //! Always holds: only [`super::Policy::decide`] makes a [`Grant`]; a grant cannot be widened, only expire. It is an `Arc` and a
-//! time stamp, so that a request clones it freely. Used by `keys`, `field`, `exchange` and `audit`.
+//! time stamp, so that a request clones it freely. Where rows may differ, what the grant itself says is the least of them: who forgets to
+//! ask for a row reveals less. Used by `keys`, `field`, `exchange` and `audit`.
 
 use std::sync::Arc;
 
+use super::facts::Facts;
+use super::rows::{Conditions, Row};
 use super::{CategoryId, Level};
 use crate::base::limits::GRANT_LIFETIME_MS;
 use crate::base::{CallerName, PurposeName};
@@ -14,13 +17,10 @@ use crate::base::{CallerName, PurposeName};
 pub(super) struct Cell {
     pub(super) caller: CallerName,
     pub(super) purpose: PurposeName,
-    /// By [`CategoryId`]; as long as the policy has categories.
-    pub(super) levels: Box<[Level]>,
-    /// By [`CategoryId`].
-    pub(super) writes: Box<[bool]>,
-    /// By [`CategoryId`]: those that the policy lists, whatever is seen of them.
-    pub(super) searches: Box<[bool]>,
-    pub(super) delete: bool,
+    /// The least that any row shows and allows.
+    pub(super) row: Row,
+    /// What rows depend on; None: all are the same.
+    pub(super) conditions: Option<Conditions>,
     pub(super) scope: Box<str>,
     pub(super) data_view: Box<str>,
 }
@@ -37,26 +37,46 @@ impl Grant {
         Self { cell, decided_ms }
     }
 
-    /// The level of a category; Absent for one the table does not have.
+    /// The level of a category; Absent for one the table does not have. Where rows differ: the least of them.
     pub fn level(&self, category: CategoryId) -> Level {
-        self.cell.levels.get(usize::from(category.0)).copied().unwrap_or(Level::Absent)
+        self.cell.row.level(category)
     }
 
     /// May this request store a new value of the category? False for one the table does not have.
     pub fn may_write(&self, category: CategoryId) -> bool {
-        self.cell.writes.get(usize::from(category.0)).copied().unwrap_or(false)
+        self.cell.row.may_write(category)
     }
 
     /// May this request search by values of the category? Whoever sees them clear may, and whom the policy lets. False for one the table
     /// does not have.
     pub fn may_search(&self, category: CategoryId) -> bool {
-        let listed = self.cell.searches.get(usize::from(category.0)).copied().unwrap_or(false);
-        listed || self.level(category) == Level::Clear
+        self.cell.row.may_search(category)
     }
 
     /// May this request remove documents?
     pub fn may_delete(&self) -> bool {
-        self.cell.delete
+        self.cell.row.may_delete()
+    }
+
+    /// True if rows may differ by what is known of their data subjects: then ask [`Grant::row`].
+    pub fn differs_by_row(&self) -> bool {
+        self.cell.conditions.is_some()
+    }
+
+    /// What a row shows and allows, given what holds of its data subject. A look-up: it costs the same however many rules there are.
+    pub fn row(&self, facts: Facts) -> &Row {
+        self.cell.conditions.as_ref().and_then(|conditions| conditions.row(facts)).unwrap_or(&self.cell.row)
+    }
+
+    /// What a row shows and allows at most: of whom no limit with a condition is about, and who agreed to everything.
+    pub fn at_most(&self) -> Row {
+        self.cell.conditions.as_ref().map_or_else(|| self.cell.row.clone(), |conditions| conditions.rules().ceiling())
+    }
+
+    /// True if a reply with these categories shows identifying and linkable data of one data subject: then the fact
+    /// [`super::facts::COMBINED`] holds. It goes by what the purpose reveals, whatever narrows it.
+    pub fn combines(&self, held: impl IntoIterator<Item = CategoryId>) -> bool {
+        self.cell.conditions.as_ref().is_some_and(|conditions| conditions.combines(held))
     }
 
     /// The purpose that was decided for.
@@ -76,15 +96,18 @@ impl Grant {
 
     /// The value of `Data-View`, an RFC 9651 dictionary: `purpose=delivery, clear=(name phone), masked=(id-card)`. Levels stand
     /// in the order clear, masked, generalised, pseudonym, sealed, categories in the order of the policy file; what is absent is
-    /// left out. It is what the grant allows at most. `per-row` is not written: no rule of today differs between rows.
+    /// left out. It is what the grant allows at most; `per-row` stands last where rows may differ.
     pub fn data_view(&self) -> &str {
         &self.cell.data_view
     }
 
     /// True if the other allows the same: to see, to store, to search, to remove, under the same pseudonyms.
     pub fn allows_the_same(&self, other: &Self) -> bool {
-        let rights = |grant: &Self| (grant.cell.delete, grant.cell.writes.clone(), grant.cell.searches.clone());
-        self.data_view() == other.data_view() && self.scope() == other.scope() && rights(self) == rights(other)
+        let rules = |grant: &Self| grant.cell.conditions.as_ref().map(Conditions::rules).cloned();
+        self.data_view() == other.data_view()
+            && self.scope() == other.scope()
+            && self.cell.row.same_rights(&other.cell.row)
+            && rules(self) == rules(other)
     }
 
     /// True once older than [`GRANT_LIFETIME_MS`], or if the clock went back since (T19, T33).
@@ -113,8 +136,20 @@ impl Upkeep {
     }
 }
 
+/// Whether all rows show the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    Alike,
+    MayDiffer,
+}
+
 /// Writes the value of `Data-View`. Names are checked to be RFC 9651 keys (`[a-z][a-z0-9-]*`) before this is called.
-pub(super) fn data_view(purpose: &PurposeName, levels: &[Level], name_of: impl Fn(usize) -> Option<String>) -> Box<str> {
+pub(super) fn data_view(
+    purpose: &PurposeName,
+    levels: &[Level],
+    rows: Rows,
+    name_of: impl Fn(usize) -> Option<String>,
+) -> Box<str> {
     const ORDER: [Level; 5] = [Level::Clear, Level::Masked, Level::Generalised, Level::Pseudonym, Level::Sealed];
     let mut members = vec![format!("purpose={purpose}")];
     for level in ORDER {
@@ -123,6 +158,9 @@ pub(super) fn data_view(purpose: &PurposeName, levels: &[Level], name_of: impl F
         if !names.is_empty() {
             members.push(format!("{level}=({})", names.join(" ")));
         }
+    }
+    if rows == Rows::MayDiffer {
+        members.push("per-row".to_owned());
     }
     members.join(", ").into_boxed_str()
 }

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::grant::{Cell, Grant, data_view};
+use super::facts::FactTable;
+use super::grant::{Cell, Grant, Rows, data_view};
+use super::rows::{Conditions, Rules};
 use super::spec::{CategorySpec, EVERY, Line, PolicySpec, PurposeSpec, RecipientSpec};
 use super::{Level, check};
 use crate::base::{CallerName, CategoryName, PurposeName};
@@ -60,6 +62,7 @@ pub enum Refusal {
 pub struct Policy {
     pub(super) spec: PolicySpec,
     pub(super) callers: HashMap<CallerName, Desk>,
+    pub(super) facts: FactTable,
     category_ids: HashMap<Box<str>, CategoryId>,
     warnings: Vec<PolicyError>,
 }
@@ -83,21 +86,27 @@ impl Policy {
     /// kinds), tests that name what is not there.
     pub fn compile(spec: PolicySpec) -> Result<Self, Vec<PolicyError>> {
         let warnings = check::check(&spec)?;
+        Ok(Self::assemble(spec, warnings))
+    }
+
+    /// Compiles what was checked, or what is only looked at.
+    pub(super) fn assemble(spec: PolicySpec, warnings: Vec<PolicyError>) -> Self {
         let category_ids = spec
             .categories
             .iter()
             .zip(0_u16..)
             .map(|(category, id)| (Box::from(category.name.as_str()), CategoryId(id)))
             .collect();
+        let facts = FactTable::of(&spec);
         let mut callers: HashMap<CallerName, Desk> = HashMap::new();
         for purpose in &spec.purposes {
             for caller in &purpose.callers {
                 let recipient = spec.recipients.iter().find(|recipient| recipient.name == *caller);
-                let cell = Arc::new(cell(&spec, purpose, caller, recipient));
+                let cell = Arc::new(cell(&spec, &facts, purpose, caller, recipient));
                 callers.entry(caller.clone()).or_default().add(cell, purpose.dpv.as_deref());
             }
         }
-        Ok(Self { spec, callers, category_ids, warnings })
+        Self { spec, callers, facts, category_ids, warnings }
     }
 
     /// Decides. `declared` is the header's text: a purpose name, compared exactly, or a `dpv:` id that names exactly one of the
@@ -166,8 +175,11 @@ impl Policy {
     /// name, or the recipient's where the caller is one. Sorted.
     pub fn pseudonym_scopes(&self) -> Vec<String> {
         let cells = self.callers.values().flat_map(|desk| &desk.cells);
-        let scopes: BTreeSet<&str> =
-            cells.filter(|cell| cell.levels.contains(&Level::Pseudonym)).map(|cell| &*cell.scope).collect();
+        let has = |cell: &&Arc<Cell>| match &cell.conditions {
+            Some(conditions) => conditions.rules().may_be_pseudonym(),
+            None => cell.row.levels().contains(&Level::Pseudonym),
+        };
+        let scopes: BTreeSet<&str> = cells.filter(has).map(|cell| &*cell.scope).collect();
         scopes.into_iter().map(str::to_owned).collect()
     }
 
@@ -185,6 +197,16 @@ impl Policy {
     /// All purposes, in the order of the file, also those without callers.
     pub fn purposes(&self) -> &[PurposeSpec] {
         &self.spec.purposes
+    }
+
+    /// The facts it knows.
+    pub fn facts(&self) -> &FactTable {
+        &self.facts
+    }
+
+    /// As the file says it.
+    pub fn spec(&self) -> &PolicySpec {
+        &self.spec
     }
 
     /// `policy.id`.
@@ -256,41 +278,23 @@ pub(super) fn said(list: &[(CategoryName, Level, Line)], category: &CategoryName
     look(category.as_str(), false).or_else(|| look(EVERY, true))
 }
 
-fn cell(spec: &PolicySpec, purpose: &PurposeSpec, caller: &CallerName, recipient: Option<&RecipientSpec>) -> Cell {
-    let levels: Box<[Level]> = spec
-        .categories
-        .iter()
-        .map(|category| {
-            let revealed = said(&purpose.reveal, &category.name).map_or(Level::Absent, |said| said.level);
-            let cap =
-                recipient.and_then(|recipient| said(&recipient.at_most, &category.name)).map_or(Level::Clear, |said| said.level);
-            revealed.meet(cap)
-        })
-        .collect();
-    let writes = spec
-        .categories
-        .iter()
-        .zip(&levels)
-        .map(|(category, level)| match &purpose.writes {
-            Some(listed) => listed.contains(&category.name),
-            None => *level == Level::Clear,
-        })
-        .collect();
-    // To find a document by a value is to learn the value: who may see less of it than everything may not learn it that way.
-    let uncapped = |category: &CategoryName| {
-        recipient.and_then(|recipient| said(&recipient.at_most, category)).is_none_or(|cap| cap.level == Level::Clear)
-    };
-    let searches =
-        spec.categories.iter().map(|category| purpose.search.contains(&category.name) && uncapped(&category.name)).collect();
-    let data_view = data_view(&purpose.name, &levels, |at| spec.categories.get(at).map(|category| category.name.to_string()));
+fn cell(
+    spec: &PolicySpec,
+    facts: &FactTable,
+    purpose: &PurposeSpec,
+    caller: &CallerName,
+    recipient: Option<&RecipientSpec>,
+) -> Cell {
+    let rules = Rules::of(spec, facts, purpose, recipient);
+    let rows = if rules.relevant() == 0 { Rows::Alike } else { Rows::MayDiffer };
+    let name_of = |at| spec.categories.get(at).map(|category: &CategorySpec| category.name.to_string());
+    let data_view = data_view(&purpose.name, rules.ceiling().levels(), rows, name_of);
     let scope = recipient.map_or(purpose.name.as_str(), |recipient| recipient.name.as_str());
     Cell {
         caller: caller.clone(),
         purpose: purpose.name.clone(),
-        levels,
-        writes,
-        searches,
-        delete: purpose.delete,
+        row: rules.floor(),
+        conditions: Conditions::of(rules),
         scope: Box::from(scope),
         data_view,
     }

@@ -1,8 +1,11 @@
 //! The policy as the file says it, names not yet resolved. `config` fills it; [`super::Policy::compile`] checks it.
 //!
-//! Every rule carries the line it stands on, so that a finding, an explanation and a failed test can point there.
+//! Every rule carries the line it stands on, so that a finding, an explanation and a failed test can point there. What narrows and
+//! opens stands in `rules.rs`, what tests ask in `asked.rs`.
 
 use super::Level;
+use super::asked::TestSpec;
+use super::rules::{AgeSpec, AlwaysSpec, ChangeSpec, Collects, ExceptionSpec, FactSpec, LimitSpec, NeverSpec, Terms};
 use crate::base::{CallerName, CategoryName, PurposeName};
 
 /// Where a rule stands in the policy file: 1-based line. 0 where there is none.
@@ -22,14 +25,26 @@ pub struct PolicySpec {
     pub id: String,
     /// `policy.version`.
     pub version: u64,
+    /// `policy.change`: what a purpose that a later version added waits for.
+    pub change: ChangeSpec,
+    /// `[fact]`.
+    pub facts: Vec<FactSpec>,
+    /// `[age]`.
+    pub ages: Vec<AgeSpec>,
     /// `[category]`, in the order of the file.
     pub categories: Vec<CategorySpec>,
     /// `[purpose.*]`, in the order of the file.
     pub purposes: Vec<PurposeSpec>,
     /// `[recipient]`.
     pub recipients: Vec<RecipientSpec>,
+    /// `[limit.*]`.
+    pub limits: Vec<LimitSpec>,
     /// `[never]`.
     pub nevers: Vec<NeverSpec>,
+    /// `[always]`.
+    pub always: Vec<AlwaysSpec>,
+    /// `[exception.*]`.
+    pub exceptions: Vec<ExceptionSpec>,
     /// `[[test]]`.
     pub tests: Vec<TestSpec>,
 }
@@ -91,6 +106,10 @@ pub struct PurposeSpec {
     pub search_line: Line,
     /// May documents be removed?
     pub delete: bool,
+    /// What must be so of a data subject before it opens anything.
+    pub terms: Terms,
+    /// What a new document must have, and where its values come from.
+    pub collects: Collects,
     /// The sentences of the published policy it serves.
     pub clauses: Vec<String>,
 }
@@ -106,36 +125,10 @@ pub struct RecipientSpec {
     pub kind: String,
     /// The most it may see of a category; a category not listed is not narrowed.
     pub at_most: LevelList,
+    /// What must be so of a data subject before it gets anything; `since` is not used.
+    pub terms: Terms,
+    /// Where it is, for the reader: `JP`.
+    pub country: Option<String>,
     /// The sentences of the published policy it serves.
     pub clauses: Vec<String>,
-}
-
-/// What the policy promises never to do; a policy that would do it does not load.
-#[derive(Debug, Clone)]
-pub struct NeverSpec {
-    /// Its name.
-    pub name: String,
-    /// Where it stands.
-    pub line: Line,
-    /// DPV ids; no purpose may be one of these or a kind of it.
-    pub purposes: Vec<String>,
-    /// The sentences of the published policy it serves.
-    pub clauses: Vec<String>,
-}
-
-/// One `[[test]]`.
-#[derive(Debug, Clone)]
-pub struct TestSpec {
-    /// What it shows, in words.
-    pub name: String,
-    /// Where it stands.
-    pub line: Line,
-    /// Who asks.
-    pub caller: CallerName,
-    /// What for.
-    pub purpose: PurposeName,
-    /// The levels that must come out; a category not listed is not looked at.
-    pub expect: LevelList,
-    /// Exactly the categories by which it may search; None: not looked at.
-    pub search: Option<Vec<CategoryName>>,
 }

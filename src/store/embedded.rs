@@ -16,7 +16,7 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageError, TableDefinition, TableHandle};
 use tokio::sync::{Semaphore, watch};
 
-use super::rows::{self, Answer, Change, Claim, Claimed, Row, Rows, Table};
+use super::rows::{self, Answer, Change, Claim, Claimed, Row, Rows, Swap, Swapped, Table};
 use super::schema::{self, Opening};
 use super::watch::{Changes, Topics};
 use super::{Named, StoreError};
@@ -45,6 +45,7 @@ fn marks_of(table: Table) -> MarksOf<'static> {
     TableDefinition::new(match table {
         Table::Token => "token-mark",
         Table::TokenRef => "token-ref-mark",
+        Table::Ring => "ring-mark",
     })
 }
 
@@ -106,7 +107,7 @@ impl Embedded {
     pub(super) async fn raise(&self, name: &str, seen: u64) -> Result<u64, StoreError> {
         match self.writer.apply(Work::Raise(name.to_owned(), seen)).await? {
             Done::Raised(after) => Ok(after),
-            Done::Claimed(_) | Done::Changed => Err(self.file.failed("another answer than asked for")),
+            Done::Claimed(_) | Done::Changed | Done::Swapped(_) => Err(self.file.failed("another answer than asked for")),
         }
     }
 
@@ -134,12 +135,18 @@ impl Embedded {
         }
         match self.writer.blocking(Work::Raise(name.to_owned(), seen))? {
             Done::Raised(after) => Ok(after),
-            Done::Claimed(_) | Done::Changed => Err(self.file.failed("another answer than asked for")),
+            Done::Claimed(_) | Done::Changed | Done::Swapped(_) => Err(self.file.failed("another answer than asked for")),
         }
     }
 
     pub(super) fn marks(&self, table: Table, after: Option<Vec<u8>>, most: usize) -> Answer<'_, Vec<Named>> {
         Box::pin(self.reading(move |read| apply::marks(read, table, after.as_deref(), most)))
+    }
+
+    /// Blocks.
+    pub(super) fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.file.with(|read| apply::read(read, table, &[key.to_vec()]))?;
+        Ok(found.into_iter().next().flatten())
     }
 
     /// Reads on a thread that may wait for the disk.
@@ -177,7 +184,7 @@ impl Rows for Embedded {
             }
             match self.writer.apply_in(place, work).await? {
                 Done::Claimed(claimed) => Ok(claimed),
-                Done::Raised(_) | Done::Changed => Err(self.file.failed("another answer than asked for")),
+                Done::Raised(_) | Done::Changed | Done::Swapped(_) => Err(self.file.failed("another answer than asked for")),
             }
         })
     }
@@ -201,6 +208,19 @@ impl Rows for Embedded {
                 return Ok(());
             }
             self.writer.apply(Work::Change(table, changes)).await.map(|_done| ())
+        })
+    }
+
+    fn swap(&self, table: Table, swaps: Vec<Swap>) -> Answer<'_, Vec<Swapped>> {
+        Box::pin(async move {
+            let swaps = rows::checked_swaps(swaps)?;
+            if swaps.is_empty() {
+                return Ok(Vec::new());
+            }
+            match self.writer.apply(Work::Swap(table, swaps)).await? {
+                Done::Swapped(swapped) => Ok(swapped),
+                Done::Claimed(_) | Done::Raised(_) | Done::Changed => Err(self.file.failed("another answer than asked for")),
+            }
         })
     }
 }

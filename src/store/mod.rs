@@ -1,5 +1,5 @@
-//! Bytes and transactions that must outlive the process: rows of tables ([`Rows`]), high-water marks of key rings, and word of changes
-//! from node to node. Kept in an embedded file by one node, or in PostgreSQL by any number.
+//! Bytes and transactions that must outlive the process: rows of tables ([`Rows`]), high-water marks of key rings, which nodes there are,
+//! and word of changes from node to node. Kept in an embedded file by one node, or in PostgreSQL by any number.
 //!
 //! Always holds: a mark never falls; what a call returned as stored is durable; a store of another schema is refused. What waits is
 //! bounded by the configuration. `app` opens it once; `keys` asks it whether a ring was put back to an older revision; `vault` keeps
@@ -9,6 +9,7 @@ pub mod check;
 pub mod copy;
 mod embedded;
 mod error;
+mod nodes;
 mod postgres;
 mod rows;
 mod schema;
@@ -20,9 +21,10 @@ use std::time::Instant;
 
 use embedded::Embedded;
 pub use error::StoreError;
+pub use nodes::{NodeRow, Supersede};
 use postgres::Postgres;
 pub use postgres::{Address, AddressError, Config as PostgresConfig, Listening, Password, Place};
-pub use rows::{Answer, Change, Claim, Claimed, MAX_KEY_BYTES, Row, Rows, Table};
+pub use rows::{Answer, Change, Claim, Claimed, MAX_KEY_BYTES, Row, Rows, Swap, Swapped, Table};
 pub use schema::Opening;
 pub use watch::Changes;
 
@@ -245,6 +247,10 @@ impl Rows for Store {
 
     fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()> {
         self.told(StoreCall::Change, self.rows().change(table, changes))
+    }
+
+    fn swap(&self, table: Table, swaps: Vec<Swap>) -> Answer<'_, Vec<Swapped>> {
+        self.told(StoreCall::Swap, self.rows().swap(table, swaps))
     }
 }
 

@@ -9,7 +9,9 @@ mod config;
 mod connect;
 mod fault;
 mod feed;
+mod nodes;
 mod sql;
+mod swap;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -25,7 +27,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Statement};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::rows::{self, Answer, Change, Claim, Claimed, Row, Rows, Table};
+use super::rows::{self, Answer, Change, Claim, Claimed, Row, Rows, Swap, Swapped, Table};
 use super::schema::{self, KNOWN, Opening};
 use super::{Named, StoreError};
 pub use config::{Address, AddressError, Config, Listening, Password, Place};
@@ -180,6 +182,10 @@ impl Rows for Postgres {
 
     fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()> {
         self.call(move |inner| async move { inner.change(table, rows::checked_changes(changes)?).await })
+    }
+
+    fn swap(&self, table: Table, swaps: Vec<Swap>) -> Answer<'_, Vec<Swapped>> {
+        self.call(move |inner| async move { inner.swap(table, rows::checked_swaps(swaps)?).await })
     }
 }
 

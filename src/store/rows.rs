@@ -28,17 +28,20 @@ pub enum Table {
     Token,
     /// Whom the rows of [`Self::Token`] are about: keys only.
     TokenRef,
+    /// Key rings: manifests, byte for byte. Written by [`Store::supersede`](super::Store::supersede) only, and copied like all others.
+    Ring,
 }
 
 impl Table {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::Token, Self::TokenRef];
+    pub const ALL: &[Self] = &[Self::Token, Self::TokenRef, Self::Ring];
 
     /// What operators see.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::TokenRef => "token-ref",
+            Self::Ring => "ring",
         }
     }
 }
@@ -94,6 +97,28 @@ pub enum Change {
     Remove(Vec<u8>),
 }
 
+/// A row that is to hold something else, if it still is what was seen.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Swap {
+    /// The row as it was listed.
+    pub seen: Row,
+    /// What it is to hold.
+    pub value: Vec<u8>,
+    /// What is to name it.
+    pub marks: Vec<Vec<u8>>,
+}
+
+/// What became of a [`Swap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swapped {
+    /// The row holds the new value, and has the new marks.
+    Done,
+    /// It is not what was seen any more, or is gone; nothing was stored for this swap.
+    Changed,
+    /// A new mark names another row; nothing was stored for this swap.
+    MarkTaken,
+}
+
 /// Keeps rows.
 pub trait Rows: Send + Sync + Debug {
     /// Makes or finds rows, all in one transaction. `answer[i]` belongs to `claims[i]`. Two claims of one call with a mark in common
@@ -112,6 +137,10 @@ pub trait Rows: Send + Sync + Debug {
     /// Changes rows, all in one transaction; of two changes of one row the later one counts. A mark that names a row which is not
     /// among them is [`StoreError::MarkTaken`].
     fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()>;
+
+    /// Changes rows that still are what was seen, value and marks, all in one transaction; each is judged by itself. `answer[i]` belongs
+    /// to `swaps[i]`. A row that is gone stays gone. Two swaps of one call with a row or a new mark in common are a mistake of the caller.
+    fn swap(&self, table: Table, swaps: Vec<Swap>) -> Answer<'_, Vec<Swapped>>;
 }
 
 /// Without the bytes (T13).
@@ -146,6 +175,13 @@ impl Debug for Change {
             Self::Put(_) => "Put",
             Self::Remove(_) => "Remove",
         })
+    }
+}
+
+/// Without the bytes (T13).
+impl Debug for Swap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Swap").field("marks", &self.marks.len()).finish_non_exhaustive()
     }
 }
 
@@ -187,6 +223,23 @@ pub(super) fn checked_changes(changes: Vec<Change>) -> Result<BTreeMap<Vec<u8>, 
     within(last.keys(), MAX_LINKED_BYTES)?;
     all_differ(last.values().flatten().flat_map(|row| &row.marks))?;
     Ok(last)
+}
+
+/// Puts swaps in order: marks sorted, each once; or says what is wrong with them.
+pub(super) fn checked_swaps(mut swaps: Vec<Swap>) -> Result<Vec<Swap>, StoreError> {
+    let mut keys = HashSet::new();
+    for swap in &mut swaps {
+        for marks in [&mut swap.marks, &mut swap.seen.marks] {
+            marks.sort_unstable();
+            marks.dedup();
+        }
+        within(swap.marks.iter(), MAX_KEY_BYTES)?;
+    }
+    if !swaps.iter().all(|swap| keys.insert(&swap.seen.key)) {
+        return Err(StoreError::Misuse("two swaps of one row"));
+    }
+    all_differ(swaps.iter().flat_map(|swap| &swap.marks))?;
+    Ok(swaps)
 }
 
 fn within<'a>(mut parts: impl Iterator<Item = &'a Vec<u8>>, most: usize) -> Result<(), StoreError> {

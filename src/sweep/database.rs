@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, header};
 use http_body_util::BodyExt as _;
 
+use super::SweepError;
 use crate::dialect::Ask;
 use crate::field::ProtectedBody;
 use crate::upstream::{Outgoing, Upstream, UpstreamError};
@@ -40,7 +41,7 @@ impl Database {
     }
 
     /// Asks until there is an answer that is not a passing failure; a question changes nothing.
-    pub(super) async fn ask_patiently(&self, ask: Ask, again: &mut dyn FnMut(&str)) -> Result<Answer, UpstreamError> {
+    pub(super) async fn ask_patiently<F: FnMut(&str) + ?Sized>(&self, ask: Ask, again: &mut F) -> Result<Answer, UpstreamError> {
         for wait in PATIENCE {
             match self.ask(ask.clone()).await {
                 Ok(Answer::Whole { status: status @ (408 | 429 | 500..), .. }) => {
@@ -97,4 +98,16 @@ impl Database {
 fn parts(method: Method, target: &str) -> Result<http::request::Parts, UpstreamError> {
     let request = http::Request::builder().method(method).uri(target).body(());
     request.map(|request| request.into_parts().0).map_err(|error| UpstreamError::Endpoint(error.to_string()))
+}
+
+/// A status that means what was asked was done.
+pub(super) fn check(status: u16, doing: &'static str) -> Result<(), SweepError> {
+    let remedy = match status {
+        200..=299 => return Ok(()),
+        401 | 403 => "it wants an account with the right to it; name one as [upstream] auth",
+        404 => "there is no such collection; look at `match` and [upstream] url",
+        413 => "it takes no documents of this size; raise its limit",
+        _ => "look at its log",
+    };
+    Err(SweepError::Status { status, doing, remedy })
 }

@@ -7,10 +7,13 @@
 //! scope is consistent); a row opens only under the very token and scope it was made for, against a permit; a token is never a valid real
 //! value of its kind; nothing here prints a value (T13). Formats: `docs/format.md`.
 //!
-//! Where to look: `format` what tokens look like · `shape` digits that are no real number · `row` what the store keeps · `verify` whether it still does. `exchange` calls
+//! Where to look: `format` what tokens look like · `shape` digits that are no real number · `row` what the store keeps · `verify` whether it still does · `rewrap` rows under a newer key
+//! · `census` how much hangs on which key. `exchange` calls
 //! the vault, `field` says what is wanted of it.
 
+mod census;
 mod format;
+mod rewrap;
 mod row;
 mod shape;
 mod verify;
@@ -30,7 +33,9 @@ use crate::store::{Change, Claim, Claimed, Row, Rows, StoreError, Table};
 use format::Dice;
 use row::{Opened, Sealer};
 
+pub use census::RowsCounted;
 pub use format::{Format, Misfit};
+pub use rewrap::{Renewal, Rewrapped, Told, Trouble, Which};
 pub use verify::{Unsound, Verifier};
 
 /// How often new tokens are drawn for those that were taken before a format counts as exhausted.
@@ -223,6 +228,12 @@ impl Vault {
     /// A vault of the rings' controller in a store.
     pub fn new(rows: Arc<dyn Rows>, keys: Arc<Rings>) -> Self {
         Self { rows, keys }
+    }
+
+    /// The same rows with other keys.
+    #[must_use]
+    pub fn with(&self, keys: Arc<Rings>) -> Self {
+        Self { rows: Arc::clone(&self.rows), keys }
     }
 
     /// Makes or finds a token for each wish, in their order; all in one call. It says on whose behalf nobody has to: a token shows nothing.

@@ -64,14 +64,21 @@ pub(super) fn marks(keys: &[(Kid, MacKey)], json: &[u8]) -> Vec<Vec<u8>> {
     keys.iter().map(|(kid, key)| mark(*kid, key, json)).collect()
 }
 
-/// Under which version the value of a row is sealed.
-pub(super) fn kid_of_value(value: &[u8]) -> Option<Kid> {
+/// Under which version a value is sealed; None if it is no value of a row.
+pub(super) fn kid_of(value: &[u8]) -> Option<Kid> {
     Kid::from_text(value.get(1..)?.first_chunk::<8>()?).ok()
 }
 
 /// Under which version a mark was made.
 pub(super) fn kid_of_mark(mark: &[u8]) -> Option<Kid> {
     Kid::from_text(mark.first_chunk::<8>()?).ok()
+}
+
+/// Under which version of the token line a row is sealed; None if it is no row.
+pub(super) fn kid_of_value(value: &[u8]) -> Option<Kid> {
+    let (head, _) = value.split_first_chunk::<HEAD_BYTES>()?;
+    let (0 | 1, rest) = head.split_first()? else { return None };
+    Kid::from_text(rest.first_chunk::<8>()?).ok()
 }
 
 fn context(consistent: u8, kid: Kid, controller: &Controller, scope: &Scope, token: &str) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::*;
 use crate::base::{Controller, Kid};
 use crate::keys::{KeyRing, LineName, Rings, State};
-use crate::store::Answer;
+use crate::store::{Answer, Swap, Swapped};
 
 /// Keeps rows in memory.
 #[derive(Debug, Default)]
@@ -103,6 +103,26 @@ impl Rows for Memory {
         })
     }
 
+    fn swap(&self, table: Table, swaps: Vec<Swap>) -> Answer<'_, Vec<Swapped>> {
+        self.answer(&self.others, |rows| {
+            let one = |swap: Swap| {
+                let key = (table, swap.seen.key.clone());
+                if rows.get(&key).is_none_or(|row| *row != swap.seen) {
+                    return Swapped::Changed;
+                }
+                let other = |((of, at), row): (&(Table, Vec<u8>), &Row)| {
+                    *of == table && *at != swap.seen.key && row.marks.iter().any(|mark| swap.marks.contains(mark))
+                };
+                if rows.iter().any(other) {
+                    return Swapped::MarkTaken;
+                }
+                rows.insert(key, Row { key: swap.seen.key, value: swap.value, marks: swap.marks });
+                Swapped::Done
+            };
+            swaps.into_iter().map(one).collect()
+        })
+    }
+
     fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()> {
         self.answer(&self.others, |rows| {
             for change in changes {
@@ -129,7 +149,12 @@ pub(crate) fn rings(controller: &str) -> Arc<Rings> {
     Arc::new(ring(controller).into())
 }
 
-/// The same with other versions; each number is an id and a secret.
+/// A set of one with these versions.
+pub(crate) fn rings_of(controller: &str, versions: &[(LineName, u8, State)]) -> Arc<Rings> {
+    Arc::new(ring_of(controller, versions).into())
+}
+
+/// A ring with other versions; each number is an id and a secret.
 pub(crate) fn ring_of(controller: &str, versions: &[(LineName, u8, State)]) -> Arc<KeyRing> {
     let audit = (LineName::Audit, kid(3), State::Active, [3; 32]);
     let versions = versions.iter().map(|(line, n, state)| (line.clone(), kid(*n), *state, [*n; 32])).chain([audit]);

@@ -10,6 +10,7 @@
 )]
 
 mod canary;
+mod destroy;
 mod deterministic;
 mod encodings;
 mod envelopes;
@@ -33,8 +34,10 @@ mod migration;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod patches;
+mod providers;
 mod proxy_protocol;
 mod replication;
+mod rewrap;
 mod rings;
 mod rotation;
 mod roundtrips;

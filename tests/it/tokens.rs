@@ -12,7 +12,7 @@ use sudare::app;
 use sudare::base::SystemClock;
 use sudare::config::{self, Endpoint};
 use sudare::keys::{self, LineName};
-use sudare::store::{Answer, Change, Claim, Claimed, Row, Rows, StoreError, Table};
+use sudare::store::{Answer, Change, Claim, Claimed, Row, Rows, StoreError, Swap, Swapped, Table};
 
 use crate::canary::spellings;
 use crate::support::{Proxy, Setup, Stub, StubReply};
@@ -95,6 +95,10 @@ impl Rows for Watched {
 
     fn change(&self, table: Table, changes: Vec<Change>) -> Answer<'_, ()> {
         self.pass(self.inner.change(table, changes))
+    }
+
+    fn swap(&self, table: Table, swaps: Vec<Swap>) -> Answer<'_, Vec<Swapped>> {
+        self.pass(self.inner.swap(table, swaps))
     }
 }
 

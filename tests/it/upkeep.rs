@@ -14,11 +14,22 @@ const ALLOWED: &[(&str, usize, &str)] = &[
         "a value that was found by its term is compared with what was searched; only equal or not leaves",
     ),
     ("src/field/protect.rs", 1, "an envelope in a write is opened to verify its place; it is kept byte for byte"),
+    (
+        "src/field/rewrap.rs",
+        1,
+        "a value that hangs on an old key version is sealed anew at once, in its place; so is its term, which is keyed",
+    ),
+    ("src/field/seal.rs", 1, "a value that a write carries along is sealed anew at once, in its place"),
     ("src/field/upkeep.rs", 1, "an envelope in a stored row is opened to verify its place; it is kept byte for byte"),
     (
         "src/vault/mod.rs",
         2,
         "a row of the vault is compared with the value it was found by, or recognised; its content is dropped at once",
+    ),
+    (
+        "src/vault/rewrap.rs",
+        2,
+        "a row of the vault that hangs on an old key version is sealed and marked anew at once, as the same token",
     ),
     ("src/vault/verify.rs", 1, "a row of the vault is opened to verify it where it stands; its content is dropped at once"),
 ];

@@ -282,6 +282,9 @@ impl Walk<'_> {
             file: "policy.toml",
             caller: Some("helpdesk"),
             purpose: Some("support"),
+            facts: &[],
+            age: None,
+            holds: &[],
             format: cli::policy::Format::Table,
         };
         cli::policy::explain(&policy, &options, &mut text).map_err(|error| error.to_string())?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Format, KeysCommandError};
 use crate::base::Kid;
-use crate::keys::{Change, LineName, MoveReport, Moved, Scope, State, Successor};
+use crate::keys::{Change, LineName, MoveReport, Moved, Place, Scope, State, Successor};
 
 /// Gives a line (`seal`, `lookup`, `token`, `audit`, `pseudonym/<scope>`) a new Active version.
 ///
@@ -27,7 +27,7 @@ pub fn rotate(change: &Change<'_>, line: &str, format: Format, out: &mut dyn Wri
         return Ok(());
     }
     let (active, revision) = (report.active, report.revision);
-    writeln!(out, "{name}: {active} is active; {} revision {revision}", change.config.ring.display())?;
+    writeln!(out, "{name}: {active} is active; {} revision {revision}", change.config.ring)?;
     if let Some(old) = report.deactivated {
         writeln!(out, "{name}: {old} is deactivated and still opens what it protected")?;
     }
@@ -35,7 +35,7 @@ pub fn rotate(change: &Change<'_>, line: &str, format: Format, out: &mut dyn Wri
         writeln!(out, "{name}: {kid}, published before, goes on waiting: `sudare keys activate {kid}{}`", option(change))?;
     }
     after_activation(&name, out)?;
-    Ok(serve_learns(out)?)
+    Ok(serve_learns(&change.config.ring, out)?)
 }
 
 /// Gives a line a version that opens and does not protect yet.
@@ -53,9 +53,9 @@ pub fn publish(change: &Change<'_>, line: &str, format: Format, out: &mut dyn Wr
         return Ok(());
     }
     if report.made {
-        let ring = change.config.ring.display();
+        let ring = &change.config.ring;
         writeln!(out, "{name}: {kid} is published (pre-active): it opens, and protects nothing yet; {ring} revision {revision}")?;
-        serve_learns(out)?;
+        serve_learns(&change.config.ring, out)?;
     } else {
         writeln!(out, "{name}: {kid} is published already (pre-active); revision {revision} stays.")?;
     }
@@ -76,7 +76,7 @@ pub fn activate(change: &Change<'_>, kid: Kid, format: Format, out: &mut dyn Wri
     if let Some(moved) = report.moved.iter().find(|moved| moved.to == State::Active) {
         after_activation(&moved.line, out)?;
     }
-    Ok(serve_learns(out)?)
+    Ok(serve_learns(&change.config.ring, out)?)
 }
 
 /// Lets a version cease to protect.
@@ -102,7 +102,7 @@ pub fn deactivate(
             option(change)
         )?;
     }
-    Ok(serve_learns(out)?)
+    Ok(serve_learns(&change.config.ring, out)?)
 }
 
 /// Marks versions that somebody else may know.
@@ -134,7 +134,7 @@ pub fn compromise(
         out,
         "Was more in the same hands? Every version of a ring that leaked with its KEK is compromised: name all of them."
     )?;
-    Ok(serve_learns(out)?)
+    Ok(serve_learns(&change.config.ring, out)?)
 }
 
 /// What a command about the same ring says besides.
@@ -143,7 +143,7 @@ fn option(change: &Change<'_>) -> String {
     if name.is_main() { String::new() } else { format!(" --ring {name}") }
 }
 
-fn line_name(word: &str) -> Result<LineName, KeysCommandError> {
+pub(super) fn line_name(word: &str) -> Result<LineName, KeysCommandError> {
     word.parse().map_err(|error| KeysCommandError::Line { word: word.to_string(), error })
 }
 
@@ -180,7 +180,7 @@ fn told(change: &Change<'_>, report: &MoveReport, format: Format, out: &mut dyn 
     for (line, kid) in &report.made {
         writeln!(out, "{line}: {kid} is active in its place")?;
     }
-    let (ring, revision) = (change.config.ring.display(), report.revision);
+    let (ring, revision) = (&change.config.ring, report.revision);
     if changed {
         writeln!(out, "{ring} revision {revision}")?;
         return Ok(Told::Moves);
@@ -203,15 +203,15 @@ fn after_compromise(line: &LineName, out: &mut dyn Write) -> io::Result<()> {
     match line {
         LineName::Seal => writeln!(
             out,
-            "seal: what it protects is shown to nobody until it is written anew: a read answers 500 key-compromised, and the audit log has an alarm."
+            "seal: what it protects is shown to nobody until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm."
         ),
         LineName::Token => writeln!(
             out,
-            "token: what stands under it in the vault is shown to nobody: a read answers 500 key-compromised, and the audit log has an alarm. Where tokens are consistent, writing a value again finds the same row; freeing it takes a rewrap, which this release does not have."
+            "token: what stands under it in the vault is shown to nobody until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm."
         ),
         LineName::Lookup => writeln!(
             out,
-            "lookup: what it protects is shown to nobody, and no search finds it, until it is written anew: a read answers 500 key-compromised, and the audit log has an alarm."
+            "lookup: what it protects is shown to nobody, and no search finds it, until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm."
         ),
         LineName::Audit => writeln!(
             out,
@@ -224,6 +224,9 @@ fn after_compromise(line: &LineName, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn serve_learns(out: &mut dyn Write) -> io::Result<()> {
+fn serve_learns(ring: &Place, out: &mut dyn Write) -> io::Result<()> {
+    if ring.is_store() {
+        return writeln!(out, "Every running `sudare serve` takes it by itself within seconds.");
+    }
     writeln!(out, "A running `sudare serve` takes it at SIGHUP, or by itself within seconds (unless [reload] poll_ms is 0).")
 }

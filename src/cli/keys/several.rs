@@ -8,7 +8,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::super::policy::Format;
-use super::{KeysCommandError, as_json};
+use super::{KeysCommandError, Versions, as_json};
 use crate::base::{Clock, RingName};
 use crate::config::Settings;
 use crate::keys::{self, Config, KeyError};
@@ -52,7 +52,7 @@ impl<'s> Several<'s> {
     /// # Errors
     ///
     /// As there.
-    pub fn list(&self, format: Format, out: &mut dyn Write) -> Result<(), KeysCommandError> {
+    pub fn list(&self, which: Versions, format: Format, out: &mut dyn Write) -> Result<(), KeysCommandError> {
         if format == Format::Json {
             return self.json(false, out).map(drop);
         }
@@ -60,7 +60,7 @@ impl<'s> Several<'s> {
             if number > 0 {
                 writeln!(out)?;
             }
-            super::list(ring, format, out)?;
+            super::list(ring, which, format, out)?;
         }
         Ok(self.not_held(out)?)
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::{Controller, FixedClock, Kid, RingName};
-use crate::keys::{Change, Scope, Successor};
+use crate::keys::{Change, LineName, Onto, Scope, Successor};
 
 const NOON: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
@@ -10,7 +10,7 @@ fn config(dir: &Path) -> Config {
     Config {
         controller: Controller::new("shop"),
         name: RingName::main(),
-        ring: dir.join("ring.json"),
+        ring: dir.join("ring.json").into(),
         kek: Kek::File(dir.join("kek")),
         min_revision: 0,
     }
@@ -51,7 +51,7 @@ fn an_operator_reads_what_was_done() {
         "seal: kid00001 is active; ring.json revision 2\nseal: kid00000 is deactivated and still opens what it protected\n\
          A running `sudare serve` takes it at SIGHUP, or by itself within seconds (unless [reload] poll_ms is 0).\n"
     );
-    let listed = printed(dir, |config, out| list(config, Format::Table, out).unwrap());
+    let listed = printed(dir, |config, out| list(config, Versions::Live, Format::Table, out).unwrap());
     let lines: Vec<&str> = listed.lines().collect();
     assert_eq!(lines.first(), Some(&"ring.json: controller shop, ring main, revision 2, written 2026-11-22T12:01:30.5Z"));
     assert_eq!(
@@ -80,7 +80,7 @@ fn json_says_the_same() {
     assert_eq!((&made["kek_made"], &made["revision"], &made["added"][3]["line"]), (&true.into(), &1.into(), &"audit".into()));
     let rotated = json(printed(dir, |config, out| rotate(&change(config, &clock), "audit", Format::Json, out).unwrap()));
     assert_eq!(rotated, json!({ "line": "audit", "active": "kid00004", "deactivated": "kid00003", "revision": 2 }));
-    let listed = json(printed(dir, |config, out| list(config, Format::Json, out).unwrap()));
+    let listed = json(printed(dir, |config, out| list(config, Versions::Live, Format::Json, out).unwrap()));
     assert_eq!((&listed["versions"][4]["state"], &listed["versions"][4]["destroyed"]), (&"active".into(), &Value::Null));
     assert!(listed.get("sound").is_none());
     let verified = json(printed(dir, |config, out| assert!(verify(config, Format::Json, out).unwrap())));
@@ -168,9 +168,9 @@ fn compromising_says_what_nobody_sees_any_more_and_what_is_left_to_do() {
              seal: kid00001 is active in its place\nlookup: kid00003 is active in its place\n\
              token: kid00005 is active in its place\naudit: kid00007 is active in its place\n\
              pseudonym/marketing: kid00009 is active in its place\nring.json revision 2\n\
-             seal: what it protects is shown to nobody until it is written anew: a read answers 500 key-compromised, and the audit log has an alarm.\n\
-             lookup: what it protects is shown to nobody, and no search finds it, until it is written anew: a read answers 500 key-compromised, and the audit log has an alarm.\n\
-             token: what stands under it in the vault is shown to nobody: a read answers 500 key-compromised, and the audit log has an alarm. Where tokens are consistent, writing a value again finds the same row; freeing it takes a rewrap, which this release does not have.\n\
+             seal: what it protects is shown to nobody until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm.\n\
+             lookup: what it protects is shown to nobody, and no search finds it, until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm.\n\
+             token: what stands under it in the vault is shown to nobody until it is sealed anew (`sudare keys rewrap --names FILE`): a read answers 500 key-compromised, and the audit log has an alarm.\n\
              audit: restart `sudare serve` now, for until then it goes on writing under the old version. Against whoever knows that, only checkpoints kept elsewhere prove what stands in the log.\n\
              Pseudonyms of marketing change: those given out from now on do not link to those given out before, against which whoever knows the old key can test guesses.\n\
              Was more in the same hands? Every version of a ring that leaked with its KEK is compromised: name all of them.\n{SERVE}"
@@ -178,7 +178,7 @@ fn compromising_says_what_nobody_sees_any_more_and_what_is_left_to_do() {
     );
     let again = compromise_all();
     assert!(again.ends_with("ring.json revision 2 stays: there was nothing to do.\n") && again.lines().count() == 6, "{again}");
-    let listed = printed(dir, |config, out| list(config, Format::Table, out).unwrap());
+    let listed = printed(dir, |config, out| list(config, Versions::Live, Format::Table, out).unwrap());
     let lines: Vec<&str> = listed.lines().skip(1).take(3).collect();
     assert_eq!(
         lines,
@@ -226,7 +226,7 @@ fn json_of_every_change() {
         (&replaced["moved"][0]["to"], &replaced["made"]),
         (&"compromised".into(), &json!([{ "line": "seal", "kid": "kid00002" }]))
     );
-    let listed = json(printed(dir, |config, out| list(config, Format::Json, out).unwrap()));
+    let listed = json(printed(dir, |config, out| list(config, Versions::Live, Format::Json, out).unwrap()));
     let may = |number: usize| {
         let version = &listed["versions"][number];
         ["protects", "opens", "opens_for_upkeep"].map(|member| version[member].as_bool().unwrap())
@@ -255,7 +255,7 @@ fn a_ring_of_a_thousand_versions_is_readable() {
         versions: (0..1000).map(|number| (info(number), Ok(()))).collect(),
     };
     let mut out = Vec::new();
-    table(&report, false, &mut out).unwrap();
+    table(&report, Versions::Live, false, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 1001);
@@ -265,4 +265,108 @@ fn a_ring_of_a_thousand_versions_is_readable() {
         assert!(line.len() <= 130 && created, "{line}");
     }
     assert!(lines[1000].starts_with("seal  000000z7  active       protect, open  "), "{}", lines[1000]);
+}
+
+#[test]
+fn the_kek_is_changed_in_words_and_in_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let clock = FixedClock::at(NOON);
+    let said = |config: &Config, onto: Onto, format: Format| {
+        let mut out = Vec::new();
+        let done = change_kek(&change(config, &clock), onto, format, &mut out);
+        done.map(|()| String::from_utf8(out).unwrap().replace(&format!("{}/", dir.display()), ""))
+    };
+    let alone = config(dir);
+    keys::init(&alone, &[], &clock).unwrap();
+    let error = said(&alone, Onto::Next, Format::Table).unwrap_err().to_string();
+    assert!(error.contains("write `next_kek = { provider = …}` beside `kek` in [keys] of every node"), "{error}");
+    let error = said(&alone, Onto::Same, Format::Table).unwrap_err().to_string();
+    assert!(error.contains("provider \"file\", which cannot be wrapped anew under itself"), "{error}");
+    let to = Box::new(Kek::File(dir.join("kek-2")));
+    let both = Config { kek: Kek::Changing { from: Box::new(alone.kek.clone()), to }, ..alone };
+    let changed: Value = serde_json::from_str(&said(&both, Onto::Next, Format::Json).unwrap()).unwrap();
+    let (from, to) = ("file kek", "file kek-2");
+    assert_eq!(changed, json!({ "from": from, "to": to, "changed": true, "kek_made": true, "revision": 2 }));
+    let again: Value = serde_json::from_str(&said(&both, Onto::Next, Format::Json).unwrap()).unwrap();
+    assert_eq!(again, json!({ "from": to, "to": to, "changed": false, "kek_made": false, "revision": 2 }));
+    let in_words = said(&both, Onto::Next, Format::Table).unwrap();
+    assert!(
+        in_words.starts_with(
+            "ring.json hangs on file kek-2 already; revision 2 stays: there was nothing to do.\nThen, on every node"
+        )
+    );
+}
+
+/// A report of versions in these states; each number is an id.
+fn report_of(versions: impl Iterator<Item = (u64, State)>) -> VerifyReport {
+    let version = |(number, state): (u64, State)| {
+        let [.., high, low] = number.to_be_bytes();
+        let at = NOON + number * 1000;
+        let after = |is: bool| is.then_some(at + 500);
+        VersionInfo {
+            line: if number.is_multiple_of(2) { LineName::Seal } else { LineName::Lookup },
+            kid: Kid::from_random([0, 0, 0, high, low]),
+            state,
+            created_ms: at,
+            activated_ms: (state != State::PreActive).then_some(at),
+            deactivated_ms: after(matches!(state, State::Deactivated | State::Destroyed)),
+            compromised_ms: after(state == State::Compromised),
+            destroyed_ms: after(state == State::Destroyed),
+        }
+    };
+    VerifyReport {
+        controller: "shop".to_owned(),
+        ring: "main".to_owned(),
+        revision: 7,
+        written_ms: NOON,
+        versions: versions.map(|version_of| (version(version_of), Ok(()))).collect(),
+    }
+}
+
+#[test]
+fn destroyed_versions_are_summed_up_unless_all_are_asked_for() {
+    let report = report_of((0..1000).map(|number| {
+        let state = match number {
+            0..=995 => State::Destroyed,
+            996 | 997 => State::Deactivated,
+            _ => State::Active,
+        };
+        (number, state)
+    }));
+    let printed = |which, checked| {
+        let mut out = Vec::new();
+        table(&report, which, checked, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(
+        printed(Versions::Live, false),
+        "line    kid       state        may            created               activated             deactivated\n\
+         seal    000000z4  deactivated  open           2026-11-22T12:16:36Z  2026-11-22T12:16:36Z  2026-11-22T12:16:36.5Z\n\
+         lookup  000000z5  deactivated  open           2026-11-22T12:16:37Z  2026-11-22T12:16:37Z  2026-11-22T12:16:37.5Z\n\
+         seal    000000z6  active       protect, open  2026-11-22T12:16:38Z  2026-11-22T12:16:38Z  –\n\
+         lookup  000000z7  active       protect, open  2026-11-22T12:16:39Z  2026-11-22T12:16:39Z  –\n\
+         destroyed, not shown: seal 498, lookup 498 (the last one 2026-11-22T12:16:35.5Z); --all shows them\n"
+    );
+    let all = printed(Versions::All, true);
+    assert_eq!((all.lines().count(), all.matches("  destroyed    nothing ").count()), (1001, 996));
+    assert!(!all.contains("not shown"));
+    // One that is not sound is shown, whatever its state.
+    let mut unsound = report_of([(0, State::Destroyed), (1, State::Active)].into_iter());
+    unsound.versions[0].1 = Err("a reason");
+    let mut out = Vec::new();
+    table(&unsound, Versions::Live, true, &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains("a reason"));
+}
+
+/// What scripts read, to the letter: members may be added, none changes its name or meaning (`docs/rotation.md`).
+#[test]
+fn the_json_of_a_list_is_stable() {
+    let all = [State::PreActive, State::Active, State::Deactivated, State::Compromised, State::Destroyed];
+    let report = report_of((0..).zip(all));
+    let text = format!("{:#}", as_json(&report, true));
+    insta::assert_snapshot!("keys-list-json", text);
+    let listed = as_json(&report, false);
+    assert!(listed.get("sound").is_none() && listed["versions"][0].get("found").is_none());
+    assert_eq!(listed["versions"].as_array().unwrap().len(), 5, "destroyed ones, too");
 }

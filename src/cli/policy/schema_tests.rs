@@ -3,14 +3,19 @@
 use super::schema;
 
 /// The tables of a policy: where the schema has them.
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 13] = [
     "",
     "/properties/policy",
+    "/$defs/age",
     "/$defs/category",
     "/$defs/purpose",
     "/$defs/recipient",
+    "/$defs/limit",
     "/$defs/never",
+    "/$defs/always",
+    "/$defs/exception",
     "/$defs/test",
+    "/$defs/test/properties/forbidden",
     "/$defs/test/properties/ask",
 ];
 
@@ -18,11 +23,15 @@ const TABLES: [&str; 8] = [
 fn policy_text(key: &str, adds: impl Fn(&str) -> bool) -> String {
     let statement = |table: &str| if adds(table) { format!("{key} = 1") } else { String::new() };
     let inline = |table: &str| if adds(table) { format!(", {key} = 1") } else { String::new() };
-    let [file, policy, category, purpose, recipient, never, test, ask] = TABLES;
+    let [file, policy, age, category, purpose, recipient, limit, never, always, exception, test, forbidden, ask] = TABLES;
     format!(
         r#"
         {}
-        policy = {{ id = "every-key", version = 1{} }}
+        policy = {{ id = "every-key", version = 2, change = "notice", clauses = ["003-71"]{} }}
+        [fact]
+        open-shipment = "a parcel is on its way"
+        [age]
+        minor = {{ under = 18, clauses = ["003-42"]{} }}
         [category]
         name = {{ dpv = "pd:Name", nature = "identifying", mask = "initials", generalise = "year", clauses = ["003-01"]{} }}
         [purpose.delivery]
@@ -34,25 +43,56 @@ fn policy_text(key: &str, adds: impl Fn(&str) -> bool) -> String {
         writes = []
         search = ["name"]
         delete = false
+        consent = "opt-in"
+        needs = ["open-shipment"]
+        since = 2
+        required = []
+        source = "subject-form"
         clauses = ["003-21"]
         [recipient]
-        carrier = {{ kind = "processor", at_most = {{ name = "masked" }}, clauses = ["003-54"]{} }}
+        carrier = {{ kind = "processor", at_most = {{ name = "masked" }}, consent = "opt-in", needs = [], country = "HK", clauses = ["003-54"]{} }}
+        [limit]
+        minors = {{ when = "minor", unless = ["consent"], purposes = ["delivery"], except = [], at_most = {{ "*" = "absent" }}, clauses = []{} }}
         [never]
-        sale = {{ purposes = ["dpv:SellDataToThirdParties"], clauses = ["003-52"]{} }}
+        sale = {{ purposes = ["dpv:SellDataToThirdParties"], recipients = ["third-party"], categories = ["name"], clauses = ["003-52"]{} }}
+        [always]
+        tls = {{ clauses = ["003-33"]{} }}
+        [exception.demand]
+        {}
+        opens = "disclosure"
+        dpv = "dpv:LegalCompliance"
+        callers = ["carrier"]
+        reveal = {{ name = "clear" }}
+        evidence = ["law"]
+        approvers = 2
+        ttl = "72h"
+        tell_subject = "after"
+        clauses = ["003-60"]
         [[test]]
         {}
         name = "every key"
-        ask = {{ caller = "carrier", purpose = "delivery", facts = []{} }}
         expect = {{ name = "masked" }}
         search = []
+        writes = []
+        required = []
+        scope = "carrier"
+        source = "subject-form"
+        always = ["tls"]
+        forbidden = {{ purpose = "dpv:SellDataToThirdParties", recipient = "third-party", category = "name"{} }}
+        ask = {{ caller = "carrier", purpose = "delivery", facts = [], age = 20, holds = [], exception = "demand", categories = [], evidence = [], approvers = 2, hours = 1{} }}
         "#,
         statement(file),
         inline(policy),
+        inline(age),
         inline(category),
         statement(purpose),
         inline(recipient),
+        inline(limit),
         inline(never),
+        inline(always),
+        statement(exception),
         statement(test),
+        inline(forbidden),
         inline(ask),
     )
 }

@@ -55,6 +55,13 @@ impl Sweep for Database {
         Some(page.rows.into_iter().map(|row| row.id).collect())
     }
 
+    fn revision(&self, id: &str, revision: &str) -> Option<Ask> {
+        // The one slash of a design document's id stands for itself.
+        let id =
+            id.strip_prefix("_design/").map_or_else(|| encode_segment(id), |name| format!("_design/{}", encode_segment(name)));
+        Some(get(format!("{}/{id}?rev={}", self.path, encode_segment(revision))))
+    }
+
     fn total(&self) -> Option<Ask> {
         Some(get(self.path.clone()))
     }
@@ -114,6 +121,9 @@ mod tests {
         );
         assert_eq!(database.ids(b"{\"error\":\"x\"}"), None);
         assert_eq!(database.read_total(b"{\"doc_count\":7,\"update_seq\":\"9-x\"}"), Some(7));
+        let revision = |id| database.revision(id, "2-a&b").unwrap().target;
+        assert_eq!(revision("x/y"), "/a%2Fb/x%2Fy?rev=2-a%26b");
+        assert_eq!(revision("_design/x"), "/a%2Fb/_design/x?rev=2-a%26b");
         assert!(database.is_document("design") && !database.is_document("_design/x"));
     }
 

@@ -106,6 +106,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::ReplyUnreadable { .. } => (S::BAD_GATEWAY, "reply-unreadable"),
         Error::Reveal(error) => (reveal_status(error), error.code()),
         Error::Vault(error) => vault_status_and_code(error),
+        Error::Outdated(_) => (S::SERVICE_UNAVAILABLE, "keys-outdated"),
         Error::Keys(error) => (key_status(error), error.code()),
         Error::Audit(_) => (S::SERVICE_UNAVAILABLE, "audit-unavailable"),
         Error::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal-error"),
@@ -196,6 +197,10 @@ fn sentence(error: &Error) -> String {
         Error::Upstream(UpstreamError::Busy(_)) => "the database has as much to do as it may be asked at once".to_owned(),
         Error::Upstream(_) => "the database cannot be reached".to_owned(),
         Error::Reveal(error) | Error::Write(WriteError::Stored(error)) => stored_sentence(error),
+        Error::Outdated(_) => {
+            "this node's keys are older than those of the others, so it stores nothing; ask another one, or again in a moment"
+                .to_owned()
+        }
         Error::Keys(error)
         | Error::Term(TermError::Keys(error))
         | Error::Vault(VaultError::Keys(error))

@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use super::super::files::{self, Lock};
-use super::super::manifest::{self, Line, Opened};
+use super::super::manifest::{Line, Opened};
+use super::super::place::{self, Held};
 use super::super::state::{Operation, Refusal, Step};
 use super::super::{Config, KeyError, LineName, State};
 use crate::base::{Clock, Kid};
@@ -117,7 +117,7 @@ impl fmt::Display for NotMoved {
                 let why = match refusal {
                     Refusal::Compromised => "is compromised, so nothing may be protected under it again",
                     Refusal::Destroyed => "is destroyed, and its secret is gone",
-                    Refusal::NoWayBack | Refusal::NeverActive => {
+                    Refusal::NoWayBack | Refusal::NeverActive | Refusal::StillActive => {
                         "is deactivated, and what has ceased to protect does not begin again"
                     }
                 };
@@ -132,7 +132,7 @@ impl fmt::Display for NotMoved {
             (Operation::Deactivate, Some(Refusal::Destroyed)) => {
                 write!(f, "{kid} of line {line} is destroyed: it neither protects nor opens, so nothing is left to do")
             }
-            (Operation::Deactivate, Some(Refusal::NeverActive | Refusal::NoWayBack)) => write!(
+            (Operation::Deactivate, Some(Refusal::NeverActive | Refusal::NoWayBack | Refusal::StillActive)) => write!(
                 f,
                 "{kid} of line {line} is pre-active: it protects nothing yet, so it may stay as it is; if somebody else may know it, `sudare keys compromise {kid}`"
             ),
@@ -152,14 +152,20 @@ impl fmt::Display for NotMoved {
                 "{kid} of line {line} is destroyed: nothing opens under it any more. If its secret was known to others before, so is what it protected, in backups too"
             ),
             (Operation::Activate, None) => write!(f, "{kid} of line {line} cannot be activated"),
+            (Operation::Destroy, _) => write!(
+                f,
+                "{kid} is the active version of line {line}, and what was sealed a moment ago hangs on it: `sudare keys rotate --line {line}` first, then rewrap and count"
+            ),
         }
     }
 }
 
 /// Does the ring have to be written?
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Write {
+pub(super) enum Write {
     Revision,
+    /// The same, but only once what is to be written opens, whole, under the KEK that it is to hang on.
+    Proved,
     Nothing,
 }
 
@@ -191,6 +197,19 @@ impl Change<'_> {
             None => Ok(((opened.add(name, State::PreActive, now_ms)?, true), Write::Revision)),
         })?;
         Ok(PublishReport { line: name.clone(), kid, made, revision })
+    }
+
+    /// Gives a line a fresh version that opens and does not protect yet, also if another one waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::rotate`].
+    pub fn publish_anew(&self, name: &LineName) -> Result<PublishReport, KeyError> {
+        let (kid, revision) = self.make(|opened, now_ms| {
+            line_of(opened, name)?;
+            Ok((opened.add(name, State::PreActive, now_ms)?, Write::Revision))
+        })?;
+        Ok(PublishReport { line: name.clone(), kid, made: true, revision })
     }
 
     /// Lets a published version protect; the Active one of its line is deactivated in the same revision.
@@ -280,23 +299,34 @@ impl Change<'_> {
     }
 
     /// Reads the ring, lets `act` change it, and writes it, all under the ring's lock. Returns the revision it is at then.
-    fn make<T>(&self, act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), KeyError>) -> Result<(T, u64), KeyError> {
-        let path = &self.config.ring;
+    pub(super) fn make<T>(
+        &self,
+        act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), KeyError>,
+    ) -> Result<(T, u64), KeyError> {
+        self.make_noting(act, |_result, _opened, _bytes| Ok(()))
+    }
+
+    /// As [`Self::make`]; `note` is called with the bytes of the new revision before they are in force, and an error of it leaves the old one.
+    pub(super) fn make_noting<T, E: From<KeyError>>(
+        &self,
+        act: impl FnOnce(&mut Opened, u64) -> Result<(T, Write), E>,
+        note: impl FnOnce(&mut T, &Opened, &[u8]) -> Result<(), E>,
+    ) -> Result<(T, u64), E> {
         // Before the lock, which would leave a file of its own beside a ring that is not there, or complain of its folder.
-        if matches!(path.try_exists(), Ok(false)) {
-            return Err(KeyError::Missing(path.clone()));
+        if self.config.ring.as_file().is_some_and(|path| matches!(path.try_exists(), Ok(false))) {
+            place::read(self.config)?;
         }
-        let _held = Lock::take(path)?;
-        let mut opened = manifest::open(self.config)?;
-        let found = opened.manifest.revision;
-        if let Some(expected) = self.at_revision.filter(|expected| *expected != found) {
-            return Err(KeyError::MovedOn { path: path.clone(), found, expected });
-        }
+        let held = Held::take(self.config)?;
+        let mut opened = held.open_at(self.at_revision)?;
         let now_ms = self.clock.now_ms();
-        let (result, write) = act(&mut opened, now_ms)?;
-        if write == Write::Revision {
-            let bytes = opened.next_revision(path, now_ms)?;
-            files::replace(path, &bytes, &opened.seen)?;
+        let (mut result, write) = act(&mut opened, now_ms)?;
+        if write != Write::Nothing {
+            let bytes = held.next(&mut opened, now_ms)?;
+            if write == Write::Proved {
+                super::kek::prove(self.config, &bytes)?;
+            }
+            note(&mut result, &opened, &bytes)?;
+            held.replace(&opened, &bytes)?;
         }
         Ok((result, opened.manifest.revision))
     }
@@ -315,13 +345,13 @@ fn active_of(opened: &Opened, name: &LineName) -> Option<Kid> {
     of_line.map(|(_, version)| version).find(|version| version.state == State::Active).map(|version| version.kid)
 }
 
-fn place_of(opened: &Opened, kid: Kid) -> Result<(LineName, State), KeyError> {
+pub(super) fn place_of(opened: &Opened, kid: Kid) -> Result<(LineName, State), KeyError> {
     let found = opened.manifest.versions().find(|(_, version)| version.kid == kid);
     found.map(|(line, version)| (line.clone(), version.state)).ok_or(KeyError::NoSuchVersion(kid))
 }
 
 /// What the table says, with a refusal as an error.
-fn asked(line: &LineName, kid: Kid, state: State, operation: Operation) -> Result<Step, KeyError> {
+pub(super) fn asked(line: &LineName, kid: Kid, state: State, operation: Operation) -> Result<Step, KeyError> {
     match state.on(operation) {
         Step::Refused(refusal) => Err(NotMoved { line: line.clone(), kid, operation, refusal: Some(refusal) }.into()),
         step @ (Step::Becomes(_) | Step::AfterSuccessor(_) | Step::Stays) => Ok(step),
@@ -332,7 +362,7 @@ fn stayed(line: LineName, kid: Kid, state: State) -> Moved {
     Moved { line, kid, from: state, to: state }
 }
 
-fn shift(opened: &mut Opened, line: &LineName, kid: Kid, next: State, now_ms: u64) -> Result<Moved, KeyError> {
+pub(super) fn shift(opened: &mut Opened, line: &LineName, kid: Kid, next: State, now_ms: u64) -> Result<Moved, KeyError> {
     let versions = opened.manifest.lines.iter_mut().flat_map(|line| line.versions.iter_mut());
     let version = versions.into_iter().find(|version| version.kid == kid).ok_or(KeyError::NoSuchVersion(kid))?;
     let from = version.state;

@@ -7,9 +7,10 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::super::{Kek, KeyRing, VersionInfo};
+use super::change::{Write, asked, place_of, shift};
 use super::*;
 use crate::base::{Controller, FixedClock, RingName};
-use crate::keys::{Operation, Refusal};
+use crate::keys::{Operation, Refusal, Step};
 
 const NOON: u64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
@@ -19,7 +20,7 @@ fn made() -> (tempfile::TempDir, Config) {
     let config = Config {
         controller: Controller::new("shop"),
         name: RingName::main(),
-        ring: dir.path().join("ring.json"),
+        ring: dir.path().join("ring.json").into(),
         kek: Kek::File(dir.path().join("kek")),
         min_revision: 0,
     };
@@ -260,7 +261,7 @@ proptest! {
     /// Any operations in any order, on any version: the ring is sound after each, no id is used twice or lost, and every state
     /// is one that its last could become.
     #[test]
-    fn no_order_of_commands_breaks_a_ring(commands in proptest::collection::vec((0..6_u8, any::<prop::sample::Index>()), 1..40)) {
+    fn no_order_of_commands_breaks_a_ring(commands in proptest::collection::vec((0..7_u8, any::<prop::sample::Index>()), 1..40)) {
         let (_dir, config) = made();
         let clock = FixedClock::at(NOON);
         for (command, index) in commands {
@@ -275,6 +276,16 @@ proptest! {
                 2 => change.activate(kid).map(|report| report.revision),
                 3 => change.deactivate(kid, if line.needs_active() { Scope::Keep } else { Scope::End }).map(|report| report.revision),
                 4 => change.compromise(&[kid], Successor::MustBeThere).map(|report| report.revision),
+                // What proves that it may is tested in `destroy`.
+                5 => change
+                    .make_noting(
+                        |opened, now_ms| match asked(line, kid, place_of(opened, kid)?.1, Operation::Destroy)? {
+                            Step::Becomes(to) => Ok((drop(shift(opened, line, kid, to, now_ms)?), Write::Revision)),
+                            Step::Stays | Step::AfterSuccessor(_) | Step::Refused(_) => Ok(((), Write::Nothing)),
+                        },
+                        |(), _, _| Ok::<(), KeyError>(()),
+                    )
+                    .map(|((), revision)| revision),
                 _ => change.compromise(&[kid], Successor::Make).map(|report| report.revision),
             };
             let after = check(&config);
@@ -288,6 +299,7 @@ proptest! {
             prop_assert!(after.revision() - before.revision() <= 1);
             for was in versions {
                 let now = after.versions().into_iter().find(|version| version.kid == was.kid).unwrap();
+                prop_assert!(now.state != State::Destroyed || was.state == State::Destroyed || command == 5);
                 let by_way_of_active = was.state == State::PreActive && now.state == State::Deactivated;
                 prop_assert!(was.state == now.state || was.state.may_become(now.state) && !by_way_of_active);
                 prop_assert_eq!(was.line, now.line);

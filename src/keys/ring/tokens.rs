@@ -84,14 +84,14 @@ impl KeyRing {
     }
 
     fn token_key_of(&self, version: &Version, scope: &str) -> Result<TokenKey, KeyError> {
-        let kid = version.info.kid;
-        let secret = version.secret.as_ref().ok_or(KeyError::Destroyed(kid))?;
+        let holding = self.holding()?;
+        let (kid, secret) = holding.secret(version)?;
         Ok(TokenKey { kid, xaes: XaesKey::new(&crypto::hkdf(secret, &self.label(&[b"token", scope.as_bytes()]))) })
     }
 
     fn fingerprint_key_of(&self, version: &Version, scope: &str) -> Result<(Kid, MacKey), KeyError> {
-        let kid = version.info.kid;
-        let secret = version.secret.as_ref().ok_or(KeyError::Destroyed(kid))?;
+        let holding = self.holding()?;
+        let (kid, secret) = holding.secret(version)?;
         Ok((kid, MacKey::new(&crypto::hkdf(secret, &self.label(&[b"fingerprint", scope.as_bytes()])))))
     }
 }

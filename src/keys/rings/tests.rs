@@ -18,7 +18,7 @@ fn identity() -> RingName {
 
 fn config(dir: &Path, name: RingName) -> Config {
     let (ring, kek) = (dir.join(format!("{name}.json")), Kek::File(dir.join(format!("{name}.kek"))));
-    Config { controller: Controller::new("shop"), name, ring, kek, min_revision: 0 }
+    Config { controller: Controller::new("shop"), name, ring: ring.into(), kek, min_revision: 0 }
 }
 
 /// Two rings in a folder, as `sudare keys init` makes them.

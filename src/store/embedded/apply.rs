@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use redb::{Database, ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
-use super::super::rows::{Claim, Claimed, Row, Table};
+use super::super::rows::{Claim, Claimed, Row, Swap, Swapped, Table};
 use super::super::schema::KNOWN;
 use super::super::{Named, StoreError};
 use super::{HIGH_WATER, SCHEMA, marks_of, rows_of};
@@ -141,6 +141,40 @@ pub(super) fn change(
         }
     }
     Ok(Ok(()))
+}
+
+pub(super) fn swap(transaction: &WriteTransaction, table: Table, swaps: &[Swap]) -> Result<Vec<Swapped>, redb::Error> {
+    let mut rows = transaction.open_table(rows_of(table))?;
+    let mut marks = transaction.open_table(marks_of(table))?;
+    let mut answer = Vec::with_capacity(swaps.len());
+    for Swap { seen, value, marks: wanted } in swaps {
+        let key = seen.key.as_slice();
+        let as_seen = rows.get(key)?.is_some_and(|row| {
+            let (value, marks) = row.value();
+            value == seen.value.as_slice() && marks.iter().copied().eq(seen.marks.iter().map(Vec::as_slice))
+        });
+        if !as_seen {
+            answer.push(Swapped::Changed);
+            continue;
+        }
+        let mut taken = false;
+        for mark in wanted {
+            taken |= marks.get(mark.as_slice())?.is_some_and(|named| named.value() != key);
+        }
+        if taken {
+            answer.push(Swapped::MarkTaken);
+            continue;
+        }
+        for mark in seen.marks.iter().filter(|mark| !wanted.contains(mark)) {
+            marks.remove(mark.as_slice())?;
+        }
+        for mark in wanted.iter().filter(|mark| !seen.marks.contains(mark)) {
+            marks.insert(mark.as_slice(), key)?;
+        }
+        rows.insert(key, stored(value, wanted))?;
+        answer.push(Swapped::Done);
+    }
+    Ok(answer)
 }
 
 pub(super) fn raise(transaction: &WriteTransaction, name: &str, seen: u64) -> Result<u64, redb::Error> {

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::super::StoreError;
-use super::super::rows::{Claim, Claimed, Row, Table};
+use super::super::rows::{Claim, Claimed, Row, Swap, Swapped, Table};
 use super::{File, apply};
 
 /// Calls in one commit at most.
@@ -25,6 +25,7 @@ const UNIT: usize = 64 << 10;
 pub(super) enum Work {
     Claim(Table, Vec<Claim>),
     Change(Table, BTreeMap<Vec<u8>, Option<Row>>),
+    Swap(Table, Vec<Swap>),
     Raise(String, u64),
 }
 
@@ -32,6 +33,7 @@ pub(super) enum Work {
 pub(super) enum Done {
     Claimed(Vec<Claimed>),
     Changed,
+    Swapped(Vec<Swapped>),
     Raised(u64),
 }
 
@@ -41,12 +43,11 @@ impl Work {
     /// Places that it takes in the queue.
     pub(super) fn places(&self) -> u32 {
         let marks = |marks: &[Vec<u8>]| marks.iter().map(Vec::len).sum::<usize>();
+        let row = |row: &Row| row.key.len() + row.value.len() + marks(&row.marks);
         let bytes: usize = match self {
             Self::Claim(_, claims) => claims.iter().map(|claim| claim.key.len() + claim.value.len() + marks(&claim.marks)).sum(),
-            Self::Change(_, changes) => {
-                let row = |row: &Row| row.key.len() + row.value.len() + marks(&row.marks);
-                changes.iter().map(|(key, change)| key.len() + change.as_ref().map_or(0, row)).sum()
-            }
+            Self::Change(_, changes) => changes.iter().map(|(key, change)| key.len() + change.as_ref().map_or(0, row)).sum(),
+            Self::Swap(_, swaps) => swaps.iter().map(|swap| row(&swap.seen) + swap.value.len() + marks(&swap.marks)).sum(),
             Self::Raise(name, _) => name.len(),
         };
         u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(QUEUE).clamp(1, QUEUE)
@@ -157,6 +158,7 @@ fn commit(file: &File, work: &[Work]) -> Result<Vec<Outcome>, StoreError> {
             outcomes.push(match work {
                 Work::Claim(table, claims) => Ok(Done::Claimed(apply::claim(&transaction, *table, claims)?)),
                 Work::Change(table, changes) => apply::change(&transaction, *table, changes)?.map(|()| Done::Changed),
+                Work::Swap(table, swaps) => Ok(Done::Swapped(apply::swap(&transaction, *table, swaps)?)),
                 Work::Raise(name, seen) => Ok(Done::Raised(apply::raise(&transaction, name, *seen)?)),
             });
         }

@@ -5,11 +5,14 @@
 
 use super::super::rows::Table;
 
-/// Makes what the first version of the schema has; what is there stays.
+/// Makes what today's version of the schema has; what is there stays. Version 2 added `sudare_node` and the table of rings.
 pub(super) fn tables() -> String {
     let mut all = "create table if not exists sudare_schema (id int4 primary key, version int8 not null);
 create table if not exists sudare_high_water (name text primary key, mark int8 not null);
 create table if not exists sudare_topic (topic text primary key, count int8 not null);
+create table if not exists sudare_node (
+  node text primary key, started timestamptz not null, seen timestamptz not null, about bytea not null
+);
 "
     .to_owned();
     for table in Table::ALL {
@@ -38,6 +41,52 @@ pub(super) const NOTIFY: &str = "select pg_notify('sudare', $1)";
 pub(super) const LISTEN: &str = "listen sudare";
 pub(super) const TOPICS: &str = "select topic, count from sudare_topic order by topic";
 
+/// Times are the server's, of the moment a statement begins: what the clocks of nodes say does not matter.
+pub(super) const BEAT: &str = "insert into sudare_node (node, started, seen, about) values ($1, now(), now(), $2)
+on conflict (node) do update set seen = now(), about = excluded.about";
+pub(super) const LEAVE: &str = "delete from sudare_node where node = $1";
+pub(super) const NODES: &str =
+    "select node, extract(epoch from now() - started)::float8, extract(epoch from now() - seen)::float8, about
+from sudare_node order by started, node";
+/// Those that nobody asks about any more.
+pub(super) const FORGET: &str = "delete from sudare_node where seen < now() - interval '1 hour'";
+
+/// One statement, which does all or nothing: the row becomes what it is to be if it is what was seen, and only then the mark of the name
+/// `$4` rises to `$5` and the topic of the same name is announced. One row comes back if it was done. `$1` key, `$2` seen, `$3` new.
+pub(super) fn supersede(table: Table, kind: Superseding) -> String {
+    let rows = rows_of(table);
+    let first = match kind {
+        Superseding::Made => {
+            format!("insert into {rows} (key, value, marks) values ($1, $3, '{{}}') on conflict (key) do nothing returning key")
+        }
+        Superseding::Replaced => format!("update {rows} set value = $3 where key = $1 and value = $2 returning key"),
+        Superseding::Removed => format!("delete from {rows} where key = $1 and value = $2 returning key"),
+    };
+    format!(
+        "with done as (
+  {first}
+), raised as (
+  insert into sudare_high_water (name, mark) select $4, $5 from done
+  on conflict (name) do update set mark = greatest(sudare_high_water.mark, excluded.mark)
+), told as (
+  insert into sudare_topic (topic, count) select $4, 1 from done
+  on conflict (topic) do update set count = sudare_topic.count + 1
+)
+select key from done"
+    )
+}
+
+/// What [`supersede`] does to the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Superseding {
+    /// There was none.
+    Made,
+    /// Another one was there.
+    Replaced,
+    /// There is none any more.
+    Removed,
+}
+
 /// Of one table.
 #[derive(Debug)]
 pub(super) struct Statements {
@@ -52,6 +101,7 @@ pub(super) struct Statements {
     pub(super) remove: String,
     pub(super) put: String,
     pub(super) mark: String,
+    pub(super) swap: String,
     /// With each other table as that of the links.
     claim: Vec<(Table, String)>,
 }
@@ -92,6 +142,7 @@ on m.n = w.n order by w.key"
                 "insert into {marks} (mark, key) select m.mark, w.key from unnest($1::int4[], $2::bytea[]) as w (n, key)
 join unnest($3::int4[], $4::bytea[]) as m (n, mark) on m.n = w.n order by m.mark"
             ),
+            swap: swap(table),
             claim: others.map(|other| (*other, claim(table, *other))).collect(),
         }
     }
@@ -146,10 +197,53 @@ select found.key, free.n is not null, (select r.value from {rows} r where r.key 
     )
 }
 
+/// One statement: what still is as it was seen is changed. A row that somebody changes at this very moment is waited for and then looked at
+/// again by the update itself; a mark that somebody takes at this very moment is told (23505), and the next attempt sees it.
+fn swap(table: Table) -> String {
+    let (rows, marks) = (rows_of(table), marks_of(table));
+    let grouped = |n: u8, mark: u8| {
+        format!(
+            "select n, array_agg(mark order by mark) as marks from unnest(${n}::int4[], ${mark}::bytea[]) as m (n, mark) group by n"
+        )
+    };
+    let (before, after) = (grouped(5, 6), grouped(7, 8));
+    format!(
+        "with wanted as (
+  select w.n, w.key, w.seen, w.value from unnest($1::int4[], $2::bytea[], $3::bytea[], $4::bytea[]) as w (n, key, seen, value)
+), before as (
+  {before}
+), after as (
+  {after}
+), added as (
+  select a.n, a.mark, (select h.key from {marks} h where h.mark = a.mark) as holder
+  from unnest($7::int4[], $8::bytea[]) as a (n, mark)
+), taken as (
+  select distinct added.n from added join wanted on wanted.n = added.n where added.holder is not null and added.holder <> wanted.key
+), swapped as (
+  update {rows} r set value = w.value, marks = coalesce(after.marks, '{{}}')
+  from wanted w left join before on before.n = w.n left join after on after.n = w.n left join taken on taken.n = w.n
+  where r.key = any($2::bytea[]) and r.key = w.key and r.value = w.seen and r.marks = coalesce(before.marks, '{{}}') and taken.n is null
+  returning w.n
+), unmarked as (
+  delete from {marks} where mark in (
+    select b.mark from unnest($5::int4[], $6::bytea[]) as b (n, mark) join swapped on swapped.n = b.n
+    left join added on added.n = b.n and added.mark = b.mark where added.n is null
+  )
+), marked as (
+  insert into {marks} (mark, key)
+  select added.mark, wanted.key from added join swapped on swapped.n = added.n join wanted on wanted.n = added.n
+  where added.holder is null order by added.mark
+)
+select swapped.n is not null, taken.n is not null
+from wanted w left join swapped on swapped.n = w.n left join taken on taken.n = w.n order by w.n"
+    )
+}
+
 pub(super) fn rows_of(table: Table) -> &'static str {
     match table {
         Table::Token => "sudare_token",
         Table::TokenRef => "sudare_token_ref",
+        Table::Ring => "sudare_ring",
     }
 }
 
@@ -157,5 +251,6 @@ fn marks_of(table: Table) -> &'static str {
     match table {
         Table::Token => "sudare_token_mark",
         Table::TokenRef => "sudare_token_ref_mark",
+        Table::Ring => "sudare_ring_mark",
     }
 }

@@ -38,8 +38,8 @@ id-card = { at = "$.id_card", protect = "token" }
 
 /// What CouchDB does with documents, as far as it matters here.
 #[derive(Default)]
-struct Couch {
-    documents: BTreeMap<String, Value>,
+pub(super) struct Couch {
+    pub(super) documents: BTreeMap<String, Value>,
     written: u64,
 }
 
@@ -56,7 +56,7 @@ impl Couch {
         json!({"ok": true, "id": id, "rev": rev})
     }
 
-    fn answer(&mut self, seen: &Seen) -> StubReply {
+    pub(super) fn answer(&mut self, seen: &Seen) -> StubReply {
         let path = seen.target.split('?').next().unwrap();
         let Ok(body) =
             serde_json::from_slice::<Value>(&seen.body).or(if seen.method == Method::GET { Ok(Value::Null) } else { Err(()) })
@@ -206,7 +206,7 @@ impl Node {
     }
 }
 
-async fn ask(address: SocketAddr, purpose: &str, method: Method, path: &str, body: String) -> Option<Answer> {
+pub(super) async fn ask(address: SocketAddr, purpose: &str, method: Method, path: &str, body: String) -> Option<Answer> {
     let credential = Proxy::credential("shop");
     let headers = [("sudare-credential", credential.as_str()), ("data-purpose", purpose), ("content-type", "application/json")];
     let headers = if body.is_empty() { &headers[..2] } else { &headers[..] };

@@ -8,6 +8,7 @@ mod model;
 mod outages;
 mod postgres;
 mod redb;
+mod rings;
 mod server;
 mod suite;
 mod wire;

@@ -75,6 +75,13 @@ impl Database {
         run_sql(self.server, &self.name, script);
     }
 
+    /// One text, by hand.
+    pub(super) fn text(&self, query: &str) -> String {
+        ask(self.server, &self.name, query, |client, query| {
+            Box::pin(async move { client.query_one(query, &[]).await.unwrap().get(0) })
+        })
+    }
+
     /// One number, by hand.
     pub(super) fn number(&self, query: &str) -> i64 {
         ask(self.server, &self.name, query, |client, query| {

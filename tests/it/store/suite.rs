@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sudare::base::enc;
 use sudare::store::check::{Counted, Finding, Verify, check};
-use sudare::store::{Change, Claim, Claimed, MAX_KEY_BYTES, Row, Rows as _, Store, StoreError, Table};
+use sudare::store::{Change, Claim, Claimed, MAX_KEY_BYTES, Row, Rows as _, Store, StoreError, Swap, Swapped, Table};
 
 use super::{Damage, Place, by_chance, claim, holding, key, row};
 
@@ -20,7 +20,8 @@ macro_rules! suite {
         $crate::store::suite::suite! { $place:
             claims_are_made_found_and_taken, marks_are_taken_all_or_none, racing_callers_make_one_row_each,
             racing_callers_with_several_marks_agree, links_are_there_with_their_rows, rows_are_read_in_the_order_asked,
-            lists_page_by_prefix, changes_put_and_remove, racing_changes_of_one_row_take_place, a_mark_of_another_row_is_refused, mistakes_of_the_caller_are_refused,
+            lists_page_by_prefix, changes_put_and_remove, racing_changes_of_one_row_take_place, a_mark_of_another_row_is_refused, swaps_take_place_only_on_what_was_seen,
+            racing_swaps_and_changes_lose_nothing, mistakes_of_the_caller_are_refused,
             what_is_stored_outlives_the_handle, ten_thousand_claims_are_one_call, any_bytes_are_a_key, high_water_only_rises,
             migrating_twice_changes_nothing, other_schemas_are_refused, word_goes_round, killed_writers_lose_nothing,
             a_caller_that_goes_away_leaves_nothing_half_done, check_finds_what_does_not_fit, check_asks_who_knows_values,
@@ -236,6 +237,84 @@ pub(super) async fn a_mark_of_another_row_is_refused(place: &Place) {
     assert_fits(&store).await;
 }
 
+pub(super) async fn swaps_take_place_only_on_what_was_seen(place: &Place) {
+    let store = place.open();
+    store.claim(T, vec![claim("a", &["m", "n"]), claim("b", &["o"]), claim("c", &[]), claim("d", &["p"])]).await.unwrap();
+    let marks = |marks: &[&str]| marks.iter().map(|mark| mark.as_bytes().to_vec()).collect::<Vec<_>>();
+    let swap = |seen: Row, value: &str, to: &[&str]| Swap { seen, value: value.as_bytes().to_vec(), marks: marks(to) };
+    let answer = store
+        .swap(
+            T,
+            vec![
+                // A mark stays, one goes, one comes; in another order.
+                swap(row("a", "value of a", &["n", "m"]), "new", &["x", "n"]),
+                swap(row("b", "value of another", &["o"]), "new", &["y"]),
+                swap(row("c", "value of c", &["never"]), "new", &[]),
+                swap(row("gone", "value of gone", &[]), "new", &["z"]),
+                swap(row("d", "value of d", &["p"]), "new", &["o"]),
+            ],
+        )
+        .await
+        .unwrap();
+    assert_eq!(answer, [Swapped::Done, Swapped::Changed, Swapped::Changed, Swapped::Changed, Swapped::MarkTaken]);
+    let rows = store.list(T, Vec::new(), None, 10).await.unwrap();
+    let others = [row("b", "value of b", &["o"]), row("c", "value of c", &[]), row("d", "value of d", &["p"])];
+    assert_eq!(rows[0], row("a", "new", &["n", "x"]));
+    assert_eq!(rows[1..], others);
+    let found = store.find(T, marks(&["m", "n", "x", "y", "z", "o", "p"])).await.unwrap();
+    assert_eq!(found, [None, Some(key("a")), Some(key("a")), None, None, Some(key("b")), Some(key("d"))]);
+    // Again, on what was seen first: somebody was faster.
+    assert_eq!(store.swap(T, vec![swap(row("a", "value of a", &["m", "n"]), "late", &[])]).await.unwrap(), [Swapped::Changed]);
+    // All marks go, and come back.
+    assert_eq!(store.swap(T, vec![swap(row("a", "new", &["n", "x"]), "bare", &[])]).await.unwrap(), [Swapped::Done]);
+    assert_eq!(store.swap(T, vec![swap(row("a", "bare", &[]), "bare", &["m"])]).await.unwrap(), [Swapped::Done]);
+    assert_eq!(store.swap(T, Vec::new()).await.unwrap(), []);
+    for wrong in [
+        vec![swap(row("b", "value of b", &["o"]), "", &["q"]), swap(row("d", "value of d", &["p"]), "", &["q"])],
+        vec![swap(row("b", "value of b", &["o"]), "", &[]), swap(row("b", "value of b", &["o"]), "", &[])],
+        vec![Swap { marks: vec![vec![7; MAX_KEY_BYTES + 1]], ..swap(row("b", "value of b", &["o"]), "", &[]) }],
+    ] {
+        assert!(matches!(store.swap(T, wrong).await, Err(StoreError::Misuse(_))));
+    }
+    assert_fits(&store).await;
+}
+
+/// Sweeps that meet each other, writers, and whoever removes rows: of each row somebody's whole version is there, or none.
+pub(super) async fn racing_swaps_and_changes_lose_nothing(place: &Place) {
+    let (one, other) = place.two();
+    one.claim(T, (0..40).map(|n| claim(&format!("k{n:02}"), &[&format!("m{n:02}")])).collect()).await.unwrap();
+    let sweep = |store: Arc<Store>, who: usize| async move {
+        let mut done = 0;
+        for round in 0..10 {
+            let mut rows = store.list(T, Vec::new(), None, 100).await.unwrap();
+            if (who + round).is_multiple_of(2) {
+                rows.reverse();
+            }
+            let swaps = rows.into_iter().map(|seen| {
+                let value = [&seen.value[..], b"+"].concat();
+                let marks = vec![seen.marks[0].clone(), format!("{who}-{round}-{}", by_chance(u64::MAX)).into_bytes()];
+                Swap { seen, value, marks }
+            });
+            let answer = store.swap(T, swaps.collect()).await.unwrap();
+            done += answer.iter().filter(|swapped| **swapped == Swapped::Done).count();
+        }
+        done
+    };
+    let removes = async {
+        for n in 0..10 {
+            other.change(T, vec![Change::Remove(key(&format!("k{n:02}")))]).await.unwrap();
+        }
+    };
+    let (ours, theirs, ()) =
+        tokio::join!(tokio::spawn(sweep(Arc::clone(&one), 0)), tokio::spawn(sweep(Arc::clone(&other), 1)), removes);
+    let rows = one.list(T, Vec::new(), None, 100).await.unwrap();
+    assert_eq!(rows.len(), 30, "what was removed stays so");
+    let pluses: usize = rows.iter().map(|row| row.value.len() - "value of k00".len()).sum();
+    let done = ours.unwrap() + theirs.unwrap();
+    assert!(pluses <= done && done > 0 && rows.iter().all(|row| row.marks.len() == 2), "{pluses} of {done}");
+    assert_fits(&other).await;
+}
+
 pub(super) async fn mistakes_of_the_caller_are_refused(place: &Place) {
     let store = place.open();
     let long = vec![7; MAX_KEY_BYTES + 1];
@@ -351,30 +430,30 @@ pub(super) async fn high_water_only_rises(place: &Place) {
 pub(super) async fn migrating_twice_changes_nothing(place: &Place) {
     // A store that is not there is made.
     let store = Store::migrate(&place.config()).unwrap();
-    assert_eq!(store.version().await.unwrap(), 1);
+    assert_eq!(store.version().await.unwrap(), 2);
     store.claim(T, vec![claim("a", &["m"])]).await.unwrap();
     drop(store);
     place.set_version(0);
     for _ in 0..2 {
         let store = Store::migrate(&place.config()).unwrap();
-        assert_eq!(store.version().await.unwrap(), 1);
+        assert_eq!(store.version().await.unwrap(), 2);
         assert_eq!(store.list(T, Vec::new(), None, 10).await.unwrap().len(), 1);
     }
-    assert_eq!(place.open().version().await.unwrap(), 1);
+    assert_eq!(place.open().version().await.unwrap(), 2);
 }
 
 pub(super) async fn other_schemas_are_refused(place: &Place) {
     drop(place.open());
-    place.set_version(2);
+    place.set_version(3);
     for opened in [Store::open(&place.config(), None), Store::migrate(&place.config()), Store::existing(&place.config())] {
         let error = opened.unwrap_err();
-        assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error}");
         assert!(error.to_string().ends_with("upgrade Sudare"), "{error}");
     }
     place.set_version(0);
     for opened in [Store::open(&place.config(), None), Store::existing(&place.config())] {
         let error = opened.unwrap_err();
-        assert!(matches!(error, StoreError::Older { found: 0, known: 1, .. }), "{error}");
+        assert!(matches!(error, StoreError::Older { found: 0, known: 2, .. }), "{error}");
         assert!(error.to_string().ends_with("run `sudare store migrate`"), "{error}");
     }
     drop(Store::migrate(&place.config()).unwrap());
@@ -473,7 +552,7 @@ pub(super) async fn check_finds_what_does_not_fit(place: &Place) {
     store.claim(T, vec![link("a", &["1"]), link("b", &["2"]), link("c", &["3", "4"]), claim("d", &["5"])]).await.unwrap();
     let counted = assert_fits(&store).await;
     let count = |table, rows, marks| Counted { table, rows, marks };
-    assert_eq!(counted, [count(T, 4, 5), count(Table::TokenRef, 3, 0)]);
+    assert_eq!(counted, [count(T, 4, 5), count(Table::TokenRef, 3, 0), count(Table::Ring, 0, 0)]);
     drop(store);
     place.damage(Damage::Unmark(b"1"));
     place.damage(Damage::Remove(&key("b")));

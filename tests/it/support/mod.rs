@@ -5,6 +5,7 @@ mod feed;
 pub(crate) mod http2;
 mod idp;
 pub(crate) mod issuer;
+pub(crate) mod keeper;
 mod pki;
 mod process;
 mod proxy;
