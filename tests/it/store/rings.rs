@@ -193,7 +193,7 @@ impl Node {
 
     async fn has(&self, revision: u32) {
         until("a node takes the ring", async || {
-            (self.metric("sudare_key_ring_revision").await - f64::from(revision)).abs() < 0.5
+            (self.metric(r#"sudare_key_ring_revision{ring="main"}"#).await - f64::from(revision)).abs() < 0.5
         })
         .await;
     }
