@@ -345,7 +345,8 @@ impl Inner {
         }
         let ordinals: Vec<i32> = (0..put.len()).map(ordinal).collect();
         let asked = Arc::new(Changed { keys, ordinals, put, values, owners, marks });
-        let texts = [&statements.unmark, &statements.remove, &statements.put, &statements.mark].map(String::clone);
+        let texts =
+            [&statements.hold, &statements.unmark, &statements.remove, &statements.put, &statements.mark].map(String::clone);
         let texts = Arc::new(texts);
         self.run(Repeat::Overwritten, move |client| {
             let (asked, texts) = (Arc::clone(&asked), Arc::clone(&texts));
@@ -413,10 +414,11 @@ struct Changed {
 impl Changed {
     /// All statements leave at once, so that they cost one round trip; after one that fails the others do nothing, and the last one,
     /// which would commit, undoes.
-    async fn apply(&self, client: &Object, texts: &[String; 4]) -> Result<(), Error> {
-        let [unmark, remove, put, mark] = texts;
+    async fn apply(&self, client: &Object, texts: &[String; 5]) -> Result<(), Error> {
+        let [hold, unmark, remove, put, mark] = texts;
         let prepare = |text, types| client.prepare_typed_cached(text, types);
-        let unmark: Statement = prepare(unmark, &[Type::BYTEA_ARRAY]).await?;
+        let hold: Statement = prepare(hold, &[Type::BYTEA_ARRAY]).await?;
+        let unmark = prepare(unmark, &[Type::BYTEA_ARRAY]).await?;
         let remove = prepare(remove, &[Type::BYTEA_ARRAY]).await?;
         let of_rows = [Type::INT4_ARRAY, Type::BYTEA_ARRAY, Type::BYTEA_ARRAY, Type::INT4_ARRAY, Type::BYTEA_ARRAY];
         let put = prepare(put, &of_rows).await?;
@@ -425,8 +427,9 @@ impl Changed {
         let keys: [&(dyn ToSql + Sync); 1] = [&self.keys];
         let rows: [&(dyn ToSql + Sync); 5] = [&self.ordinals, &self.put, &self.values, &self.owners, &self.marks];
         let marks: [&(dyn ToSql + Sync); 4] = [&self.ordinals, &self.put, &self.owners, &self.marks];
-        let (begun, unmarked, removed, put, marked, committed) = tokio::join!(
+        let (begun, held, unmarked, removed, put, marked, committed) = tokio::join!(
             client.batch_execute("begin"),
+            client.execute(&hold, &keys),
             client.execute(&unmark, &keys),
             client.execute(&remove, &keys),
             client.execute(&put, &rows),
@@ -434,7 +437,7 @@ impl Changed {
             client.batch_execute("commit"),
         );
         begun?;
-        for done in [unmarked, removed, put, marked] {
+        for done in [held, unmarked, removed, put, marked] {
             done?;
         }
         committed

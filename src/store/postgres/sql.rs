@@ -97,6 +97,7 @@ pub(super) struct Statements {
     pub(super) list_after: String,
     pub(super) marks_from: String,
     pub(super) marks_after: String,
+    pub(super) hold: String,
     pub(super) unmark: String,
     pub(super) remove: String,
     pub(super) put: String,
@@ -128,6 +129,8 @@ impl Statements {
             list_after: list(">"),
             marks_from: page(">="),
             marks_after: page(">"),
+            // The statements after it see what a swap that was faster has left: also the marks it made.
+            hold: format!("select key from {rows} where key = any($1::bytea[]) order by key for update"),
             unmark: format!(
                 "delete from {marks} where mark in (select unnest(r.marks) from {rows} r where r.key = any($1::bytea[]))"
             ),
