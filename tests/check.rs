@@ -131,6 +131,13 @@ fn rings_of_field_groups() {
     let (by_a_word, main_again, capital) = (table("identity", "held = \"no\""), table("main", ring), table("Identity", ring));
     let one_file = table("identity", &ring.replace("identity.json", "ring.json"));
     let one_kek = table("identity", &ring.replace("identity.kek", "kek"));
+    let in_store = table("identity", &ring.replace("keys/identity.json", "store"));
+    let moving = fields(
+        &format!("[keys.identity]\n{ring}\nnext_kek = {{ provider = \"file\", path = \"keys/identity.new\" }}"),
+        "alias = { at = \"$.alias\", category = \"name\", ring = \"identity\" }",
+    );
+    let limit = table("identity", &format!("{ring}\nhard_limit_s = 60"));
+    let marks = table("identity", &format!("{ring}\nmarks = \"keys/identity.marks\""));
     let kek_as_ring = table("identity", &ring.replace("identity.json", "kek"));
     let not_held =
         fields("[keys.identity]\nheld = false", "alias = { at = \"$.alias\", category = \"name\", ring = \"identity\" }");
@@ -139,7 +146,7 @@ fn rings_of_field_groups() {
     let scope = |more: &str| format!("{{ at = \"$.AT\", category = \"name\", protect = \"token\", scope = \"people\"{more} }}");
     let (alias, nick) = (scope(", ring = \"identity\"").replace("AT", "alias"), scope("").replace("AT", "nick"));
     let one_scope = fields(&format!("[keys.identity]\n{ring}"), &format!("alias = {alias}\nnick = {nick}"));
-    let cases: [Case<'_>; 14] = [
+    let cases: [Case<'_>; 18] = [
         ("a ring of its own", In::Service, "[collection.customers.field]", &held, 0),
         ("a ring that this node does not hold", In::Service, "[collection.customers.field]", &not_held, 1),
         ("a field of a ring that is not there", In::Service, "\"$.phone\"", "{ at = \"$.phone\", ring = \"identity\" }", 1),
@@ -154,6 +161,10 @@ fn rings_of_field_groups() {
         ("two rings under one KEK", In::Service, "[store]", &one_kek, 2),
         ("a ring in the file of a KEK", In::Service, "[store]", &kek_as_ring, 1),
         ("one scope of tokens in two rings", In::Service, "[collection.customers.field]", &one_scope, 3),
+        ("a ring of a group in the store", In::Service, "[store]", &in_store, 1),
+        ("a ring that moves to another KEK", In::Service, "[collection.customers.field]", &moving, 0),
+        ("a limit for a KEK in a file", In::Service, "[store]", &limit, 1),
+        ("marks of a ring in a file", In::Service, "[store]", &marks, 1),
     ];
     snapshot("rings", &outputs(&cases));
 }

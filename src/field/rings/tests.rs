@@ -307,6 +307,59 @@ fn without_its_ring_a_field_is_neither_searched_nor_swept() {
     assert_eq!(opened.unwrap_err().code(), "ring-not-held");
 }
 
+/// Both rings with a second version of each line, in these states.
+fn turned(main: [State; 2], group: [State; 2]) -> Rings {
+    let of = |from: u8, byte: u8, states: [State; 2]| {
+        let first = versions(from, byte).into_iter().map(move |(line, kid, _, secret)| (line, kid, states[0], secret));
+        let second =
+            versions(from + 100, byte + 100).into_iter().map(move |(line, kid, _, secret)| (line, kid, states[1], secret));
+        KeyRing::with_versions(crate::base::Controller::new("shop"), first.chain(second).collect())
+    };
+    Rings::of_rings(of(1, 1, main), vec![of(11, 2, group).named(self::identity())], Vec::new()).unwrap()
+}
+
+#[test]
+fn values_and_terms_are_sealed_anew_under_the_ring_of_their_field_alone() {
+    let rows = std::sync::Arc::new(Memory::default());
+    use_vault(&rows, both());
+    let old = stored(&people(), &both(), MEI);
+    let both_lines = Lines { seal: true, lookup: true };
+    let plan = plan_with(&people(), &["$"]);
+    let rewrapped = |rings: &Rings, text: &str| {
+        rewrap(&people(), &plan, rings, both_lines, text.as_bytes(), &layout_of(&plan, text)).unwrap().remove(0)
+    };
+    let (first, second) = ([State::Active, State::PreActive], [State::Deactivated, State::Active]);
+    assert!(rewrapped(&turned(first, first), &old).sealed.is_none());
+    let rings = turned(first, second);
+    let row = rewrapped(&rings, &old);
+    let new = String::from_utf8(row.sealed.as_ref().unwrap().as_bytes().to_vec()).unwrap();
+    let (was, now) = (json_of(&old), json_of(&new));
+    for member in ["name", "card"] {
+        assert_eq!(rings.of_kid(kid_of(&now[member])).unwrap().name(), &identity(), "{member}");
+        assert_ne!(kid_of(&was[member]), kid_of(&now[member]), "{member}");
+    }
+    assert_ne!(was["name_ix"], now["name_ix"]);
+    assert_eq!((&was["address"], &was["phones"]), (&now["address"], &now["phones"]), "main was not rotated, and tokens stay");
+    assert_eq!((row.anew.len(), row.hung.len(), row.troubles.len()), (3, 3, 0));
+    assert!(rewrapped(&rings, &new).sealed.is_none(), "nothing is left");
+    // The other one by one, and a write that carries what hangs on an old version of it.
+    let other = turned(second, first);
+    use_vault(&rows, turned(second, first));
+    let row = rewrapped(&other, &old);
+    assert_eq!(row.hung, [(LineName::Seal, kid_of(&was["address"]))]);
+    let sent = json!({"id": "c-1", "name": was["name"], "address": was["address"]});
+    let carried = json_of(&stored(&people(), &other, &sent.to_string()));
+    assert_ne!(kid_of(&carried["address"]), kid_of(&was["address"]));
+    assert_eq!(carried["name"], was["name"]);
+    // A value of main at a field of identity is no value that can be made anew there, and without the ring nothing is.
+    let pasted = json!({"id": "c-1", "name": was["address"]}).to_string();
+    let row = rewrapped(&rings, &pasted);
+    assert!(row.sealed.is_none() && row.hung.is_empty());
+    assert_eq!(row.troubles[0].code, "value-not-authentic");
+    let without = rewrap(&people(), &plan, &one(), both_lines, old.as_bytes(), &layout_of(&plan, &old));
+    assert_eq!(without.unwrap_err().code(), "ring-not-held");
+}
+
 proptest! {
     /// Somebody who holds one ring, and writes to the database what they like, has nothing that opens at a field of another: not with the
     /// right place and id, not with the very secrets, whatever the ids of the keys.

@@ -139,6 +139,26 @@ fn each_ring_is_rotated_and_remembered_alone() {
     Rings::open(&main, &[Other::NotHeld(identity())]).unwrap().check_rollback(&store).unwrap();
 }
 
+#[test]
+fn a_long_command_sees_a_change_of_any_ring_and_refuses_an_older_one() {
+    let (_dir, main, other) = made();
+    let follow =
+        crate::keys::Follow::open(main.clone(), &[Other::Held(other.clone()), Other::NotHeld(RingName::new("pay"))]).unwrap();
+    let first = follow.newest().unwrap();
+    assert!(Arc::ptr_eq(&first, &follow.newest().unwrap()), "read once");
+    assert_eq!(first.not_held(), [RingName::new("pay")]);
+    let bytes = fs::read(&other.ring).unwrap();
+    let clock = FixedClock::at(NOON);
+    Change { config: &other, clock: &clock, at_revision: None }.rotate(&LineName::Seal).unwrap();
+    let second = follow.newest().unwrap();
+    let revisions = |rings: &Rings| rings.held().map(KeyRing::revision).collect::<Vec<_>>();
+    assert_eq!((revisions(&first), revisions(&second)), (vec![1, 1], vec![1, 2]));
+    assert!(first.each().zip(second.each()).map(|(a, b)| Arc::ptr_eq(a, b)).eq([true, false]), "only that one was opened again");
+    fs::write(&other.ring, &bytes).unwrap();
+    let error = follow.newest().unwrap_err().to_string();
+    assert!(error.starts_with("ring identity: "), "{error}");
+}
+
 proptest! {
     /// Whatever ids and states the rings have, and whatever is asked: a ring gives keys of its own versions only.
     #[test]

@@ -225,3 +225,49 @@ async fn a_store_that_is_down_is_an_error_and_nothing_is_lost() {
     assert_eq!(all(&vault, 100, BOTH).await.anew, 4);
     assert!(is(&opened(&vault, &tokens).await[1], "Ken"));
 }
+
+#[tokio::test]
+async fn rows_of_each_ring_are_made_anew_under_that_ring_and_those_of_a_ring_that_is_not_held_are_left() {
+    use crate::base::RingName;
+    use crate::keys::Rings;
+    let identity = || RingName::new("identity");
+    let group = |token: [State; 2], lookup: [State; 2]| {
+        let versions = [(21, LineName::Token, token[0]), (31, LineName::Token, token[1])].into_iter();
+        let versions = versions.chain([(22, LineName::Lookup, lookup[0]), (32, LineName::Lookup, lookup[1])]);
+        let versions = versions.map(|(n, line, state)| (line, kid(n), state, [n; 32])).collect();
+        KeyRing::with_versions(crate::base::Controller::new("shop"), versions).named(identity())
+    };
+    let main = |states: [State; 2]| {
+        let lines = [(LineName::Token, 1), (LineName::Lookup, 2)].map(|(line, n)| (line, kid(n), states[0], [n; 32]));
+        let newer = [(LineName::Token, 11), (LineName::Lookup, 12)].map(|(line, n)| (line, kid(n), states[1], [n; 32]));
+        KeyRing::with_versions(crate::base::Controller::new("shop"), lines.into_iter().chain(newer).collect())
+    };
+    let (first, second) = ([State::Active, State::PreActive], [State::Deactivated, State::Active]);
+    let rings =
+        |of_main, of_group| Arc::new(Rings::of_rings(main(of_main), vec![group(of_group, of_group)], Vec::new()).unwrap());
+    let rows = Arc::new(Memory::default());
+    let scopes = [Scope::named("ids"), Scope::named("phones").in_ring(identity())];
+    let wishes =
+        scopes.clone().map(|scope| Wish { kind: Kind { scope, format: Format::Opaque, consistent: true }, ..wish("Mei", true) });
+    let tokens = vault(&rows, rings(first, first)).tokenise(&wishes).await.unwrap();
+
+    // Who is not given the ring leaves what is of it, and accuses nobody.
+    let alone = Arc::new(Rings::of_rings(main(second), Vec::new(), vec![identity()]).unwrap());
+    let done = all(&vault(&rows, alone), 100, BOTH).await;
+    assert_eq!((done.rows, done.anew, done.told.len()), (2, 1, 0));
+    let done = all(&vault(&rows, rings(second, second)), 100, BOTH).await;
+    assert_eq!((done.anew, done.told.len()), (1, 0));
+    assert_eq!(
+        done.hung.keys().cloned().collect::<Vec<_>>(),
+        [(LineName::Token, kid(21))],
+        "marked under both versions from the first"
+    );
+    let vault = vault(&rows, rings(second, second));
+    for row in rows.all(Table::Token) {
+        Verifier::new(rings(second, second)).verify(&row).unwrap();
+    }
+    assert_eq!(vault.tokenise(&wishes).await.unwrap(), tokens, "equal values go on having equal tokens");
+    let counted = vault.count_rows(&mut |_| {}).await.unwrap();
+    assert_eq!(counted.sealed.into_keys().collect::<HashSet<_>>(), HashSet::from([kid(11), kid(31)]));
+    assert_eq!(counted.found_by.into_keys().collect::<HashSet<_>>(), HashSet::from([kid(12), kid(32)]));
+}

@@ -690,3 +690,43 @@ async fn a_move_that_was_broken_off_goes_on_and_two_rings_are_noticed() {
     keys_of(file, "move --to store").ended(1, &["there is another ring, or another revision of this one: nothing was moved"]);
     assert!(ring.exists());
 }
+
+/// Nodes tell each other of the ring main alone: commands about another ring say so, and none of them waits for what never comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_of_a_field_group_is_brought_to_nodes_by_hand() {
+    let Some(scene) = Scene::new(1, RingIn::Store).await else { return };
+    let file = &scene.files[0];
+    let text = fs::read_to_string(file).unwrap();
+    let table = "\n[keys.identity]\nring = \"keys/identity.json\"\nkek = { provider = \"file\", path = \"keys/identity.kek\" }\n";
+    fs::write(
+        file,
+        text.replace("id-card = { at = \"$.id_card\",", "id-card = { at = \"$.id_card\", ring = \"identity\",") + table,
+    )
+    .unwrap();
+    keys_of(file, "init").done(&["identity.json, revision 1"]);
+    let node = scene.start(0);
+    node.has(2).await;
+    assert!((node.metric(r#"sudare_key_ring_revision{ring="identity"}"#).await - 1.0).abs() < 0.5);
+
+    let said = keys_of(file, "rotate --ring identity --line seal");
+    said.ended(2, &["for this ring none is waited for", "rotate --ring identity --line seal --publish-only"]);
+    let published = keys_of(file, "rotate --ring identity --line seal --publish-only --format json").done(&[]);
+    let published: Value = serde_json::from_str(&published.out).unwrap();
+    assert_eq!(published["revision"], 2, "the refused one did nothing: {published}");
+    let kid = published["pre_active"].as_str().unwrap();
+    let said = keys_of(file, &format!("activate --ring identity {kid}"));
+    said.done(&["note: for the ring identity no node is waited for", "revision 3"]);
+    let said = keys_of(file, &format!("compromise --ring identity --replace {kid}"));
+    said.done(&["note: for the ring identity no node is waited for: bring", "revision 4"]);
+    keys_of(file, "move --ring identity --to store").ended(2, &["only the ring main can be moved into the store"]);
+    let copy = scene.files[0].parent().unwrap().join("identity.copy");
+    keys_of(file, &format!("copy --ring identity {}", copy.display())).done(&[]);
+    assert_eq!(fs::read(&copy).unwrap(), fs::read(file.parent().unwrap().join("keys/identity.json")).unwrap());
+    keys_of(file, &format!("compromise {kid}")).ended(2, &["is a version of the ring identity: say --ring identity"]);
+    // The other one goes as ever.
+    keys_of(file, "rotate --line seal").done(&["is active"]);
+    until("the node has the ring identity", async || {
+        (node.metric(r#"sudare_key_ring_revision{ring="identity"}"#).await - 4.0).abs() < 0.5
+    })
+    .await;
+}
