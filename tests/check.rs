@@ -136,7 +136,7 @@ fn rings_of_field_groups() {
         &format!("[keys.identity]\n{ring}\nnext_kek = {{ provider = \"file\", path = \"keys/identity.new\" }}"),
         "alias = { at = \"$.alias\", category = \"name\", ring = \"identity\" }",
     );
-    let limit = table("identity", &format!("{ring}\nhard_limit_s = 60"));
+    let limit = table("identity", &format!("{ring}\nhard_limit_s = 7200"));
     let marks = table("identity", &format!("{ring}\nmarks = \"keys/identity.marks\""));
     let kek_as_ring = table("identity", &ring.replace("identity.json", "kek"));
     let not_held =
