@@ -9,6 +9,7 @@ import itertools
 import json
 import random
 import time
+import urllib.parse
 
 import aiohttp
 
@@ -16,6 +17,8 @@ SURNAMES = "Sato Suzuki Takahashi Müller Nguyễn Okafor Novák Ólafsdóttir �
 GIVEN = "Hana Ren Yuki Jörg Thảo Chidi Zdeněk Guðrún Ivana María".split()
 STREETS = "Sakura-dōri, Lindenweg, Rue de l’Église, Nguyễn Huệ, Broad Street, Calle Mayor".split(", ")
 DATABASE = "people"
+# How many selectors, of all that is asked, for each document that the database then looks at.
+SELECTORS = 20
 
 
 def customer(number, draw):
@@ -143,12 +146,16 @@ class Load:
 
     async def search(self, at, member):
         person = self.people[at][0]
-        body = {"selector": {member: person[member]}, "limit": 10, "fields": ["_id"]}
-        status, reply = await self.certainly("POST", f"/{DATABASE}/_find", body)
         self.counts.searches += 1
+        if member == "email":
+            key = urllib.parse.quote(json.dumps(person[member]))
+            status, reply = await self.certainly("GET", f"/{DATABASE}/_design/search/_view/by_email?key={key}&include_docs=true")
+        else:
+            body = {"selector": {member: person[member]}, "limit": 10, "fields": ["_id"]}
+            status, reply = await self.certainly("POST", f"/{DATABASE}/_find", body)
         if status != 200:
             return
-        found = [row["_id"] for row in reply["docs"]]
+        found = [row["id"] for row in reply["rows"]] if member == "email" else [row["_id"] for row in reply["docs"]]
         if person["_id"] not in found:
             self.counts.missed_hits += 1
             self.counts.tell(f"a search by {member} does not find {person['_id']}, but {found}")
@@ -162,12 +169,13 @@ class Load:
         while self.running:
             at = draw.randrange(number, len(self.people), workers)
             what = draw.random()
-            if what < 0.5:
+            if what < 0.55:
                 await self.read(at)
-            elif what < 0.7:
+            elif what < 0.75:
                 await self.write(at, draw)
             else:
-                await self.search(at, "email" if what < 0.85 else "phone")
+                # The database goes through all documents for a selector with two values, as it has while a search asks for two versions.
+                await self.search(at, "email" if what < 1 - SELECTORS / len(self.people) else "phone")
             # Behind its time it does not hurry: what waited would only come all at once.
             due = max(due + workers / self.rate, time.monotonic() - 1.0)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
