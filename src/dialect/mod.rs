@@ -196,7 +196,7 @@ impl RefusedCode {
 }
 
 /// A request that carries documents.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Documents {
     /// Index into the routes.
     pub collection: usize,
@@ -223,6 +223,13 @@ pub struct Documents {
     pub search: Search,
     /// A search in the query of the target, which is sent in place of the client's.
     pub lookup: Option<Box<Query>>,
+}
+
+impl Documents {
+    /// May it turn out to search by a protected member? Only such a request is kept, to be asked again.
+    pub fn may_search(&self) -> bool {
+        self.lookup.is_some() || self.view.is_some() || matches!(self.request, RequestBody::Query { .. })
+    }
 }
 
 /// How a reply comes.
@@ -273,7 +280,7 @@ pub struct View {
 }
 
 /// A search, with what only `field` can say left open.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Query {
     /// The body to send, in pieces.
     pub pieces: Vec<Piece>,
@@ -284,7 +291,7 @@ pub struct Query {
 }
 
 /// A part of a rewritten body.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Piece {
     /// As it stands.
     Bytes(Vec<u8>),
@@ -293,7 +300,7 @@ pub enum Piece {
 }
 
 /// Values to search for, each to be replaced by every form in which it may be stored.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Terms {
     /// Index of the protected member.
     pub member: usize,

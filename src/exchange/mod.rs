@@ -46,6 +46,7 @@ use crate::audit::{self, Kind};
 use crate::base::{Clock, CollectionName};
 use crate::caller::Caller;
 use crate::dialect::{self, Documents, Flow, Head, RequestBody, Shape};
+use crate::encoding::Coding;
 use crate::field::Tally;
 use crate::metrics::{Metrics, Phase, RouteClass};
 use crate::upstream::{BodyError, Outgoing};
@@ -55,6 +56,9 @@ use body::{Arriving, Late, Pace};
 use guard::Guard;
 use heavy::Heavy;
 use request::Checked;
+
+/// How often a search is sent at most while the keys change under it.
+const MOST_SEARCHES: u32 = 4;
 
 pub use admission::{Budget, CallerLimits, Gates, network};
 pub use body::ReplyBody;
@@ -321,32 +325,64 @@ impl Exchange {
                 self.metrics.phase(Phase::Decide, started.elapsed());
                 let coding = if documents.request == RequestBody::None { None } else { encoding::of_request(&parts.headers)? };
                 headers::prepare_documents(&mut parts.headers, parts.version, &documents, &state.purpose_header)?;
-                self.look_up(&state, &mut session, &mut documents, &mut parts.uri).await?;
-                self.judge_view(&state, &mut session, &parts.headers, &mut parts.uri, &mut documents).await?;
                 let host = parts.headers.get(http::header::HOST).cloned();
-                let body = self.read_body(&state, context, body, coding).await?;
-                let checked = match documents.request {
-                    RequestBody::Query { row_set } => {
-                        Checked::Ready(self.search(&state, &mut session, &mut documents, row_set, &body).await?)
-                    }
-                    RequestBody::None | RequestBody::Plain { .. } | RequestBody::Patch { .. } | RequestBody::Documents { .. } => {
-                        self.protect(&state, context, &session, &documents, body).await?
-                    }
-                };
-                let response = match checked {
-                    Checked::Ready(outgoing) => match documents.flow {
-                        Flow::Whole => self.forward(&state, parts, outgoing).await?,
-                        Flow::Feed(_) => {
-                            context.held.feed(self.feed()?);
-                            self.forward_feed(&state, parts, outgoing, &ends).await?
-                        }
-                    },
-                    Checked::Over(draft) => self.replace(&state, context, &session, &documents, parts, draft).await?,
-                };
+                let response =
+                    self.ask_database(&state, context, &mut session, &mut documents, (parts, body, coding), &ends).await?;
                 headers::check_redirect(response.status(), response.headers(), host.as_ref())?;
                 self.reveal(state, context, session, documents, response, ends).await
             }
             Shape::Attachment(attachment) => self.attachment(&state, context, &attachment, parts, body, &asker).await,
+        }
+    }
+
+    /// Protects what goes to the database, sends it, and waits for the head of the reply.
+    ///
+    /// A search is sent again if the keys changed meanwhile: what is under way finds nothing under a version that it was not asked for, and
+    /// documents may have been written anew under one.
+    async fn ask_database(
+        &self,
+        state: &State,
+        context: &mut Context,
+        session: &mut request::Session,
+        documents: &mut Documents,
+        (mut parts, body, coding): (http::request::Parts, PassBody, Option<Coding>),
+        ends: &CancellationToken,
+    ) -> Result<Response<PassBody>, Error> {
+        let mut body = Some(body);
+        let mut received = Bytes::new();
+        let mut tries = MOST_SEARCHES;
+        loop {
+            tries -= 1;
+            let asked_under = Arc::clone(&state.rings());
+            let again = (tries > 0 && documents.may_search()).then(|| (documents.clone(), parts.clone()));
+            self.look_up(state, session, documents, &mut parts.uri).await?;
+            self.judge_view(state, session, &parts.headers, &mut parts.uri, documents).await?;
+            if let Some(body) = body.take() {
+                received = self.read_body(state, context, body, coding).await?;
+            }
+            let sent = if again.is_some() { received.clone() } else { std::mem::take(&mut received) };
+            let checked = match documents.request {
+                RequestBody::Query { row_set } => Checked::Ready(self.search(state, session, documents, row_set, &sent).await?),
+                RequestBody::None | RequestBody::Plain { .. } | RequestBody::Patch { .. } | RequestBody::Documents { .. } => {
+                    self.protect(state, context, session, documents, sent).await?
+                }
+            };
+            let response = match checked {
+                Checked::Ready(outgoing) => match documents.flow {
+                    Flow::Whole => self.forward(state, parts, outgoing).await?,
+                    Flow::Feed(_) => {
+                        context.held.feed(self.feed()?);
+                        return self.forward_feed(state, parts, outgoing, ends).await;
+                    }
+                },
+                Checked::Over(draft) => self.replace(state, context, session, documents, parts, draft).await?,
+            };
+            match again {
+                Some(again) if !documents.search.searched.is_empty() && !Arc::ptr_eq(&asked_under, &state.rings()) => {
+                    (*documents, parts) = again;
+                }
+                _ => return Ok(response),
+            }
         }
     }
 
@@ -507,7 +543,7 @@ impl Exchange {
         let declared = headers::purpose(headers, &state.purpose_header)?;
         let grant = request::decide(&state.policy, &caller, declared, now_ms)?;
         context.purpose = Some(grant.purpose().clone());
-        Ok(request::Session { caller, declared: declared.map(str::to_owned), grant, sought: None })
+        Ok(request::Session { caller, declared: declared.map(str::to_owned), grant, sought: None, counted: false })
     }
 
     /// Who asks; and may ask now, by the limits of that caller and of the address that it comes from.

@@ -28,6 +28,8 @@ pub(super) struct Session {
     pub(super) grant: Grant,
     /// What a search by an index asks for: the reply is compared with it.
     pub(super) sought: Option<field::Sought>,
+    /// What it searches for counts against the caller's budget already.
+    pub(super) counted: bool,
 }
 
 /// A request body that was checked.

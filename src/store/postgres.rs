@@ -427,7 +427,7 @@ impl Changed {
         let keys: [&(dyn ToSql + Sync); 1] = [&self.keys];
         let rows: [&(dyn ToSql + Sync); 5] = [&self.ordinals, &self.put, &self.values, &self.owners, &self.marks];
         let marks: [&(dyn ToSql + Sync); 4] = [&self.ordinals, &self.put, &self.owners, &self.marks];
-        let (begun, held, unmarked, removed, put, marked, committed) = tokio::join!(
+        let (begun, locked, unmarked, removed, put, marked, committed) = tokio::join!(
             client.batch_execute("begin"),
             client.execute(&hold, &keys),
             client.execute(&unmark, &keys),
@@ -437,7 +437,7 @@ impl Changed {
             client.batch_execute("commit"),
         );
         begun?;
-        for done in [held, unmarked, removed, put, marked] {
+        for done in [locked, unmarked, removed, put, marked] {
             done?;
         }
         committed

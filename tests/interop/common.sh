@@ -1,7 +1,7 @@
 # What the runs beside this file share; they source it. Nothing here runs by itself.
 #
-# A run sets before: here (its own folder), target (the cargo target folder) and cache (a folder of its own in it). It gets: stop, end_process, free_port,
-# python_with, start_postgres, pouchdb_server; and ends what these start itself.
+# A run sets before: here (its own folder), target (the cargo target folder) and cache (a folder of its own in it), and ends what is started for it: server_pid,
+# proxy_pid, postgres_pid.
 
 stop() {
   echo "$1" >&2
@@ -70,6 +70,7 @@ pouchdb_server() {
   for tool in node npm; do
     command -v "$tool" >/dev/null || stop "$tool is not installed; this test needs node 20 or later, with npm"
   done
+  [ "$(node -p 'Number(process.versions.node.split(".")[0])')" -ge 20 ] || stop "node $(node --version) is too old; this test needs 20 or later"
   mkdir -p "$packages"
   if ! cmp -s "$here/../couchdb/package.json" "$packages/installed.json"; then
     echo "installing pouchdb-server (about a minute, once)"
@@ -77,9 +78,63 @@ pouchdb_server() {
     cp "$here/../couchdb/package.json" "$packages/package.json"
     if ! (cd "$packages" && npm install --no-audit --no-fund --no-package-lock --loglevel=error) >"$packages/install.log" 2>&1; then
       tail -n 20 "$packages/install.log" >&2
-      stop "npm could not install the packages; all of its output: $packages/install.log"
+      stop "npm could not install the packages (is the registry reachable, is there a C++ compiler?); all of its output: $packages/install.log"
     fi
     cp "$here/../couchdb/package.json" "$packages/installed.json"
   fi
   pouchdb_server=$packages/node_modules/pouchdb-server/bin/pouchdb-server
+}
+
+# Starts it on a free port, with its files in a folder. Sets server_pid and server_url.
+start_pouchdb() { # folder
+  local port
+  mkdir -p "$1/data"
+  for _ in 1 2 3; do
+    port=$(free_port)
+    (cd "$1" && exec node "$pouchdb_server" -o 127.0.0.1 -p "$port" -d data -c config.json -n) >"$1/output.log" 2>&1 </dev/null &
+    server_pid=$!
+    server_url=http://127.0.0.1:$port
+    for _ in $(seq 300); do
+      python3 -c "import urllib.request; assert b'express-pouchdb' in urllib.request.urlopen('$server_url/', timeout=5).read()" 2>/dev/null && return 0
+      kill -0 "$server_pid" 2>/dev/null || break
+      sleep 0.1
+    done
+    end_process "$server_pid"
+    server_pid=
+  done
+  stop "pouchdb-server did not start"
+}
+
+# Makes a configuration of a template: @NAME@ becomes what NAME=... says, every other @CALLER@ the hash of a fresh secret, which goes into a file of its own.
+fill_in() { # template, configuration, secrets, [NAME=VALUE ...]
+  python3 - "$@" <<'PY'
+import base64, hashlib, json, os, re, sys
+template, config, secrets_file, *given = sys.argv[1:]
+given, secrets = dict(pair.split("=", 1) for pair in given), {}
+def value(match):
+    if match[1] in given:
+        return given[match[1]]
+    secret = secrets.setdefault(match[1].lower(), base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("="))
+    return hashlib.sha256(secret.encode()).hexdigest()
+open(config, "w").write(re.sub("@([A-Z]+)@", value, open(template).read()))
+with open(os.open(secrets_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    json.dump(secrets, file)
+PY
+}
+
+# `sudare serve` with $1/sudare.toml, whose ring is made, until it is ready. Uses sudare, its program. Sets config, proxy_pid, address and admin.
+start_proxy() { # folder
+  config=$1/sudare.toml
+  "$sudare" keys init -c "$config" >"$1/keys.log"
+  "$sudare" check -c "$config" >"$1/check.log" || { cat "$1/check.log"; stop "sudare check found mistakes"; }
+  "$sudare" serve -c "$config" >"$1/stdout.log" 2>"$1/stderr.log" </dev/null &
+  proxy_pid=$!
+  for _ in $(seq 300); do
+    [ "$(grep -c '^listening on ' "$1/stdout.log")" -ge 2 ] && break
+    kill -0 "$proxy_pid" 2>/dev/null || stop "sudare serve ended before it was ready"
+    sleep 0.1
+  done
+  address=$(sed -n '/(admin)/!s/^listening on //p' "$1/stdout.log" | head -n 1)
+  admin=$(sed -n 's/^listening on \(.*\) (admin)$/\1/p' "$1/stdout.log")
+  [ -n "$address" ] || stop "sudare serve did not say where it listens"
 }
