@@ -58,7 +58,7 @@ class Load:
         self.running = False
 
     async def __aenter__(self):
-        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60), connector=aiohttp.TCPConnector(limit=0))
+        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300), connector=aiohttp.TCPConnector(limit=0))
         return self
 
     async def __aexit__(self, *_):
@@ -180,7 +180,7 @@ class Load:
             due = max(due + workers / self.rate, time.monotonic() - 1.0)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
-    def begin(self, workers=32):
+    def begin(self, workers=96):
         self.running, self.began = True, time.monotonic()
         self.tasks = [asyncio.create_task(self.worker(number, workers)) for number in range(workers)]
 
