@@ -20,6 +20,7 @@ use super::rows::{self, Answer, Change, Claim, Claimed, Row, Rows, Swap, Swapped
 use super::schema::{self, Opening};
 use super::watch::{Changes, Topics};
 use super::{Named, StoreError};
+use crate::crypto;
 use writer::{Done, Work, Writer};
 
 /// Bytes of the file that are kept in memory at most.
@@ -318,8 +319,31 @@ impl std::fmt::Debug for File {
 }
 
 fn open_file(path: &Path) -> Result<Database, StoreError> {
+    if !path.exists() {
+        make(path)?;
+    }
     let file = private_file(path)?;
     opened(path, FileBackend::new(file).and_then(|backend| builder().create_with_backend(backend)))
+}
+
+/// Makes a new file beside its place and puts it there whole: one whose maker died half way would be nobody's, and nobody could open it.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| StoreError::Open(path.to_path_buf(), error.to_string());
+    let [a, b, c, d] = crypto::random().map_err(|error| StoreError::Open(path.to_path_buf(), error.to_string()))?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{a:02x}{b:02x}{c:02x}{d:02x}.new"));
+    let fresh = PathBuf::from(name);
+    let file = private_file(&fresh)?;
+    let synced = file.try_clone().map_err(failed)?;
+    let made = opened(path, FileBackend::new(file).and_then(|backend| builder().create_with_backend(backend)));
+    let placed = made.map(drop).and_then(|()| synced.sync_all().map_err(failed)).map(|()| fs::hard_link(&fresh, path));
+    fs::remove_file(&fresh).ok();
+    match placed? {
+        Ok(()) => Ok(()),
+        // Somebody was faster.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn builder() -> redb::Builder {

@@ -252,3 +252,18 @@ async fn t24_readers_of_a_disk_that_hangs_have_an_end() {
     let reads = reads.load(Ordering::SeqCst);
     assert!((1..=u64::try_from(READERS).unwrap()).contains(&reads), "{reads} of 1000 that were given up waited");
 }
+
+#[test]
+fn a_new_file_is_there_whole_and_nothing_else_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/s.redb");
+    drop(Embedded::open(&path, Opening::Use).unwrap());
+    let names: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["s.redb"]);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    // What a maker left that died half way is in nobody's way.
+    let other = folder.path().join("data/t.redb");
+    fs::write(folder.path().join("data/t.redb.00000000.new"), "half").unwrap();
+    drop(Embedded::open(&other, Opening::Use).unwrap());
+    drop(Embedded::open(&other, Opening::Read).unwrap());
+}
