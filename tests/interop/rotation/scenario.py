@@ -24,6 +24,8 @@ folder, documents, rate, restless = pathlib.Path(folder), int(documents), float(
 LINES, ROUNDS, NODES, SWEEP_KILLS = ("seal", "lookup"), 2, 3, 5
 # Documents a second, as an operator would say it: the database makes its indexes anew while clients wait for them.
 SWEEP_RATE = "400"
+# From so many documents on the run is the long form, which must keep its pace.
+LONG = 20_000
 secret = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
 SEED = 4711
 
@@ -252,7 +254,8 @@ async def under_load(nodes, desk, operators):
     good = good and totals["rewrapped"] >= (1 if restless else len(LINES) * ROUNDS * documents) and read == documents
     if result["requests_per_second"] < 100:
         print(f"  NOTE    {result['requests_per_second']} requests a second: below the 100 that this run is meant for", flush=True)
-        good = good and rate < 100
+        # In the short form the machine may be a slow one; what it shows does not hang on the pace.
+        good = good and documents < LONG
     if restless and (result["node_kills"] == 0 or totals["sweep_kills"] == 0):
         print("  FAILED  nothing was killed, so nothing is shown", flush=True)
         good = False
