@@ -173,8 +173,7 @@ impl Work for Sealing {
             }
         };
         let plan = &self.pages.plan;
-        let facts = field::facts(plan, &page.bytes, &layout);
-        report.pass.conflicted = u64::try_from(facts.rows.iter().filter(|row| !row.peeks.is_empty()).count()).unwrap_or(0);
+        report.pass.conflicted = self.pages.conflicted(&page.bytes, &layout);
         let mut sealed = Vec::new();
         for row in self.rows.seal(plan, &page.bytes, &layout).await? {
             report.pass.documents += 1;

@@ -16,7 +16,7 @@ use super::SweepError;
 use super::database::{Answer, Database, check};
 use crate::dialect::sweep::Sweep;
 use crate::document::{self, Layout, Rules, WalkError};
-use crate::field::Plan;
+use crate::field::{self, Plan};
 
 /// Documents asked for at once.
 const PAGE: usize = 200;
@@ -65,6 +65,11 @@ pub(super) enum Event<'a, R> {
 }
 
 impl Pages {
+    /// How many documents of a page have conflicting revisions beside the current one.
+    pub(super) fn conflicted(&self, bytes: &[u8], layout: &Layout) -> u64 {
+        field::facts(&self.plan, bytes, layout).rows.iter().filter(|row| !row.peeks.is_empty()).map(|_| 1).sum()
+    }
+
     /// How many documents there are; only for looking at.
     pub(super) async fn total(&self) -> Option<u64> {
         match self.database.ask(self.sweep.total()?).await.ok()? {

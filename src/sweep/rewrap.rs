@@ -248,8 +248,7 @@ impl Work for Rewrapping {
             }
         };
         let plan = &self.pages.plan;
-        let facts = field::facts(plan, &page.bytes, &layout);
-        report.counts.conflicted = facts.rows.iter().filter(|row| !row.peeks.is_empty()).map(|_| 1).sum();
+        report.counts.conflicted = self.pages.conflicted(&page.bytes, &layout);
         let mut ring = newest(&self.rows.rings).await?;
         let mut rows = self.rows.anew(&ring, plan, &page.bytes, &layout)?;
         if !self.dry_run {

@@ -11,7 +11,7 @@ use sudare::keys::{KeyRing, Rings};
 use sudare::sweep::{Migrated, Migration, Pass, SweepError, Watch, migrate};
 use sudare::upstream::Upstream;
 
-use crate::support::{Proxy, Setup, Stub, StubReply};
+use crate::support::{Proxy, Setup, Stub, StubReply, decoded, take_one};
 
 const COLLECTIONS: &str = r#"
 [collection.customers]
@@ -111,24 +111,6 @@ impl Couch {
     fn text(&self) -> String {
         serde_json::to_string(&*self.documents.lock().unwrap()).unwrap()
     }
-}
-
-fn take_one(left: &AtomicU64) -> bool {
-    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(if byte == b'%' {
-            let digits = [rest.next().unwrap(), rest.next().unwrap()];
-            u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
-        } else {
-            byte
-        });
-    }
-    String::from_utf8(bytes).unwrap()
 }
 
 /// Documents as they were before there was a proxy.

@@ -17,7 +17,7 @@ use sudare::base::{Kid, SystemClock};
 use sudare::config;
 use sudare::keys::{Change, KeyRing, LineName, State, Successor};
 
-use crate::support::{Proxy, Setup, Stub, StubReply};
+use crate::support::{Proxy, Setup, Stub, StubReply, decoded, take_one};
 
 const POLICY: &str = r#"
 policy = { id = "shop", version = 1 }
@@ -67,24 +67,6 @@ struct Couch {
     nonsense: AtomicBool,
     /// The next search says that it came, and looks only when it is told to.
     held: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
-}
-
-fn take_one(left: &AtomicU64) -> bool {
-    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(if byte == b'%' {
-            let digits = [rest.next().unwrap(), rest.next().unwrap()];
-            u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
-        } else {
-            byte
-        });
-    }
-    String::from_utf8(bytes).unwrap()
 }
 
 /// As Mango compares, as far as these tests ask.

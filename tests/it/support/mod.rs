@@ -17,7 +17,7 @@ pub(crate) use idp::{Idp, Says};
 pub(crate) use pki::{Files, Pki};
 pub(crate) use process::Process;
 pub(crate) use proxy::{Database, Proxy, Setup, events};
-pub(crate) use stub::{Seen, Stub, StubReply};
+pub(crate) use stub::{Seen, Stub, StubReply, decoded, take_one};
 
 /// The customer most tests store; every protected value is unique in the process.
 pub(crate) const PERSON: &str = r#"{"id":"c-1","name":"Mei Tanaka","address":"101-0047 Uchikanda","phone":"+81355501234","id_card":"123456789018","tier":"gold"}"#;
