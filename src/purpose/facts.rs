@@ -4,6 +4,7 @@
 //! Made from a [`PolicySpec`] by [`FactTable::of`]; whoever decides a row fills in a [`Facts`].
 
 use super::spec::PolicySpec;
+use crate::base::RecordId;
 
 /// Facts a policy may know, those that are built in among them.
 pub const MAX_FACTS: usize = 64;
@@ -41,6 +42,10 @@ pub const BUILT_IN: [(&str, &str); 7] = [
 pub struct FactId(u8);
 
 impl FactId {
+    pub(super) fn at(place: u8) -> Self {
+        Self(place)
+    }
+
     pub(super) fn bit(self) -> u64 {
         1_u64.checked_shl(u32::from(self.0)).unwrap_or(0)
     }
@@ -73,6 +78,12 @@ impl Facts {
     pub(super) fn of_bits(bits: u64) -> Self {
         Self(bits)
     }
+}
+
+/// Says what holds of data subjects, for the caller and purpose of one grant. Nothing here waits: what is known is in memory.
+pub trait Known: Send + Sync + std::fmt::Debug {
+    /// What holds of one; `None` where a document does not say whom it is about. [`COMBINED`] is not among it.
+    fn facts(&self, subject: Option<&RecordId>) -> Facts;
 }
 
 /// The facts a policy knows, by name.

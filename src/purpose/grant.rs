@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::facts::Facts;
+use super::facts::{FactId, Facts};
 use super::rows::{Conditions, Row};
 use super::{CategoryId, Level};
 use crate::base::limits::GRANT_LIFETIME_MS;
@@ -61,6 +61,11 @@ impl Grant {
     /// True if rows may differ by what is known of their data subjects: then ask [`Grant::row`].
     pub fn differs_by_row(&self) -> bool {
         self.cell.conditions.is_some()
+    }
+
+    /// The facts that rows differ by.
+    pub fn turns_on(&self) -> impl Iterator<Item = FactId> + '_ {
+        self.cell.conditions.iter().flat_map(Conditions::relevant)
     }
 
     /// What a row shows and allows, given what holds of its data subject. A look-up: it costs the same however many rules there are.

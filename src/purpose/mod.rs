@@ -43,7 +43,7 @@ pub use asked::{Ask, Forbidden, TestSpec, Under};
 pub use coverage::{Clause, Coverage, Flaw, FlawKind, Status, Weight, cover};
 pub use diff::{Change, Effect, diff};
 pub use explain::{Asks, CategoryExplanation, Circumstances, Condition, Explanation, Rule};
-pub use facts::{FactId, FactTable, Facts};
+pub use facts::{FactId, FactTable, Facts, Known};
 pub use grant::{Grant, Permit, Upkeep};
 pub use inventory::{Kind, Listed};
 pub use level::Level;

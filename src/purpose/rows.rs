@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use super::facts::{self, FactTable, Facts};
+use super::facts::{self, FactId, FactTable, Facts};
 use super::policy::said;
 use super::rules::{ChangeGate, Consent, LimitSpec, Terms};
 use super::spec::{CategorySpec, Nature, PolicySpec, PurposeSpec, RecipientSpec};
@@ -219,6 +219,11 @@ impl Conditions {
         let count = 1_usize.checked_shl(u32::try_from(relevant.len()).unwrap_or(u32::MAX)).unwrap_or(1);
         let rows = std::iter::repeat_with(OnceLock::new).take(count).collect();
         Some(Self { rules, relevant, rows })
+    }
+
+    /// The facts that matter.
+    pub(super) fn relevant(&self) -> impl Iterator<Item = FactId> + '_ {
+        self.relevant.iter().map(|place| FactId::at(*place))
     }
 
     /// The row where these facts hold.
