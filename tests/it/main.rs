@@ -36,6 +36,7 @@ mod otlp;
 mod patches;
 mod providers;
 mod proxy_protocol;
+mod published;
 mod replication;
 mod rewrap;
 mod rings;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// What came back.
@@ -62,8 +62,9 @@ pub(crate) async fn try_send(
     tokio::time::timeout(Duration::from_secs(30), asked).await.expect("an answer or an end")
 }
 
-async fn send_on(
-    stream: TcpStream,
+/// As [`send`], on a connection that is there.
+pub(crate) async fn send_on(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     method: Method,
     path: &str,
     headers: &[(&str, &str)],

@@ -11,12 +11,12 @@ mod process;
 mod proxy;
 mod stub;
 
-pub(crate) use client::{Answer, exchange_raw, send, try_send};
+pub(crate) use client::{Answer, exchange_raw, send, send_on, try_send};
 pub(crate) use feed::{Came, Live, SlowDatabase, Waiting};
 pub(crate) use idp::{Idp, Says};
 pub(crate) use pki::{Files, Pki};
 pub(crate) use process::Process;
-pub(crate) use proxy::{Database, Proxy, Setup, events};
+pub(crate) use proxy::{Database, Proxy, Setup, ask_upstream, events};
 pub(crate) use stub::{Seen, Stub, StubReply, decoded, take_one};
 
 /// The customer most tests store; every protected value is unique in the process.

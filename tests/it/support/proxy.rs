@@ -232,20 +232,7 @@ impl Proxy {
 
     /// Asks the database behind the proxy itself.
     pub(crate) async fn database(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
-        use http_body_util::{BodyExt as _, Full};
-        use sudare::upstream::Outgoing;
-        let body: Bytes = body.into();
-        let request =
-            http::Request::builder().method(method).uri(path).header("host", "db").header("content-type", "application/json");
-        let (parts, ()) = request.header("content-length", body.len()).body(()).unwrap().into_parts();
-        let outgoing = if body.is_empty() {
-            Outgoing::Empty
-        } else {
-            Outgoing::Passed(Full::new(body).map_err(|never| match never {}).boxed_unsync())
-        };
-        let reply = self.running.as_ref().unwrap().upstream().send(parts, outgoing).await.unwrap();
-        let (parts, body) = reply.into_parts();
-        Answer { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+        ask_upstream(self.running.as_ref().unwrap(), method, path, body).await
     }
 
     pub(crate) fn audit_dir(&self) -> PathBuf {
@@ -279,4 +266,22 @@ pub(crate) fn events(dir: &Path, keys: &[audit::Key], filter: &audit::Filter) ->
     let mut found = Vec::new();
     audit::report(dir, keys, filter, &mut |entry| found.push(entry.clone())).unwrap_or_else(|error| panic!("{error}"));
     found
+}
+
+/// Asks the database behind a proxy itself.
+pub(crate) async fn ask_upstream(running: &Running, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
+    use http_body_util::{BodyExt as _, Full};
+    use sudare::upstream::Outgoing;
+    let body: Bytes = body.into();
+    let request =
+        http::Request::builder().method(method).uri(path).header("host", "db").header("content-type", "application/json");
+    let (parts, ()) = request.header("content-length", body.len()).body(()).unwrap().into_parts();
+    let outgoing = if body.is_empty() {
+        Outgoing::Empty
+    } else {
+        Outgoing::Passed(Full::new(body).map_err(|never| match never {}).boxed_unsync())
+    };
+    let reply = running.upstream().send(parts, outgoing).await.unwrap();
+    let (parts, body) = reply.into_parts();
+    Answer { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
 }
