@@ -60,13 +60,17 @@ strict  = true
 [collection.customers.field]{fields}
 "#
     );
+    let policy: toml::Table = fs::read_to_string(folder.path().join("policy.toml")).unwrap().parse().unwrap();
+    let facts = policy.get("fact").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::keys).map(String::as_str);
+    let recorded: Vec<String> =
+        ["consent", "objection", "age", "notice", "acceptance"].into_iter().chain(facts).map(|word| format!("\"{word}\"")).collect();
     for caller in callers.chain([PLATFORM]) {
         let credential = Proxy::credential(caller);
         let (_, secret) = credential.split_once('.').unwrap();
         let hash = data_encoding::HEXLOWER.encode(&crypto::sha256(secret.as_bytes()));
         writeln!(text, "[caller.{caller}]\ncredential_sha256 = \"{hash}\"").unwrap();
         if caller == PLATFORM {
-            writeln!(text, "records = [\"*\"]").unwrap();
+            writeln!(text, "records = [{}]", recorded.join(", ")).unwrap();
         }
     }
     let file = folder.path().join("sudare.toml");
@@ -154,10 +158,10 @@ fn members(document: &Value) -> Vec<&str> {
 /// A person of the marketplace, of whom everything is known that its callers store.
 async fn marketplace_person(shop: &Shop, id: &str) {
     shop.record(json!([
-        { "subject": id, "kind": "fact", "fact": "device-permission" },
-        { "subject": id, "kind": "fact", "fact": "open-shipment" },
-        { "subject": id, "kind": "fact", "fact": "open-ticket" },
-        { "subject": id, "kind": "age", "born": "1990-04-01" },
+        { "subject": id, "record": "fact", "fact": "device-permission" },
+        { "subject": id, "record": "fact", "fact": "open-shipment" },
+        { "subject": id, "record": "fact", "fact": "open-ticket" },
+        { "subject": id, "record": "age", "born": "1990-04-01" },
     ]))
     .await;
     let account = json!({ "account": format!("{id}-account"), "email": format!("{id}@example.com"), "phone": "+85255501234", "password": "hash" });
@@ -206,20 +210,20 @@ async fn one_row_has_as_many_views_as_purposes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn marketing_waits_for_consent_and_ends_with_it() {
     let shop = Shop::open("001").await;
-    shop.record(json!({ "subject": "c-1", "kind": "age", "born": "1990-04-01" })).await;
+    shop.record(json!({ "subject": "c-1", "record": "age", "born": "1990-04-01" })).await;
     let account =
         json!({ "name": "Mei Tanaka", "address": "Uchikanda", "email": "mei@example.com", "account": "mei", "password": "hash" });
     assert_eq!(shop.write("account-service", "registration", "c-1", account).await.0, 201);
     assert!(members(&shop.read("mailer", "marketing", "c-1").await).is_empty());
-    shop.record(json!({ "subject": "c-1", "kind": "acceptance", "version": 1 })).await;
+    shop.record(json!({ "subject": "c-1", "record": "acceptance", "version": 1 })).await;
     assert!(members(&shop.read("mailer", "marketing", "c-1").await).is_empty(), "to go on is no consent (C06)");
-    shop.record(json!({ "subject": "c-1", "kind": "consent", "purpose": "marketing" })).await;
+    shop.record(json!({ "subject": "c-1", "record": "consent", "purpose": "marketing" })).await;
     assert_eq!(
         shop.read("mailer", "marketing", "c-1").await,
         json!({ "id": "c-1", "name": "Mei Tanaka", "email": "mei@example.com" })
     );
     assert!(members(&shop.read("mailer", "newsletter", "c-1").await).is_empty(), "consent is to one purpose");
-    shop.record(json!({ "subject": "c-1", "kind": "withdrawal", "purpose": "marketing" })).await;
+    shop.record(json!({ "subject": "c-1", "record": "withdrawal", "purpose": "marketing" })).await;
     assert!(members(&shop.read("mailer", "marketing", "c-1").await).is_empty());
 }
 
@@ -260,18 +264,18 @@ async fn a_device_is_clear_alone_and_a_pseudonym_beside_its_owner() {
 async fn data_of_minors_are_not_taken() {
     let shop = Shop::open("001").await;
     let account = json!({ "name": "Ren", "email": "ren@example.com", "account": "ren", "password": "hash" });
-    shop.record(json!({ "subject": "c-1", "kind": "age", "years": 12 })).await;
+    shop.record(json!({ "subject": "c-1", "record": "age", "years": 12 })).await;
     assert_eq!(shop.write("account-service", "registration", "c-1", account.clone()).await, (403, "not-writable".to_owned()));
-    shop.record(json!({ "subject": "c-2", "kind": "age", "years": 30 })).await;
+    shop.record(json!({ "subject": "c-2", "record": "age", "years": 30 })).await;
     assert_eq!(shop.write("account-service", "registration", "c-2", account).await.0, 201);
 
     let shop = Shop::open("003").await;
     let account = json!({ "account": "ren", "email": "ren@example.com", "phone": "+85255501234", "password": "hash" });
-    shop.record(json!({ "subject": "c-1", "kind": "age", "years": 12 })).await;
+    shop.record(json!({ "subject": "c-1", "record": "age", "years": 12 })).await;
     assert_eq!(shop.write("account-service", "registration", "c-1", account.clone()).await, (403, "not-writable".to_owned()));
     shop.record(json!([
-        { "subject": "c-1", "kind": "fact", "fact": "guardian-consent" },
-        { "subject": "c-1", "kind": "fact", "fact": "device-permission" },
+        { "subject": "c-1", "record": "fact", "fact": "guardian-consent" },
+        { "subject": "c-1", "record": "fact", "fact": "device-permission" },
     ]))
     .await;
     assert_eq!(shop.write("account-service", "registration", "c-1", account).await.0, 201);
@@ -285,14 +289,14 @@ async fn data_of_minors_are_not_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_purpose_sleeps_until_the_person_was_told() {
     let shop = Shop::open("000").await;
-    shop.record(json!({ "subject": "c-1", "kind": "fact", "fact": "open-trade" })).await;
+    shop.record(json!({ "subject": "c-1", "record": "fact", "fact": "open-trade" })).await;
     let document =
         json!({ "name": "Mei Tanaka", "address": "Uchikanda", "birth_date": "1990-04-01", "id_document": "123456789018" });
     assert_eq!(shop.write("compliance", "resale-identity-check", "c-1", document).await.0, 201);
     assert!(members(&shop.read("shop", "buy-back", "c-1").await).is_empty());
-    shop.record(json!({ "subject": "c-1", "kind": "notice", "version": 1 })).await;
+    shop.record(json!({ "subject": "c-1", "record": "notice", "version": 1 })).await;
     assert!(members(&shop.read("shop", "buy-back", "c-1").await).is_empty(), "told of the first version");
-    shop.record(json!({ "subject": "c-1", "kind": "notice", "version": 2 })).await;
+    shop.record(json!({ "subject": "c-1", "record": "notice", "version": 2 })).await;
     assert_eq!(shop.read("shop", "buy-back", "c-1").await["name"], "Mei Tanaka");
     assert!(members(&shop.read("shop", "buy-back", "c-1").await) == ["name"], "and nobody else's");
 }
@@ -324,7 +328,7 @@ async fn a_value_that_was_changed_or_moved_is_refused() {
     let shop = Shop::open("000").await;
     for id in ["c-1", "c-2"] {
         shop.record(
-            json!([{ "subject": id, "kind": "fact", "fact": "open-trade" }, { "subject": id, "kind": "notice", "version": 2 }]),
+            json!([{ "subject": id, "record": "fact", "fact": "open-trade" }, { "subject": id, "record": "notice", "version": 2 }]),
         )
         .await;
         let document = json!({ "name": format!("Mei {id}"), "address": "Uchikanda", "birth_date": "1990-04-01", "id_document": "123456789018" });

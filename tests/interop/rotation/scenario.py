@@ -13,11 +13,15 @@ import pathlib
 import random
 import re
 import signal
-import socket
 import sys
 import time
 
 import load
+
+sys.dont_write_bytecode = True
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+import nodes
+from nodes import Failed
 
 sudare, folder, template, policy, upstream, store, documents, rate, mood = sys.argv[1:]
 folder, documents, rate, restless = pathlib.Path(folder), int(documents), float(rate), mood == "restless"
@@ -30,74 +34,14 @@ secret = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
 SEED = 4711
 
 
-class Failed(Exception):
-    pass
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-class Node:
-    """One `sudare serve`, always on the same ports."""
-
-    def __init__(self, name, operators):
-        self.name, self.port, self.admin = name, free_port(), free_port()
-        self.folder = folder / name
-        self.folder.mkdir()
-        text = pathlib.Path(template).read_text()
-        values = {"PORT": self.port, "ADMIN": self.admin, "UPSTREAM": upstream, "STORE": store, "OPERATORS": operators, "SHOP": hashlib.sha256(secret.encode()).hexdigest()}
-        for key, value in values.items():
-            text = text.replace(f"@{key}@", str(value))
-        self.config = self.folder / "sudare.toml"
-        self.config.write_text(text)
-        (self.folder / "policy.toml").write_text(pathlib.Path(policy).read_text())
-        self.process, self.url, self.killed = None, f"http://127.0.0.1:{self.port}", 0
-
-    async def start(self):
-        log = open(self.folder / "output.log", "ab")
-        self.process = await asyncio.create_subprocess_exec(sudare, "serve", "-c", str(self.config), stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL)
-        for _ in range(600):
-            if self.process.returncode is not None:
-                raise Failed(f"{self.name} ended before it was ready: exit code {self.process.returncode}")
-            if await self.is_ready():
-                return
-            await asyncio.sleep(0.1)
-        raise Failed(f"{self.name} was not ready within a minute")
-
-    async def is_ready(self):
-        try:
-            reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.admin), 5)
-            writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            answer = await asyncio.wait_for(reader.read(), 5)
-            writer.close()
-            return answer.startswith(b"HTTP/1.1 200")
-        except (OSError, asyncio.TimeoutError):
-            return False
-
-    async def kill(self):
-        self.killed += 1
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
-
-    async def stop(self):
-        if self.process and self.process.returncode is None:
-            self.process.terminate()
-            await asyncio.wait_for(self.process.wait(), 60)
+def proxy(name, operators):
+    """One of the proxies, or an operator's own configuration."""
+    values = {"UPSTREAM": upstream, "STORE": store, "OPERATORS": operators, "SHOP": hashlib.sha256(secret.encode()).hexdigest()}
+    return nodes.Node(sudare, folder / name, template, policy, values)
 
 
 async def command(node, *words, ends_with=0):
-    """Runs one command of an operator and returns what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        sudare, *map(str, words), *([] if node is None else ["-c", str(node.config)]),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
-    )
-    out, err = await process.communicate()
-    if process.returncode != ends_with:
-        raise Failed(f"sudare {' '.join(map(str, words))}: exit code {process.returncode}\n{out.decode()}{err.decode()}")
-    return out.decode()
+    return await nodes.command(sudare, node, *words, ends_with=ends_with)
 
 
 async def ring(node):
@@ -170,14 +114,14 @@ async def rotate(node, operators, line, number):
     print(f"  {line} {number}: {old[0]} -> {new[0]}: active after {active - began:.1f} s, rewrapped and counted after {swept_at - began:.1f} s, destroyed after {time.monotonic() - began:.1f} s", flush=True)
 
 
-async def unrest(nodes, stop):
+async def unrest(proxies, stop):
     """Kills one of the proxies every few seconds and starts it again."""
     draw = random.Random(SEED)
     while not stop.is_set():
         try:
             await asyncio.wait_for(stop.wait(), draw.uniform(2, 5))
         except asyncio.TimeoutError:
-            node = draw.choice(nodes)
+            node = draw.choice(proxies)
             await node.kill()
             await node.start()
 
@@ -191,24 +135,24 @@ async def main():
         key = folder / f"{name}.pem"
         lines += re.sub(r"(?ms)\A.*?(?=^\[operator\.)", "", await command(None, "keys", "operator", name, "--key", key))
         operators.append((name, key))
-    nodes = [Node(f"node-{number}", lines) for number in range(NODES)]
+    proxies = [proxy(f"node-{number}", lines) for number in range(NODES)]
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
     try:
-        return await under_load(nodes, Node("desk", lines), operators)
+        return await under_load(proxies, proxy("desk", lines), operators)
     finally:
-        for node in nodes:
+        for node in proxies:
             await node.stop()
 
 
-async def under_load(nodes, desk, operators):
+async def under_load(proxies, desk, operators):
     """From the first document to the last line. `desk` is the operator's own configuration; no proxy runs from it."""
     await command(desk, "keys", "init")
-    for node in nodes:
+    for node in proxies:
         await command(node, "check")
         await node.start()
     draw = random.Random(SEED)
     people = [[load.customer(number, draw), None] for number in range(documents)]
-    async with load.Load([node.url for node in nodes], f"shop.{secret}", people, rate, restless, SEED) as traffic:
+    async with load.Load([node.url for node in proxies], f"shop.{secret}", people, rate, restless, SEED) as traffic:
         status, _ = await traffic.certainly("PUT", f"/{load.DATABASE}")
         assert status in (201, 202), status
         began = time.monotonic()
@@ -224,7 +168,7 @@ async def under_load(nodes, desk, operators):
         before = traffic.counts.requests
         traffic.begin()
         stop = asyncio.Event()
-        trouble = asyncio.create_task(unrest(nodes, stop)) if restless else None
+        trouble = asyncio.create_task(unrest(proxies, stop)) if restless else None
         try:
             for number in range(ROUNDS):
                 for line in LINES:
@@ -236,10 +180,10 @@ async def under_load(nodes, desk, operators):
             seconds = await traffic.end()
         under_load = traffic.counts.requests - before
         read = await traffic.read_everybody()
-    for node in nodes:
+    for node in proxies:
         await node.stop()
     counts = traffic.counts
-    for node in nodes:
+    for node in proxies:
         await command(node, "audit", "verify")
     await command(desk, "keys", "verify")
     await command(desk, "store", "check")
@@ -247,7 +191,7 @@ async def under_load(nodes, desk, operators):
         "requests": counts.requests, "failed": counts.failed, "missed_hits": counts.missed_hits, "unreadable": counts.unreadable, "rewrapped": totals["rewrapped"],
         "wrong_hits": counts.wrong_hits, "requests_per_second": round(under_load / seconds, 1), "seconds": round(seconds, 1), "reads": counts.reads, "writes": counts.writes,
         "searches": counts.searches, "conflicts": counts.conflicts, "tried_again": counts.tried_again, "slowest_ms": round(counts.slowest * 1000),
-        "documents": documents, "read_back": read, "node_kills": sum(node.killed for node in nodes), "sweep_kills": totals["sweep_kills"],
+        "documents": documents, "read_back": read, "node_kills": sum(node.killed for node in proxies), "sweep_kills": totals["sweep_kills"],
     }
     good = counts.failed == counts.missed_hits == counts.unreadable == counts.wrong_hits == 0
     # Of sweeps that were killed nobody says what they did.
