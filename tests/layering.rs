@@ -24,6 +24,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("purpose", &["base", "caller"]),
     ("keys", &["base", "crypto", "purpose", "store", "net"]),
     ("vault", &["base", "crypto", "purpose", "store", "keys"]),
+    ("subject", &["base", "crypto", "purpose", "store", "keys"]),
     ("field", &["base", "normalise", "crypto", "purpose", "document", "keys", "vault"]),
     ("audit", &["base", "crypto", "purpose", "store"]),
     ("upstream", &["base", "net", "store", "field"]),
