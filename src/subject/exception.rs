@@ -2,8 +2,9 @@
 //! that says everything, and an entry of the ledger, so that every node reads the same steps in the same order.
 //!
 //! Always holds: a step whose signature does not fit its text does nothing; an exception opens with the last thing that it needs, for the
-//! time that was signed for, and never again; nothing here says what is shown ([`Policy::decide_exception`] does, by the policy in force).
-//! No runtime, no sockets, no files. `exchange` uses them, `cli/exception` and `admin` record them.
+//! time that was signed for, and never again; nothing here says what is shown ([`crate::purpose::Policy::decide_exception`] does, by the
+//! policy in force), and nothing prints whom an exception names (T13). No runtime, no sockets, no files. `exchange` uses exceptions,
+//! `cli/exception` and `admin` record their steps.
 //!
 //! | file | holds |
 //! |---|---|
@@ -25,8 +26,6 @@ use serde::{Deserialize, Serialize};
 use crate::base::ExceptionId;
 use crate::crypto;
 use crate::keys::Detached;
-#[expect(unused_imports, reason = "named in the text above")]
-use crate::purpose::Policy;
 
 pub use admit::House;
 pub use error::{Closed, ExceptionError};
@@ -35,7 +34,7 @@ pub use text::{Asked, Note, Noted, Request, What};
 pub use wish::Wish;
 
 /// One step of one exception, as the ledger keeps it. When it was recorded stands beside it there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
     /// It is asked for.
@@ -60,6 +59,13 @@ pub enum Step {
         /// Of the operator who says it.
         signature: Detached,
     },
+}
+
+/// Without the texts, which name people (T13).
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Step").field("is", &self.word()).field("of", &self.exception()).finish_non_exhaustive()
+    }
 }
 
 impl Step {

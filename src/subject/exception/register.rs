@@ -34,7 +34,7 @@ pub struct Signed {
 }
 
 /// One exception: what was asked, and what became of it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Case {
     asked: Asked,
     by: Signed,
@@ -44,6 +44,13 @@ pub struct Case {
     told: Option<(Signed, String)>,
     revoked: Option<(Signed, String)>,
     reviewed: Option<(Signed, String)>,
+}
+
+/// Without the notes.
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Case").field("asked", &self.asked).finish_non_exhaustive()
+    }
 }
 
 /// How far it is.

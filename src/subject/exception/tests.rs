@@ -177,8 +177,13 @@ fn an_id_tells_nobody_what_it_is() {
     let theirs = ask(&asked.id, "helpdesk");
     assert_eq!(theirs.replace(asked.id.as_str(), "X"), ask(&other, "helpdesk").replace(other.as_str(), "X"));
     assert_eq!(theirs, format!("there is no exception {} for helpdesk", asked.id));
-    for text in [format!("{:?}", house.register), format!("{:?}", house.open(&asked).unwrap())] {
-        assert!(!text.contains("c-1") && !text.contains("K-17"), "{text}");
+    let told = house.note(&asked, What::Told, ("bruno", 2));
+    house.take(&told).unwrap();
+    let noted = Noted::new(&house.register.case(&asked.id).unwrap(), What::Told, "K-17", "anna", T0).unwrap();
+    let all = (request(&asked, 1), approval(&asked, 2), told, noted);
+    for text in [format!("{:?}", house.register), format!("{:?}", house.open(&asked).unwrap()), format!("{all:?}")] {
+        assert!(text.contains(asked.id.as_str()), "{text}");
+        assert!(["c-1", "K-17", "Act 9", "was closed"].iter().all(|word| !text.contains(word)), "{text}");
     }
 }
 
