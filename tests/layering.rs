@@ -44,6 +44,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "purpose",
             "keys",
             "vault",
+            "subject",
             "field",
             "audit",
             "upstream",

@@ -82,6 +82,8 @@ pub enum Kind {
     LeakGuard,
     /// Versions of the key ring are destroyed: what is about to happen, then what has.
     Destruction,
+    /// Something was recorded of data subjects in the ledger of facts.
+    Fact,
     /// The log was closed. [`Log::close`] writes it; a start without a stop before it tells of a crash.
     Stop,
 }
@@ -99,6 +101,7 @@ impl Kind {
             Self::Configuration => "configuration",
             Self::LeakGuard => "leak-guard",
             Self::Destruction => "destruction",
+            Self::Fact => "fact",
             Self::Stop => "stop",
         }
     }
@@ -133,6 +136,8 @@ pub struct Event {
     pub kept: u32,
     /// How many values that look personal were written at a path that is no field, in the sample that was looked at: path, category, count.
     pub unmapped: Vec<(ShownPath, &'static str, u32)>,
+    /// What was recorded of data subjects, in a few words without whom it is about, and how often.
+    pub recorded: Vec<(String, u32)>,
     /// The status sent.
     pub status: Option<u16>,
     /// The error code sent, as in `docs/errors.md`.
@@ -160,6 +165,7 @@ impl Event {
             protected: Vec::new(),
             kept: 0,
             unmapped: Vec::new(),
+            recorded: Vec::new(),
             status: None,
             code: None,
             configuration: None,

@@ -4,6 +4,7 @@ mod clock;
 mod condition;
 mod intent;
 mod names;
+mod nearest;
 mod place;
 mod segment;
 
@@ -16,5 +17,6 @@ pub use names::{
     CallerName, CategoryName, CollectionName, Controller, ExceptionId, FieldName, IssuerName, Kid, ParseExceptionIdError,
     ParseKidError, PurposeName, RecordId, RecordIdError, RingName, ShownPath, is_canonical_integer,
 };
+pub use nearest::nearest;
 pub use place::{Bind, FieldPlace, enc, parts};
 pub use segment::encode_segment;

@@ -172,6 +172,11 @@ pub enum Error {
     /// The policy or the caller changed while the reply was under way.
     #[error("what this caller may see changed while the reply was under way; ask again")]
     GrantEnded,
+    /// What is known of data subjects may be out of date, and the grant turns on it.
+    #[error(
+        "what people have agreed to may be out of date on this node, so nothing that turns on it is shown or stored; ask another one, or again in a moment"
+    )]
+    FactsStale,
     /// The token vault does not serve.
     #[error(transparent)]
     Vault(VaultError),

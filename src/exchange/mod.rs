@@ -543,6 +543,7 @@ impl Exchange {
         let declared = headers::purpose(headers, &state.purpose_header)?;
         let grant = request::decide(&state.policy, &caller, declared, now_ms)?;
         context.purpose = Some(grant.purpose().clone());
+        state.facts_are_fresh(&grant)?;
         Ok(request::Session { caller, declared: declared.map(str::to_owned), grant, sought: None, counted: false })
     }
 

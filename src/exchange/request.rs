@@ -264,6 +264,8 @@ impl Exchange {
         if caller.vouched.as_ref().is_some_and(|vouched| now_ms >= vouched.until_ms()) {
             return Err(Error::GrantEnded);
         }
+        // Also of a young one: what a person has withdrawn holds within the same bound for whoever has begun.
+        state.facts_are_fresh(&session.grant)?;
         if !session.grant.expired(now_ms) {
             return Ok(session.grant.clone());
         }

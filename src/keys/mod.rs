@@ -53,7 +53,7 @@ pub use life::{
     operator_key, receipts, relocate, rotate, verify, verify_receipt, zero_since,
 };
 pub use place::{Place, Shared};
-pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, Regained, TokenKey, VersionInfo};
+pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LedgerKey, LookupKey, Regained, TokenKey, VersionInfo};
 pub use rings::{Other, Rings};
 pub use state::{LineName, Operation, ParseLineError, ParseStateError, Refusal, State, Step};
 pub use subkeys::CacheUse;

@@ -107,6 +107,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Reveal(error) => (reveal_status(error), error.code()),
         Error::Vault(error) => vault_status_and_code(error),
         Error::Outdated(_) => (S::SERVICE_UNAVAILABLE, "keys-outdated"),
+        Error::FactsStale => (S::SERVICE_UNAVAILABLE, "facts-stale"),
         Error::Keys(error) => (key_status(error), error.code()),
         Error::Audit(_) => (S::SERVICE_UNAVAILABLE, "audit-unavailable"),
         Error::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal-error"),
@@ -251,6 +252,7 @@ fn sentence(error: &Error) -> String {
         | Error::Conflict(_)
         | Error::NotRead { .. }
         | Error::ReplyUnreadable { .. }
+        | Error::FactsStale
         | Error::GrantEnded => error.to_string(),
     }
 }
