@@ -11,10 +11,11 @@
 //! | `text` | what is signed: the request, and notes on it |
 //! | `wish` | a request made of what an operator asks for, and whether the policy has such an exception |
 //! | `register` | every step, folded into cases; whether one is open |
-//! | `admit` | whether a step may be recorded |
+//! | `admit`, `record` | whether a step may be recorded, and how it is |
 
 mod admit;
 mod error;
+mod record;
 mod register;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use crate::keys::Detached;
 
 pub use admit::House;
 pub use error::{Closed, ExceptionError};
+pub use record::{NotTaken, Taken};
 pub use register::{Case, Due, Register, Signed, Standing, Use};
 pub use text::{Asked, Note, Noted, Request, What};
 pub use wish::Wish;

@@ -240,7 +240,7 @@ pub enum Closed {
         why: StaysClosed,
     },
     /// The policy in force asks for something else.
-    #[error("exception {0} was agreed to under a policy that told the person at another time: ask anew")]
+    #[error("exception {0} was agreed to under a policy that opened something else, or told people at another time: ask anew")]
     PolicyChanged(ExceptionId),
     /// Another collection.
     #[error("exception {0} is not for this collection")]

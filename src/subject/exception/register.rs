@@ -41,6 +41,8 @@ pub struct Case {
     named: Arc<Named>,
     /// In the order of the ledger, each key once, none of it the asker's.
     approvals: Vec<Signed>,
+    /// As the ledger has them, those that count.
+    steps: Vec<(u64, Step)>,
     told: Option<(Signed, String)>,
     revoked: Option<(Signed, String)>,
     reviewed: Option<(Signed, String)>,
@@ -154,12 +156,13 @@ impl Register {
                 let asked = Asked::read(text.as_bytes())?;
                 fits(signature, text)?;
                 let by = Signed { key: signature.public(), at };
-                cases.entry(asked.id.clone()).or_insert_with(|| Arc::new(Case::new(asked, by)));
+                let first = || Arc::new(Case::new(asked.clone(), by, step.clone()));
+                cases.entry(asked.id.clone()).or_insert_with(first);
             }
             Step::Approval { exception, signature } => {
                 let case = cases.get_mut(exception).ok_or_else(|| ExceptionError::NoSuchCase(exception.clone()))?;
                 fits(signature, &case.asked.text)?;
-                Arc::make_mut(case).approved(Signed { key: signature.public(), at });
+                Arc::make_mut(case).approved(Signed { key: signature.public(), at }, step);
             }
             Step::Note { text, signature } => {
                 let Noted { note, .. } = Noted::read(text.as_bytes())?;
@@ -171,7 +174,10 @@ impl Register {
                     What::Told => &mut case.told,
                     What::Review => &mut case.reviewed,
                 };
-                place.get_or_insert((Signed { key: signature.public(), at }, note.reason));
+                if place.is_none() {
+                    *place = Some((Signed { key: signature.public(), at }, note.reason));
+                    case.steps.push((at, step.clone()));
+                }
             }
         }
         self.cases.store(Arc::new(cases));
@@ -188,6 +194,11 @@ impl Register {
     /// One case.
     pub fn case(&self, id: &ExceptionId) -> Option<Arc<Case>> {
         self.cases.load().get(id).cloned()
+    }
+
+    /// The people whom an exception names; nobody where there is none.
+    pub fn named(&self, id: &ExceptionId) -> Arc<Named> {
+        self.case(id).map(|case| Arc::clone(&case.named)).unwrap_or_default()
     }
 
     /// The time that counts: the latest that was seen.
@@ -213,7 +224,7 @@ impl Register {
         let until = case.open_until(operators, self.see(now))?;
         let request = &case.asked.request;
         let rule = policy.exception(&request.exception);
-        if rule.is_some_and(|rule| rule.tell_subject != request.tell_subject) {
+        if rule.is_some_and(|rule| (rule.opens, rule.tell_subject) != (request.opens, request.tell_subject)) {
             return Err(Closed::PolicyChanged(id.clone()));
         }
         let (categories, words) = (request.category_names(), request.evidence.keys().cloned().collect::<Vec<_>>());
@@ -241,15 +252,17 @@ impl Register {
 }
 
 impl Case {
-    fn new(asked: Asked, by: Signed) -> Self {
+    fn new(asked: Asked, by: Signed, step: Step) -> Self {
         let named = Arc::new(Named::new(asked.request.record_ids()));
-        Self { asked, by, named, approvals: Vec::new(), told: None, revoked: None, reviewed: None }
+        let steps = vec![(by.at, step)];
+        Self { asked, by, named, approvals: Vec::new(), steps, told: None, revoked: None, reviewed: None }
     }
 
-    fn approved(&mut self, signed: Signed) {
+    fn approved(&mut self, signed: Signed, step: &Step) {
         let late = signed.at >= self.asked.request.expires;
         if !late && signed.key != self.by.key && self.approvals.iter().all(|there| there.key != signed.key) {
             self.approvals.push(signed);
+            self.steps.push((signed.at, step.clone()));
         }
     }
 
@@ -266,6 +279,11 @@ impl Case {
     /// The very text of that, which is what operators sign.
     pub fn text(&self) -> &str {
         &self.asked.text
+    }
+
+    /// The steps that made it what it is, and when each was recorded.
+    pub fn steps(&self) -> &[(u64, Step)] {
+        &self.steps
     }
 
     /// Who asked.

@@ -12,7 +12,7 @@ use super::ExceptionError;
 use crate::base::{CategoryName, ExceptionId, RecordId};
 use crate::crypto;
 use crate::keys::spelled;
-use crate::purpose::Tell;
+use crate::purpose::{Opens, Tell};
 
 const REQUEST: &str = "sudare-exception-request/1";
 const NOTE: &str = "sudare-exception-note/1";
@@ -50,6 +50,9 @@ pub struct Request {
     pub hours: u32,
     /// How many others must agree.
     pub approvers: u8,
+    /// Whether values are shown, or stored without the people's agreement.
+    #[serde(serialize_with = "opens_to_text", deserialize_with = "opens_from_text")]
+    pub opens: Opens,
     /// When those people are told.
     #[serde(serialize_with = "tell_to_text", deserialize_with = "tell_from_text")]
     pub tell_subject: Tell,
@@ -98,6 +101,7 @@ impl Request {
             evidence: BTreeMap::new(),
             hours: 0,
             approvers: 0,
+            opens: Opens::Disclosure,
             tell_subject: Tell::Before,
             asked_by: none(),
             made: 0,
@@ -297,6 +301,17 @@ impl Noted {
         }
         Ok(Self { note, text: text.to_owned() })
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn opens_to_text<S: Serializer>(opens: &Opens, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(opens.as_str())
+}
+
+fn opens_from_text<'d, D: Deserializer<'d>>(from: D) -> Result<Opens, D::Error> {
+    let text = String::deserialize(from)?;
+    let known = [Opens::Disclosure, Opens::Collection].into_iter().find(|opens| opens.as_str() == text);
+    known.ok_or_else(|| serde::de::Error::custom("not disclosure or collection"))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

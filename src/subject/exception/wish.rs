@@ -7,7 +7,7 @@ use super::text::{Asked, MAX_SUBJECTS, Request, is_plain};
 use crate::base::{CallerName, CategoryName, RecordId};
 use crate::crypto;
 use crate::keys::KeyError;
-use crate::purpose::{Opening, Policy, Tell};
+use crate::purpose::{Opening, Opens, Policy, Tell};
 
 /// For how long a request may be agreed to.
 const VALID_MS: u64 = 7 * 24 * 3_600_000;
@@ -50,8 +50,8 @@ impl Wish {
     /// Everything that is wrong with it.
     pub fn write(self, policy: &Policy, collections: &[&str], now: u64) -> Result<Asked, Vec<ExceptionError>> {
         let rule = policy.exception(&self.exception);
-        let (ttl, approvers, tell) =
-            rule.map_or((1, 1, Tell::Before), |rule| (rule.ttl_hours, rule.approvers, rule.tell_subject));
+        let (ttl, approvers) = rule.map_or((1, 1), |rule| (rule.ttl_hours, rule.approvers));
+        let (opens, tell) = rule.map_or((Opens::Disclosure, Tell::Before), |rule| (rule.opens, rule.tell_subject));
         let request = Request {
             controller: self.controller,
             policy: policy.id().to_owned(),
@@ -64,6 +64,7 @@ impl Wish {
             evidence: self.evidence,
             hours: self.hours.unwrap_or(ttl),
             approvers,
+            opens,
             tell_subject: tell,
             asked_by: self.asked_by,
             made: now,
@@ -115,7 +116,7 @@ impl Request {
         if self.hours == 0 || self.hours > rule.ttl_hours {
             wrong.push(ExceptionError::Hours { exception: name(), asked: self.hours, most: rule.ttl_hours });
         }
-        if self.approvers < rule.approvers || self.tell_subject != rule.tell_subject {
+        if self.approvers < rule.approvers || (self.opens, self.tell_subject) != (rule.opens, rule.tell_subject) {
             wrong.push(ExceptionError::PolicyChanged(name()));
         }
         self.people(&mut wrong);
