@@ -119,6 +119,7 @@ pub(super) fn state(
         callers: settings.callers,
         store,
         ledger: Arc::clone(ledger),
+        operators: settings.operators,
         newest: Newest::of(&keys, before.map(|before| &before.newest)),
         standing: fleet.map(Fleet::standing).unwrap_or_default(),
         keys,

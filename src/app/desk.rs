@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::openings;
 use crate::admin::{Answer, Desk, Handed};
 use crate::audit::{self, Event, Kind};
 use crate::base::{CallerName, Clock, RecordId};
@@ -43,16 +44,21 @@ impl Taking {
     async fn answer(&self, handed: Handed) -> Result<Answer, Answer> {
         let state = self.exchange.upgrade().map(|exchange| exchange.state());
         let state = state.ok_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the proxy stops"))?;
-        let known = matches!(handed.path.as_str(), "/facts" | "/facts/read");
+        let known = matches!(handed.path.as_str(), "/facts" | "/facts/read" | "/exceptions" | "/exceptions/read");
         if !known {
             return Err(refusal(
                 StatusCode::NOT_FOUND,
                 "no-such-page",
-                "POST /facts to record, /facts/read to ask about one person",
+                "POST /facts to record, /facts/read to ask about one person; /exceptions and /exceptions/read for exceptions",
             ));
         }
         let (caller, may) = self.who(&state, &handed)?;
-        if handed.path == "/facts/read" { self.read(&may, &handed) } else { self.record(&state, &caller, &may, &handed).await }
+        match handed.path.as_str() {
+            "/facts/read" => self.read(&may, &handed),
+            "/exceptions" => openings::record(self, &state, &may, &handed).await,
+            "/exceptions/read" => openings::read(self, &may, &handed),
+            _ => self.record(&state, &caller, &may, &handed).await,
+        }
     }
 
     /// Who hands it in, and what they may record.
@@ -198,7 +204,7 @@ fn refused_entries(faults: &[Fault]) -> Answer {
     answer
 }
 
-fn not_placed(error: &AppendError) -> Answer {
+pub(super) fn not_placed(error: &AppendError) -> Answer {
     let places = |places: &[usize]| places.iter().map(|place| json!({ "entry": place })).collect::<Vec<_>>();
     let (status, code, entries) = match error {
         AppendError::Reused(at) => (StatusCode::CONFLICT, "id-reused", places(at)),
@@ -220,6 +226,6 @@ fn not_placed(error: &AppendError) -> Answer {
     answer
 }
 
-fn refusal(status: StatusCode, code: &str, message: &str) -> Answer {
+pub(super) fn refusal(status: StatusCode, code: &str, message: &str) -> Answer {
     Answer { status, json: json!({ "code": code, "message": message }) }
 }

@@ -14,6 +14,7 @@ mod jwks;
 mod listen;
 pub mod log;
 mod memory;
+pub(crate) mod openings;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod reload;

@@ -10,7 +10,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Event, Kind};
-use crate::base::{CallerName, CollectionName, PurposeName, RecordId, enc};
+use crate::base::{CallerName, CollectionName, ExceptionId, PurposeName, RecordId, enc};
 use crate::crypto::{MacKey, base32_crockford};
 use crate::purpose::Level;
 
@@ -58,6 +58,9 @@ pub struct Body {
     /// For what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
+    /// Under which exception.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
     /// Of which collection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collection: Option<String>,
@@ -161,6 +164,7 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
         operator: event.operator.clone(),
         reason: event.reason.clone(),
         purpose: text(event.purpose.as_ref().map(PurposeName::as_str)),
+        exception: text(event.exception.as_ref().map(ExceptionId::as_str)),
         collection: text(event.collection.as_ref().map(CollectionName::as_str)),
         route: event.route.clone(),
         subjects: Vec::new(),
@@ -262,6 +266,9 @@ impl fmt::Display for Entry {
         }
         if let Some(purpose) = &self.purpose {
             write!(f, " for {purpose}")?;
+        }
+        if let Some(exception) = &self.exception {
+            write!(f, " under {exception}")?;
         }
         if let Some(reason) = &self.reason {
             write!(f, " because {reason:?}")?;

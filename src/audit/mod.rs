@@ -29,7 +29,7 @@ mod writer;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::{CallerName, CategoryName, CollectionName, Controller, Kid, PurposeName, RecordId, ShownPath};
+use crate::base::{CallerName, CategoryName, CollectionName, Controller, ExceptionId, Kid, PurposeName, RecordId, ShownPath};
 use crate::purpose::Level;
 
 pub use chain::Key;
@@ -84,6 +84,8 @@ pub enum Kind {
     Destruction,
     /// Something was recorded of data subjects in the ledger of facts.
     Fact,
+    /// A step of an exception was recorded: it was asked for, agreed to, revoked, told of or reviewed.
+    Exception,
     /// The log was closed. [`Log::close`] writes it; a start without a stop before it tells of a crash.
     Stop,
 }
@@ -102,6 +104,7 @@ impl Kind {
             Self::LeakGuard => "leak-guard",
             Self::Destruction => "destruction",
             Self::Fact => "fact",
+            Self::Exception => "exception",
             Self::Stop => "stop",
         }
     }
@@ -120,8 +123,10 @@ pub struct Event {
     pub operator: Option<String>,
     /// Why, in the operator's words.
     pub reason: Option<String>,
-    /// For what.
+    /// For what; under an exception, its name in the policy.
     pub purpose: Option<PurposeName>,
+    /// Under which exception.
+    pub exception: Option<ExceptionId>,
     /// Of which collection.
     pub collection: Option<CollectionName>,
     /// Method and route pattern, never a raw target (T14).
@@ -158,6 +163,7 @@ impl Event {
             operator: None,
             reason: None,
             purpose: None,
+            exception: None,
             collection: None,
             route: None,
             subjects: Vec::new(),

@@ -8,6 +8,7 @@ mod caller;
 pub mod check;
 mod demo;
 mod discover;
+mod exception;
 pub mod init;
 pub mod keys;
 mod leakage;
@@ -99,6 +100,7 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Keys(KeysWords::Ring(command)) => keys_command(command, out),
         Command::Keys(KeysWords::Ending(command)) => keys::ending::run(&command, out),
         Command::Policy(command) => policy_command(command, out),
+        Command::Exception(command) => exception::run(&command, out),
         Command::Audit(command) => audit_command(command, out),
         Command::Store(command) => store::run(&command, out),
     }

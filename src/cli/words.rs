@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::keys::{ending, rewrap};
-use super::{demo, discover, policy, seal, store, sweep};
+use super::{demo, discover, exception, policy, seal, store, sweep};
 use crate::base::{Kid, SystemClock};
 use crate::keys::{Change, MAIN_RING};
 
@@ -79,6 +79,9 @@ pub(super) enum Command {
     /// The policy: explain, test, schema
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Exceptions of the policy: ask for one, agree, revoke, tell, review, list
+    #[command(subcommand)]
+    Exception(exception::Command),
     /// The audit log: read, prove, query
     #[command(subcommand)]
     Audit(AuditCommand),

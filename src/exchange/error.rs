@@ -11,6 +11,7 @@ use crate::encoding::{CODINGS, DecodeError};
 use crate::field::{RevealError, TermError, WriteError};
 use crate::keys::KeyError;
 use crate::purpose::{Level, Refusal};
+use crate::subject::exception::Closed;
 use crate::upstream::UpstreamError;
 use crate::vault::VaultError;
 
@@ -54,6 +55,9 @@ pub enum Error {
     /// The policy grants nothing.
     #[error(transparent)]
     Purpose(#[from] Refusal),
+    /// An exception is declared in place of a purpose, and is not open to this request.
+    #[error(transparent)]
+    Exception(#[from] Closed),
     /// The purpose does not allow deleting.
     #[error("{purpose} may not delete: set delete = true in the purpose")]
     DeleteRefused {
@@ -218,6 +222,7 @@ impl Error {
                     | Self::Dialect(_)
                     | Self::Caller(_)
                     | Self::Purpose(_)
+                    | Self::Exception(_)
                     | Self::DeleteRefused { .. }
                     | Self::ViewNotWhole { .. }
                     | Self::NothingWritable { .. }

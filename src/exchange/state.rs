@@ -11,8 +11,8 @@ use crate::base::{CategoryName, CollectionName};
 use crate::caller::{Caller, Callers, Presented, Unknown};
 use crate::dialect::Dialect;
 use crate::field;
-use crate::keys::Rings;
 use crate::keys::fleet::Standing;
+use crate::keys::{Operator, Rings};
 use crate::purpose::{CategoryId, Grant, Known, Policy, facts};
 use crate::store::Rows;
 use crate::subject::{Ledger, Question};
@@ -37,6 +37,8 @@ pub struct State {
     pub store: Arc<dyn Rows>,
     /// What is known of data subjects.
     pub ledger: Arc<Ledger>,
+    /// Who may sign for exceptions.
+    pub operators: Vec<Operator>,
     /// The newest rings, whatever this one was built with.
     pub newest: Newest,
     /// Whether it is new enough to protect under.
@@ -107,6 +109,10 @@ impl State {
     /// [`Error::FactsStale`]: it turns on what is known of people, and this node may lack what another one has recorded.
     pub fn known(&self, grant: &Grant, now_ms: u64) -> Result<Arc<dyn Known>, Error> {
         self.facts_are_fresh(grant)?;
+        if let Some((id, _)) = grant.exception() {
+            // Of people it knows only whether it names them.
+            return Ok(self.ledger.exceptions().named(id));
+        }
         Ok(Arc::new(Question::new(self.ledger.people(), &self.policy, grant, now_ms)))
     }
 

@@ -15,8 +15,8 @@ use super::entry::{About, Entry, Evidence, Recorder, Says, Subject, Under, What}
 use crate::base::{RecordId, nearest};
 use crate::purpose::Policy;
 
-/// What can be recorded beside the facts that a policy declares, and what that lets.
-pub const RECORDS: [&str; 5] = ["consent", "objection", "age", "notice", "acceptance"];
+/// What can be recorded beside the facts that a policy declares, and what that lets; the last: steps of exceptions.
+pub const RECORDS: [&str; 6] = ["consent", "objection", "age", "notice", "acceptance", "exception"];
 /// Longest id of an entry, and name in it, in bytes.
 const MAX_NAME: usize = 128;
 /// Longest evidence, in bytes.

@@ -72,6 +72,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Caller(CallerUnknown::Token { .. }) => (S::UNAUTHORIZED, "token-refused"),
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
         Error::Purpose(PolicyRefusal::NotAllowed { .. } | PolicyRefusal::NoneNamed { .. }) => (S::FORBIDDEN, "purpose-refused"),
+        Error::Exception(_) => (S::FORBIDDEN, "exception-closed"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
         Error::ViewNotWhole { .. } | Error::CopyNotWhole => (S::FORBIDDEN, "view-not-whole"),
         Error::NothingWritable { .. } => (S::FORBIDDEN, "not-writable"),
@@ -232,6 +233,7 @@ fn sentence(error: &Error) -> String {
         | Error::Dialect(_)
         | Error::Caller(_)
         | Error::Purpose(_)
+        | Error::Exception(_)
         | Error::DeleteRefused { .. }
         | Error::ViewNotWhole { .. }
         | Error::CopyNotWhole
