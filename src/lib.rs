@@ -30,6 +30,7 @@ pub mod net;
 pub mod normalise;
 pub mod purpose;
 pub mod store;
+pub mod subject;
 pub mod sweep;
 pub mod upstream;
 pub mod vault;

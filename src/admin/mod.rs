@@ -5,11 +5,13 @@
 //! | `/healthz` | 200 `ok` while the process serves | everybody |
 //! | `/readyz` | 200, or 503 with a line for each part that is not ready; JSON where `Accept` asks for it | everybody |
 //! | `/metrics` | OpenMetrics text; labels hold configured names and fixed words only | [`Access`] |
+//! | `POST /facts`, … | what is recorded of data subjects (`desk`) | callers with `records` |
 //!
 //! Always holds: it has a thread and a runtime of its own, so it answers while the other one has no time; connections, heads
 //! and times are bounded by the constants here. Called by `app`.
 
 mod access;
+mod desk;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -30,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::base::limits::STACK_BYTES;
 
 pub use access::Access;
+pub use desk::{Answer, Desk, Handed};
 
 /// Connections at a time; for one more the longest of them ends.
 const MAX_CONNECTIONS: usize = 64;
@@ -84,6 +87,8 @@ pub struct Pages {
     pub readiness: Readiness,
     /// Who may see the metrics; replaced on reload.
     pub access: Arc<ArcSwap<Access>>,
+    /// Takes what is posted.
+    pub desk: Desk,
 }
 
 impl std::fmt::Debug for Pages {
@@ -198,7 +203,13 @@ where
 {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let pages = pages.clone();
-        async move { Ok::<_, Infallible>(page(&pages, &request, uid).await) }
+        async move {
+            Ok::<_, Infallible>(if request.method() == Method::POST {
+                desk::answer(&pages.desk, request).await
+            } else {
+                page(&pages, &request, uid).await
+            })
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -218,7 +229,7 @@ where
 
 async fn page<B>(pages: &Pages, request: &Request<B>, uid: Option<u32>) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and POST\n".to_owned());
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
@@ -244,7 +255,7 @@ async fn page<B>(pages: &Pages, request: &Request<B>, uid: Option<u32>) -> Respo
         "/metrics" => {
             with_type(text(StatusCode::OK, (pages.metrics)()), "application/openmetrics-text; version=1.0.0; charset=utf-8")
         }
-        _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics\n".to_owned()),
+        _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics; POST /facts and /facts/read\n".to_owned()),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::exchange::{Collection, Gates, Limits, Newest, State};
 use crate::field::Protection;
 use crate::keys::{Config, KeyError, KeyRing, LineName, Other, Rings};
 use crate::store::{Rows, Store};
+use crate::subject::Ledger;
 use crate::upstream::Upstream;
 
 /// Times that a ring in the store is read, where others replace it each time.
@@ -96,6 +97,7 @@ pub(super) fn state(
     settings: Settings,
     keys: Arc<Rings>,
     store: Arc<dyn Rows>,
+    ledger: &Arc<Ledger>,
     fleet: Option<&Fleet>,
     before: Option<&State>,
 ) -> Result<State, StartError> {
@@ -116,6 +118,8 @@ pub(super) fn state(
         policy: settings.policy,
         callers: settings.callers,
         store,
+        ledger: Arc::clone(ledger),
+        operators: settings.operators,
         newest: Newest::of(&keys, before.map(|before| &before.newest)),
         standing: fleet.map(Fleet::standing).unwrap_or_default(),
         keys,

@@ -7,11 +7,14 @@
 mod build;
 mod custody;
 mod descriptors;
+pub(crate) mod desk;
+mod facts;
 mod fleet;
 mod jwks;
 mod listen;
 pub mod log;
 mod memory;
+pub(crate) mod openings;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod reload;
@@ -39,6 +42,7 @@ use crate::keys::KeyError;
 use crate::metrics::Metrics;
 use crate::net::tls::server::Server;
 use crate::store::{Rows, StoreError};
+use crate::subject::{Ledger, LedgerError};
 use crate::upstream::UpstreamError;
 use fleet::Fleet;
 pub use memory::settle_allocator;
@@ -61,6 +65,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The ledger of facts cannot be read, or is not believed.
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
     /// The audit log cannot be opened.
     #[error("{0}")]
     Audit(#[from] AuditError),
@@ -101,6 +108,8 @@ pub struct Running {
     /// Held while a reload is under way.
     watch: Mutex<Watch>,
     access: Arc<ArcSwap<admin::Access>>,
+    /// What callers may record of data subjects.
+    records: Arc<ArcSwap<desk::Records>>,
     address: Endpoint,
     admin: Option<Endpoint>,
     /// A stop was asked for.
@@ -119,6 +128,8 @@ pub struct Running {
     keepers: custody::Keepers,
     /// The nodes that share the store, if others may.
     fleet: Option<Arc<Fleet>>,
+    /// What is known of data subjects.
+    ledger: Arc<Ledger>,
 }
 
 /// How a shutdown went.
@@ -198,6 +209,7 @@ pub fn start_over(
     let (drain_delay, drain_timeout) = (settings.listen.drain_delay, settings.limits.drain_timeout);
     let listen = settings.listen.clone();
     let access = Arc::new(ArcSwap::from_pointee(reload::access(&settings)));
+    let records = Arc::new(ArcSwap::from_pointee(settings.records.clone()));
     #[cfg(feature = "otlp")]
     let (spans, exporting) = match &settings.otlp {
         Some(config) => {
@@ -212,7 +224,9 @@ pub fn start_over(
     let fetched_keys = std::mem::take(&mut settings.fetched_keys);
     let fetching = jwks::Fetching::prepare(fetched_keys, &jwks::Fetching::default(), &metrics, &clock);
     let keepers = custody::Keepers::begin(&keys, custody::Told::new(&metrics, &audit, &clock), &tasks);
-    let state = build::state(settings, keys, Arc::clone(&rows), fleet.as_deref(), None)?;
+    let ledger = facts::open(&settings, &keys, Arc::clone(&rows), &store, &clock)?;
+    facts::follow(&ledger, &store, &tasks, drain.clone());
+    let state = build::state(settings, keys, Arc::clone(&rows), &ledger, fleet.as_deref(), None)?;
     let exchange = Exchange::new(state, audit.clone(), Arc::clone(&metrics), Arc::clone(&clock), tasks.clone(), budget);
     let exchange = Arc::new(exchange.followed_by(spans));
 
@@ -237,8 +251,17 @@ pub fn start_over(
             certificate_until: Arc::clone(&certificate_until),
             fetching: Arc::clone(&fetching),
             fleet: fleet.clone(),
+            ledger: Arc::clone(&ledger),
+        };
+        let taking = desk::Taking {
+            exchange: Arc::downgrade(&exchange),
+            ledger: Arc::clone(&ledger),
+            audit: audit.clone(),
+            clock: Arc::clone(&clock),
+            records: Arc::clone(&records),
         };
         let pages = admin::Pages {
+            desk: desk::desk(taking),
             metrics: vitals::metrics(watched.clone()),
             readiness: vitals::readiness(watched),
             access: Arc::clone(&access),
@@ -259,6 +282,7 @@ pub fn start_over(
         at_start,
         watch: Mutex::new(watch),
         access,
+        records,
         address,
         admin: admin_address,
         leaving,
@@ -272,6 +296,7 @@ pub fn start_over(
         fetching,
         keepers,
         fleet,
+        ledger,
     })
 }
 
@@ -309,6 +334,11 @@ impl Running {
     /// The database behind the proxy, for those who want to see what it holds.
     pub fn upstream(&self) -> crate::upstream::Upstream {
         self.exchange.state().upstream.clone()
+    }
+
+    /// What is known of data subjects.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// The counters.

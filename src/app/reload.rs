@@ -190,13 +190,16 @@ impl Running {
         let versions: Vec<_> = build::key_versions(&keys).collect();
         let (next, loaded) = (Watch::of(&settings), loaded(&settings, &keys, self.clock.now_ms()));
         let access = access(&settings);
+        let records = settings.records.clone();
         let tls = settings.listen.tls.clone();
         let fetched_keys = std::mem::take(&mut settings.fetched_keys);
         let opened = Arc::clone(&keys);
-        let state = build::state(settings, keys, Arc::clone(&self.rows), self.fleet.as_deref(), Some(&in_force))?;
+        let ledger_keys = keys.main().ledger_keys();
+        let state = build::state(settings, keys, Arc::clone(&self.rows), &self.ledger, self.fleet.as_deref(), Some(&in_force))?;
         let fetching = Fetching::prepare(fetched_keys, &self.fetching.load(), &self.metrics, &self.clock);
         // Nothing fails from here on. The callers come first: a connection that is accepted anew is judged by them.
         self.exchange.replace_state(state);
+        self.ledger.take_keys(ledger_keys);
         if let Some(fleet) = &self.fleet {
             fleet.taken(&ring);
         }
@@ -208,6 +211,7 @@ impl Running {
             current.swap(Arc::clone(&server)).retire_for(&server);
         }
         self.access.store(access.into());
+        self.records.store(Arc::new(records));
         self.metrics.key_versions(versions);
         let event = Event { configuration: Some(loaded.to_string()), ..Event::new(Kind::Configuration, 0) };
         self.audit.note(event);

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::facts;
 use super::fleet::Fleet;
 use super::jwks::Fetching;
 use super::log;
@@ -24,6 +25,7 @@ use crate::keys::fleet::Behind;
 use crate::keys::{KeyRing, LineName, Rings};
 use crate::metrics::{Metrics, Vitals};
 use crate::store::Store;
+use crate::subject::Ledger;
 
 /// So long an answer of the database or the store counts.
 const FRESH: Duration = Duration::from_secs(1);
@@ -52,6 +54,8 @@ pub(super) struct Watched {
     pub(super) fetching: Arc<ArcSwap<Fetching>>,
     /// The nodes that share the store, if others may.
     pub(super) fleet: Option<Arc<Fleet>>,
+    /// What is known of data subjects.
+    pub(super) ledger: Arc<Ledger>,
 }
 
 /// Says how each part is.
@@ -75,6 +79,7 @@ pub(super) fn readiness(watched: Watched) -> Readiness {
             if let Some(condition) = issuers_condition(&watched) {
                 parts.push(Part { name: "issuers", condition });
             }
+            parts.push(Part { name: "facts", condition: facts::condition(&exchange, &watched.ledger) });
             if let Some(condition) = store_condition(&watched, &store).await {
                 parts.push(Part { name: "store", condition });
             }
@@ -228,6 +233,7 @@ pub(super) fn metrics(watched: Watched) -> Arc<dyn Fn() -> String + Send + Sync>
             field_key_misses: cache.misses,
             log_dropped: log::dropped(),
             fleet: watched.fleet.as_ref().and_then(|fleet| fleet.counted()),
+            facts: Some(facts::counted(&watched.ledger)),
             certificate_until: Some(watched.certificate_until.load(Ordering::Relaxed)).filter(|until| *until > 0),
         });
         watched.metrics.encode()

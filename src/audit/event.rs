@@ -10,7 +10,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Event, Kind};
-use crate::base::{CallerName, CollectionName, PurposeName, RecordId, enc};
+use crate::base::{CallerName, CollectionName, ExceptionId, PurposeName, RecordId, enc};
 use crate::crypto::{MacKey, base32_crockford};
 use crate::purpose::Level;
 
@@ -58,6 +58,9 @@ pub struct Body {
     /// For what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
+    /// Under which exception.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
     /// Of which collection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collection: Option<String>,
@@ -79,6 +82,9 @@ pub struct Body {
     /// Values that look personal at paths that are no field, by category and path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unmapped: BTreeMap<String, Counts>,
+    /// What was recorded of data subjects.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub recorded: Counts,
     /// The status sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -146,6 +152,10 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
     for (path, category, count) in &event.unmapped {
         unmapped.entry((*category).to_owned()).or_default().add(path.as_str(), *count);
     }
+    let mut recorded = Counts::default();
+    for (what, count) in &event.recorded {
+        recorded.add(what, *count);
+    }
     let text = |name: Option<&str>| name.map(str::to_string);
     let mut body = Body {
         kind: event.kind.as_str().to_string(),
@@ -154,6 +164,7 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
         operator: event.operator.clone(),
         reason: event.reason.clone(),
         purpose: text(event.purpose.as_ref().map(PurposeName::as_str)),
+        exception: text(event.exception.as_ref().map(ExceptionId::as_str)),
         collection: text(event.collection.as_ref().map(CollectionName::as_str)),
         route: event.route.clone(),
         subjects: Vec::new(),
@@ -161,6 +172,7 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
         protected,
         kept: event.kept,
         unmapped,
+        recorded,
         status: event.status,
         code: event.code.clone(),
         configuration: event.configuration.clone(),
@@ -173,6 +185,7 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
     for part in parts {
         // The counts stand on the first line only, so that adding up a log counts nothing twice.
         (body.shown, body.protected, body.kept) = (Shown::new(), Counts::default(), 0);
+        body.recorded = Counts::default();
         body.subjects = part.to_vec();
         out.push(body.to_members());
     }
@@ -254,6 +267,9 @@ impl fmt::Display for Entry {
         if let Some(purpose) = &self.purpose {
             write!(f, " for {purpose}")?;
         }
+        if let Some(exception) = &self.exception {
+            write!(f, " under {exception}")?;
+        }
         if let Some(reason) = &self.reason {
             write!(f, " because {reason:?}")?;
         }
@@ -291,6 +307,9 @@ impl Body {
         }
         for (category, counts) in &self.unmapped {
             parts.push(format!("{} look like {category}", counts.with_counts()));
+        }
+        if !self.recorded.is_empty() {
+            parts.push(self.recorded.with_counts());
         }
         let plain = self.kind == Kind::Reveal.as_str() || self.kind == Kind::Write.as_str();
         if parts.is_empty() || !plain {

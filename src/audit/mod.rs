@@ -30,7 +30,7 @@ mod writer;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::{CallerName, CategoryName, CollectionName, Controller, Kid, PurposeName, RecordId, ShownPath};
+use crate::base::{CallerName, CategoryName, CollectionName, Controller, ExceptionId, Kid, PurposeName, RecordId, ShownPath};
 use crate::purpose::Level;
 
 pub use chain::Key;
@@ -84,6 +84,10 @@ pub enum Kind {
     LeakGuard,
     /// Versions of the key ring are destroyed: what is about to happen, then what has.
     Destruction,
+    /// Something was recorded of data subjects in the ledger of facts.
+    Fact,
+    /// A step of an exception was recorded: it was asked for, agreed to, revoked, told of or reviewed.
+    Exception,
     /// The log was closed. [`Log::close`] writes it; a start without a stop before it tells of a crash.
     Stop,
 }
@@ -101,6 +105,8 @@ impl Kind {
             Self::Configuration => "configuration",
             Self::LeakGuard => "leak-guard",
             Self::Destruction => "destruction",
+            Self::Fact => "fact",
+            Self::Exception => "exception",
             Self::Stop => "stop",
         }
     }
@@ -119,8 +125,10 @@ pub struct Event {
     pub operator: Option<String>,
     /// Why, in the operator's words.
     pub reason: Option<String>,
-    /// For what.
+    /// For what; under an exception, its name in the policy.
     pub purpose: Option<PurposeName>,
+    /// Under which exception.
+    pub exception: Option<ExceptionId>,
     /// Of which collection.
     pub collection: Option<CollectionName>,
     /// Method and route pattern, never a raw target (T14).
@@ -135,6 +143,8 @@ pub struct Event {
     pub kept: u32,
     /// How many values that look personal were written at a path that is no field, in the sample that was looked at: path, category, count.
     pub unmapped: Vec<(ShownPath, &'static str, u32)>,
+    /// What was recorded of data subjects, in a few words without whom it is about, and how often.
+    pub recorded: Vec<(String, u32)>,
     /// The status sent.
     pub status: Option<u16>,
     /// The error code sent, as in `docs/errors.md`.
@@ -155,6 +165,7 @@ impl Event {
             operator: None,
             reason: None,
             purpose: None,
+            exception: None,
             collection: None,
             route: None,
             subjects: Vec::new(),
@@ -162,6 +173,7 @@ impl Event {
             protected: Vec::new(),
             kept: 0,
             unmapped: Vec::new(),
+            recorded: Vec::new(),
             status: None,
             code: None,
             configuration: None,

@@ -4,6 +4,7 @@ mod clock;
 mod condition;
 mod intent;
 mod names;
+mod nearest;
 mod place;
 mod segment;
 
@@ -13,8 +14,9 @@ pub use clock::{Clock, FixedClock, SystemClock};
 pub use condition::Condition;
 pub use intent::{Intent, PatchFormat};
 pub use names::{
-    CallerName, CategoryName, CollectionName, Controller, FieldName, IssuerName, Kid, ParseKidError, PurposeName, RecordId,
-    RecordIdError, RingName, ShownPath, is_canonical_integer,
+    CallerName, CategoryName, CollectionName, Controller, ExceptionId, FieldName, IssuerName, Kid, ParseExceptionIdError,
+    ParseKidError, PurposeName, RecordId, RecordIdError, RingName, ShownPath, is_canonical_integer,
 };
+pub use nearest::nearest;
 pub use place::{Bind, FieldPlace, enc, parts};
 pub use segment::encode_segment;

@@ -149,6 +149,46 @@ impl fmt::Debug for Kid {
     }
 }
 
+/// Id of an exception that was asked for: `ex_` and 26 characters of lower-case Crockford base32. No purpose has such a name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExceptionId(Arc<str>);
+
+/// The text is not the id of an exception.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the id of an exception is ex_ and 26 characters of lower-case Crockford base32, as `sudare exception list` prints it")]
+pub struct ParseExceptionIdError;
+
+impl ExceptionId {
+    /// What every id begins with.
+    pub const PREFIX: &'static str = "ex_";
+    const CHARS: usize = 26;
+
+    /// Is the text meant as an id, right or wrong?
+    pub fn is_meant(text: &str) -> bool {
+        text.starts_with(Self::PREFIX)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ExceptionId {
+    type Err = ParseExceptionIdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix(Self::PREFIX).ok_or(ParseExceptionIdError)?;
+        let sound = digits.len() == Self::CHARS && digits.bytes().all(|byte| CROCKFORD.contains(&byte));
+        if sound { Ok(Self(text.into())) } else { Err(ParseExceptionIdError) }
+    }
+}
+
+impl fmt::Display for ExceptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Id of a document or data subject, as it is bound into values: the unescaped string, or the shortest text of a JSON
 /// integer below 2^53. 1 to [`MAX_ID_BYTES`] bytes.
 ///
@@ -217,6 +257,24 @@ mod tests {
         for wrong in ["7K3M9QPA", "7k3m9qp", "7k3m9qpaa", "7k3m9qpi", "7k3m9qpu", ""] {
             assert_eq!(wrong.parse::<Kid>(), Err(ParseKidError), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_id_of_an_exception_has_one_spelling() {
+        let id = "ex_01234567890abcdefghjkmnpqr";
+        assert_eq!(id.parse::<ExceptionId>().unwrap().to_string(), id);
+        for wrong in [
+            "",
+            "ex_",
+            "delivery",
+            "ex_01234567890abcdefghjkmnpq",
+            "ex_01234567890abcdefghjkmnpqrs",
+            "ex_01234567890abcdefghjkmnpqi",
+            "EX_01234567890abcdefghjkmnpqr",
+        ] {
+            assert_eq!(wrong.parse::<ExceptionId>(), Err(ParseExceptionIdError), "{wrong}");
+        }
+        assert!(ExceptionId::is_meant("ex_") && !ExceptionId::is_meant("extra") && !ExceptionId::is_meant("dpv:ex_"));
     }
 
     #[test]

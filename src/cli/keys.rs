@@ -12,7 +12,7 @@ mod fleet;
 mod relocate;
 pub(super) mod rewrap;
 mod several;
-mod table;
+pub(super) mod table;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@ pub mod check;
 mod combined;
 mod demo;
 mod discover;
+mod exception;
 pub mod init;
 pub mod keys;
 mod leakage;
@@ -17,6 +18,7 @@ pub mod policy;
 mod seal;
 mod serve;
 mod store;
+mod subject;
 mod sweep;
 mod words;
 
@@ -100,8 +102,10 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Keys(KeysWords::Ring(command)) => keys_command(command, out),
         Command::Keys(KeysWords::Ending(command)) => keys::ending::run(&command, out),
         Command::Policy(command) => policy_command(command, out),
+        Command::Exception(command) => exception::run(&command, out),
         Command::Audit(command) => audit_command(command, out),
         Command::Store(command) => store::run(&command, out),
+        Command::Subject(command) => subject::run(command, out),
     }
 }
 

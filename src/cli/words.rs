@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::keys::{ending, rewrap};
-use super::{demo, discover, policy, seal, store, sweep};
+use super::{demo, discover, exception, policy, seal, store, subject, sweep};
 use crate::base::{Kid, SystemClock};
 use crate::keys::{Change, MAIN_RING};
 
@@ -79,9 +79,15 @@ pub(super) enum Command {
     /// The policy: explain, test, schema
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Exceptions of the policy: ask for one, agree, revoke, tell, review, list
+    #[command(subcommand)]
+    Exception(exception::Command),
     /// The audit log: read, prove, query
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Data subjects: what they agreed to and what is known of them
+    #[command(subcommand)]
+    Subject(subject::Command),
     /// The store of tokens and high-water marks: migrate, check, copy
     #[command(subcommand)]
     Store(store::Command),

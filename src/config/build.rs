@@ -119,6 +119,7 @@ pub(super) fn both(path: &Path, environment: Environment<'_>, policies: Policies
     }
     if let (Some(written), Some(policy_report)) = (&mut written, &policy_report) {
         written.callers_unsure |= !check_callers(&report, policy_report, &service.callers, written);
+        check_records(&report, policy_report, &service.callers, written);
         check_categories(&report, policy_report, &service.collections, written);
         check_deterministic(&report, &service.collections, written);
         check_generalised(policy_report, &service.collections, written);
@@ -237,6 +238,21 @@ fn check_callers(service: &Report<'_>, report: &Report<'_>, callers: &callers::W
         }
     }
     report.errors() == before
+}
+
+/// Every fact that callers may record is one that the policy declares, or one of the words for what Sudare knows by itself.
+fn check_records(report: &Report<'_>, policy_report: &Report<'_>, callers: &callers::Written, policy: &policy::Written) {
+    let declared = policy.spec.facts.iter().map(|fact| fact.name.as_str());
+    let names: Vec<&str> = crate::subject::RECORDS.into_iter().chain(declared).collect();
+    for record in callers.records.iter().flat_map(|(_, records)| records) {
+        if !names.contains(&record.value.as_str()) && !policy_report.source.has_lost(&record.value) {
+            report.push(
+                Draft::error(&record.span, format!("there is no fact \"{}\" to record", shorten(&record.value)))
+                    .near(&record.value, names.iter().copied())
+                    .remedy(format!("declare it in [fact] of the policy, or use one of: {}", names.join(", "))),
+            );
+        }
+    }
 }
 
 /// Every field's category stands in the policy.
@@ -620,6 +636,12 @@ fn settings(
         other_rings: service.keys.others.into_iter().map(|(_, other)| other).collect::<Option<_>>()?,
         store: service.store?.0,
         audit: service.audit?,
+        records: service
+            .callers
+            .records
+            .into_iter()
+            .map(|(name, records)| (name, records.into_iter().map(|record| record.value).collect()))
+            .collect(),
         callers: Callers::with_issuers(service.callers.entries, service.issuers.issuers).ok()?,
         fetched_keys: service.issuers.fetched,
         issuer_files: service.issuers.files,

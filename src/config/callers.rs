@@ -23,6 +23,8 @@ pub(super) struct Written {
     pub(super) known: bool,
     /// Limits of callers that have their own.
     pub(super) limits: Vec<(CallerName, CallerLimits)>,
+    /// What callers may record of data subjects, of those that may: names of the policy, which `build` compares.
+    pub(super) records: Vec<(CallerName, Vec<Text>)>,
 }
 
 /// What callers can be known by, as other tables have it.
@@ -64,6 +66,8 @@ pub(super) fn read(root: &Section<'_>, sees: Sees, issuers: &[Text], limits: Cal
         }
         let own = entry.optional_table("limits").and_then(|table| of_caller(&table, limits));
         written.limits.extend(own.map(|own| (CallerName::new(&name.value), own)));
+        let records = entry.optional("records").and_then(|node| node.texts());
+        written.records.extend(records.map(|records| (CallerName::new(&name.value), records)));
         let Some(means) = means(&entry, around) else { continue };
         let twin = written.entries.iter().find_map(|(other, theirs)| Some((other, same(theirs, &means)?)));
         if let Some((other, what)) = twin {

@@ -2,9 +2,9 @@
 //!
 //! Always holds: a word that passed is one that `field` carries out. Used by the readers of both files.
 
-use super::nearest::nearest;
 use super::report::{Draft, Report};
 use super::tree::{Node, Text, one_of, shorten};
+use crate::base::nearest;
 use crate::field::{Generalise, Mask};
 use crate::purpose::Nature;
 

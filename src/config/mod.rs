@@ -37,7 +37,6 @@ mod limits;
 mod listen;
 mod methods;
 mod names;
-mod nearest;
 mod operator;
 mod otlp;
 mod policy;
@@ -113,6 +112,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What each caller may ask at most.
     pub caller_limits: Vec<(crate::base::CallerName, crate::exchange::CallerLimits)>,
+    /// What callers may record of data subjects, of those that may.
+    pub records: std::collections::HashMap<crate::base::CallerName, std::collections::BTreeSet<String>>,
     /// Who may see the metrics.
     pub admin: Admin,
     /// How often the files are looked at for changes; zero: never.

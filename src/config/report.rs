@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::findings::{Finding, Severity};
-use super::nearest::nearest;
 use super::source::Source;
+use crate::base::nearest;
 
 /// A finding in the making.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use http::{Method, Response};
 use http_body::Body as _;
 
-use super::{Asker, Context, Error, Exchange, State, headers, view};
+use super::{Asker, Context, Error, Exchange, State, exception, headers, view};
 use crate::audit::Kind;
 use crate::base::{Intent, RecordId};
 use crate::dialect::Attachment;
@@ -26,6 +26,7 @@ impl Exchange {
         context.class = Some(RouteClass::Documents);
         context.intent = Some(attachment.intent);
         let grant = self.grant(state, context, &parts.headers, asker)?.grant;
+        exception::refuse_attachment(&grant)?;
         let collection = state.collections.get(attachment.collection).ok_or(Error::Internal("no such collection"))?;
         let reads = attachment.intent == Intent::Read;
         if !reads {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::audit::{Event, Kind};
-use crate::base::{CallerName, CollectionName, Intent, PurposeName};
+use crate::base::{CallerName, CollectionName, ExceptionId, Intent, PurposeName};
 use crate::dialect::Documents;
 use crate::metrics::RouteClass;
 
@@ -19,8 +19,10 @@ pub struct Context {
     pub exchange: u64,
     /// Who asks, once identified.
     pub caller: Option<CallerName>,
-    /// The purpose granted.
+    /// The purpose granted; under an exception, its name in the policy.
     pub purpose: Option<PurposeName>,
+    /// The exception that is used.
+    pub exception: Option<ExceptionId>,
     /// The protected collection, if it is one.
     pub collection: Option<CollectionName>,
     /// Method and route pattern; never the raw target (T14).
@@ -71,6 +73,7 @@ impl Context {
         Event {
             caller: self.caller.clone(),
             purpose: self.purpose.clone(),
+            exception: self.exception.clone(),
             collection: self.collection.clone(),
             route: self.route.map(str::to_owned),
             ..Event::new(kind, self.exchange)

@@ -11,6 +11,7 @@ use crate::encoding::{CODINGS, DecodeError};
 use crate::field::{RevealError, TermError, WriteError};
 use crate::keys::KeyError;
 use crate::purpose::{Level, Refusal};
+use crate::subject::exception::Closed;
 use crate::upstream::UpstreamError;
 use crate::vault::VaultError;
 
@@ -54,6 +55,9 @@ pub enum Error {
     /// The policy grants nothing.
     #[error(transparent)]
     Purpose(#[from] Refusal),
+    /// An exception is declared in place of a purpose, and is not open to this request.
+    #[error(transparent)]
+    Exception(#[from] Closed),
     /// The purpose does not allow deleting.
     #[error("{purpose} may not delete: set delete = true in the purpose")]
     DeleteRefused {
@@ -172,6 +176,11 @@ pub enum Error {
     /// The policy or the caller changed while the reply was under way.
     #[error("what this caller may see changed while the reply was under way; ask again")]
     GrantEnded,
+    /// What is known of data subjects may be out of date, and the grant turns on it.
+    #[error(
+        "what people have agreed to may be out of date on this node, so nothing that turns on it is shown or stored; ask another one, or again in a moment"
+    )]
+    FactsStale,
     /// The token vault does not serve.
     #[error(transparent)]
     Vault(VaultError),
@@ -213,6 +222,7 @@ impl Error {
                     | Self::Dialect(_)
                     | Self::Caller(_)
                     | Self::Purpose(_)
+                    | Self::Exception(_)
                     | Self::DeleteRefused { .. }
                     | Self::ViewNotWhole { .. }
                     | Self::NothingWritable { .. }

@@ -13,6 +13,7 @@ mod body;
 mod context;
 mod encoding;
 mod error;
+mod exception;
 mod feed;
 mod guard;
 mod headers;
@@ -71,6 +72,7 @@ pub use crate::encoding::CODINGS;
 pub use crate::field::{RevealError, TermError, WriteError};
 pub use crate::keys::KeyError;
 pub use crate::purpose::Refusal as PolicyRefusal;
+pub use crate::subject::exception::Closed as ExceptionClosed;
 pub use crate::upstream::{PassBody, UpstreamError};
 pub use crate::vault::VaultError;
 pub use context::Context;
@@ -521,6 +523,8 @@ impl Exchange {
     ) -> Result<request::Session, Error> {
         let session = self.grant(state, context, headers, asker)?;
         let grant = &session.grant;
+        let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
+        exception::check(grant, session.used.as_ref(), collection, documents)?;
         if documents.needs_whole_view {
             view::check_whole(state, documents.collection, grant)?;
         }
@@ -541,9 +545,11 @@ impl Exchange {
         let now_ms = self.clock.now_ms();
         let caller = self.identify(state, context, headers, asker, now_ms)?;
         let declared = headers::purpose(headers, &state.purpose_header)?;
-        let grant = request::decide(&state.policy, &caller, declared, now_ms)?;
+        let (grant, used) = request::decide(state, &caller, declared, now_ms)?;
         context.purpose = Some(grant.purpose().clone());
-        Ok(request::Session { caller, declared: declared.map(str::to_owned), grant, sought: None, counted: false })
+        context.exception = grant.exception().map(|(id, _)| id.clone());
+        state.facts_are_fresh(&grant)?;
+        Ok(request::Session { caller, declared: declared.map(str::to_owned), grant, used, sought: None, counted: false })
     }
 
     /// Who asks; and may ask now, by the limits of that caller and of the address that it comes from.

@@ -57,7 +57,7 @@ struct Reply {
     deadline: Option<tokio::time::Instant>,
     /// What ends a feed from outside; None for other replies.
     ends: Option<CancellationToken>,
-    /// When the caller's token ends, for a feed.
+    /// When the caller's token ends, or the exception that it uses, for a feed.
     token_ends: Option<tokio::time::Instant>,
     /// The walker may hold what could leave.
     held: bool,
@@ -106,8 +106,10 @@ impl Exchange {
         };
         context.feed = feed.is_some();
         let rules = Rules { framing: feed.unwrap_or(Framing::Document), ..Rules::reply() };
-        let token_ends = session.caller.vouched.as_ref().and_then(|vouched| {
-            let left = Duration::from_millis(vouched.until_ms().saturating_sub(self.clock.now_ms()));
+        let token = session.caller.vouched.as_ref().map(|vouched| vouched.until_ms());
+        let exception = session.used.as_ref().map(|used| used.until);
+        let token_ends = token.into_iter().chain(exception).min().and_then(|until_ms| {
+            let left = Duration::from_millis(until_ms.saturating_sub(self.clock.now_ms()));
             tokio::time::Instant::now().checked_add(left)
         });
         let mut room = Growing::new(WINDOW_TIMES);

@@ -11,13 +11,14 @@ use crate::dialect::{Documents, RequestBody};
 use crate::document::{self, Layout, Rules};
 use crate::field::{self, Before, Patched, Plan, Protected, RowWrite, WriteError};
 use crate::metrics::Phase;
-use crate::purpose::{Grant, Policy, Refusal};
+use crate::purpose::Grant;
 use crate::upstream::{Outgoing, PassBody};
 use crate::{crypto, keys};
 
 use super::admission::{Growing, REQUEST_TIMES};
 use super::body::Late;
-use super::{Collection, Context, Error, Exchange, State, view};
+use super::exception::Used;
+use super::{Collection, Context, Error, Exchange, State, exception, view};
 
 /// Who asks, for what, and what that allows; kept while the reply streams.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Session {
     /// As the client declared it; decided again when the grant has expired.
     pub(super) declared: Option<String>,
     pub(super) grant: Grant,
+    /// The exception that is used in place of a purpose.
+    pub(super) used: Option<Used>,
     /// What a search by an index asks for: the reply is compared with it.
     pub(super) sought: Option<field::Sought>,
     /// What it searches for counts against the caller's budget already.
@@ -175,6 +178,9 @@ impl Exchange {
         }
         // The body may have taken long to arrive; what is written is decided by what holds now.
         let grant = self.fresh_grant(state, session)?;
+        for row in &draft.rows {
+            exception::check_row(&grant, row.intent)?;
+        }
         if draft.rows.iter().any(|row| row.intent == Intent::Delete) && !grant.may_delete() {
             return Err(Error::DeleteRefused { purpose: grant.purpose().clone() });
         }
@@ -257,34 +263,45 @@ impl Exchange {
     }
 
     /// The session's grant while it is young; after that what the policy in force now says, if it still says the same (T33). A
-    /// token's end is the grant's, however young that is.
+    /// token's end is the grant's, however young that is, and so is an exception's.
     pub(super) fn fresh_grant(&self, state: &State, session: &Session) -> Result<Grant, Error> {
         let now_ms = self.clock.now_ms();
         let caller = &session.caller;
         if caller.vouched.as_ref().is_some_and(|vouched| now_ms >= vouched.until_ms()) {
             return Err(Error::GrantEnded);
         }
+        // Also of a young one: what a person has withdrawn holds within the same bound for whoever has begun.
+        state.facts_are_fresh(&session.grant)?;
+        let current = self.state.load();
+        current.still_open(&session.grant, now_ms).map_err(|_closed| Error::GrantEnded)?;
         if !session.grant.expired(now_ms) {
             return Ok(session.grant.clone());
         }
-        let current = self.state.load();
         if !current.callers.still_know(caller, now_ms) {
             return Err(Error::GrantEnded);
         }
         let declared = session.declared.as_deref();
-        let now_allowed = decide(&current.policy, caller, declared, now_ms).map_err(|_refused| Error::GrantEnded)?;
+        let (now_allowed, _) = decide(&current, caller, declared, now_ms).map_err(|_refused| Error::GrantEnded)?;
         if !now_allowed.allows_the_same(&session.grant) {
             return Err(Error::GrantEnded);
         }
         // Categories are indexed by the policy that the plans of this exchange were compiled for.
-        decide(&state.policy, caller, declared, now_ms).map_err(|_refused| Error::GrantEnded)
+        decide(state, caller, declared, now_ms).map(|(grant, _)| grant).map_err(|_refused| Error::GrantEnded)
     }
 }
 
-/// What the policy allows a caller, among the purposes that its token names.
-pub(super) fn decide(policy: &Policy, caller: &Caller, declared: Option<&str>, now_ms: u64) -> Result<Grant, Refusal> {
+/// What the policy allows a caller, among the purposes that its token names; or what an exception does that it declares.
+pub(super) fn decide(
+    state: &State,
+    caller: &Caller,
+    declared: Option<&str>,
+    now_ms: u64,
+) -> Result<(Grant, Option<Used>), Error> {
+    if let Some((grant, used)) = state.exception(caller, declared, now_ms)? {
+        return Ok((grant, Some(used)));
+    }
     let named = caller.vouched.as_ref().and_then(|vouched| vouched.purposes());
-    policy.decide_among(&caller.name, named, declared, now_ms)
+    Ok((state.policy.decide_among(&caller.name, named, declared, now_ms)?, None))
 }
 
 /// The document id of the URL, if the route has one.

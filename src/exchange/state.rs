@@ -11,10 +11,11 @@ use crate::base::{CategoryName, CollectionName};
 use crate::caller::{Caller, Callers, Presented, Unknown};
 use crate::dialect::Dialect;
 use crate::field;
-use crate::keys::Rings;
 use crate::keys::fleet::Standing;
-use crate::purpose::{CategoryId, Policy};
+use crate::keys::{Operator, Rings};
+use crate::purpose::{CategoryId, Grant, Known, Policy, facts};
 use crate::store::Rows;
+use crate::subject::{Ledger, Question};
 use crate::upstream::Upstream;
 
 use super::{Asker, Error, Gates, Newest, RequestLog, headers};
@@ -34,6 +35,10 @@ pub struct State {
     pub keys: Arc<Rings>,
     /// Keeps what tokens stand for; with the newest keys it is the vault.
     pub store: Arc<dyn Rows>,
+    /// What is known of data subjects.
+    pub ledger: Arc<Ledger>,
+    /// Who may sign for exceptions.
+    pub operators: Vec<Operator>,
     /// The newest rings, whatever this one was built with.
     pub newest: Newest,
     /// Whether it is new enough to protect under.
@@ -95,6 +100,29 @@ impl State {
     /// Name of a category for the audit.
     pub(super) fn category_name(&self, id: CategoryId) -> Option<CategoryName> {
         self.policy.categories().get(usize::from(id.0)).map(|category| category.name.clone())
+    }
+
+    /// Says what holds of data subjects for a grant of this policy, from now on: asked for with each grant, and kept no longer than it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FactsStale`]: it turns on what is known of people, and this node may lack what another one has recorded.
+    pub fn known(&self, grant: &Grant, now_ms: u64) -> Result<Arc<dyn Known>, Error> {
+        self.facts_are_fresh(grant)?;
+        if let Some((id, _)) = grant.exception() {
+            // Of people it knows only whether it names them.
+            return Ok(self.ledger.exceptions().named(id));
+        }
+        Ok(Arc::new(Question::new(self.ledger.people(), &self.policy, grant, now_ms)))
+    }
+
+    /// Does the grant turn on nothing that this node may not know?
+    pub(super) fn facts_are_fresh(&self, grant: &Grant) -> Result<(), Error> {
+        if !grant.differs_by_row() || !self.ledger.is_stale() {
+            return Ok(());
+        }
+        let combined = self.policy.facts().id(facts::COMBINED);
+        if grant.turns_on().any(|fact| Some(fact) != combined) { Err(Error::FactsStale) } else { Ok(()) }
     }
 
     /// Takes the token from the head of a request, if it says to be from one of our issuers: it is ours, and nobody else is to

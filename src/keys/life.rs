@@ -10,7 +10,8 @@ mod destroy;
 mod evidence;
 mod kek;
 mod relocate;
-mod spelled;
+mod signature;
+pub(crate) mod spelled;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ pub use destroy::{
 pub use evidence::{Kept, keep, kept};
 pub use kek::{KekReport, Onto};
 pub use relocate::{Relocated, copy, relocate};
+pub use signature::Detached;
 
 use super::kek::provider::Binding;
 use super::manifest::{self, Opened};

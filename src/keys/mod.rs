@@ -15,7 +15,7 @@
 //! Where to look: `state` what a version may do · `rings` which ring a field has · `ring` the opened snapshot · `subkeys` its cache ·
 //! `manifest` the file · `place` where that is kept · `marks` what this machine remembers of it · `kek` where the KEK comes from, `kek/`
 //! its providers · `custody` for how long · `follow` the newest ring for long commands · `life` what operators do, `life/change` the moves,
-//! `life/census` and `life/evidence` what hangs on a version, `life/destroy` how one ends · `fleet` what nodes tell each other · `files`
+//! `life/census` and `life/evidence` what hangs on a version, `life/destroy` how one ends, `life/signature` what operators sign with · `fleet` what nodes tell each other · `files`
 //! private, atomic, locked.
 
 pub mod custody;
@@ -44,15 +44,16 @@ use crate::store::StoreError;
 pub use custody::{Custody, CustodyLimits, Denied};
 pub use follow::Follow;
 pub use kek::provider::{Provider, ProviderError, ProviderName};
+pub(crate) use life::spelled;
 pub use life::{
-    Approved, Asked, Census, Change, Checked, CollectionSeen, DestroyError, DestroyReport, Destruction, InDocuments, InitReport,
-    KekReport, Kept, MoveReport, Moved, NotMoved, NotZero, Noted, Onto, Operator, PublishReport, Receipt, ReceiptReport, Record,
-    Relocated, Request, RotateReport, SIGNERS, Scope, Signed, Stage, Standing, StoreSeen, Successor, UnknownCount, VALID,
-    VerifyReport, VersionCount, Written, Zero, ZeroSince, copy, init, keep, kept, make_operator, operator_key, receipts,
-    relocate, rotate, verify, verify_receipt, zero_since,
+    Approved, Asked, Census, Change, Checked, CollectionSeen, DestroyError, DestroyReport, Destruction, Detached, InDocuments,
+    InitReport, KekReport, Kept, MoveReport, Moved, NotMoved, NotZero, Noted, Onto, Operator, PublishReport, Receipt,
+    ReceiptReport, Record, Relocated, Request, RotateReport, SIGNERS, Scope, Signed, Stage, Standing, StoreSeen, Successor,
+    UnknownCount, VALID, VerifyReport, VersionCount, Written, Zero, ZeroSince, copy, init, keep, kept, make_operator,
+    operator_key, receipts, relocate, rotate, verify, verify_receipt, zero_since,
 };
 pub use place::{Place, Shared};
-pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LookupKey, Regained, TokenKey, VersionInfo};
+pub use ring::{AuditKey, FieldKey, IndexKey, KeyRing, LedgerKey, LookupKey, Regained, TokenKey, VersionInfo};
 pub use rings::{Other, Rings};
 pub use state::{LineName, Operation, ParseLineError, ParseStateError, Refusal, State, Step};
 pub use subkeys::CacheUse;

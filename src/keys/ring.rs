@@ -4,7 +4,7 @@
 //! secrets: where a provider keeps the KEK they are dropped once its word is too old (`custody`), and come back with it.
 //!
 //! Always holds: an opening key leaves only against a [`Permit`] that its state allows, checked on every call before any cache is asked
-//! (T19); secrets, and all that is derived from them but the audit log's keys, are dropped together; nothing here prints a secret (T13).
+//! (T19); secrets, and all that is derived from them but the keys of audit log and ledger, are dropped together; nothing here prints a secret (T13).
 
 mod tokens;
 
@@ -49,6 +49,8 @@ pub struct KeyRing {
     scopes: HashSet<String>,
     /// Stay when the secrets are dropped: they show nobody anything, and refusals must be recorded then, too.
     audit: Vec<AuditKey>,
+    /// Stay for the same time: what they open is in memory as long as the node runs.
+    ledger: Vec<LedgerKey>,
     /// `None` once dropped.
     held: ArcSwapOption<Held>,
     /// Where a provider keeps the KEK.
@@ -104,6 +106,9 @@ pub struct VersionInfo {
 
 /// One version of the audit line: the key of the log's lines, and the one that signs its checkpoints.
 pub type AuditKey = (Kid, Arc<MacKey>, Arc<SigningKey>);
+
+/// One version of the audit line: the key of rows of the ledger of facts.
+pub type LedgerKey = (Kid, Arc<XaesKey>);
 
 /// A prepared key for one field under one version.
 pub struct FieldKey {
@@ -300,6 +305,7 @@ impl KeyRing {
             has_old: false,
             scopes: HashSet::new(),
             audit: Vec::new(),
+            ledger: Vec::new(),
             held: ArcSwapOption::empty(),
             custody: None,
         };
@@ -326,6 +332,8 @@ impl KeyRing {
                     if let (Some(mac), Some(secret)) = (derived(&[b"audit"]), &secret) {
                         let signer = Arc::new(SigningKey::new(&crypto::hkdf(secret, &ring.label(&[b"checkpoint"]))));
                         ring.audit.push((*kid, mac, signer));
+                        let ledger = XaesKey::new(&crypto::hkdf(secret, &ring.label(&[b"ledger"])));
+                        ring.ledger.push((*kid, Arc::new(ledger)));
                     }
                 }
                 LineName::Pseudonym(scope) => {
@@ -484,6 +492,15 @@ impl KeyRing {
         let first = self.audit.iter().find(active).ok_or(KeyError::NoActive(LineName::Audit))?;
         let others = self.audit.iter().rev().filter(|(kid, ..)| *kid != first.0);
         Ok(std::iter::once(first).chain(others).cloned().collect())
+    }
+
+    /// The keys of the ledger of facts, one of each version of the audit line, which are never destroyed before the log's are. The Active
+    /// one seals and comes first; none if there is none.
+    pub fn ledger_keys(&self) -> Vec<LedgerKey> {
+        let active = |kid: &Kid| self.versions.get(kid).is_some_and(|version| version.info.state.protects());
+        let Some(first) = self.ledger.iter().find(|(kid, _)| active(kid)) else { return Vec::new() };
+        let others = self.ledger.iter().rev().filter(|(kid, _)| *kid != first.0);
+        std::iter::once(first).chain(others).cloned().collect()
     }
 
     /// The Active version of a line. None of a pseudonym scope that has ended.

@@ -35,7 +35,7 @@ use vitals::{Board, Process};
 pub use admission::Reserved;
 pub use store::StoreCall;
 pub use values::Looked;
-pub use vitals::{Fleet, Loaded, Vitals};
+pub use vitals::{Facts, Fleet, Loaded, Vitals};
 
 /// What the dialect took a request for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

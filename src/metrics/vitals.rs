@@ -36,6 +36,21 @@ pub struct Vitals {
     pub certificate_until: Option<u64>,
     /// The nodes that share the store; none where it is a file.
     pub fleet: Option<Fleet>,
+    /// What is known of data subjects.
+    pub facts: Option<Facts>,
+}
+
+/// The ledger of facts as this node knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Entries that were read.
+    pub entries: u64,
+    /// Data subjects of whom something is known.
+    pub subjects: usize,
+    /// How long ago this node knew that it had everything; none if it never did.
+    pub lag: Option<Duration>,
+    /// Requests that turn on facts are refused.
+    pub stale: bool,
 }
 
 /// What a node knows of the others.
@@ -122,6 +137,16 @@ impl Collector for Board {
             gauge(&mut out, "key_ring_newest_revision", help, None, whole(fleet.newest_revision))?;
             let help = "1 while this node writes nothing because its key ring lacks what others protect under";
             gauge(&mut out, "key_ring_outdated", help, None, if fleet.outdated { 1.0 } else { 0.0 })?;
+        }
+        if let Some(facts) = vitals.facts {
+            counter(&mut out, "facts", "Entries of the ledger of facts that this node has read", None, facts.entries)?;
+            gauge(&mut out, "fact_subjects", "Data subjects of whom something is known", None, count(facts.subjects))?;
+            if let Some(lag) = facts.lag {
+                let help = "How long ago this node knew that it had every entry of the ledger of facts";
+                gauge(&mut out, "facts_lag", help, Some(&Unit::Seconds), lag.as_secs_f64())?;
+            }
+            let help = "1 while requests that turn on facts of data subjects are refused, because those may be out of date";
+            gauge(&mut out, "facts_stale", help, None, if facts.stale { 1.0 } else { 0.0 })?;
         }
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(loaded) = loaded else { return Ok(()) };

@@ -42,6 +42,9 @@ pub const BUILT_IN: [(&str, &str); 7] = [
 pub struct FactId(u8);
 
 impl FactId {
+    /// In a grant of an exception, which knows no other: the data subject is one of those whom it names.
+    pub(super) const NAMED: Self = Self(0);
+
     pub(super) fn at(place: u8) -> Self {
         Self(place)
     }

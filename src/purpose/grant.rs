@@ -1,6 +1,6 @@
 //! What the policy allows one request, and the permit that keys are handed out against.
 //!
-//! Always holds: only [`super::Policy::decide`] makes a [`Grant`]; a grant cannot be widened, only expire. It is an `Arc` and a
+//! Always holds: only [`super::Policy::decide`] and [`super::Policy::decide_exception`] make a [`Grant`]; a grant cannot be widened, only expire. It is an `Arc` and a
 //! time stamp, so that a request clones it freely. Where rows may differ, what the grant itself says is the least of them: who forgets to
 //! ask for a row reveals less. Used by `keys`, `field`, `exchange` and `audit`.
 
@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::facts::{FactId, Facts};
 use super::rows::{Conditions, Row};
+use super::rules::Opens;
 use super::{CategoryId, Level};
 use crate::base::limits::GRANT_LIFETIME_MS;
-use crate::base::{CallerName, PurposeName};
+use crate::base::{CallerName, ExceptionId, PurposeName};
 
 /// One caller × purpose of the compiled policy.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Cell {
     pub(super) conditions: Option<Conditions>,
     pub(super) scope: Box<str>,
     pub(super) data_view: Box<str>,
+    /// The exception it is used under, if it is no purpose.
+    pub(super) exception: Option<(ExceptionId, Opens)>,
 }
 
 /// What the policy allows this request. Only [`super::Policy::decide`] makes one.
@@ -94,6 +97,11 @@ impl Grant {
         &self.cell.caller
     }
 
+    /// The exception that is used, and what it opens; None for a purpose. [`Grant::purpose`] is then its name in the policy.
+    pub fn exception(&self) -> Option<(&ExceptionId, Opens)> {
+        self.cell.exception.as_ref().map(|(id, opens)| (id, *opens))
+    }
+
     /// The pseudonym scope: the recipient's name if the caller is one, else the purpose.
     pub fn scope(&self) -> &str {
         &self.cell.scope
@@ -101,7 +109,8 @@ impl Grant {
 
     /// The value of `Data-View`, an RFC 9651 dictionary: `purpose=delivery, clear=(name phone), masked=(id-card)`. Levels stand
     /// in the order clear, masked, generalised, pseudonym, sealed, categories in the order of the policy file; what is absent is
-    /// left out. It is what the grant allows at most; `per-row` stands last where rows may differ.
+    /// left out. It is what the grant allows at most; `per-row` stands last where rows may differ. Under an exception, `exception=ex_…`
+    /// stands second.
     pub fn data_view(&self) -> &str {
         &self.cell.data_view
     }
@@ -151,12 +160,14 @@ pub(super) enum Rows {
 /// Writes the value of `Data-View`. Names are checked to be RFC 9651 keys (`[a-z][a-z0-9-]*`) before this is called.
 pub(super) fn data_view(
     purpose: &PurposeName,
+    exception: Option<&ExceptionId>,
     levels: &[Level],
     rows: Rows,
     name_of: impl Fn(usize) -> Option<String>,
 ) -> Box<str> {
     const ORDER: [Level; 5] = [Level::Clear, Level::Masked, Level::Generalised, Level::Pseudonym, Level::Sealed];
     let mut members = vec![format!("purpose={purpose}")];
+    members.extend(exception.map(|id| format!("exception={id}")));
     for level in ORDER {
         let names: Vec<String> =
             levels.iter().enumerate().filter(|(_, shown)| **shown == level).filter_map(|(at, _)| name_of(at)).collect();

@@ -5,7 +5,7 @@
 //! lower bound of every rule that applies: `purpose.reveal` (not listed = absent), the recipient's `at_most`, and every limit that
 //! the facts of the data subject bring to bear ([`Grant::row`]). A policy that would do what a `never` names does not load.
 //!
-//! Always holds: a grant comes from [`Policy::decide`] alone; adding any rule but a purpose or an exception, or removing a line of
+//! Always holds: a grant comes from [`Policy::decide`], or [`Policy::decide_exception`], alone; adding any rule but a purpose or an exception, or removing a line of
 //! `reveal`, never reveals more, and no exception opens what a `never` closes (property tests). To change what a level means, go to
 //! `field`; to change which level wins, to [`Level::meet`].
 //!
@@ -47,7 +47,7 @@ pub use facts::{FactId, FactTable, Facts, Known};
 pub use grant::{Grant, Permit, Upkeep};
 pub use inventory::{Kind, Listed};
 pub use level::Level;
-pub use opening::{Opened, Opening, StaysClosed};
+pub use opening::{Named, Opened, Opening, StaysClosed};
 pub use policy::{CategoryId, Policy, PolicyError, Refusal};
 pub use register::{Class, ClauseKind, ClauseSpec, Later, Question, Register};
 pub use rows::Row;

@@ -3,11 +3,17 @@
 //! Always holds (property test): what a `never` closes stays closed; an exception that is not approved as the policy says opens nothing; one
 //! that lets values be collected shows none. Limits and recipients' caps do not bind it: it is asked for where they stand in the way.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::check::forbids;
+use super::facts::{FactId, Facts, Known};
+use super::grant::{Cell, Grant, Rows, data_view};
 use super::policy::{Policy, said};
+use super::rows::{Conditions, Rules};
 use super::rules::{ExceptionSpec, Opens};
 use super::{CategoryId, Level};
-use crate::base::{CallerName, CategoryName};
+use crate::base::{CallerName, CategoryName, ExceptionId, PurposeName, RecordId};
 
 /// An exception as it was asked for and approved.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +48,23 @@ impl Opened {
     /// May values of the category be collected without the data subject's agreement?
     pub fn may_collect(&self, category: CategoryId) -> bool {
         self.collects.get(usize::from(category.0)).copied().unwrap_or(false)
+    }
+}
+
+/// The data subjects whom an exception names: they alone are known in a grant of [`Policy::decide_exception`].
+#[derive(Debug, Clone, Default)]
+pub struct Named(HashSet<RecordId>);
+
+impl Named {
+    /// These.
+    pub fn new(subjects: impl IntoIterator<Item = RecordId>) -> Self {
+        Self(subjects.into_iter().collect())
+    }
+}
+
+impl Known for Named {
+    fn facts(&self, subject: Option<&RecordId>) -> Facts {
+        if subject.is_some_and(|subject| self.0.contains(subject)) { Facts::NONE.with(FactId::NAMED) } else { Facts::NONE }
     }
 }
 
@@ -131,7 +154,45 @@ impl Policy {
         })
     }
 
-    pub(super) fn exception(&self, name: &str) -> Option<&ExceptionSpec> {
+    /// The grant of an exception, as it was approved under this id. Every row is closed, but for those whom a [`Named`] knows. It is used in
+    /// place of a purpose, and no rule of a purpose is in it; nothing is searched by or removed, and nothing written but what is collected.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::open`].
+    pub fn decide_exception(&self, id: &ExceptionId, opening: &Opening<'_>, now_ms: u64) -> Result<Grant, StaysClosed> {
+        let Opened { levels, collects } = self.open(opening)?;
+        let opens = self.exception(opening.exception).map(|found| found.opens).unwrap_or_default();
+        let rules = Rules::of_exception(&levels, &collects);
+        let name_of = |at: usize| self.categories().get(at).map(|category| category.name.to_string());
+        let purpose = PurposeName::new(opening.exception);
+        let data_view = data_view(&purpose, Some(id), &levels, Rows::MayDiffer, name_of);
+        let cell = Cell {
+            caller: opening.caller.clone(),
+            row: rules.floor(),
+            conditions: Conditions::of(rules),
+            scope: Box::from(self.scope_of(opening.exception, opening.caller)),
+            data_view,
+            exception: Some((id.clone(), opens)),
+            purpose,
+        };
+        Ok(Grant::new(Arc::new(cell), now_ms))
+    }
+
+    /// Scopes in which an exception may show a pseudonym.
+    pub(super) fn pseudonym_scopes_of<'p>(&'p self, exception: &'p ExceptionSpec) -> impl Iterator<Item = &'p str> {
+        let shows =
+            exception.opens == Opens::Disclosure && exception.reveal.iter().any(|(_, level, _)| *level == Level::Pseudonym);
+        exception.callers.iter().filter(move |_| shows).map(|caller| self.scope_of(&exception.name, caller))
+    }
+
+    /// The recipient's name, where the caller is one.
+    fn scope_of<'p>(&'p self, exception: &'p str, caller: &CallerName) -> &'p str {
+        self.recipient(caller).map_or(exception, |recipient| recipient.name.as_str())
+    }
+
+    /// What the policy says of an exception.
+    pub fn exception(&self, name: &str) -> Option<&ExceptionSpec> {
         self.spec.exceptions.iter().find(|exception| exception.name == name)
     }
 }

@@ -172,14 +172,15 @@ impl Policy {
     }
 
     /// Scopes in which any category is at [`Level::Pseudonym`]: each needs a pseudonym key in the ring. A scope is the purpose's
-    /// name, or the recipient's where the caller is one. Sorted.
+    /// name, or the recipient's where the caller is one; of an exception likewise. Sorted.
     pub fn pseudonym_scopes(&self) -> Vec<String> {
         let cells = self.callers.values().flat_map(|desk| &desk.cells);
         let has = |cell: &&Arc<Cell>| match &cell.conditions {
             Some(conditions) => conditions.rules().may_be_pseudonym(),
             None => cell.row.levels().contains(&Level::Pseudonym),
         };
-        let scopes: BTreeSet<&str> = cells.filter(has).map(|cell| &*cell.scope).collect();
+        let opened = self.spec.exceptions.iter().flat_map(|exception| self.pseudonym_scopes_of(exception));
+        let scopes: BTreeSet<&str> = cells.filter(has).map(|cell| &*cell.scope).chain(opened).collect();
         scopes.into_iter().map(str::to_owned).collect()
     }
 
@@ -288,7 +289,7 @@ fn cell(
     let rules = Rules::of(spec, facts, purpose, recipient);
     let rows = if rules.relevant() == 0 { Rows::Alike } else { Rows::MayDiffer };
     let name_of = |at| spec.categories.get(at).map(|category: &CategorySpec| category.name.to_string());
-    let data_view = data_view(&purpose.name, rules.ceiling().levels(), rows, name_of);
+    let data_view = data_view(&purpose.name, None, rules.ceiling().levels(), rows, name_of);
     let scope = recipient.map_or(purpose.name.as_str(), |recipient| recipient.name.as_str());
     Cell {
         caller: caller.clone(),
@@ -297,6 +298,7 @@ fn cell(
         conditions: Conditions::of(rules),
         scope: Box::from(scope),
         data_view,
+        exception: None,
     }
 }
 

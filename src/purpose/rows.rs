@@ -26,6 +26,8 @@ pub struct Row {
     levels: Box<[Level]>,
     writes: Box<[bool]>,
     searches: Box<[bool]>,
+    /// Whoever sees a value clear may search by it.
+    by_sight: bool,
     delete: bool,
 }
 
@@ -43,7 +45,7 @@ impl Row {
     /// May documents be searched by values of the category? Whoever sees them clear may, and whom the policy lets.
     pub fn may_search(&self, category: CategoryId) -> bool {
         let listed = self.searches.get(usize::from(category.0)).copied().unwrap_or(false);
-        listed || self.level(category) == Level::Clear
+        listed || (self.by_sight && self.level(category) == Level::Clear)
     }
 
     /// May documents be removed?
@@ -57,12 +59,19 @@ impl Row {
 
     /// The same rights, but for levels.
     pub(super) fn same_rights(&self, other: &Self) -> bool {
-        (self.delete, &self.writes, &self.searches) == (other.delete, &other.writes, &other.searches)
+        (self.delete, self.by_sight, &self.writes, &self.searches)
+            == (other.delete, other.by_sight, &other.writes, &other.searches)
     }
 
     fn closed(categories: usize) -> Self {
         let none: Box<[bool]> = vec![false; categories].into();
-        Self { levels: vec![Level::Absent; categories].into(), writes: none.clone(), searches: none, delete: false }
+        Self {
+            levels: vec![Level::Absent; categories].into(),
+            writes: none.clone(),
+            searches: none,
+            by_sight: false,
+            delete: false,
+        }
     }
 }
 
@@ -99,6 +108,8 @@ pub(super) struct Rules {
     /// As listed; None: what is seen clear.
     writes: Option<Box<[bool]>>,
     searches: Box<[bool]>,
+    /// What is seen clear may be searched by.
+    by_sight: bool,
     delete: bool,
     /// What the purpose reveals, by kind: for [`Conditions::combines`].
     kinds: Box<[u8]>,
@@ -152,9 +163,25 @@ impl Rules {
                 .as_ref()
                 .map(|listed| spec.categories.iter().map(|category| listed.contains(&category.name)).collect()),
             searches: searches.collect(),
+            by_sight: true,
             delete: purpose.delete,
             // From what the purpose reveals, whatever narrows it: so that no rule that narrows can undo a combination.
             kinds: spec.categories.iter().map(|category| kind(category.nature, revealed(category))).collect(),
+        }
+    }
+
+    /// What an exception opens, of those whom it names: nothing is searched by or removed, and what may be stored is exactly `collects`.
+    pub(super) fn of_exception(levels: &[Level], collects: &[bool]) -> Self {
+        Self {
+            needs: FactId::NAMED.bit(),
+            stops: 0,
+            limits: Vec::new(),
+            levels: levels.into(),
+            writes: Some(collects.into()),
+            searches: collects.iter().map(|_| false).collect(),
+            by_sight: false,
+            delete: false,
+            kinds: levels.iter().map(|_| 0).collect(),
         }
     }
 
@@ -203,7 +230,7 @@ impl Rules {
         };
         let writes = levels.iter().enumerate().map(|(at, level)| listed(at, *level) && cap(at) != Level::Absent).collect();
         let searches = self.searches.iter().enumerate().map(|(at, may)| *may && cap(at) == Level::Clear).collect();
-        Row { levels, writes, searches, delete: self.delete }
+        Row { levels, writes, searches, by_sight: self.by_sight, delete: self.delete }
     }
 }
 

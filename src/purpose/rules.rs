@@ -240,6 +240,16 @@ pub enum Opens {
     Collection,
 }
 
+impl Opens {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disclosure => "disclosure",
+            Self::Collection => "collection",
+        }
+    }
+}
+
 /// When the data subject is told of an exception.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tell {

@@ -9,7 +9,7 @@ mod narrowing;
 
 use super::*;
 use crate::base::limits::GRANT_LIFETIME_MS;
-use crate::base::{CallerName, CategoryName, Clock, FixedClock, PurposeName};
+use crate::base::{CallerName, CategoryName, Clock, ExceptionId, FixedClock, PurposeName, RecordId};
 
 fn category(name: &str, line: Line) -> CategorySpec {
     CategorySpec {

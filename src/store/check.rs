@@ -102,7 +102,7 @@ async fn check_rows(
 /// For each row of a table that links: is what it links to there? None for others.
 async fn linked_rows(store: &Store, table: Table, page: &[Row]) -> Result<Vec<Option<bool>>, StoreError> {
     let target = match table {
-        Table::Token | Table::Ring => return Ok(vec![None; page.len()]),
+        Table::Token | Table::Ring | Table::Fact => return Ok(vec![None; page.len()]),
         Table::TokenRef => Table::Token,
     };
     // A key that is none is told as such.
@@ -162,7 +162,7 @@ async fn strange_marks(store: &Store, table: Table, found: &mut (dyn FnMut(Findi
 }
 
 /// Keys are parts, at least two: a token's row has controller, scope and token, a reference the row's key and whom it is about, a ring
-/// controller and name.
+/// controller and name, a row of the ledger controller and number.
 fn well_formed(key: &[u8]) -> bool {
     parts(key).is_some_and(|parts| parts.len() >= 2 && parts.iter().all(|part| !part.is_empty()))
 }

@@ -46,6 +46,7 @@ fn marks_of(table: Table) -> MarksOf<'static> {
         Table::Token => "token-mark",
         Table::TokenRef => "token-ref-mark",
         Table::Ring => "ring-mark",
+        Table::Fact => "fact-mark",
     })
 }
 

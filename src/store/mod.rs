@@ -167,7 +167,7 @@ impl Store {
     }
 
     /// As [`Self::raise_high_water`], for who is on a runtime.
-    async fn raise(&self, name: &str, seen: u64) -> Result<u64, StoreError> {
+    pub async fn raise(&self, name: &str, seen: u64) -> Result<u64, StoreError> {
         match &self.kind {
             Kind::Embedded(store) => store.raise(name, seen).await,
             Kind::Postgres(store) => store.raise(name, seen).await,

@@ -2,7 +2,7 @@
 //!
 //! Always holds: an answer that says something is stored is given when it is durable; a call takes place whole or not at all; a mark
 //! names one row of its table at most, whoever asks at the same time. Each call is one round trip where nobody races.
-//! Called by `vault`; kept by the embedded store and by PostgreSQL, which one suite holds to the same (`tests/it`).
+//! Called by `vault` and `subject`; kept by the embedded store and by PostgreSQL, which one suite holds to the same (`tests/it`).
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
@@ -30,11 +30,13 @@ pub enum Table {
     TokenRef,
     /// Key rings: manifests, byte for byte. Written by [`Store::supersede`](super::Store::supersede) only, and copied like all others.
     Ring,
+    /// The ledger of facts: rows numbered without a gap, sealed and chained by `subject`.
+    Fact,
 }
 
 impl Table {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::Token, Self::TokenRef, Self::Ring];
+    pub const ALL: &[Self] = &[Self::Token, Self::TokenRef, Self::Ring, Self::Fact];
 
     /// What operators see.
     pub fn as_str(self) -> &'static str {
@@ -42,6 +44,7 @@ impl Table {
             Self::Token => "token",
             Self::TokenRef => "token-ref",
             Self::Ring => "ring",
+            Self::Fact => "fact",
         }
     }
 }

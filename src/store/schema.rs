@@ -6,7 +6,8 @@
 use super::StoreError;
 
 /// What this program reads and writes. 1: tokens, whom they are about, topics, high-water marks. 2: and key rings, and nodes.
-pub(super) const KNOWN: u64 = 2;
+/// 3: and the ledger of facts.
+pub(super) const KNOWN: u64 = 3;
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -177,7 +177,7 @@ fn sign(options: &SignOptions, out: &mut dyn Write) -> Result<u8, Trouble> {
         beside.push(format!(".{name}.sig"));
         PathBuf::from(beside)
     });
-    let text = written.sign(&signer).map_err(failed)?;
+    let text = written.sign(&signer);
     make(&to, text.as_bytes())?;
     writeln!(out, "signed with the key {}: {}", crypto::base64url(&signer.public().0), to.display()).map_err(failed)?;
     Ok(0)

@@ -110,7 +110,7 @@ pub(super) fn columns(heads: &[&str], rows: &[Vec<String>], out: &mut dyn Write)
 }
 
 /// RFC 3339 in UTC; a dash for what has not happened.
-pub(super) fn time(ms: Option<u64>) -> String {
+pub(in super::super) fn time(ms: Option<u64>) -> String {
     let time = ms.and_then(|ms| i64::try_from(ms).ok()).and_then(|ms| Timestamp::from_millisecond(ms).ok());
     time.map_or_else(|| "–".to_string(), |time| time.to_string())
 }

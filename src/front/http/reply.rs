@@ -72,6 +72,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Caller(CallerUnknown::Token { .. }) => (S::UNAUTHORIZED, "token-refused"),
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
         Error::Purpose(PolicyRefusal::NotAllowed { .. } | PolicyRefusal::NoneNamed { .. }) => (S::FORBIDDEN, "purpose-refused"),
+        Error::Exception(_) => (S::FORBIDDEN, "exception-closed"),
         Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
         Error::ViewNotWhole { .. } | Error::CopyNotWhole => (S::FORBIDDEN, "view-not-whole"),
         Error::NothingWritable { .. } => (S::FORBIDDEN, "not-writable"),
@@ -107,6 +108,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Reveal(error) => (reveal_status(error), error.code()),
         Error::Vault(error) => vault_status_and_code(error),
         Error::Outdated(_) => (S::SERVICE_UNAVAILABLE, "keys-outdated"),
+        Error::FactsStale => (S::SERVICE_UNAVAILABLE, "facts-stale"),
         Error::Keys(error) => (key_status(error), error.code()),
         Error::Audit(_) => (S::SERVICE_UNAVAILABLE, "audit-unavailable"),
         Error::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal-error"),
@@ -231,6 +233,7 @@ fn sentence(error: &Error) -> String {
         | Error::Dialect(_)
         | Error::Caller(_)
         | Error::Purpose(_)
+        | Error::Exception(_)
         | Error::DeleteRefused { .. }
         | Error::ViewNotWhole { .. }
         | Error::CopyNotWhole
@@ -251,6 +254,7 @@ fn sentence(error: &Error) -> String {
         | Error::Conflict(_)
         | Error::NotRead { .. }
         | Error::ReplyUnreadable { .. }
+        | Error::FactsStale
         | Error::GrantEnded => error.to_string(),
     }
 }

@@ -195,6 +195,68 @@ fn an_exception_opens_what_was_approved_and_no_more() {
 }
 
 #[test]
+fn the_grant_of_an_exception_shows_those_whom_it_names_and_does_nothing_else() {
+    let policy = compiled(full_shop());
+    let helpdesk = CallerName::new("helpdesk");
+    let categories = [CategoryName::new("name"), CategoryName::new("id-card")];
+    let evidence = ["law".to_owned(), "case-number".to_owned()];
+    let id: ExceptionId = "ex_01234567890abcdefghjkmnpqr".parse().unwrap();
+    let opening = Opening {
+        caller: &helpdesk,
+        exception: "authority-demand",
+        categories: &categories,
+        evidence: &evidence,
+        approvers: 2,
+        hours: 72,
+    };
+    let person = |id: &str| RecordId::from_text(id).unwrap();
+    let named = Named::new([person("c-1"), person("c-2")]);
+    let grant = policy.decide_exception(&id, &opening, 1_000).unwrap();
+    assert_eq!(
+        grant.data_view(),
+        "purpose=authority-demand, exception=ex_01234567890abcdefghjkmnpqr, clear=(name), masked=(id-card), per-row"
+    );
+    assert_eq!(grant.exception(), Some((&id, Opens::Disclosure)));
+    assert_eq!((grant.scope(), grant.purpose().as_str()), ("authority-demand", "authority-demand"));
+    assert!(grant.differs_by_row() && grant.turns_on().count() == 1, "a node that is behind must not use it");
+    let all: Vec<CategoryId> = (0..5).map(CategoryId).collect();
+    let shown = |who: Option<&RecordId>| all.iter().map(|id| grant.row(named.facts(who)).level(*id)).collect::<Vec<_>>();
+    assert_eq!(shown(Some(&person("c-2"))), [Level::Clear, Level::Absent, Level::Absent, Level::Masked, Level::Absent]);
+    assert_eq!(shown(Some(&person("c-3"))), [Level::Absent; 5]);
+    assert_eq!(shown(None), [Level::Absent; 5]);
+    for row in [grant.row(named.facts(Some(&person("c-1")))), &grant.at_most()] {
+        assert!(!row.may_delete() && all.iter().all(|id| !row.may_write(*id) && !row.may_search(*id)));
+    }
+    assert!(all.iter().all(|id| grant.level(*id) == Level::Absent && !grant.may_write(*id)) && !grant.may_delete());
+    // Another exception of the same rule is not the same grant.
+    let other = policy.decide_exception(&"ex_z1234567890abcdefghjkmnpqr".parse().unwrap(), &opening, 1_000).unwrap();
+    assert!(grant.allows_the_same(&grant.clone()) && !grant.allows_the_same(&other));
+    // To let data be collected is another thing than to show them.
+    let mut spec = full_shop();
+    spec.exceptions[0].opens = Opens::Collection;
+    let grant = compiled(spec).decide_exception(&id, &opening, 1_000).unwrap();
+    assert_eq!(grant.data_view(), "purpose=authority-demand, exception=ex_01234567890abcdefghjkmnpqr, per-row");
+    let row = grant.row(named.facts(Some(&person("c-1"))));
+    assert!(all.iter().all(|id| row.level(*id) == Level::Absent && !row.may_search(*id)));
+    assert_eq!(all.iter().map(|id| row.may_write(*id)).collect::<Vec<_>>(), [true, false, false, true, false]);
+    assert!(all.iter().all(|id| !grant.row(named.facts(Some(&person("c-3")))).may_write(*id)));
+}
+
+#[test]
+fn an_exception_has_pseudonyms_of_its_own() {
+    let mut spec = full_shop();
+    spec.exceptions[0].reveal = levels(&[("name", Level::Pseudonym)], 96);
+    spec.exceptions[0].callers.push(CallerName::new("carrier"));
+    let policy = compiled(spec);
+    let scopes = policy.pseudonym_scopes();
+    assert!(
+        ["authority-demand", "carrier", "statistics"].iter().all(|scope| scopes.contains(&(*scope).to_owned())),
+        "{scopes:?}"
+    );
+    assert!(!compiled(full_shop()).pseudonym_scopes().contains(&"authority-demand".to_owned()));
+}
+
+#[test]
 fn a_never_binds_categories_recipients_and_exceptions() {
     let mut spec = full_shop();
     spec.nevers = vec![

@@ -5,7 +5,8 @@
 
 use super::super::rows::Table;
 
-/// Makes what today's version of the schema has; what is there stays. Version 2 added `sudare_node` and the table of rings.
+/// Makes what today's version of the schema has; what is there stays. Version 2 added `sudare_node` and the table of
+/// rings, version 3 that of facts.
 pub(super) fn tables() -> String {
     let mut all = "create table if not exists sudare_schema (id int4 primary key, version int8 not null);
 create table if not exists sudare_high_water (name text primary key, mark int8 not null);
@@ -247,6 +248,7 @@ pub(super) fn rows_of(table: Table) -> &'static str {
         Table::Token => "sudare_token",
         Table::TokenRef => "sudare_token_ref",
         Table::Ring => "sudare_ring",
+        Table::Fact => "sudare_fact",
     }
 }
 
@@ -255,5 +257,6 @@ fn marks_of(table: Table) -> &'static str {
         Table::Token => "sudare_token_mark",
         Table::TokenRef => "sudare_token_ref_mark",
         Table::Ring => "sudare_ring_mark",
+        Table::Fact => "sudare_fact_mark",
     }
 }

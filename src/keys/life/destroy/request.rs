@@ -8,13 +8,13 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use super::super::super::{LineName, State};
+use super::super::signature::Detached;
 use super::super::spelled;
 use super::{DestroyError, Operator};
 use crate::base::Kid;
-use crate::crypto::{self, PublicKey, SigningKey};
+use crate::crypto::{self, SigningKey};
 
 const FORMAT: &str = "sudare-destroy-request/1";
-const SIGNATURE_FORMAT: &str = "sudare-signature/1";
 /// Longest request that is read.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
@@ -119,17 +119,8 @@ impl Written {
     }
 
     /// Signs it: the text of a signature file.
-    ///
-    /// # Errors
-    ///
-    /// None that can be met.
-    pub fn sign(&self, key: &SigningKey) -> Result<String, DestroyError> {
-        let mut bytes = [0; 64];
-        for (to, from) in bytes.iter_mut().zip(key.sign(self.text.as_bytes())) {
-            *to = from;
-        }
-        let written = Signature { format: SIGNATURE_FORMAT.to_owned(), request: self.hash, public_key: key.public().0, bytes };
-        serde_json::to_string_pretty(&written).map(|text| text + "\n").map_err(|_never| DestroyError::NotARequest)
+    pub fn sign(&self, key: &SigningKey) -> String {
+        Detached::sign(&self.text, key).to_text()
     }
 }
 
@@ -137,22 +128,6 @@ impl Request {
     pub(super) fn format() -> String {
         FORMAT.to_owned()
     }
-}
-
-/// A signature as it stands in its file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Signature {
-    format: String,
-    /// SHA-256 of the request.
-    #[serde(with = "spelled::hash")]
-    pub(super) request: [u8; 32],
-    /// Whose.
-    #[serde(with = "spelled::bytes")]
-    pub(super) public_key: [u8; 32],
-    /// Ed25519 over the request's bytes.
-    #[serde(rename = "signature", with = "spelled::bytes")]
-    pub(super) bytes: [u8; 64],
 }
 
 /// A signature that was found good.
@@ -183,9 +158,8 @@ pub(super) fn signers(
     let mut signed: Vec<Signed> = Vec::new();
     for (file, bytes) in signatures {
         let file = || file.clone();
-        let read: Option<Signature> = serde_json::from_slice(bytes).ok();
-        let signature = read.filter(|read| read.format == SIGNATURE_FORMAT).ok_or_else(|| DestroyError::NotASignature(file()))?;
-        if signature.request != written.hash {
+        let signature = Detached::read(bytes).ok_or_else(|| DestroyError::NotASignature(file()))?;
+        if !signature.is_about_hash(&written.hash) {
             return Err(DestroyError::OtherRequest(file()));
         }
         let mut owners = operators.iter().filter(|operator| operator.public.0 == signature.public_key);
@@ -196,13 +170,13 @@ pub(super) fn signers(
         if let Some(other) = owners.next() {
             return Err(DestroyError::SharedKey { one: owner.name.clone(), other: other.name.clone() });
         }
-        if !PublicKey(signature.public_key).verify(written.text.as_bytes(), &signature.bytes) {
+        if !signature.fits(&written.text) {
             return Err(DestroyError::Forged(file()));
         }
         if signed.iter().any(|there| there.operator == owner.name || there.public_key == signature.public_key) {
             return Err(DestroyError::SignedTwice(owner.name.clone()));
         }
-        let Signature { public_key, bytes, .. } = signature;
+        let Detached { public_key, bytes, .. } = signature;
         signed.push(Signed { operator: owner.name.clone(), public_key, signature: bytes });
     }
     if signed.len() < super::SIGNERS { Err(DestroyError::TooFew(signed.len())) } else { Ok(signed) }

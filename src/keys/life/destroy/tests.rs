@@ -145,7 +145,7 @@ impl Shop {
 
     fn check(&self, written: &Written, by: &[u8]) -> Result<Checked, DestroyError> {
         let signatures: Vec<_> =
-            by.iter().map(|number| (format!("{number}.sig"), written.sign(&key(*number)).unwrap().into_bytes())).collect();
+            by.iter().map(|number| (format!("{number}.sig"), written.sign(&key(*number)).into_bytes())).collect();
         self.destruction().check(written.text.as_bytes(), &signatures)
     }
 
@@ -385,7 +385,7 @@ fn a_pre_active_version_goes_as_the_others_do() {
 fn every_wrong_signature_is_refused_with_a_sentence() {
     let shop = Shop::new();
     let (kid, written) = shop.ready(&LineName::Seal);
-    let signed = |number: u8| (format!("{number}.sig"), written.sign(&key(number)).unwrap().into_bytes());
+    let signed = |number: u8| (format!("{number}.sig"), written.sign(&key(number)).into_bytes());
     let check = |signatures: &[(String, Vec<u8>)]| said(shop.destruction().check(written.text.as_bytes(), signatures), kid);
     assert!(check(&[]).starts_with("0 of 2 signatures"));
     assert!(check(&[signed(1)]).starts_with("1 of 2 signatures"));
@@ -393,7 +393,7 @@ fn every_wrong_signature_is_refused_with_a_sentence() {
     assert!(check(&[signed(1), signed(9)]).starts_with("9.sig: signed with a key that no operator has (public_key = \""));
     let other = shop.destruction().request(&[kid]).unwrap();
     assert_ne!(other.hash, written.hash, "two requests are never one");
-    let of_other = ("other.sig".to_owned(), other.sign(&key(2)).unwrap().into_bytes());
+    let of_other = ("other.sig".to_owned(), other.sign(&key(2)).into_bytes());
     assert!(check(&[signed(1), of_other]).starts_with("other.sig: signs another request"));
     // The signature of one under the key of another.
     let mut forged = String::from_utf8(signed(2).1).unwrap();
@@ -467,7 +467,7 @@ fn a_request_that_does_not_say_what_the_ring_says_is_refused() {
     });
     shop.later(1);
     shop.nothing_hangs();
-    let signatures: Vec<_> = [1, 2].map(|number| (String::new(), written.sign(&key(number)).unwrap().into_bytes())).into();
+    let signatures: Vec<_> = [1, 2].map(|number| (String::new(), written.sign(&key(number)).into_bytes())).into();
     assert!(matches!(eager.check(written.text.as_bytes(), &signatures), Err(DestroyError::TooSoon { days: 30, .. })));
 }
 

@@ -1,11 +1,11 @@
 //! Which of the valid names was probably meant: for "did you mean" in findings.
 //!
 //! Always holds: the answer is one of the names given, and none is better than a far-fetched one. Called by the readers
-//! of both files.
+//! of both files, and of what is posted to the ledger of facts.
 
 /// The name of `valid` that lies nearest to `written`, if it is near enough to be a slip: at most a third of its
 /// characters differ (at least one), or one is the beginning of the other. Case, `_` and `-` do not count.
-pub(super) fn nearest<'a>(written: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = fold(written);
     if plain.is_empty() || plain.len() > 200 {
         return None;
