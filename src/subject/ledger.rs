@@ -395,7 +395,8 @@ impl Ledger {
                     Some(_other) => faults.entry(true).or_default().push(place),
                     None if entry.at > now.saturating_add(AHEAD_MS) => faults.entry(false).or_default().push(place),
                     None => {
-                        if entry.at == 0 {
+                        // Nothing was said later than it is recorded: a yes with a clock that is ahead would outlast the no after it.
+                        if entry.at == 0 || entry.at > at {
                             entry.at = at;
                         }
                         let first = entry.what.subject().is_some_and(|subject| !self.people.knows(subject));

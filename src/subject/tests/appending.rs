@@ -74,6 +74,9 @@ async fn a_clock_that_jumps_takes_nothing_back() {
     let ahead = one.append(vec![given("0", "c-1", NOW + AHEAD_MS + 1)]).await.unwrap_err();
     assert!(matches!(&ahead, AppendError::Ahead(places) if *places == [0]), "{ahead}");
     one.append(vec![given("1", "c-1", NOW + AHEAD_MS)]).await.unwrap();
+    // A no counts at once, also if the yes before it came from a clock that is ahead.
+    one.append(vec![refused("4", "c-1", 0)]).await.unwrap();
+    assert_eq!(stands(&one, "c-1"), Some(Standing::No));
     one.append(vec![given("2", "c-2", 0)]).await.unwrap();
     // An hour back: what is said now still comes behind what was said before.
     clock.set(NOW - 3_600_000);
