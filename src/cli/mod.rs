@@ -321,7 +321,20 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
         }
         AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
         AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),
-        AuditCommand::Report { subject, caller, purpose, category, since, until, format, .. } => {
+        AuditCommand::Report {
+            file,
+            subject,
+            for_subject,
+            via,
+            credential,
+            caller,
+            purpose,
+            category,
+            since,
+            until,
+            format,
+            ..
+        } => {
             let filter = crate::audit::Filter {
                 subject: subject
                     .map(|id| RecordId::from_text(&id))
@@ -337,7 +350,13 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
                 return Err(wrong("--since is not before --until: no event can fit"));
             }
             note_unknown(&settings, &filter);
-            audit::report(dir, &keys()?, &filter, format.into(), out)
+            if for_subject {
+                let openings = exception::Openings::open(exception::door(file, via, credential))?;
+                let explain = |id: &str| openings.explain(id);
+                audit::handed_out(dir, &keys()?, &filter, &explain, format.into(), out)
+            } else {
+                audit::report(dir, &keys()?, &filter, format.into(), out)
+            }
         }
     };
     sound.map(|sound| if sound { 0 } else { FAILED }).map_err(failed)

@@ -35,13 +35,13 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 #[derive(Debug, Args)]
 pub(in super::super) struct Options {
     #[command(flatten)]
-    file: words::File,
+    pub(super) file: words::File,
     /// Through a running proxy: the address of its admin listener, like http://127.0.0.1:8081
     #[arg(long, value_name = "URL", requires = "credential")]
-    via: Option<String>,
+    pub(super) via: Option<String>,
     /// With --via: the credential of a caller with records = ["exception"], in a file or as env:VARIABLE
     #[arg(long, value_name = "WHERE", requires = "via")]
-    credential: Option<String>,
+    pub(super) credential: Option<String>,
 }
 
 impl Options {
