@@ -3,7 +3,7 @@
 //! Always holds: what an operator signs is said in words first; a private key never leaves its file; nothing is overwritten. The ledger is
 //! that of the store, where no proxy holds it, or that of a running one (`--via`).
 
-mod door;
+pub(super) mod door;
 mod print;
 
 use std::collections::BTreeMap;

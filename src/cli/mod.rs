@@ -17,6 +17,7 @@ pub mod policy;
 mod seal;
 mod serve;
 mod store;
+mod subject;
 mod sweep;
 mod words;
 
@@ -103,6 +104,7 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Exception(command) => exception::run(&command, out),
         Command::Audit(command) => audit_command(command, out),
         Command::Store(command) => store::run(&command, out),
+        Command::Subject(command) => subject::run(command, out),
     }
 }
 

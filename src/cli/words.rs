@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::keys::{ending, rewrap};
-use super::{demo, discover, exception, policy, seal, store, sweep};
+use super::{demo, discover, exception, policy, seal, store, subject, sweep};
 use crate::base::{Kid, SystemClock};
 use crate::keys::{Change, MAIN_RING};
 
@@ -85,6 +85,9 @@ pub(super) enum Command {
     /// The audit log: read, prove, query
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Data subjects: what they agreed to and what is known of them
+    #[command(subcommand)]
+    Subject(subject::Command),
     /// The store of tokens and high-water marks: migrate, check, copy
     #[command(subcommand)]
     Store(store::Command),
