@@ -314,9 +314,9 @@ pub(super) fn door(file: words::File, via: Option<String>, credential: Option<St
 }
 
 impl Openings {
-    pub(super) fn open(options: door::Options) -> Result<Self, Trouble> {
+    pub(super) fn open(options: &door::Options) -> Result<Self, Trouble> {
         let settings = options.settings()?;
-        Door::open(&options, settings).map(Self)
+        Door::open(options, settings).map(Self)
     }
 
     /// What may be said of one; None: nothing.

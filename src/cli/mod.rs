@@ -353,7 +353,7 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
             }
             note_unknown(&settings, &filter);
             if for_subject {
-                let openings = exception::Openings::open(exception::door(file, via, credential))?;
+                let openings = exception::Openings::open(&exception::door(file, via, credential))?;
                 let explain = |id: &str| openings.explain(id);
                 audit::handed_out(dir, &keys()?, &filter, &explain, format.into(), out)
             } else {

@@ -396,7 +396,7 @@ pub(super) enum AuditCommand {
         /// With --for-subject, where a running proxy holds the store: the address of its admin listener
         #[arg(long, value_name = "URL", requires = "credential", requires = "for_subject")]
         via: Option<String>,
-        /// With --via: the credential of a caller with records = ["exception"], in a file or as env:VARIABLE
+        /// With --via: the credential of a caller that may read exceptions (`records`), in a file or as env:VARIABLE
         #[arg(long, value_name = "WHERE", requires = "via")]
         credential: Option<String>,
         /// Only this caller

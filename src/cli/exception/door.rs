@@ -3,7 +3,6 @@
 //! Always holds: whichever it is, what is read is folded and judged here by the operators of this configuration; a step is in an audit log
 //! before the command says that it is recorded.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -199,7 +198,7 @@ pub(in super::super) fn ledger(settings: &Settings, runtime: &tokio::runtime::Ru
         }
     })?;
     let store = Arc::new(store);
-    let rows: Arc<dyn Rows> = Arc::clone(&store) as Arc<dyn Rows>;
+    let rows: Arc<dyn Rows> = store.clone();
     let ledger = Arc::new(Ledger::new(settings.controller.clone(), rows, Some(store), keys, Arc::new(SystemClock)));
     let _entered = runtime.enter();
     ledger.read_blocking().map_err(failed)?;
@@ -220,12 +219,10 @@ fn client(url: &str, credential: &str) -> Result<(Service, zeroize::Zeroizing<St
         return Err(wrong(format!("--via {url:?}: the admin listener speaks http://, on this machine")));
     }
     let service = Service::new(&uri, None, ASK_WITHIN).map_err(|why| wrong(format!("--via {url:?}: {why}")))?;
-    let text = match credential.strip_prefix("env:") {
-        Some(name) => std::env::var(name).map_err(|_unset| wrong(format!("--credential env:{name}: the variable is not set")))?,
-        None => {
-            let path = PathBuf::from(credential);
-            std::fs::read_to_string(&path).map_err(|error| wrong(format!("--credential {}: {error}", path.display())))?
-        }
+    let text = if let Some(name) = credential.strip_prefix("env:") {
+        std::env::var(name).map_err(|_unset| wrong(format!("--credential env:{name}: the variable is not set")))?
+    } else {
+        std::fs::read_to_string(credential).map_err(|error| wrong(format!("--credential {credential}: {error}")))?
     };
     Ok((service, zeroize::Zeroizing::new(text.trim().to_owned())))
 }

@@ -156,7 +156,7 @@ pub(super) fn explained(case: &Case, door: &Door) -> super::super::audit::Explai
     let opened = match standing {
         Standing::Open { since, until } => Some((since, until)),
         Standing::Over { at } => Some((at.saturating_sub(u64::from(request.hours).saturating_mul(3_600_000)), at)),
-        _ => None,
+        Standing::Requested { .. } | Standing::ToTell | Standing::Void | Standing::Lapsed | Standing::Revoked { .. } => None,
     };
     let revoked = case.noted(What::Revoke).map(|(by, _)| by.at);
     let when = match (opened, revoked) {
