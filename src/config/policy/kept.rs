@@ -13,8 +13,6 @@ use crate::purpose::Always;
 pub(super) const UNKNOWN: &str = "nothing is known of data subjects when requests are served";
 /// Why a rule waits.
 pub(super) const UNCHECKED: &str = "nothing looks yet whether a new document has all that it must";
-/// Why a rule waits.
-pub(super) const UNASKED: &str = "exceptions cannot be asked for and approved yet";
 
 /// Rules that this release does not keep when it serves: to serve without them would reveal more than the policy says.
 pub(in super::super) fn check_waiting(report: &Report<'_>, written: &Written, policies: Policies) {
@@ -53,6 +51,25 @@ pub(in super::super) fn check_always(
                     .remedy("write strict = true in it once no clear value is left"),
             );
         }
+    }
+}
+
+/// An exception is opened by operators: one asks, others agree.
+pub(in super::super) fn warn_of_operators(report: &Report<'_>, operators: usize, written: &Written) {
+    for (span, name, approvers) in &written.exceptions {
+        if operators > usize::from(*approvers) {
+            continue;
+        }
+        let name = shorten(name);
+        report.push(
+            Draft::warning(
+                span,
+                format!(
+                    "[exception.{name}] cannot be opened: {approvers} must agree beside who asks, and sudare.toml names {operators} operators"
+                ),
+            )
+            .remedy("make keys with `sudare keys operator NAME`, and put the lines that it prints into sudare.toml"),
+        );
     }
 }
 
