@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::desk::{Taking, not_placed, refusal};
 use crate::admin::{Answer, Handed};
 use crate::audit::{Event, Kind};
-use crate::base::{CallerName, ExceptionId, PurposeName};
+use crate::base::{ExceptionId, PurposeName};
 use crate::exchange::State;
 use crate::subject::exception::{House, NotTaken, Step, Taken};
 
@@ -70,7 +70,6 @@ pub(super) fn read(taking: &Taking, may: &BTreeSet<String>, handed: &Handed) -> 
 pub(crate) fn event(taken: &Taken) -> Event {
     let request = taken.case.request();
     Event {
-        caller: Some(CallerName::new(&request.caller)),
         operator: Some(taken.signer.clone()),
         purpose: Some(PurposeName::new(&request.exception)),
         exception: Some(taken.case.id().clone()),
@@ -92,6 +91,6 @@ fn allowed(may: &BTreeSet<String>) -> Result<(), Answer> {
 fn refused(why: &NotTaken) -> Answer {
     match why {
         NotTaken::Ledger(error) => not_placed(error),
-        why => refusal(StatusCode::UNPROCESSABLE_ENTITY, "step-refused", &why.to_string()),
+        NotTaken::Refused(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "step-refused", &why.to_string()),
     }
 }

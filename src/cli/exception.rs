@@ -305,6 +305,27 @@ fn show(
     Ok(0)
 }
 
+/// Exceptions as a person whom they name may be told of them.
+pub(super) struct Openings(Door);
+
+/// The way to the ledger, for `sudare audit report`.
+pub(super) fn door(file: words::File, via: Option<String>, credential: Option<String>) -> door::Options {
+    door::Options { file, via, credential }
+}
+
+impl Openings {
+    pub(super) fn open(options: &door::Options) -> Result<Self, Trouble> {
+        let settings = options.settings()?;
+        Door::open(options, settings).map(Self)
+    }
+
+    /// What may be said of one; None: nothing.
+    pub(super) fn explain(&self, id: &str) -> Option<super::audit::Explained> {
+        let case = id.parse().ok().and_then(|id| self.0.case(&id).ok())?;
+        case.may_be_told(self.0.operators(), self.0.now()).then(|| print::explained(&case, &self.0))
+    }
+}
+
 /// The name under which the configuration knows a key.
 fn operator(settings: &Settings, key: &SigningKey) -> Result<String, Trouble> {
     let mut owners = settings.operators.iter().filter(|operator| operator.public == key.public());

@@ -325,10 +325,29 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
         }
         AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
         AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),
-        AuditCommand::Report { subject, caller, purpose, category, since, until, format, .. } => {
+        AuditCommand::Report {
+            file,
+            subject,
+            for_subject,
+            via,
+            credential,
+            caller,
+            purpose,
+            category,
+            since,
+            until,
+            format,
+            ..
+        } => {
             let filter = filter(subject, caller.as_deref(), purpose.as_deref(), category.as_deref(), since, until)?;
             note_unknown(&settings, &filter);
-            audit::report(dir, &keys()?, &filter, format.into(), out)
+            if for_subject {
+                let openings = exception::Openings::open(&exception::door(file, via, credential))?;
+                let explain = |id: &str| openings.explain(id);
+                audit::handed_out(dir, &keys()?, &filter, &explain, format.into(), out)
+            } else {
+                audit::report(dir, &keys()?, &filter, format.into(), out)
+            }
         }
         AuditCommand::Combined { within, caller, since, until, format, .. } => {
             let filter = filter(None, caller.as_deref(), None, None, since, until)?;

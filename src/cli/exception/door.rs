@@ -3,7 +3,6 @@
 //! Always holds: whichever it is, what is read is folded and judged here by the operators of this configuration; a step is in an audit log
 //! before the command says that it is recorded.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::audit::{self, AuditError, Log};
 use crate::base::{Clock as _, ExceptionId, SystemClock};
 use crate::config::{self, Environment, Settings};
 use crate::keys::{KeyRing, Operator};
+use crate::net::Address;
 use crate::net::fetch::{Service, Statuses};
 use crate::store::{Rows, Store, StoreError};
 use crate::subject::Ledger;
@@ -35,13 +35,13 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 #[derive(Debug, Args)]
 pub(in super::super) struct Options {
     #[command(flatten)]
-    file: words::File,
-    /// Through a running proxy: the address of its admin listener, like http://127.0.0.1:8081
+    pub(super) file: words::File,
+    /// Through a running proxy: the address of its admin listener, like http://127.0.0.1:8081 or unix:run/admin.sock
     #[arg(long, value_name = "URL", requires = "credential")]
-    via: Option<String>,
+    pub(super) via: Option<String>,
     /// With --via: the credential of a caller that may record it (`records`), in a file or as env:VARIABLE
     #[arg(long, value_name = "WHERE", requires = "via")]
-    credential: Option<String>,
+    pub(super) credential: Option<String>,
 }
 
 impl Options {
@@ -199,7 +199,7 @@ pub(in super::super) fn ledger(settings: &Settings, runtime: &tokio::runtime::Ru
         }
     })?;
     let store = Arc::new(store);
-    let rows: Arc<dyn Rows> = Arc::clone(&store) as Arc<dyn Rows>;
+    let rows: Arc<dyn Rows> = store.clone();
     let ledger = Arc::new(Ledger::new(settings.controller.clone(), rows, Some(store), keys, Arc::new(SystemClock)));
     let _entered = runtime.enter();
     ledger.read_blocking().map_err(failed)?;
@@ -215,17 +215,23 @@ fn via(url: &str, credential: &str, runtime: &tokio::runtime::Runtime) -> Result
 }
 
 fn client(url: &str, credential: &str) -> Result<(Service, zeroize::Zeroizing<String>), Trouble> {
-    let uri: Uri = url.parse().map_err(|error| wrong(format!("--via {url:?}: {error}")))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(wrong(format!("--via {url:?}: the admin listener speaks http://, on this machine")));
-    }
-    let service = Service::new(&uri, None, ASK_WITHIN).map_err(|why| wrong(format!("--via {url:?}: {why}")))?;
-    let text = match credential.strip_prefix("env:") {
-        Some(name) => std::env::var(name).map_err(|_unset| wrong(format!("--credential env:{name}: the variable is not set")))?,
-        None => {
-            let path = PathBuf::from(credential);
-            std::fs::read_to_string(&path).map_err(|error| wrong(format!("--credential {}: {error}", path.display())))?
+    let wrong_url = |why: &dyn std::fmt::Display| wrong(format!("--via {url:?}: {why}"));
+    let service = if let Some(path) = url.strip_prefix("unix:") {
+        Service::nearby(Address::Unix(path.into()), ASK_WITHIN)
+    } else {
+        let uri: Uri = url.parse().map_err(|error| wrong_url(&error))?;
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if uri.scheme_str() != Some("http") || !is_here {
+            let why = "write the address of the admin listener on this machine, http://127.0.0.1:8081 or unix:PATH: it would get the credential in clear";
+            return Err(wrong_url(&why));
         }
+        Service::new(&uri, None, ASK_WITHIN).map_err(|why| wrong_url(&why))?
+    };
+    let text = if let Some(name) = credential.strip_prefix("env:") {
+        std::env::var(name).map_err(|_unset| wrong(format!("--credential env:{name}: the variable is not set")))?
+    } else {
+        std::fs::read_to_string(credential).map_err(|error| wrong(format!("--credential {credential}: {error}")))?
     };
     Ok((service, zeroize::Zeroizing::new(text.trim().to_owned())))
 }
