@@ -126,7 +126,7 @@ impl Taking {
         let id = match &asked.subject {
             Value::String(text) => RecordId::from_text(text).ok(),
             Value::Number(number) => RecordId::from_number(&number.to_string()).ok(),
-            _ => None,
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
         let id = id.ok_or_else(malformed)?;
         if self.ledger.is_stale() {
