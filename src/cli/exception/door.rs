@@ -289,6 +289,6 @@ fn entries(said: Option<&Value>) -> impl Iterator<Item = String> + '_ {
     let listed = said.and_then(|said| said.get("entries")).and_then(Value::as_array).into_iter().flatten();
     listed.map(|fault| {
         let text = |name: &str| fault.get(name).and_then(Value::as_str).unwrap_or_default();
-        format!("entry {}: {} {}", fault.get("entry").unwrap_or(&Value::Null), text("member"), text("message"))
+        format!("entry {}: {}: {}", fault.get("entry").unwrap_or(&Value::Null), text("member"), text("message"))
     })
 }
