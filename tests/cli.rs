@@ -186,6 +186,7 @@ fn usage() {
         "audit tail",
         "audit verify",
         "audit report",
+        "audit combined",
         "audit checkpoint",
         "audit key",
     ] {
@@ -487,6 +488,7 @@ fn serve_reload_and_audit() {
         "chain intact",
     ]);
     assert!(!report.out.contains("Tanaka") && !report.out.contains("c-1"));
+    folder.run("audit combined").done().says(&["the policy has no limit", "chain intact"]);
     folder.run("audit report --subject c-2").done().says(&["0 events fit"]);
     let nobody = folder.run("audit report --caller nobody --purpose dpv:CustomerCare").done().says(&["0 events fit"]);
     nobody.wrong(0, &["no caller nobody", "helpdesk", "no purpose dpv:CustomerCare", "support"]);

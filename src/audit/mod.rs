@@ -10,11 +10,12 @@
 //! `exchange` records through [`Log`], `app` opens and closes it, `cli/audit` reads with [`verify`], [`tail`] and [`report`].
 //!
 //! Where to look: `event` what a line says · `chain` how lines, headers and the head are spelled and linked · `writer` the
-//! thread that makes them durable · `disk` files · `walk` reading back with every check · `report` questions to the log · `tree`,
+//! thread that makes them durable · `disk` files · `walk` reading back with every check · `report` questions to the log · `combined` what callers may have put together · `tree`,
 //! `note`, `checkpoint` the log's Merkle tree, how its root is signed, and the log held against what was signed.
 
 mod chain;
 mod checkpoint;
+mod combined;
 mod disk;
 mod event;
 mod note;
@@ -34,6 +35,7 @@ use crate::purpose::Level;
 
 pub use chain::Key;
 pub use checkpoint::{CheckpointFinding, Checkpoints, Disagreement, Given, checkpoint, verifier_keys, verify_as_outsider};
+pub use combined::{Combinations, Combined, Source};
 pub use event::{Counts, Destruction, Entry, Shown};
 pub use note::{VerifierKey, VerifierKeyError};
 pub use report::{Filter, report, tail};

@@ -151,7 +151,11 @@ fn event(entry: &Entry, format: Format, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn outcome(found: Result<VerifyReport, VerifyError>, format: Format, out: &mut dyn Write) -> Result<bool, AuditCommandError> {
+pub(super) fn outcome(
+    found: Result<VerifyReport, VerifyError>,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<bool, AuditCommandError> {
     let is_sound = found.is_ok();
     match (found, format) {
         (Ok(report), Format::Table) => sound(&report, out)?,

@@ -6,6 +6,7 @@
 pub mod audit;
 mod caller;
 pub mod check;
+mod combined;
 mod demo;
 mod discover;
 mod exception;
@@ -292,7 +293,8 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
     | AuditCommand::Verify { file, which, .. }
     | AuditCommand::Checkpoint { file, which }
     | AuditCommand::Key { file, which, .. }
-    | AuditCommand::Report { file, which, .. }) = &command;
+    | AuditCommand::Report { file, which, .. }
+    | AuditCommand::Combined { file, which, .. }) = &command;
     let of_operators = which.operators;
     if let AuditCommand::Verify { checkpoint, key, dir: Some(dir), format, .. } = command {
         let sound = audit::verify_as_outsider(&dir, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
@@ -322,25 +324,41 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
         AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
         AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),
         AuditCommand::Report { subject, caller, purpose, category, since, until, format, .. } => {
-            let filter = crate::audit::Filter {
-                subject: subject
-                    .map(|id| RecordId::from_text(&id))
-                    .transpose()
-                    .map_err(|error| wrong(format!("--subject: {error}")))?,
-                caller: caller.as_deref().map(CallerName::new),
-                purpose: purpose.as_deref().map(PurposeName::new),
-                category: category.as_deref().map(CategoryName::new),
-                since_ms: since.map(|time| time_ms("--since", &time)).transpose()?,
-                until_ms: until.map(|time| time_ms("--until", &time)).transpose()?,
-            };
-            if filter.since_ms.zip(filter.until_ms).is_some_and(|(since, until)| since >= until) {
-                return Err(wrong("--since is not before --until: no event can fit"));
-            }
+            let filter = filter(subject, caller.as_deref(), purpose.as_deref(), category.as_deref(), since, until)?;
             note_unknown(&settings, &filter);
             audit::report(dir, &keys()?, &filter, format.into(), out)
         }
+        AuditCommand::Combined { within, caller, since, until, format, .. } => {
+            let filter = filter(None, caller.as_deref(), None, None, since, until)?;
+            note_unknown(&settings, &filter);
+            let within_ms = i64::from(within).saturating_mul(3_600_000);
+            combined::combined(dir, &keys()?, &settings.policy, &filter, within_ms, format.into(), out)
+        }
     };
     sound.map(|sound| if sound { 0 } else { FAILED }).map_err(failed)
+}
+
+/// Which events are asked for.
+fn filter(
+    subject: Option<String>,
+    caller: Option<&str>,
+    purpose: Option<&str>,
+    category: Option<&str>,
+    since: Option<String>,
+    until: Option<String>,
+) -> Result<crate::audit::Filter, Trouble> {
+    let filter = crate::audit::Filter {
+        subject: subject.map(|id| RecordId::from_text(&id)).transpose().map_err(|error| wrong(format!("--subject: {error}")))?,
+        caller: caller.map(CallerName::new),
+        purpose: purpose.map(PurposeName::new),
+        category: category.map(CategoryName::new),
+        since_ms: since.map(|time| time_ms("--since", &time)).transpose()?,
+        until_ms: until.map(|time| time_ms("--until", &time)).transpose()?,
+    };
+    if filter.since_ms.zip(filter.until_ms).is_some_and(|(since, until)| since >= until) {
+        return Err(wrong("--since is not before --until: no event can fit"));
+    }
+    Ok(filter)
 }
 
 /// What was kept elsewhere, and what to check it with.

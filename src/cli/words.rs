@@ -378,6 +378,27 @@ pub(super) enum AuditCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// What callers may have put together from several replies, although the policy keeps it apart in each
+    Combined {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        which: Which,
+        /// Replies that lie no more hours apart than this count together
+        #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8784))]
+        within: u32,
+        /// Only this caller
+        #[arg(long)]
+        caller: Option<String>,
+        /// From this time on: RFC 3339, or a date, which is its midnight in UTC
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Before this time: RFC 3339, or a date, which is its midnight in UTC
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Who saw what of whom, for what; all that is given must fit
     Report {
         #[command(flatten)]

@@ -19,8 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use super::rows::{self, Answer, Change, Claim, Claimed, Row, Rows, Swap, Swapped, Table};
 use super::schema::{self, Opening};
 use super::watch::{Changes, Topics};
-use super::{Named, StoreError};
-use crate::crypto;
+use super::{Named, StoreError, make_whole};
 use writer::{Done, Work, Writer};
 
 /// Bytes of the file that are kept in memory at most.
@@ -321,30 +320,16 @@ impl std::fmt::Debug for File {
 
 fn open_file(path: &Path) -> Result<Database, StoreError> {
     if !path.exists() {
-        make(path)?;
+        make_folder_of(path)?;
+        make_whole(path, |fresh| opened(path, builder().create(fresh)).map(drop).map_err(Making::Store)).map_err(|error| {
+            match error {
+                Making::Store(error) => error,
+                Making::System(error) => StoreError::Open(path.to_path_buf(), error.to_string()),
+            }
+        })?;
     }
     let file = private_file(path)?;
     opened(path, FileBackend::new(file).and_then(|backend| builder().create_with_backend(backend)))
-}
-
-/// Makes a new file beside its place and puts it there whole: one whose maker died half way would be nobody's, and nobody could open it.
-fn make(path: &Path) -> Result<(), StoreError> {
-    let failed = |error: std::io::Error| StoreError::Open(path.to_path_buf(), error.to_string());
-    let [a, b, c, d] = crypto::random().map_err(|error| StoreError::Open(path.to_path_buf(), error.to_string()))?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{a:02x}{b:02x}{c:02x}{d:02x}.new"));
-    let fresh = PathBuf::from(name);
-    let file = private_file(&fresh)?;
-    let synced = file.try_clone().map_err(failed)?;
-    let made = opened(path, FileBackend::new(file).and_then(|backend| builder().create_with_backend(backend)));
-    let placed = made.map(drop).and_then(|()| synced.sync_all().map_err(failed)).map(|()| fs::hard_link(&fresh, path));
-    fs::remove_file(&fresh).ok();
-    match placed? {
-        Ok(()) => Ok(()),
-        // Somebody was faster.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed(error)),
-    }
 }
 
 fn builder() -> redb::Builder {
@@ -370,9 +355,7 @@ fn opened(path: &Path, database: Result<Database, DatabaseError>) -> Result<Data
 /// Opens the file or makes it; others than its owner must not be able to read it.
 fn private_file(path: &Path) -> Result<fs::File, StoreError> {
     let failed = |error: std::io::Error| StoreError::Open(path.to_path_buf(), error.to_string());
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        make_private_folder(folder).map_err(failed)?;
-    }
+    make_folder_of(path)?;
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -381,10 +364,24 @@ fn private_file(path: &Path) -> Result<fs::File, StoreError> {
     Ok(file)
 }
 
-/// Makes `folder` with mode 0700 where it is absent; one that is there stays as it is.
-fn make_private_folder(folder: &Path) -> std::io::Result<()> {
+/// Makes the folder of a file with mode 0700 where it is absent; one that is there stays as it is.
+fn make_folder_of(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| StoreError::Open(path.to_path_buf(), error.to_string()))
+}
+
+/// Why a new file was not made.
+enum Making {
+    Store(StoreError),
+    System(std::io::Error),
+}
+
+impl From<std::io::Error> for Making {
+    fn from(error: std::io::Error) -> Self {
+        Self::System(error)
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod postgres;
 mod rows;
 mod schema;
 mod watch;
+mod whole;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use postgres::{Address, AddressError, Config as PostgresConfig, Listening, P
 pub use rows::{Answer, Change, Claim, Claimed, MAX_KEY_BYTES, Row, Rows, Swap, Swapped, Table};
 pub use schema::Opening;
 pub use watch::Changes;
+pub use whole::make_whole;
 
 use crate::metrics::{Metrics, StoreCall};
 

@@ -18,8 +18,6 @@
 //!
 //! Called by [`super::Upstream`]; [`read_raw`] by the demo and by tests.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +31,7 @@ use self::writer::{Change, Done, Expect, Writer};
 use super::{Outgoing, PassBody, UpstreamError};
 use crate::base::limits::MAX_REQUEST_BODY_BYTES;
 use crate::base::{RecordId, encode_segment};
+use crate::store::make_whole;
 
 mod list;
 mod target;
@@ -68,9 +67,11 @@ impl Documents {
     ///
     /// [`UpstreamError::Store`]: no such folder, not a store, or written by another process.
     pub fn open(path: &Path) -> Result<Self, UpstreamError> {
-        // Documents have more than their protected fields: others than its owner need not read a new file.
-        let fresh = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        fresh.map_err(|error| UpstreamError::store(path, error))?;
+        if !path.exists() {
+            // With mode 0600: documents have more than their protected fields, and others than its owner need not read a new file.
+            let made = make_whole(path, |fresh| builder().create(fresh).map(drop).map_err(std::io::Error::other));
+            made.map_err(|error| UpstreamError::store(path, error))?;
+        }
         let database = builder().create(path).map_err(|error| UpstreamError::store(path, error))?;
         let database = Arc::new(database);
         let writer = Writer::start(Arc::clone(&database)).map_err(|error| UpstreamError::store(path, error))?;

@@ -145,11 +145,14 @@ impl Said {
 
 impl Shop {
     async fn open(keep_days: u64) -> Self {
+        Self::open_over(COLLECTIONS, &format!("[backups]\nkeep_days = {keep_days}\n")).await
+    }
+
+    async fn open_over(collections: &str, more: &str) -> Self {
         let couch = Arc::new(Couch::default());
         let ours = Arc::clone(&couch);
         let stub = Stub::start(move |seen| ours.answer(&seen.method, &seen.target, &seen.body)).await;
-        let more = format!("[backups]\nkeep_days = {keep_days}\n");
-        let proxy = Setup::couchdb(stub.address).collections(COLLECTIONS).more(&more).start().await;
+        let proxy = Setup::couchdb(stub.address).collections(collections).more(more).start().await;
         let shop = Self { couch, proxy };
         for name in ["alice", "bob", "carol"] {
             let lines = shop.run(&format!("keys operator {name}")).done();
@@ -331,6 +334,66 @@ async fn a_version_is_rotated_away_counted_signed_for_and_destroyed_while_the_pr
     assert!(said.err.contains(&format!("customers: document \"c-9\": 3 under key {seal}, which is destroyed")), "{}", said.err);
 
     what_is_left(&shop, &seal);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_of_the_ring_of_a_field_group_ends_like_one_of_the_main_ring() {
+    let collections = COLLECTIONS.replace("\"$.name\"", "{ at = \"$.name\", ring = \"identity\" }");
+    let more = "[keys.identity]\nring = \"keys/identity.json\"\nkek = { provider = \"file\", path = \"keys/identity.kek\" }\n[backups]\nkeep_days = 0\n";
+    let shop = Shop::open_over(&collections, more).await;
+    let identity = || {
+        let settings = config::load(&shop.proxy.file).unwrap();
+        KeyRing::open(settings.ring("identity").unwrap()).unwrap().versions()
+    };
+    let old = identity().into_iter().find(|version| version.line == LineName::Seal).unwrap().kid.to_string();
+    let state = || identity().into_iter().find(|version| version.kid.as_str() == old).unwrap().state;
+    let main = shop.active(&LineName::Seal);
+    shop.save("c-1").await;
+    shop.run("keys rotate --ring identity --line seal").done();
+    shop.reload();
+    let counted =
+        |words: &str| -> Value { serde_json::from_str(&shop.run(&format!("keys census {words} --format json")).out).unwrap() };
+    let kids = |census: &Value| -> Vec<String> {
+        census["census"]["versions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|version| version["kid"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (of_main, of_identity) = (counted(""), counted("--ring identity"));
+    assert!(kids(&of_main).contains(&main) && !kids(&of_main).contains(&old), "{of_main:#}");
+    assert!(kids(&of_identity).contains(&old) && !kids(&of_identity).contains(&main), "{of_identity:#}");
+    assert!(
+        of_main["census"]["unknown"].as_array().unwrap().is_empty()
+            && of_identity["census"]["unknown"].as_array().unwrap().is_empty()
+    );
+    let ask = format!("keys destroy {old} --ring identity --request r1");
+    shop.run(&ask).refused(1, "1 values, terms or rows hang on it");
+    shop.run(&format!("keys destroy {old} --request r1")).refused(2, &old);
+    shop.run("keys census --ring identty").refused(2, "identty");
+
+    shop.save("c-1").await;
+    shop.run("keys census --ring identity");
+    shop.run(&ask).done();
+    assert!(shop.run("keys sign r1").done().contains("in ring identity of controller"));
+    for name in ["alice", "bob"] {
+        shop.run(&format!("keys sign r1 --key {name}.operator.pem")).done();
+    }
+    // Of a main ring that is moved meanwhile it does not matter; of its own it does.
+    shop.rotate(&LineName::Lookup);
+    let said = shop.run(&destroy("r1")).done();
+    assert!(said.contains(&format!("seal: {old} is destroyed")) && said.contains("identity.json"), "{said}");
+    assert_eq!((state(), shop.state(&main)), (State::Destroyed, State::Active));
+    assert!(shop.run(&destroy("r1")).done().contains("there was nothing to do"));
+    let receipt = shop.run("keys receipt").done();
+    assert!(
+        receipt.contains(&format!("{old} (seal) destroyed ")) && !receipt.contains("NOT") && !receipt.contains("note"),
+        "{receipt}"
+    );
+    assert!(shop.folder().join("keys/identity.json.evidence/census.jsonl").exists());
+    shop.reload();
+    assert_eq!(shop.read("c-1").await.0, 200);
 }
 
 /// Of a version that is destroyed: a line in the list, a receipt, two events.

@@ -21,8 +21,8 @@ use crate::base::{Clock as _, Kid, SystemClock};
 use crate::batch::new_report;
 use crate::config::{self, Settings};
 use crate::keys::{
-    self, Census, CollectionSeen, InDocuments, KeyRing, LineName, Rings, State, StoreSeen, UnknownCount, VersionCount,
-    VersionInfo,
+    self, Census, CollectionSeen, Config, InDocuments, KeyRing, LineName, MAIN_RING, Rings, State, StoreSeen, UnknownCount,
+    VersionCount, VersionInfo,
 };
 use crate::store::{Store, StoreError};
 use crate::sweep::{CountWatch, Counted, Counting, count};
@@ -37,6 +37,9 @@ const MAX_TOLD: u64 = 20;
 pub(in super::super) struct Options {
     #[command(flatten)]
     pub(super) file: words::File,
+    /// What hangs on the versions of this ring: main, or NAME of a table [keys.NAME]
+    #[arg(long, value_name = "NAME", default_value = MAIN_RING)]
+    ring: String,
     /// Only this collection; may be given several times. Such a census is not whole, so no key is destroyed on it
     #[arg(long, value_name = "NAME")]
     collection: Vec<String>,
@@ -70,9 +73,9 @@ pub(super) fn run(options: &Options, out: &mut dyn Write) -> Result<u8, Trouble>
             names.join(", ")
         )));
     }
-    let (ring, kept_for) = (settings.keys.clone(), settings.backups_kept);
+    let (ring, kept_for) = (settings.ring(&options.ring).map_err(wrong)?.clone(), settings.backups_kept);
     let report = options.documents.as_deref().map(new_report).transpose().map_err(failed)?;
-    let taken = take(settings, &options.collection, &options.way, report)?;
+    let taken = take(settings, &ring, &options.collection, &options.way, report)?;
     let kept = keys::kept(&ring, taken.rings.main()).map_err(failed)?;
     let census = &taken.census;
     if options.format.format == words::Kind::Json {
@@ -100,12 +103,16 @@ pub(super) struct Taken {
     pace: String,
 }
 
-/// Counts everything, and keeps what was found.
-pub(super) fn take(settings: Settings, only: &[String], way: &Way, report: Option<File>) -> Result<Taken, Trouble> {
-    let ring = settings.keys.clone();
-    let rings = Arc::new(Rings::open(&ring, &settings.other_rings).map_err(failed)?);
-    // What may be destroyed, and the proof of it, are of the main ring alone.
-    let keys = rings.main();
+/// Counts everything, and keeps what was found of the versions of one ring. The proof of it is under the audit line, which the main ring has.
+pub(super) fn take(
+    settings: Settings,
+    ring: &Config,
+    only: &[String],
+    way: &Way,
+    report: Option<File>,
+) -> Result<Taken, Trouble> {
+    let rings = Arc::new(Rings::open(&settings.keys, &settings.other_rings).map_err(failed)?);
+    let keys = rings.of(&ring.name).map_err(failed)?;
     let versions = keys.versions();
     let states = versions.iter().map(|version| (version.kid, version.state)).collect();
     let mut told = Told {
@@ -123,8 +130,8 @@ pub(super) fn take(settings: Settings, only: &[String], way: &Way, report: Optio
     told.meter.clear();
     let ended = SystemClock.now_ms();
     let mut census = put_together(keys.revision(), (begun, ended), &versions, collections, &by_collection, store);
-    census.unknown.retain(|unknown| rings.of_kid(unknown.kid).is_none_or(|ring| ring.name().is_main()));
-    let hash = keys::keep(&ring, keys, &census).map_err(failed)?;
+    census.unknown.retain(|unknown| rings.of_kid(unknown.kid).is_none_or(|other| *other.name() == ring.name));
+    let hash = keys::keep(ring, rings.main(), &census).map_err(failed)?;
     Ok(Taken { census, hash, rings: Arc::clone(&rings), versions, pace: told.meter.pace_of(told.before) })
 }
 

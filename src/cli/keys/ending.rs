@@ -21,8 +21,8 @@ use crate::base::{Kid, SystemClock};
 use crate::config::{self, Environment, Settings};
 use crate::crypto;
 use crate::keys::{
-    self, Approved, Checked, DestroyError, DestroyReport, Destruction, KeyError, KeyRing, Noted, Receipt, ReceiptReport, Stage,
-    Written,
+    self, Approved, Checked, Config, DestroyError, DestroyReport, Destruction, KeyError, KeyRing, MAIN_RING, Noted, Receipt,
+    ReceiptReport, Stage, Written,
 };
 
 /// An operator's command can wait for a slow disk.
@@ -90,6 +90,9 @@ pub(in super::super) struct DestroyOptions {
     /// Versions to write a request for: their ids, as `sudare keys list` prints them
     #[arg(value_name = "KID", conflicts_with = "signature")]
     kids: Vec<Kid>,
+    /// The ring of KID: main, or NAME of a table [keys.NAME]; a request says it by itself
+    #[arg(long, value_name = "NAME", default_value = MAIN_RING, conflicts_with = "signature")]
+    ring: String,
     /// The request: written anew with KID, carried out without
     #[arg(long, value_name = "FILE")]
     request: PathBuf,
@@ -219,20 +222,15 @@ fn in_words(written: &Written, out: &mut dyn Write) -> std::io::Result<()> {
 }
 
 /// A destruction by these settings.
-fn destruction<'a>(settings: &'a Settings, main: &'a KeyRing) -> Destruction<'a> {
-    Destruction {
-        config: &settings.keys,
-        main,
-        clock: &SystemClock,
-        operators: &settings.operators,
-        backups_kept: settings.backups_kept,
-    }
+fn destruction<'a>(settings: &'a Settings, ring: &'a Config, main: &'a KeyRing) -> Destruction<'a> {
+    Destruction { config: ring, main, clock: &SystemClock, operators: &settings.operators, backups_kept: settings.backups_kept }
 }
 
 fn request(options: &DestroyOptions, out: &mut dyn Write) -> Result<u8, Trouble> {
     let settings = config::load_with(&options.file.config, Environment::Ignored).map_err(wrong)?;
     let main = KeyRing::open(&settings.keys).map_err(failed)?;
-    let written = destruction(&settings, &main).request(&options.kids).map_err(trouble)?;
+    let ring = settings.ring(&options.ring).map_err(wrong)?;
+    let written = destruction(&settings, ring, &main).request(&options.kids).map_err(trouble)?;
     make(&options.request, written.text.as_bytes())?;
     let path = options.request.display();
     if options.format.format == words::Kind::Json {
@@ -260,7 +258,10 @@ fn destroy(options: &DestroyOptions, out: &mut dyn Write) -> Result<u8, Trouble>
         signatures.push((path.display().to_string(), read(path)?));
     }
     let main = KeyRing::open(&settings.keys).map_err(failed)?;
-    let destruction = destruction(&settings, &main);
+    // What is no request is said to be none below.
+    let named = Written::read(&bytes).map_or_else(|_| MAIN_RING.to_owned(), |written| written.request.ring);
+    let ring = settings.ring(&named).map_err(failed)?;
+    let destruction = destruction(&settings, ring, &main);
     let (report, done) = match destruction.check(&bytes, &signatures).map_err(trouble)? {
         Checked::Done(receipt) => {
             let receipt = receipt.display();
@@ -279,7 +280,7 @@ fn destroy(options: &DestroyOptions, out: &mut dyn Write) -> Result<u8, Trouble>
             let again = config::load(&options.file.config).map_err(wrong)?;
             let stored = approved.request().versions.iter().any(|asked| asked.zero.is_some());
             if stored {
-                let taken = census::take(again, &[], &options.way, None)?;
+                let taken = census::take(again, ring, &[], &options.way, None)?;
                 if !taken.census.is_whole() {
                     complain(&format!("the census was not whole: {}", taken.census.missing().join("; ")));
                 }
@@ -288,7 +289,7 @@ fn destroy(options: &DestroyOptions, out: &mut dyn Write) -> Result<u8, Trouble>
         }
     };
     let DestroyReport { moved, signers, revision, receipt } = report;
-    let (ring, receipt) = (&settings.keys.ring, receipt.display());
+    let (ring, receipt) = (&ring.ring, receipt.display());
     if options.format.format == words::Kind::Json {
         let kids: Vec<_> =
             moved.iter().map(|moved| json!({ "line": moved.line.to_string(), "kid": moved.kid.as_str() })).collect();
@@ -368,17 +369,21 @@ fn opened(config: &audit::Config, keys: &[audit::Key]) -> Result<Log, Trouble> {
 
 fn receipts(options: &ReceiptOptions, out: &mut dyn Write) -> Result<u8, Trouble> {
     let settings = config::load_with(&options.file.config, Environment::Ignored).map_err(wrong)?;
-    let ring = KeyRing::open(&settings.keys).map_err(failed)?;
+    let main = KeyRing::open(&settings.keys).map_err(failed)?;
     let mut paths = options.receipts.clone();
     if paths.is_empty() {
-        paths = keys::receipts(&settings.keys).map_err(failed)?;
+        for ring in settings.held_rings() {
+            paths.extend(keys::receipts(ring).map_err(failed)?);
+        }
     }
     let json = options.format.format == words::Kind::Json;
     let (mut all_sound, mut all) = (true, Vec::new());
     for path in &paths {
         let bytes = read(path)?;
         let unfinished = path.to_string_lossy().ends_with(".intent.json");
-        let found = keys::verify_receipt(&settings.keys, &settings.operators, &ring, &bytes);
+        let named = Receipt::read(&bytes).ok().map(|(receipt, _)| receipt.ring);
+        let ring = settings.held_rings().find(|ring| named.as_deref() == Some(ring.name.as_str())).unwrap_or(&settings.keys);
+        let found = keys::verify_receipt(ring, &settings.operators, &main, &bytes);
         all_sound &= found.as_ref().is_ok_and(ReceiptReport::is_sound) && !unfinished;
         if json {
             all.push(match &found {
@@ -392,7 +397,8 @@ fn receipts(options: &ReceiptOptions, out: &mut dyn Write) -> Result<u8, Trouble
     if json {
         writeln!(out, "{:#}", json!({ "sound": all_sound, "receipts": all })).map_err(failed)?;
     } else if paths.is_empty() {
-        writeln!(out, "no key of {} was ever destroyed", settings.keys.ring).map_err(failed)?;
+        let rings: Vec<String> = settings.held_rings().map(|ring| ring.ring.to_string()).collect();
+        writeln!(out, "no key of {} was ever destroyed", rings.join(", ")).map_err(failed)?;
     }
     Ok(if all_sound { 0 } else { FAILED })
 }

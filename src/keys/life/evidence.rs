@@ -15,7 +15,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use super::super::files::{self, Lock};
-use super::super::{AuditKey, Config, KeyError, KeyRing, LineName, MAIN_RING};
+use super::super::{AuditKey, Config, KeyError, KeyRing, LineName};
 use super::census::Census;
 use super::spelled;
 use crate::base::Kid;
@@ -93,7 +93,7 @@ pub fn kept(config: &Config, main: &KeyRing) -> Result<Vec<Kept>, KeyError> {
 fn written(config: &Config, main: &KeyRing, census: &Census, prev: [u8; 32]) -> Result<Vec<u8>, KeyError> {
     let keys = main.audit_keys()?;
     let (kid, key, _) = keys.first().ok_or(KeyError::NoActive(LineName::Audit))?;
-    let (format, controller, ring) = (FORMAT.to_owned(), config.controller.to_string(), MAIN_RING.to_owned());
+    let (format, controller, ring) = (FORMAT.to_owned(), config.controller.to_string(), config.name.to_string());
     let line = Line { format, kid: *kid, controller, ring, census: census.clone(), prev };
     let text = serde_json::to_string(&line).map_err(|error| KeyError::malformed(config.ring.shown(), error.to_string()))?;
     let covered = text.strip_suffix('}').unwrap_or(&text);
@@ -133,7 +133,7 @@ fn read_line(config: &Config, keys: &[AuditKey], text: &[u8], prev: [u8; 32]) ->
     let line: Line = serde_json::from_slice(&[covered, b"}"].concat()).ok()?;
     let (kid, key, _) = keys.iter().find(|(kid, ..)| *kid == line.kid)?;
     let authentic = key.verify(covered, &crypto::from_base64url(mac).ok()?);
-    let of_this_ring = line.controller == config.controller.as_str() && line.ring == MAIN_RING;
+    let of_this_ring = line.controller == config.controller.as_str() && line.ring == config.name.as_str();
     (authentic && line.format == FORMAT && of_this_ring && line.prev == prev).then_some((*kid, line.census))
 }
 

@@ -17,8 +17,9 @@ SURNAMES = "Sato Suzuki Takahashi Müller Nguyễn Okafor Novák Ólafsdóttir �
 GIVEN = "Hana Ren Yuki Jörg Thảo Chidi Zdeněk Guðrún Ivana María".split()
 STREETS = "Sakura-dōri, Lindenweg, Rue de l’Église, Nguyễn Huệ, Broad Street, Calle Mayor".split(", ")
 DATABASE = "people"
-# How many selectors, of all that is asked, for each document that the database then looks at.
-SELECTORS = 20
+# How many selectors, of all that is asked, for each document that the database then looks at; and where a killed proxy leaves one behind that the database goes on
+# with, while it is asked again.
+SELECTORS, SELECTORS_RESTLESS = 20, 4
 
 
 def customer(number, draw):
@@ -175,7 +176,8 @@ class Load:
                 await self.write(at, draw)
             else:
                 # The database goes through all documents for a selector with two values, as it has while a search asks for two versions.
-                await self.search(at, "email" if what < 1 - SELECTORS / len(self.people) else "phone")
+                selectors = SELECTORS_RESTLESS if self.restless else SELECTORS
+                await self.search(at, "email" if what < 1 - selectors / len(self.people) else "phone")
             # Behind its time it does not hurry: what waited would only come all at once.
             due = max(due + workers / self.rate, time.monotonic() - 1.0)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
