@@ -570,3 +570,47 @@ fn what_is_kept_of_a_destroyed_key_is_believed_by_every_release() {
     std::fs::write(&list, vector.census.replacen("\"rows\":2", "\"rows\":3", 1)).unwrap();
     assert!(keys::kept(&config, &ring).is_err());
 }
+
+#[derive(Deserialize)]
+struct Exceptions {
+    id: String,
+    operators: std::collections::BTreeMap<String, String>,
+    open_until: u64,
+    steps: Vec<Stepped>,
+    refused: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Stepped {
+    at: u64,
+    step: String,
+    state: String,
+}
+
+#[test]
+fn steps_of_an_exception_are_believed_by_every_release() {
+    use sudare::subject::exception::{Register, Standing, Step};
+    let vector: Exceptions = serde_json::from_str(include_str!("vectors/v1/exception.json")).unwrap();
+    let public = |text: &String| sudare::crypto::from_base64url(text.as_bytes()).unwrap().try_into().unwrap();
+    let operators: Vec<keys::Operator> = vector
+        .operators
+        .iter()
+        .map(|(name, key)| keys::Operator { name: name.clone(), public: sudare::crypto::PublicKey(public(key)) })
+        .collect();
+    let register = Register::default();
+    let id = vector.id.parse().unwrap();
+    for Stepped { at, step, state } in &vector.steps {
+        let read: Step = serde_json::from_str(step).unwrap();
+        assert_eq!(&serde_json::to_string(&read).unwrap(), step, "written again, the very same bytes");
+        register.fold(*at, &read).unwrap();
+        let standing = register.case(&id).unwrap().standing(&operators, *at);
+        assert_eq!(standing.word(), state);
+        if let Standing::Open { until, .. } = standing {
+            assert_eq!(until, vector.open_until);
+        }
+    }
+    for step in &vector.refused {
+        // As JSON each of them is a step.
+        assert!(register.fold(vector.open_until, &serde_json::from_str(step).unwrap()).is_err(), "{step}");
+    }
+}

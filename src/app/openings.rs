@@ -92,6 +92,6 @@ fn allowed(may: &BTreeSet<String>) -> Result<(), Answer> {
 fn refused(why: &NotTaken) -> Answer {
     match why {
         NotTaken::Ledger(error) => not_placed(error),
-        why => refusal(StatusCode::UNPROCESSABLE_ENTITY, "step-refused", &why.to_string()),
+        NotTaken::Refused(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "step-refused", &why.to_string()),
     }
 }

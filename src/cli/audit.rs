@@ -141,6 +141,67 @@ pub fn report(
     outcome(found, format, out)
 }
 
+/// What may be said of an exception to a person whom it names.
+pub struct Explained {
+    /// For people, in lines.
+    pub text: String,
+    /// For machines.
+    pub json: Value,
+}
+
+/// As [`report`], to be given to the data subject it is about: `explain` says what may be said of an exception, or that nothing may; then no
+/// event under it is shown. What operators did to bring one about is theirs.
+///
+/// # Errors
+///
+/// As [`report`].
+pub fn handed_out(
+    dir: &Path,
+    keys: &[audit::Key],
+    filter: &Filter,
+    explain: &dyn Fn(&str) -> Option<Explained>,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<bool, AuditCommandError> {
+    let (mut shown, mut printed) = (0_u64, Ok(()));
+    let mut under: Vec<(String, Option<Explained>)> = Vec::new();
+    let found = audit::report(dir, keys, filter, &mut |entry| {
+        if let Some(id) = &entry.exception {
+            if !under.iter().any(|(known, _)| known == id) {
+                under.push((id.clone(), explain(id)));
+            }
+            let told = under.iter().any(|(known, told)| known == id && told.is_some());
+            if !told || entry.kind == audit::Kind::Exception.as_str() {
+                return;
+            }
+        }
+        if printed.is_ok() {
+            printed = event(entry, format, out);
+            shown += 1;
+        }
+    });
+    printed?;
+    if let Err(VerifyError::Unreadable(error)) = found {
+        return Err(error.into());
+    }
+    for Explained { text, json } in under.iter().filter_map(|(_, told)| told.as_ref()) {
+        match format {
+            Format::Table => writeln!(out, "{text}")?,
+            Format::Json => writeln!(out, "{}", json!({ "exception": json }))?,
+        }
+    }
+    if format == Format::Table {
+        writeln!(out, "{}", count(shown, "event fits", "events fit"))?;
+    }
+    let withheld = under.iter().filter(|(_, told)| told.is_none()).count();
+    if withheld > 0 {
+        // Not on standard output, which is handed out.
+        let these = count(u64::try_from(withheld).unwrap_or(u64::MAX), "exception is", "exceptions are");
+        super::complain(&format!("note: {these} left out, for it may not be told yet (`sudare exception list`)"));
+    }
+    outcome(found, format, out)
+}
+
 fn event(entry: &Entry, format: Format, out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Table => writeln!(out, "{entry}"),

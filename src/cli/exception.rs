@@ -3,7 +3,7 @@
 //! Always holds: what an operator signs is said in words first; a private key never leaves its file; nothing is overwritten. The ledger is
 //! that of the store, where no proxy holds it, or that of a running one (`--via`).
 
-mod door;
+pub(super) mod door;
 mod print;
 
 use std::collections::BTreeMap;
@@ -303,6 +303,27 @@ fn show(
         print::show(&case, &door, out).map_err(failed)?;
     }
     Ok(0)
+}
+
+/// Exceptions as a person whom they name may be told of them.
+pub(super) struct Openings(Door);
+
+/// The way to the ledger, for `sudare audit report`.
+pub(super) fn door(file: words::File, via: Option<String>, credential: Option<String>) -> door::Options {
+    door::Options { file, via, credential }
+}
+
+impl Openings {
+    pub(super) fn open(options: &door::Options) -> Result<Self, Trouble> {
+        let settings = options.settings()?;
+        Door::open(options, settings).map(Self)
+    }
+
+    /// What may be said of one; None: nothing.
+    pub(super) fn explain(&self, id: &str) -> Option<super::audit::Explained> {
+        let case = id.parse().ok().and_then(|id| self.0.case(&id).ok())?;
+        case.may_be_told(self.0.operators(), self.0.now()).then(|| print::explained(&case, &self.0))
+    }
 }
 
 /// The name under which the configuration knows a key.

@@ -18,6 +18,7 @@ pub mod policy;
 mod seal;
 mod serve;
 mod store;
+mod subject;
 mod sweep;
 mod words;
 
@@ -104,6 +105,7 @@ fn command(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> {
         Command::Exception(command) => exception::run(&command, out),
         Command::Audit(command) => audit_command(command, out),
         Command::Store(command) => store::run(&command, out),
+        Command::Subject(command) => subject::run(command, out),
     }
 }
 
@@ -323,10 +325,29 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
         }
         AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
         AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),
-        AuditCommand::Report { subject, caller, purpose, category, since, until, format, .. } => {
+        AuditCommand::Report {
+            file,
+            subject,
+            for_subject,
+            via,
+            credential,
+            caller,
+            purpose,
+            category,
+            since,
+            until,
+            format,
+            ..
+        } => {
             let filter = filter(subject, caller.as_deref(), purpose.as_deref(), category.as_deref(), since, until)?;
             note_unknown(&settings, &filter);
-            audit::report(dir, &keys()?, &filter, format.into(), out)
+            if for_subject {
+                let openings = exception::Openings::open(&exception::door(file, via, credential))?;
+                let explain = |id: &str| openings.explain(id);
+                audit::handed_out(dir, &keys()?, &filter, &explain, format.into(), out)
+            } else {
+                audit::report(dir, &keys()?, &filter, format.into(), out)
+            }
         }
         AuditCommand::Combined { within, caller, since, until, format, .. } => {
             let filter = filter(None, caller.as_deref(), None, None, since, until)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::keys::{ending, rewrap};
-use super::{demo, discover, exception, policy, seal, store, sweep};
+use super::{demo, discover, exception, policy, seal, store, subject, sweep};
 use crate::base::{Kid, SystemClock};
 use crate::keys::{Change, MAIN_RING};
 
@@ -85,6 +85,9 @@ pub(super) enum Command {
     /// The audit log: read, prove, query
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Data subjects: what they agreed to and what is known of them
+    #[command(subcommand)]
+    Subject(subject::Command),
     /// The store of tokens and high-water marks: migrate, check, copy
     #[command(subcommand)]
     Store(store::Command),
@@ -408,6 +411,15 @@ pub(super) enum AuditCommand {
         /// Only about this data subject: its id as it stands in the documents
         #[arg(long)]
         subject: Option<String>,
+        /// What may be given to that person: without what is withheld, and with each exception under which they were seen
+        #[arg(long, requires = "subject", conflicts_with = "operators")]
+        for_subject: bool,
+        /// With --for-subject, where a running proxy holds the store: the address of its admin listener
+        #[arg(long, value_name = "URL", requires = "credential", requires = "for_subject")]
+        via: Option<String>,
+        /// With --via: the credential of a caller that may read exceptions (`records`), in a file or as env:VARIABLE
+        #[arg(long, value_name = "WHERE", requires = "via")]
+        credential: Option<String>,
         /// Only this caller
         #[arg(long)]
         caller: Option<String>,

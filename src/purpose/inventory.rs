@@ -117,8 +117,7 @@ pub(super) fn list(spec: &PolicySpec) -> Vec<Listed> {
         add(Kind::Always, format!("always.{}", always.what.as_str()), always.line, &always.clauses, None);
     }
     for exception in &spec.exceptions {
-        let waits = Some("exceptions that are asked for and approved".to_owned());
-        add(Kind::Exception, format!("exception.{}", exception.name), exception.line, &exception.clauses, waits);
+        add(Kind::Exception, format!("exception.{}", exception.name), exception.line, &exception.clauses, None);
     }
     rules
 }

@@ -14,6 +14,7 @@ mod destroy;
 mod deterministic;
 mod encodings;
 mod envelopes;
+mod exceptions;
 mod feeds;
 mod guesses;
 mod handover;

@@ -3,7 +3,6 @@
 //! Always holds: whichever it is, what is read is folded and judged here by the operators of this configuration; a step is in an audit log
 //! before the command says that it is recorded.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,18 +34,23 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 #[derive(Debug, Args)]
 pub(in super::super) struct Options {
     #[command(flatten)]
-    file: words::File,
+    pub(super) file: words::File,
     /// Through a running proxy: the address of its admin listener, like http://127.0.0.1:8081
     #[arg(long, value_name = "URL", requires = "credential")]
-    via: Option<String>,
-    /// With --via: the credential of a caller with records = ["exception"], in a file or as env:VARIABLE
+    pub(super) via: Option<String>,
+    /// With --via: the credential of a caller that may record it (`records`), in a file or as env:VARIABLE
     #[arg(long, value_name = "WHERE", requires = "via")]
-    credential: Option<String>,
+    pub(super) credential: Option<String>,
 }
 
 impl Options {
+    /// The running proxy to ask, if one is.
+    pub(in super::super) fn proxy(&self) -> Result<Option<(Service, zeroize::Zeroizing<String>)>, Trouble> {
+        self.via.as_deref().zip(self.credential.as_deref()).map(|(url, credential)| client(url, credential)).transpose()
+    }
+
     /// The configuration, with what opens the store where it is opened.
-    pub(super) fn settings(&self) -> Result<Settings, Trouble> {
+    pub(in super::super) fn settings(&self) -> Result<Settings, Trouble> {
         let environment = if self.via.is_some() { Environment::Ignored } else { config::STORE_ONLY };
         config::load_with(&self.file.config, environment).map_err(wrong)
     }
@@ -126,7 +130,7 @@ impl Door {
         match &self.way {
             Way::Store(ledger) => {
                 // Before anything is recorded: without a log nothing is.
-                let log = self.log()?;
+                let log = log(&self.settings)?;
                 let taken = self.runtime.block_on(ledger.take_step(step, &house)).map_err(failed);
                 let ended = taken.and_then(|taken| {
                     let noted = self.runtime.block_on(log.record(openings::event(&taken)));
@@ -155,24 +159,24 @@ impl Door {
             Way::Proxy { register, .. } => register,
         }
     }
+}
 
-    /// The audit log of operators; another command may be recording.
-    fn log(&self) -> Result<Log, Trouble> {
-        let keys = KeyRing::open(&self.settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed)?;
-        let config = audit::Config {
-            durable_timeout: DURABLE_TIMEOUT,
-            dir: audit::operators_dir(&self.settings.audit.dir),
-            ..self.settings.audit.clone()
-        };
-        // Log::open starts a thread of its own, and needs no runtime.
-        for _ in 0..LOG_TRIES {
-            match Log::open(&config, keys.clone(), Arc::new(SystemClock)) {
-                Err(AuditError::InUse(_)) => std::thread::sleep(LOG_PAUSE),
-                other => return other.map_err(failed),
-            }
+/// The audit log of operators; another command may be recording.
+pub(in super::super) fn log(settings: &Settings) -> Result<Log, Trouble> {
+    let keys = KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed)?;
+    let config = audit::Config {
+        durable_timeout: DURABLE_TIMEOUT,
+        dir: audit::operators_dir(&settings.audit.dir),
+        ..settings.audit.clone()
+    };
+    // Log::open starts a thread of its own, and needs no runtime.
+    for _ in 0..LOG_TRIES {
+        match Log::open(&config, keys.clone(), Arc::new(SystemClock)) {
+            Err(AuditError::InUse(_)) => std::thread::sleep(LOG_PAUSE),
+            other => return other.map_err(failed),
         }
-        Err(failed(AuditError::InUse(config.dir)))
     }
+    Err(failed(AuditError::InUse(config.dir)))
 }
 
 /// The collections of the configuration.
@@ -181,7 +185,7 @@ pub(super) fn collections(settings: &Settings) -> Vec<&str> {
 }
 
 /// The ledger of the store, read whole.
-fn ledger(settings: &Settings, runtime: &tokio::runtime::Runtime) -> Result<Arc<Ledger>, Trouble> {
+pub(in super::super) fn ledger(settings: &Settings, runtime: &tokio::runtime::Runtime) -> Result<Arc<Ledger>, Trouble> {
     let keys = KeyRing::open(&settings.keys).map_err(failed)?.ledger_keys();
     let store = Store::open(&settings.store, None).map_err(|error| {
         if let StoreError::InUse(path) = &error {
@@ -194,7 +198,7 @@ fn ledger(settings: &Settings, runtime: &tokio::runtime::Runtime) -> Result<Arc<
         }
     })?;
     let store = Arc::new(store);
-    let rows: Arc<dyn Rows> = Arc::clone(&store) as Arc<dyn Rows>;
+    let rows: Arc<dyn Rows> = store.clone();
     let ledger = Arc::new(Ledger::new(settings.controller.clone(), rows, Some(store), keys, Arc::new(SystemClock)));
     let _entered = runtime.enter();
     ledger.read_blocking().map_err(failed)?;
@@ -203,22 +207,24 @@ fn ledger(settings: &Settings, runtime: &tokio::runtime::Runtime) -> Result<Arc<
 
 /// A running proxy, and what its ledger has.
 fn via(url: &str, credential: &str, runtime: &tokio::runtime::Runtime) -> Result<Way, Trouble> {
+    let (service, credential) = client(url, credential)?;
+    let register = Register::default();
+    read(&service, &credential, &register, &json!({}), runtime)?;
+    Ok(Way::Proxy { service, credential, register })
+}
+
+fn client(url: &str, credential: &str) -> Result<(Service, zeroize::Zeroizing<String>), Trouble> {
     let uri: Uri = url.parse().map_err(|error| wrong(format!("--via {url:?}: {error}")))?;
     if uri.scheme_str() != Some("http") {
         return Err(wrong(format!("--via {url:?}: the admin listener speaks http://, on this machine")));
     }
     let service = Service::new(&uri, None, ASK_WITHIN).map_err(|why| wrong(format!("--via {url:?}: {why}")))?;
-    let text = match credential.strip_prefix("env:") {
-        Some(name) => std::env::var(name).map_err(|_unset| wrong(format!("--credential env:{name}: the variable is not set")))?,
-        None => {
-            let path = PathBuf::from(credential);
-            std::fs::read_to_string(&path).map_err(|error| wrong(format!("--credential {}: {error}", path.display())))?
-        }
+    let text = if let Some(name) = credential.strip_prefix("env:") {
+        std::env::var(name).map_err(|_unset| wrong(format!("--credential env:{name}: the variable is not set")))?
+    } else {
+        std::fs::read_to_string(credential).map_err(|error| wrong(format!("--credential {credential}: {error}")))?
     };
-    let credential = zeroize::Zeroizing::new(text.trim().to_owned());
-    let register = Register::default();
-    read(&service, &credential, &register, &json!({}), runtime)?;
-    Ok(Way::Proxy { service, credential, register })
+    Ok((service, zeroize::Zeroizing::new(text.trim().to_owned())))
 }
 
 fn read(
@@ -246,7 +252,7 @@ fn read(
     Ok(())
 }
 
-async fn ask(service: &Service, credential: &str, path: &str, body: Vec<u8>) -> Result<Bytes, Trouble> {
+pub(in super::super) async fn ask(service: &Service, credential: &str, path: &str, body: Vec<u8>) -> Result<Bytes, Trouble> {
     let request = Request::post(path)
         .header("sudare-credential", credential)
         .header(http::header::CONTENT_TYPE, "application/json")
@@ -260,9 +266,20 @@ async fn ask(service: &Service, credential: &str, path: &str, body: Vec<u8>) -> 
     let message = said.as_ref().and_then(|said| said.get("message")).and_then(Value::as_str);
     Err(match (reply.status, message) {
         (StatusCode::UNAUTHORIZED, _) => {
-            failed("the proxy does not know this credential: give that of a caller with records = [\"exception\"]")
+            failed("the proxy does not know this credential: give that of a caller with `records` in its table of sudare.toml")
         }
-        (_, Some(message)) => failed(message),
+        (_, Some(message)) => {
+            failed(std::iter::once(message.to_owned()).chain(entries(said.as_ref())).collect::<Vec<_>>().join("\n"))
+        }
         (status, None) => failed(format!("the proxy answered {}", status.as_u16())),
+    })
+}
+
+/// What a proxy says of each entry that it refuses.
+fn entries(said: Option<&Value>) -> impl Iterator<Item = String> + '_ {
+    let listed = said.and_then(|said| said.get("entries")).and_then(Value::as_array).into_iter().flatten();
+    listed.map(|fault| {
+        let text = |name: &str| fault.get(name).and_then(Value::as_str).unwrap_or_default();
+        format!("entry {}: {} {}", fault.get("entry").unwrap_or(&Value::Null), text("member"), text("message"))
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::super::keys::table::time;
+use super::super::keys::table::{columns, time};
 use super::door::{Door, Recorded};
 use super::{plural, standing};
 use crate::purpose::{Opens, Tell};
@@ -103,20 +103,23 @@ pub(super) fn list(cases: &[Arc<Case>], door: &Door, out: &mut dyn Write) -> io:
     if cases.is_empty() {
         return writeln!(out, "no exception was ever asked for");
     }
-    writeln!(out, "{:29}  {:<24}  {:<16}  {:<9}  {:<6}  {:<24}  due", "id", "exception", "caller", "state", "agreed", "until")?;
-    for case in cases {
-        let (request, standing) = (case.request(), standing(case, door));
-        let agreed = format!("{}/{}", case.agreed(door.operators()), request.approvers);
-        let due = Some(due(case, door)).filter(|due| !due.is_empty()).unwrap_or_else(|| "–".to_owned());
-        let (id, exception, caller) = (case.id().as_str(), &request.exception, &request.caller);
-        writeln!(
-            out,
-            "{id:29}  {exception:<24}  {caller:<16}  {:<9}  {agreed:<6}  {:<24}  {due}",
-            standing.word(),
-            time(ends(standing))
-        )?;
-    }
-    Ok(())
+    let rows: Vec<Vec<String>> = cases
+        .iter()
+        .map(|case| {
+            let (request, standing) = (case.request(), standing(case, door));
+            let due = due(case, door);
+            vec![
+                case.id().to_string(),
+                request.exception.clone(),
+                request.caller.clone(),
+                standing.word().to_owned(),
+                format!("{} of {}", case.agreed(door.operators()), request.approvers),
+                time(ends(standing)),
+                if due.is_empty() { "–".to_owned() } else { due },
+            ]
+        })
+        .collect();
+    columns(&["id", "exception", "caller", "state", "agreed", "until", "to be done"], &rows, out)
 }
 
 fn ends(standing: Standing) -> Option<u64> {
@@ -144,6 +147,45 @@ pub(super) fn show(case: &Case, door: &Door, out: &mut dyn Write) -> io::Result<
     }
     let due = due(case, door);
     if due.is_empty() { Ok(()) } else { writeln!(out, "to be done: {due}") }
+}
+
+/// What a person whom it names may be told: what it was, on whose and what ground, from when to when. Nobody else's id, and no operator.
+pub(super) fn explained(case: &Case, door: &Door) -> super::super::audit::Explained {
+    let (request, standing) = (case.request(), standing(case, door));
+    let evidence: Vec<String> = request.evidence.iter().map(|(word, text)| format!("{word}: {text}")).collect();
+    let opened = match standing {
+        Standing::Open { since, until } => Some((since, until)),
+        Standing::Over { at } => Some((at.saturating_sub(u64::from(request.hours).saturating_mul(3_600_000)), at)),
+        Standing::Requested { .. } | Standing::ToTell | Standing::Void | Standing::Lapsed | Standing::Revoked { .. } => None,
+    };
+    let revoked = case.noted(What::Revoke).map(|(by, _)| by.at);
+    let when = match (opened, revoked) {
+        (_, Some(at)) => format!("asked for {}, ended {}", time(Some(request.made)), time(Some(at))),
+        (Some((since, until)), None) => format!("open from {} until {}", time(Some(since)), time(Some(until))),
+        (None, None) => format!("asked for {}", time(Some(request.made))),
+    };
+    let categories = request.categories.join(", ");
+    let text = format!(
+        "{} is the exception {} for {}, of {categories} in {}, {when}; {}",
+        case.id(),
+        request.exception,
+        request.caller,
+        request.collection,
+        evidence.join("; ")
+    );
+    let json = json!({
+        "id": case.id().as_str(),
+        "exception": request.exception,
+        "opens": request.opens.as_str(),
+        "caller": request.caller,
+        "collection": request.collection,
+        "categories": request.categories,
+        "evidence": request.evidence,
+        "asked": time(Some(request.made)),
+        "from": opened.map(|(since, _)| time(Some(since))),
+        "until": revoked.or(opened.map(|(_, until)| until)).map(|until| time(Some(until))),
+    });
+    super::super::audit::Explained { text, json }
 }
 
 /// A recorded step, for machines.

@@ -96,7 +96,7 @@ fn summed_up(report: &VerifyReport, hidden: usize, out: &mut dyn Write) -> io::R
 }
 
 /// Rows in columns as wide as they need.
-pub(super) fn columns(heads: &[&str], rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
+pub(in super::super) fn columns(heads: &[&str], rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
     let width = |column: usize, head: &str| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).fold(head.len(), usize::max)
     };

@@ -229,7 +229,6 @@ pub(super) fn read_exceptions(root: &Section<'_>, written: &mut Written) {
             written.said.push(at);
         }
         written.ids.extend(dpv.iter().map(|id| (at, id.clone())));
-        written.waits.push((name.span.clone(), format!("[exception.{}]", shorten(&name.value)), kept::UNASKED));
         written.caps.extend(super::reveals(&format!("exception \"{}\"", shorten(&name.value)), reveal.each));
         if named {
             written.spec.exceptions.push(ExceptionSpec {

@@ -83,7 +83,9 @@ impl Register {
             Standing::Requested { .. } => Ok(signer),
             Standing::Lapsed => Err(ExceptionError::Expired),
             Standing::ToTell | Standing::Open { .. } => Err(ExceptionError::Enough(case.id().clone())),
-            state => Err(ExceptionError::Ended { id: case.id().clone(), state: state.word() }),
+            state @ (Standing::Void | Standing::Revoked { .. } | Standing::Over { .. }) => {
+                Err(ExceptionError::Ended { id: case.id().clone(), state: state.word() })
+            }
         }
     }
 
@@ -100,20 +102,25 @@ impl Register {
             return Err(ExceptionError::NotedAlready { id, done: note.what.done() });
         }
         let state = case.standing(house.operators, self.see(house.now));
-        let ended = |state: Standing| Err(ExceptionError::Ended { id: id.clone(), state: state.word() });
-        match (note.what, state) {
-            (What::Revoke, Standing::Requested { .. } | Standing::ToTell | Standing::Open { .. } | Standing::Void) => Ok(signer),
-            (What::Revoke, _) => ended(state),
-            (What::Told, Standing::Requested { .. } | Standing::ToTell) if case.request().tell_subject == Tell::Before => {
-                Ok(signer)
-            }
-            (What::Told, Standing::Requested { .. } | Standing::ToTell) => Err(ExceptionError::NothingToTell(id)),
-            (What::Told, Standing::Lapsed) => ended(state),
-            (What::Told, _) => Ok(signer),
-            (What::Review, _) if !state.is_past() => Err(ExceptionError::NotOver { id, state: state.word() }),
-            (What::Review, _) if signer == case.request().asked_by => Err(ExceptionError::OwnReview(signer)),
-            (What::Review, _) => Ok(signer),
+        let is_too_late = match note.what {
+            What::Revoke => matches!(state, Standing::Lapsed | Standing::Revoked { .. } | Standing::Over { .. }),
+            What::Told => state == Standing::Lapsed,
+            What::Review => false,
+        };
+        if is_too_late {
+            return Err(ExceptionError::Ended { id, state: state.word() });
         }
+        let is_asked_for = matches!(state, Standing::Requested { .. } | Standing::ToTell);
+        if note.what == What::Told && is_asked_for && case.request().tell_subject != Tell::Before {
+            return Err(ExceptionError::NothingToTell(id));
+        }
+        if note.what == What::Review && !state.is_past() {
+            return Err(ExceptionError::NotOver { id, state: state.word() });
+        }
+        if note.what == What::Review && signer == case.request().asked_by {
+            return Err(ExceptionError::OwnReview(signer));
+        }
+        Ok(signer)
     }
 }
 

@@ -326,8 +326,7 @@ impl Case {
         let enough = self.approvals.get(..needed).and_then(|first| first.iter().map(|signed| signed.at).max());
         let told = self.told.as_ref().map(|(signed, _)| signed.at).filter(|at| *at < request.expires);
         let since = match (request.tell_subject, enough, told) {
-            (_, None, _) => None,
-            (Tell::Before, Some(_), None) => None,
+            (_, None, _) | (Tell::Before, Some(_), None) => None,
             (Tell::Before, Some(enough), Some(told)) => Some(enough.max(told)),
             (Tell::After | Tell::Withheld, Some(enough), _) => Some(enough),
         };
@@ -383,7 +382,12 @@ impl Case {
     fn open_until(&self, operators: &[Operator], now: u64) -> Result<u64, Closed> {
         match self.standing(operators, now) {
             Standing::Open { until, .. } => Ok(until),
-            other => Err(Closed::State { id: self.asked.id.clone(), state: other.word() }),
+            state @ (Standing::Requested { .. }
+            | Standing::ToTell
+            | Standing::Void
+            | Standing::Lapsed
+            | Standing::Revoked { .. }
+            | Standing::Over { .. }) => Err(Closed::State { id: self.asked.id.clone(), state: state.word() }),
         }
     }
 }

@@ -168,8 +168,8 @@ impl std::fmt::Debug for Asked {
 }
 
 impl Asked {
-    pub(super) fn new(request: Request) -> Result<Self, ExceptionError> {
-        let text = serde_json::to_string_pretty(&request).map_err(|_never| ExceptionError::NotARequest)? + "\n";
+    pub(super) fn new(request: &Request) -> Result<Self, ExceptionError> {
+        let text = serde_json::to_string_pretty(request).map_err(|_never| ExceptionError::NotARequest)? + "\n";
         Self::read(text.as_bytes())
     }
 

@@ -76,7 +76,7 @@ impl Wish {
             return Err(wrong);
         }
         let nonce = crypto::random().map_err(|error| vec![ExceptionError::Keys(KeyError::from(error))])?;
-        Asked::new(request.with_nonce(nonce)).map_err(|error| vec![error])
+        Asked::new(&request.with_nonce(nonce)).map_err(|error| vec![error])
     }
 }
 

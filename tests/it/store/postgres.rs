@@ -344,7 +344,7 @@ async fn nodes_that_start_at_once_make_one_schema() {
             .collect();
         for node in nodes {
             let store = node.join().unwrap().unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(store.version().await.unwrap(), 2);
+            assert_eq!(store.version().await.unwrap(), 3);
         }
     }
 }

@@ -24,7 +24,7 @@ async fn a_file_of_an_earlier_release_keeps_its_marks() {
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let store = Store::open(&Config::Embedded(path), None).unwrap();
-    assert_eq!(store.version().await.unwrap(), 2);
+    assert_eq!(store.version().await.unwrap(), 3);
     assert_eq!(store.high_water("ring:main:shop").unwrap(), 41);
     assert_eq!(store.claim(Table::Token, vec![claim("a", &[])]).await.unwrap().len(), 1);
 }
@@ -95,7 +95,7 @@ fn the_commands_tell_how_the_store_is() {
     let (code, _, said) = run(&["store", "check"]);
     assert!(code == Some(1) && said.contains("there is no store"), "{said}");
     let (code, out, _) = run(&["store", "migrate"]);
-    assert!(code == Some(0) && out.contains("schema version 2"), "{out}");
+    assert!(code == Some(0) && out.contains("schema version 3"), "{out}");
     let (code, out, _) = run(&["store", "check"]);
     assert!(code == Some(0) && out.contains("everything fits\n"), "{out}");
     let path = file.parent().unwrap().join("data/sudare.redb");

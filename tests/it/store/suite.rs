@@ -430,16 +430,16 @@ pub(super) async fn high_water_only_rises(place: &Place) {
 pub(super) async fn migrating_twice_changes_nothing(place: &Place) {
     // A store that is not there is made.
     let store = Store::migrate(&place.config()).unwrap();
-    assert_eq!(store.version().await.unwrap(), 2);
+    assert_eq!(store.version().await.unwrap(), 3);
     store.claim(T, vec![claim("a", &["m"])]).await.unwrap();
     drop(store);
     place.set_version(0);
     for _ in 0..2 {
         let store = Store::migrate(&place.config()).unwrap();
-        assert_eq!(store.version().await.unwrap(), 2);
+        assert_eq!(store.version().await.unwrap(), 3);
         assert_eq!(store.list(T, Vec::new(), None, 10).await.unwrap().len(), 1);
     }
-    assert_eq!(place.open().version().await.unwrap(), 2);
+    assert_eq!(place.open().version().await.unwrap(), 3);
 }
 
 pub(super) async fn other_schemas_are_refused(place: &Place) {
