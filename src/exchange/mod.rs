@@ -548,6 +548,7 @@ impl Exchange {
         let (grant, used) = request::decide(state, &caller, declared, now_ms)?;
         context.purpose = Some(grant.purpose().clone());
         context.exception = grant.exception().map(|(id, _)| id.clone());
+        context.policy = Some(state.policy.version());
         state.facts_are_fresh(&grant)?;
         Ok(request::Session { caller, declared: declared.map(str::to_owned), grant, used, sought: None, counted: false })
     }
