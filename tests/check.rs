@@ -638,7 +638,7 @@ fn mistakes_in_the_policy() {
         ("a limit that always applies", In::Policy, "[never]", "[limit.cards]\npurposes = [\"delivery\"]\nat_most = { id-card = \"sealed\" }\n[never]", 0),
         ("a limit on a purpose that is not there", In::Policy, "[never]", "[limit.cards]\npurposes = [\"deliver\"]\nat_most = { id-card = \"sealed\" }\n[never]", 1),
         ("an exception", In::Policy, "[never]", "[exception.demand]\ndpv = \"dpv:LegalCompliance\"\ncallers = [\"shop\"]\nreveal = { name = \"clear\" }\nevidence = [\"law\"]\napprovers = 2\nttl = \"72h\"\ntell_subject = \"after\"\n[never]", 1),
-        ("an exception that is not whole", In::Policy, "[never]", "[exception]\nauthority-demand = { approvers = 2, ttl = \"3 weeks\" }\n[never]", 6),
+        ("an exception that is not whole", In::Policy, "[never]", "[exception]\nauthority-demand = { approvers = 2, ttl = \"3 weeks\" }\n[never]", 5),
         ("a promise that the other file does not keep", In::Policy, "[never]", "[always]\ntls = {}\n[never]", 1),
         ("a promise nobody knows", In::Policy, "[never]", "[always]\ntsl = {}\n[never]", 1),
         ("a category shown that is never", In::Policy, "[never]", "[never]\ncards = { categories = [\"id-card\"] }", 2),

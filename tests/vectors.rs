@@ -572,6 +572,79 @@ fn what_is_kept_of_a_destroyed_key_is_believed_by_every_release() {
 }
 
 #[derive(Deserialize)]
+struct LedgerRows {
+    kid: String,
+    version_secret_hex: String,
+    controller: String,
+    now_ms: u64,
+    rows: Vec<LedgerRow>,
+}
+
+#[derive(Deserialize)]
+struct LedgerRow {
+    key_hex: String,
+    value_hex: String,
+}
+
+/// Every kind of entry that is about a person, in rows that follow on each other.
+#[tokio::test]
+async fn the_ledger_of_facts_reads() {
+    use sudare::store::{Change, Row, Rows, Store, Table};
+    use sudare::subject::{About, Ledger, Standing, Topic};
+    let vector: LedgerRows = read("ledger.json");
+    let secret = HEXLOWER.decode(vector.version_secret_hex.as_bytes()).unwrap().try_into().unwrap();
+    let controller = Controller::new(&vector.controller);
+    let kid: Kid = vector.kid.parse().unwrap();
+    let ring = KeyRing::with_versions(controller.clone(), vec![(LineName::Audit, kid, State::Active, secret)]);
+    let clock = Arc::new(sudare::base::FixedClock::at(vector.now_ms));
+    let open = async |edit: &dyn Fn(&mut Vec<Row>)| {
+        let hex = |text: &str| HEXLOWER.decode(text.as_bytes()).unwrap();
+        let mut rows: Vec<Row> =
+            vector.rows.iter().map(|row| Row { key: hex(&row.key_hex), value: hex(&row.value_hex), marks: Vec::new() }).collect();
+        edit(&mut rows);
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::embedded(&folder.path().join("s.redb")).unwrap());
+        store.change(Table::Fact, rows.into_iter().map(Change::Put).collect()).await.unwrap();
+        let rows: Arc<dyn Rows> = store.clone();
+        let ledger = Ledger::new(controller.clone(), rows, Some(store), ring.ledger_keys(), clock.clone());
+        ledger.read().await.map(|()| ledger)
+    };
+    let ledger = open(&|_as_they_are| {}).await.unwrap();
+    assert_eq!((ledger.last(), ledger.entries()), (3, 7));
+    let of = |subject: &str| {
+        let (statements, told, accepted) = ledger.people().all_of(&RecordId::from_text(subject).unwrap(), vector.now_ms).unwrap();
+        let stands: Vec<_> =
+            statements.into_iter().map(|statement| (statement.topic, statement.standing, statement.row)).collect();
+        (stands, told, accepted)
+    };
+    let choice = |about| Topic::Choice(about);
+    let ticket = || Topic::Fact("open-ticket".to_owned());
+    assert_eq!(
+        of("c-1"),
+        (
+            vec![
+                (choice(About::Purpose("recommend".to_owned())), Standing::Yes, 1),
+                (choice(About::Recipient("insurer".to_owned())), Standing::No, 1),
+                (ticket(), Standing::Yes, 3)
+            ],
+            3,
+            2
+        )
+    );
+    assert_eq!(of("c-2"), (vec![(ticket(), Standing::No, 3)], 0, 0));
+    assert_eq!(of("高橋"), (vec![(Topic::Under(13), Standing::No, 2), (Topic::Under(18), Standing::Yes, 2)], 0, 0));
+    // Refused: a bit that is another one, a row that is gone, two that changed places.
+    let refused = async |edit: &dyn Fn(&mut Vec<Row>)| open(edit).await.unwrap_err().to_string();
+    assert!(refused(&|rows| rows[1].value[60] ^= 1).await.contains("row 2: it does not open in its place"));
+    assert!(refused(&|rows| drop(rows.remove(0))).await.contains("row 1: it is missing"));
+    let swapped = refused(&|rows| {
+        let value = rows[1].value.clone();
+        rows[1].value = std::mem::replace(&mut rows[2].value, value);
+    });
+    assert!(swapped.await.contains("row 2: it does not open in its place"));
+}
+
+#[derive(Deserialize)]
 struct Exceptions {
     id: String,
     operators: std::collections::BTreeMap<String, String>,

@@ -188,13 +188,21 @@ impl Fleet {
                 read = true;
                 continue;
             }
-            // One that was frozen before may have missed everything, and has no grace.
-            let grace = if self.standing.silent() >= GONE_AFTER { Duration::ZERO } else { GRACE };
-            if let Ok(Ok(nodes)) = look {
-                self.judge(ring, &nodes, grace);
+            // One that was frozen before may have missed everything: it has no grace, and a look that failed is none.
+            let frozen = self.standing.silent() >= GONE_AFTER;
+            let looked = match look {
+                Ok(Ok(nodes)) => {
+                    self.judge(ring, &nodes, if frozen { Duration::ZERO } else { GRACE });
+                    true
+                }
+                // Where the store is away nobody else can have changed what is in it, and nobody stops for that.
+                Ok(Err(_)) | Err(_) => !frozen,
+            };
+            if looked {
+                self.standing.looked_at(begun);
+            } else {
+                tracing::warn!("this node stood still, and could not look at the store since: it writes nothing until it has");
             }
-            // Also where the store is away: nobody else can have changed what is in it, and nobody stops for that.
-            self.standing.looked_at(begun);
             read = tokio::select! {
                 () = tokio::time::sleep(BEAT) => changes.is_none(),
                 () = changed(&mut changes) => true,

@@ -35,7 +35,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin;
 use crate::audit::{self, AuditError};
 use crate::base::{Clock, SystemClock};
-use crate::config::{Endpoint, Findings, Settings};
+use crate::config::{self, Endpoint, Findings, Settings};
 use crate::exchange::{Budget, Exchange};
 use crate::front::http::accept;
 use crate::keys::KeyError;
@@ -237,38 +237,20 @@ pub fn start_over(
         fleet.begin(&exchange, address.to_string());
     }
     let fetching = Arc::new(ArcSwap::new(fetching.begin(&tasks)));
-    let mut admin_address = None;
-    if let Some(endpoint) = &listen.admin {
-        let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
-        let watched = Watched {
-            exchange: Arc::downgrade(&exchange),
-            audit: audit.clone(),
-            audit_dir,
-            store: Arc::downgrade(&store),
-            metrics: Arc::clone(&metrics),
-            leaving: leaving.clone(),
-            clock: Arc::clone(&clock),
-            certificate_until: Arc::clone(&certificate_until),
-            fetching: Arc::clone(&fetching),
-            fleet: fleet.clone(),
-            ledger: Arc::clone(&ledger),
-        };
-        let taking = desk::Taking {
-            exchange: Arc::downgrade(&exchange),
-            ledger: Arc::clone(&ledger),
-            audit: audit.clone(),
-            clock: Arc::clone(&clock),
-            records: Arc::clone(&records),
-        };
-        let pages = admin::Pages {
-            desk: desk::desk(taking),
-            metrics: vitals::metrics(watched.clone()),
-            readiness: vitals::readiness(watched),
-            access: Arc::clone(&access),
-        };
-        admin::spawn(listener, pages, gone.clone()).map_err(|error| StartError::Listen(endpoint.to_string(), error))?;
-        admin_address = Some(address);
-    }
+    let watched = Watched {
+        exchange: Arc::downgrade(&exchange),
+        audit: audit.clone(),
+        audit_dir,
+        store: Arc::downgrade(&store),
+        metrics: Arc::clone(&metrics),
+        leaving: leaving.clone(),
+        clock: Arc::clone(&clock),
+        certificate_until: Arc::clone(&certificate_until),
+        fetching: Arc::clone(&fetching),
+        fleet: fleet.clone(),
+        ledger: Arc::downgrade(&ledger),
+    };
+    let admin_address = serve_operators(&listen, watched, &access, &records, &gone)?;
     Ok(Running {
         exchange,
         audit,
@@ -298,6 +280,33 @@ pub fn start_over(
         fleet,
         ledger,
     })
+}
+
+/// Opens the operator's listener, if there is one.
+fn serve_operators(
+    listen: &config::Listen,
+    watched: Watched,
+    access: &Arc<ArcSwap<admin::Access>>,
+    records: &Arc<ArcSwap<desk::Records>>,
+    gone: &CancellationToken,
+) -> Result<Option<Endpoint>, StartError> {
+    let Some(endpoint) = &listen.admin else { return Ok(None) };
+    let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
+    let taking = desk::Taking {
+        exchange: watched.exchange.clone(),
+        ledger: watched.ledger.clone(),
+        audit: watched.audit.clone(),
+        clock: Arc::clone(&watched.clock),
+        records: Arc::clone(records),
+    };
+    let pages = admin::Pages {
+        desk: desk::desk(taking),
+        metrics: vitals::metrics(watched.clone()),
+        readiness: vitals::readiness(watched),
+        access: Arc::clone(access),
+    };
+    admin::spawn(listener, pages, gone.clone()).map_err(|error| StartError::Listen(endpoint.to_string(), error))?;
+    Ok(Some(address))
 }
 
 /// What connections are accepted with.
@@ -412,6 +421,8 @@ impl Running {
         if let Some(fleet) = &self.fleet {
             fleet.leave().await;
         }
+        // What was handed in is recorded before the log closes, as far as the store lets it.
+        tokio::time::timeout(LAST_SYNC, self.ledger.settle()).await.ok();
         self.exchange.record_leaks();
         if tokio::time::timeout(LAST_SYNC, self.audit.close()).await.is_err() {
             tracing::error!(

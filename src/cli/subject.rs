@@ -36,15 +36,8 @@ pub(super) enum Command {
     Age {
         /// Whom it is about: the id as documents have it
         id: String,
-        /// Their date of birth, like 2010-05-31
-        #[arg(long, value_name = "DATE", required_unless_present_any = ["years", "over"])]
-        born: Option<String>,
-        /// Their age in years, completed
-        #[arg(long, value_name = "N", conflicts_with = "born")]
-        years: Option<u8>,
-        /// They are at least so many years old
-        #[arg(long, value_name = "N", conflicts_with_all = ["born", "years"])]
-        over: Option<u8>,
+        #[command(flatten)]
+        known: AgeOptions,
         #[command(flatten)]
         common: Common,
     },
@@ -97,14 +90,37 @@ pub(super) enum Command {
 pub(super) struct ChoiceOptions {
     /// Whose choice: the id as documents have it
     id: String,
-    /// The purpose, by its name in the policy
-    #[arg(long, value_name = "NAME", required_unless_present = "recipient")]
-    purpose: Option<String>,
-    /// The recipient, by its name in the policy
-    #[arg(long, value_name = "NAME", conflicts_with = "purpose")]
-    recipient: Option<String>,
+    #[command(flatten)]
+    about: AboutOptions,
     #[command(flatten)]
     common: Common,
+}
+
+/// What a choice is about.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct AboutOptions {
+    /// The purpose, by its name in the policy
+    #[arg(long, value_name = "NAME")]
+    purpose: Option<String>,
+    /// The recipient, by its name in the policy
+    #[arg(long, value_name = "NAME")]
+    recipient: Option<String>,
+}
+
+/// What is known of an age.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct AgeOptions {
+    /// Their date of birth, like 2010-05-31
+    #[arg(long, value_name = "DATE")]
+    born: Option<String>,
+    /// Their age in years, completed
+    #[arg(long, value_name = "N")]
+    years: Option<u8>,
+    /// They are at least so many years old
+    #[arg(long, value_name = "N")]
+    over: Option<u8>,
 }
 
 /// What `notice` and `accept` take.
@@ -146,7 +162,9 @@ pub(super) fn run(command: Command, out: &mut dyn Write) -> Result<u8, Trouble> 
         Command::Consent(options) => choice("consent", options),
         Command::Object(options) => choice("objection", options),
         Command::Withdraw(options) => choice("withdrawal", options),
-        Command::Age { id, born, years, over, common } => (Posted { born, years, over, ..posted("age", id) }, common),
+        Command::Age { id, known: AgeOptions { born, years, over }, common } => {
+            (Posted { born, years, over, ..posted("age", id) }, common)
+        }
         Command::Notice(options) => version("notice", options),
         Command::Accept(options) => version("acceptance", options),
         Command::Fact { id, name, until, ends, common } => {
@@ -177,7 +195,7 @@ fn posted(record: &str, id: String) -> Posted {
 }
 
 fn choice(record: &str, options: ChoiceOptions) -> (Posted, Common) {
-    let ChoiceOptions { id, purpose, recipient, common } = options;
+    let ChoiceOptions { id, about: AboutOptions { purpose, recipient }, common } = options;
     (Posted { purpose, recipient, ..posted(record, id) }, common)
 }
 
@@ -266,7 +284,7 @@ fn refused(error: &subject::AppendError) -> String {
             let lines: Vec<String> = places.iter().take(MOST_FAULTS).map(|place| (place + 1).to_string()).collect();
             format!(" (entries {} of this part)", lines.join(", "))
         }
-        _ => String::new(),
+        subject::AppendError::Reused(_) | subject::AppendError::Ahead(_) | subject::AppendError::Ledger(_) => String::new(),
     };
     format!("{error}{places}")
 }

@@ -414,7 +414,7 @@ pub(super) enum AuditCommand {
         /// What may be given to that person: without what is withheld, and with each exception under which they were seen
         #[arg(long, requires = "subject", conflicts_with = "operators")]
         for_subject: bool,
-        /// With --for-subject, where a running proxy holds the store: the address of its admin listener
+        /// With --for-subject, where a running proxy holds the store: the address of its admin listener, http://… or unix:PATH
         #[arg(long, value_name = "URL", requires = "credential", requires = "for_subject")]
         via: Option<String>,
         /// With --via: the credential of a caller that may read exceptions (`records`), in a file or as env:VARIABLE

@@ -129,6 +129,9 @@ pub(super) fn both(path: &Path, environment: Environment<'_>, policies: Policies
     check_files(&report, &service);
     if !report.has_errors() && policy_report.as_ref().is_some_and(|report| !report.has_errors()) {
         warn_of_loose_ends(&report, &service, written.as_ref());
+        if let (Policies::Kept, Some(written), Some(policy_report)) = (policies, &written, &policy_report) {
+            policy::kept::warn_of_operators(policy_report, service.operators.as_ref().map_or(0, Vec::len), written);
+        }
     }
 
     let mut list = report.finish();

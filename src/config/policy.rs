@@ -73,6 +73,8 @@ pub(super) struct Written {
     pub(super) tests: Vec<(Line, Range<usize>)>,
     /// What this release does not keep when it serves: where it stands, what it is, and why.
     pub(super) waits: Vec<(Range<usize>, String, &'static str)>,
+    /// Every exception: where it stands, its name, how many must agree to it.
+    pub(super) exceptions: Vec<(Range<usize>, String, u8)>,
     /// Every clause that a rule names.
     pub(super) clauses: Vec<Text>,
     /// What is promised for everything, and where.

@@ -141,6 +141,11 @@ impl Service {
         })
     }
 
+    /// The service that listens at an address of this machine, in clear.
+    pub fn nearby(address: Address, timeout: Duration) -> Self {
+        Self { connector: Connector::new(address, timeout), tls: None, authority: "localhost".to_owned(), timeout }
+    }
+
     /// The value of `Host` in its requests.
     pub fn authority(&self) -> &str {
         &self.authority

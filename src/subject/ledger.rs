@@ -15,6 +15,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
 use super::entry::Entry;
 use super::exception::Register;
@@ -120,6 +121,8 @@ pub struct Ledger {
     /// Held while rows are read or written.
     head: tokio::sync::Mutex<Head>,
     waiting: Mutex<Vec<Waiting>>,
+    /// What is being written.
+    tasks: TaskTracker,
     begun: Instant,
     /// When this node last knew that it had everything, in milliseconds since `begun`, plus 1; 0: never.
     synced: AtomicU64,
@@ -175,6 +178,7 @@ impl Ledger {
             placed: DashMap::new(),
             head: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),
+            tasks: TaskTracker::new(),
             begun: Instant::now(),
             synced: AtomicU64::new(0),
             last: AtomicU64::new(0),
@@ -309,8 +313,14 @@ impl Ledger {
             waiting.push(Waiting { entries, answer });
         }
         let ledger = Arc::clone(self);
-        tokio::spawn(async move { ledger.write().await });
+        self.tasks.spawn(async move { ledger.write().await });
         placed.await.unwrap_or(Err(LedgerError::Ended.into()))
+    }
+
+    /// Waits until all that was begun is written.
+    pub async fn settle(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// Writes what waits, in rows of several calls each.
@@ -438,8 +448,8 @@ impl Ledger {
             let full = page.len() == PAGE;
             let mut rows = page.into_iter();
             if head.last > 0 {
-                let held = rows.next().ok_or(LedgerError::Short { found: 0, newest: head.last })?;
-                if row::number(&held.key) != Some(head.last) || row::digest(&held.key, &held.value) != head.digest {
+                let known = rows.next().ok_or(LedgerError::Short { found: 0, newest: head.last })?;
+                if row::number(&known.key) != Some(head.last) || row::digest(&known.key, &known.value) != head.digest {
                     return Err(LedgerError::Row { number: head.last, why: "it is another one than this node has read before" });
                 }
             }

@@ -24,7 +24,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{About, Entry, Evidence, Recorder, Says, Under, What};
+pub use entry::{About, Entry, Evidence, Recorder, Says, Subject, Under, What};
 pub use ledger::{AppendError, Ledger, LedgerError, Placed};
 pub use people::{People, Standing, Statement, Topic};
 pub use posted::{Fault, MOST, Posted, RECORDS, object, objects, read};

@@ -17,6 +17,8 @@ use crate::purpose::Policy;
 
 /// What can be recorded beside the facts that a policy declares, and what that lets; the last: steps of exceptions.
 pub const RECORDS: [&str; 6] = ["consent", "objection", "age", "notice", "acceptance", "exception"];
+/// What an object can be a record of.
+const KNOWN: [&str; 7] = ["consent", "withdrawal", "objection", "age", "notice", "acceptance", "fact"];
 /// Longest id of an entry, and name in it, in bytes.
 const MAX_NAME: usize = 128;
 /// Longest evidence, in bytes.
@@ -213,7 +215,6 @@ impl Check<'_> {
         let subject = self.subject(posted.subject.as_ref());
         let evidence = self.evidence(posted.evidence.as_deref());
         let record = posted.record.as_deref().unwrap_or_default();
-        const KNOWN: [&str; 7] = ["consent", "withdrawal", "objection", "age", "notice", "acceptance", "fact"];
         if !KNOWN.contains(&record) {
             let near = near(record, KNOWN.into_iter());
             return self.fault("record", format!("expected one of {}{near}", KNOWN.join(", ")));
@@ -236,11 +237,11 @@ impl Check<'_> {
             "consent" | "withdrawal" | "objection" => {
                 let about = self.about(posted.purpose, posted.recipient)?;
                 let says = if record == "consent" { Says::Given } else { Says::Refused };
-                What::Choice { subject: subject?, about, says, evidence: evidence? }
+                What::Choice { subject: subject?, about, says, evidence }
             }
             "age" => {
                 let under = self.age(posted.born.as_deref(), posted.years, posted.over, at?)?;
-                What::Age { subject: subject?, under, evidence: evidence? }
+                What::Age { subject: subject?, under, evidence }
             }
             "notice" | "acceptance" => {
                 let current = self.policy.version();
@@ -249,9 +250,9 @@ impl Check<'_> {
                     return self.fault("version", format!("expected 1 to {current}, the version of the policy in force"));
                 }
                 if record == "notice" {
-                    What::Told { subject: subject?, version, evidence: evidence? }
+                    What::Told { subject: subject?, version, evidence }
                 } else {
-                    What::Accepted { subject: subject?, version, evidence: evidence? }
+                    What::Accepted { subject: subject?, version, evidence }
                 }
             }
             _ => {
@@ -262,7 +263,7 @@ impl Check<'_> {
                     Some(text) => Some(self.time("until", text)?),
                     None => None,
                 };
-                What::Fact { subject: subject?, name, holds, until, evidence: evidence? }
+                What::Fact { subject: subject?, name, holds, until, evidence }
             }
         };
         Some(what)
@@ -301,13 +302,14 @@ impl Check<'_> {
         }
     }
 
-    fn evidence(&mut self, given: Option<&str>) -> Option<Option<Evidence>> {
+    /// None also where it is a mistake, which is told.
+    fn evidence(&mut self, given: Option<&str>) -> Option<Evidence> {
         match given {
             Some(text) if text.len() > MAX_EVIDENCE => {
                 self.fault("evidence", format!("expected at most {MAX_EVIDENCE} bytes: say where it is kept, not what it says"))
             }
-            Some(text) => Some(Some(Evidence(text.to_owned()))),
-            None => Some(None),
+            Some(text) => Some(Evidence(text.to_owned())),
+            None => None,
         }
     }
 

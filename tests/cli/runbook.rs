@@ -1,4 +1,5 @@
-//! `docs/rotation.md` is true: every command of it is run, in the page's order in one folder, and prints what the page says.
+//! `docs/rotation.md` and `docs/exceptions.md` are true: every command of them is run, in the page's order in one folder, and prints what the
+//! page says.
 //!
 //! Key ids and times are the page's own: an id stands for the first one met in its place, and for that one from then on. `…` on a line of
 //! its own stands for lines that are left out. A command without output on the page only has to succeed.
@@ -43,14 +44,15 @@ fn words(command: &str) -> Vec<String> {
     parts.flat_map(split).collect()
 }
 
-fn is_kid(word: &str) -> bool {
-    word.parse::<sudare::base::Kid>().is_ok()
+/// The id of a key, or what stands behind `ex_` in that of an exception.
+fn is_id(word: &str) -> bool {
+    word.parse::<sudare::base::Kid>().is_ok() || format!("ex_{word}").parse::<sudare::base::ExceptionId>().is_ok()
 }
 
 /// The line in words that can be compared: times are all one, and columns are as wide as they like.
 fn plain(line: &str) -> Vec<String> {
     let is_time = |word: &&str| {
-        let word = word.trim_end_matches([',', ';']);
+        let word = word.trim_end_matches([',', ';', ':', '.']);
         word.starts_with("20") && word.ends_with('Z') && word.contains('T')
     };
     line.split_whitespace().map(|word| Some(word).filter(is_time).map_or(word, |_| "TIME").to_owned()).collect()
@@ -77,8 +79,10 @@ impl Ids {
                     || page_parts.len() == here_parts.len()
                         && page_parts.iter().zip(&here_parts).all(|(page, here)| {
                             let known = |kid: &String| self.0.values().any(|known| known == kid);
-                            let new = is_kid(page) && is_kid(here) && !known(page) && !known(here);
-                            page == here || new && self.0.insert(page.clone(), here.clone()).is_none()
+                            let new = page.len() == here.len() && is_id(page) && is_id(here) && !known(page) && !known(here);
+                            page == here
+                                || self.0.get(page) == Some(here)
+                                || new && self.0.insert(page.clone(), here.clone()).is_none()
                         })
             })
     }
@@ -247,4 +251,28 @@ fn the_commands_about_several_rings_print_what_the_page_says() {
     let all: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((&all["sound"], &all["others"][0]), (&true.into(), &serde_json::json!({"ring": "identity", "held": false})));
     folder.run("check").done().says(&["Key rings of this node:", "not held: customers.phone"]);
+}
+
+#[test]
+fn the_commands_of_exceptions_md_print_what_the_page_says() {
+    let (folder, _) = Folder::made();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/exceptions.md")).unwrap();
+    let append = |name: &str, text: &str| {
+        fs::OpenOptions::new().append(true).open(folder.path(name)).unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    let rule = page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    append("policy.toml", &format!("\n{rule}"));
+    let mut ids = Ids::default();
+    let steps = steps(&page, "```console");
+    assert!(steps.len() >= 11, "{} commands: the page was not read", steps.len());
+    for step in steps {
+        let words = words(&ids.here(&step.command));
+        let output = folder.command().args(words.get(1..).unwrap()).output().unwrap();
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success(), "$ {}\n{out}{err}", step.command);
+        if step.command.starts_with("sudare keys operator") {
+            append("sudare.toml", out.split_once("\n\n").unwrap().1);
+        }
+        ids.check(&step, &(out + &err));
+    }
 }

@@ -15,6 +15,7 @@ mod deterministic;
 mod encodings;
 mod envelopes;
 mod exceptions;
+mod facts;
 mod feeds;
 mod guesses;
 mod handover;

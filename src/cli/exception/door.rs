@@ -17,6 +17,7 @@ use crate::audit::{self, AuditError, Log};
 use crate::base::{Clock as _, ExceptionId, SystemClock};
 use crate::config::{self, Environment, Settings};
 use crate::keys::{KeyRing, Operator};
+use crate::net::Address;
 use crate::net::fetch::{Service, Statuses};
 use crate::store::{Rows, Store, StoreError};
 use crate::subject::Ledger;
@@ -35,7 +36,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 pub(in super::super) struct Options {
     #[command(flatten)]
     pub(super) file: words::File,
-    /// Through a running proxy: the address of its admin listener, like http://127.0.0.1:8081
+    /// Through a running proxy: the address of its admin listener, like http://127.0.0.1:8081 or unix:run/admin.sock
     #[arg(long, value_name = "URL", requires = "credential")]
     pub(super) via: Option<String>,
     /// With --via: the credential of a caller that may record it (`records`), in a file or as env:VARIABLE
@@ -214,11 +215,19 @@ fn via(url: &str, credential: &str, runtime: &tokio::runtime::Runtime) -> Result
 }
 
 fn client(url: &str, credential: &str) -> Result<(Service, zeroize::Zeroizing<String>), Trouble> {
-    let uri: Uri = url.parse().map_err(|error| wrong(format!("--via {url:?}: {error}")))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(wrong(format!("--via {url:?}: the admin listener speaks http://, on this machine")));
-    }
-    let service = Service::new(&uri, None, ASK_WITHIN).map_err(|why| wrong(format!("--via {url:?}: {why}")))?;
+    let wrong_url = |why: &dyn std::fmt::Display| wrong(format!("--via {url:?}: {why}"));
+    let service = if let Some(path) = url.strip_prefix("unix:") {
+        Service::nearby(Address::Unix(path.into()), ASK_WITHIN)
+    } else {
+        let uri: Uri = url.parse().map_err(|error| wrong_url(&error))?;
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if uri.scheme_str() != Some("http") || !is_here {
+            let why = "write the address of the admin listener on this machine, http://127.0.0.1:8081 or unix:PATH: it would get the credential in clear";
+            return Err(wrong_url(&why));
+        }
+        Service::new(&uri, None, ASK_WITHIN).map_err(|why| wrong_url(&why))?
+    };
     let text = if let Some(name) = credential.strip_prefix("env:") {
         std::env::var(name).map_err(|_unset| wrong(format!("--credential env:{name}: the variable is not set")))?
     } else {
@@ -280,6 +289,6 @@ fn entries(said: Option<&Value>) -> impl Iterator<Item = String> + '_ {
     let listed = said.and_then(|said| said.get("entries")).and_then(Value::as_array).into_iter().flatten();
     listed.map(|fault| {
         let text = |name: &str| fault.get(name).and_then(Value::as_str).unwrap_or_default();
-        format!("entry {}: {} {}", fault.get("entry").unwrap_or(&Value::Null), text("member"), text("message"))
+        format!("entry {}: {}: {}", fault.get("entry").unwrap_or(&Value::Null), text("member"), text("message"))
     })
 }

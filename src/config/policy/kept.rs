@@ -52,6 +52,25 @@ pub(in super::super) fn check_always(
     }
 }
 
+/// An exception is opened by operators: one asks, others agree.
+pub(in super::super) fn warn_of_operators(report: &Report<'_>, operators: usize, written: &Written) {
+    for (span, name, approvers) in &written.exceptions {
+        if operators > usize::from(*approvers) {
+            continue;
+        }
+        let name = shorten(name);
+        report.push(
+            Draft::warning(
+                span,
+                format!(
+                    "[exception.{name}] cannot be opened: {approvers} must agree beside who asks, and sudare.toml names {operators} operators"
+                ),
+            )
+            .remedy("make keys with `sudare keys operator NAME`, and put the lines that it prints into sudare.toml"),
+        );
+    }
+}
+
 /// The ways in and out that are neither secured nor inside this machine.
 fn in_clear(service: &DeTable<'_>) -> Vec<&'static str> {
     let table = |name: &str| service.get(name).and_then(|value| value.get_ref().as_table());

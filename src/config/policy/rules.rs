@@ -231,6 +231,9 @@ pub(super) fn read_exceptions(root: &Section<'_>, written: &mut Written) {
         }
         written.ids.extend(dpv.iter().map(|id| (at, id.clone())));
         written.caps.extend(super::reveals(&format!("exception \"{}\"", shorten(&name.value)), reveal.each));
+        if let Some(approvers) = approvers.and_then(|count| u8::try_from(count).ok()) {
+            written.exceptions.push((name.span.clone(), name.value.clone(), approvers));
+        }
         if named {
             written.spec.exceptions.push(ExceptionSpec {
                 name: name.value.clone(),

@@ -90,7 +90,7 @@ mod tests {
         let forged = Detached { public_key: key(2).public().0, ..signature.clone() };
         assert!(forged.is_about("a text") && !forged.fits("a text"));
         assert_eq!(Detached::read(signature.to_text().as_bytes()), Some(signature.clone()));
-        for other in ["", "{}", &signature.to_text().replace("/1", "/2"), &signature.to_text().replace("{", "{\"more\":1,")] {
+        for other in ["", "{}", &signature.to_text().replace("/1", "/2"), &signature.to_text().replace('{', "{\"more\":1,")] {
             assert_eq!(Detached::read(other.as_bytes()), None, "{other}");
         }
         let operator = |name: &str, byte| Operator { name: name.to_owned(), public: key(byte).public() };

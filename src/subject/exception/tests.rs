@@ -487,7 +487,14 @@ fn texts_and_steps_have_one_spelling_and_are_read_back() {
         register.fold(T0 + HOUR, &again).unwrap();
     }
     assert_eq!(register.case(&asked.id).unwrap().standing(&house.operators, T0), Standing::Revoked { at: T0, was_open: true });
-    for bad in ["", "{}", "null", &asked.text.replace("request/1", "request/2"), &asked.text.replace("\"c-1\"", "\"c-2\"")] {
+    for bad in [
+        "",
+        "{}",
+        "null",
+        &asked.text.replace("request/1", "request/2"),
+        &asked.text.replace("\"c-1\"", "\"c-2\""),
+        &asked.text.replace("11-29", "11-30"),
+    ] {
         assert!(Asked::read(bad.as_bytes()).is_err(), "{bad}");
     }
     assert!(Asked::read((asked.text.clone() + &" ".repeat(MAX_BYTES)).as_bytes()).is_err());

@@ -18,6 +18,8 @@ const REQUEST: &str = "sudare-exception-request/1";
 const NOTE: &str = "sudare-exception-note/1";
 /// Longest text that is read.
 pub(super) const MAX_BYTES: usize = 64 << 10;
+/// For how long a request may be agreed to.
+pub(super) const VALID_MS: u64 = 7 * 24 * 3_600_000;
 /// Most people whom one exception names.
 pub(super) const MAX_SUBJECTS: usize = 500;
 /// Longest word of evidence, and longest reason.
@@ -141,6 +143,7 @@ impl Request {
             && self.hours > 0
             && self.approvers > 0
             && self.made < self.expires
+            && self.expires - self.made <= VALID_MS
     }
 }
 

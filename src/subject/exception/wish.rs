@@ -3,14 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ExceptionError;
-use super::text::{Asked, MAX_SUBJECTS, Request, is_plain};
+use super::text::{Asked, MAX_SUBJECTS, Request, VALID_MS, is_plain};
 use crate::base::{CallerName, CategoryName, RecordId};
 use crate::crypto;
 use crate::keys::KeyError;
 use crate::purpose::{Opening, Opens, Policy, Tell};
-
-/// For how long a request may be agreed to.
-const VALID_MS: u64 = 7 * 24 * 3_600_000;
 
 /// What an operator asks for.
 #[derive(Clone)]

@@ -1,6 +1,11 @@
 //! The order of the ledger, what is sent again, stores that fail, rows that are not believed.
 
+#![expect(clippy::disallowed_methods, reason = "tests wait for what they begin")]
+
 use super::*;
+
+/// Keys and values, as they are stored.
+type All = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn start() -> (Arc<Memory>, Arc<FixedClock>, Arc<Ledger>) {
     let (rows, clock) = (Arc::new(Memory::default()), Arc::new(FixedClock::at(NOW)));
@@ -88,7 +93,7 @@ async fn two_nodes_append_at_once_and_nothing_is_lost_or_doubled() {
     let (rows, clock, one) = start();
     let other = ledger(&rows, &clock);
     let posts = (0..8).map(|task: u32| {
-        let ledger = Arc::clone(if task % 2 == 0 { &one } else { &other });
+        let ledger = Arc::clone(if task.is_multiple_of(2) { &one } else { &other });
         tokio::spawn(async move {
             for n in 0..50 {
                 let name = format!("{task}-{n}");
@@ -137,7 +142,7 @@ async fn rows_that_are_not_as_they_were_written_are_not_believed() {
     }
     let whole = rows.rows.lock().unwrap().clone();
     let key = |number: u64| row::key(&controller(), number);
-    let broken = async |edit: &dyn Fn(&mut BTreeMap<Vec<u8>, Vec<u8>>)| {
+    let broken = async |edit: &dyn Fn(&mut All)| {
         rows.edit(|all| {
             all.clone_from(&whole);
             edit(all);

@@ -6,6 +6,7 @@ use super::*;
 use crate::purpose::{Facts, Known as _};
 
 const DAY: u64 = 86_400_000;
+const NOTHING: [&str; 0] = [];
 
 fn people(entries: &[Entry]) -> Arc<People> {
     let people = People::default();
@@ -31,20 +32,20 @@ fn of(subject: &str, what: fn(Subject) -> What) -> Entry {
 #[test]
 fn the_latest_choice_counts_whatever_comes_first() {
     let shown = |entries: &[Entry]| facts(&people(entries), "shop-web", "recommend", Some("c-1"), NOW);
-    assert_eq!(shown(&[]), [] as [&str; 0]);
+    assert_eq!(shown(&[]), NOTHING);
     assert_eq!(shown(&[given("1", "c-1", 5)]), ["consent"]);
-    assert_eq!(shown(&[given("1", "c-1", 5), refused("2", "c-1", 6)]), [] as [&str; 0]);
-    assert_eq!(shown(&[refused("2", "c-1", 6), given("1", "c-1", 5)]), [] as [&str; 0], "it came late");
+    assert_eq!(shown(&[given("1", "c-1", 5), refused("2", "c-1", 6)]), NOTHING);
+    assert_eq!(shown(&[refused("2", "c-1", 6), given("1", "c-1", 5)]), NOTHING, "it came late");
     assert_eq!(shown(&[refused("1", "c-1", 5), given("2", "c-1", 6)]), ["consent"]);
-    assert_eq!(shown(&[given("1", "c-2", 5)]), [] as [&str; 0], "somebody else's");
-    assert_eq!(shown(&[choice("1", "c-1", "support", Says::Given, 5)]), [] as [&str; 0], "another purpose");
+    assert_eq!(shown(&[given("1", "c-2", 5)]), NOTHING, "somebody else's");
+    assert_eq!(shown(&[choice("1", "c-1", "support", Says::Given, 5)]), NOTHING, "another purpose");
 }
 
 #[test]
 fn of_two_choices_at_one_instant_the_refusal_counts() {
     let shown = |entries: &[Entry]| facts(&people(entries), "shop-web", "recommend", Some("c-1"), NOW);
-    assert_eq!(shown(&[given("1", "c-1", 5), refused("2", "c-1", 5)]), [] as [&str; 0]);
-    assert_eq!(shown(&[refused("2", "c-1", 5), given("1", "c-1", 5)]), [] as [&str; 0]);
+    assert_eq!(shown(&[given("1", "c-1", 5), refused("2", "c-1", 5)]), NOTHING);
+    assert_eq!(shown(&[refused("2", "c-1", 5), given("1", "c-1", 5)]), NOTHING);
 }
 
 #[test]
@@ -92,18 +93,18 @@ fn an_age_is_unknown_until_every_age_of_the_policy_is_settled() {
     let child = Under { years: 13, until: None };
     assert_eq!(shown(&[aged(vec![minor])], NOW), ["age-unknown", "minor"], "13 is not settled");
     assert_eq!(shown(&[aged(vec![minor, child])], NOW), ["minor"]);
-    assert_eq!(shown(&[aged(vec![minor, child])], NOW + DAY), [] as [&str; 0], "grown up");
-    assert_eq!(shown(&[aged(vec![adult, child])], NOW), [] as [&str; 0]);
+    assert_eq!(shown(&[aged(vec![minor, child])], NOW + DAY), NOTHING, "grown up");
+    assert_eq!(shown(&[aged(vec![adult, child])], NOW), NOTHING);
 }
 
 #[test]
 fn who_was_told_of_a_version_was_told_of_those_before_it() {
     let shown = |entry: Entry| facts(&people(&[entry]), "mailer", "news", Some("c-1"), NOW);
-    assert_eq!(shown(of("c-1", |subject| What::Told { subject, version: 2, evidence: None })), [] as [&str; 0]);
+    assert_eq!(shown(of("c-1", |subject| What::Told { subject, version: 2, evidence: None })), NOTHING);
     assert_eq!(shown(of("c-1", |subject| What::Told { subject, version: 3, evidence: None })), ["told-of-version-3"]);
     assert_eq!(shown(of("c-1", |subject| What::Told { subject, version: 4, evidence: None })), ["told-of-version-3"]);
     assert_eq!(shown(of("c-1", |subject| What::Accepted { subject, version: 3, evidence: None })), ["told-of-version-3"]);
-    assert_eq!(shown(of("c-2", |subject| What::Told { subject, version: 3, evidence: None })), [] as [&str; 0]);
+    assert_eq!(shown(of("c-2", |subject| What::Told { subject, version: 3, evidence: None })), NOTHING);
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn topics_beyond_the_bits_are_looked_up() {
     all.push(given("last", "c-1", 5));
     assert_eq!(facts(&people(&all), "shop-web", "recommend", Some("c-1"), NOW), ["consent"]);
     all.push(refused("really last", "c-1", 6));
-    assert_eq!(facts(&people(&all), "shop-web", "recommend", Some("c-1"), NOW), [] as [&str; 0]);
+    assert_eq!(facts(&people(&all), "shop-web", "recommend", Some("c-1"), NOW), NOTHING);
 }
 
 proptest! {

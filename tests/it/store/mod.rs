@@ -2,6 +2,7 @@
 //! unless `SUDARE_TEST_POSTGRES=required`.
 
 mod copies;
+mod facts;
 mod fleet;
 mod makers;
 mod model;
