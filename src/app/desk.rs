@@ -26,7 +26,8 @@ pub(super) type Records = HashMap<CallerName, BTreeSet<String>>;
 #[derive(Clone)]
 pub(super) struct Taking {
     pub(super) exchange: Weak<Exchange>,
-    pub(super) ledger: Arc<Ledger>,
+    /// Weak, for the listener must not keep a stopped proxy's files open.
+    pub(super) ledger: Weak<Ledger>,
     pub(super) audit: audit::Log,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) records: Arc<ArcSwap<Records>>,
@@ -43,7 +44,7 @@ pub(super) fn desk(taking: Taking) -> Desk {
 impl Taking {
     async fn answer(&self, handed: Handed) -> Result<Answer, Answer> {
         let state = self.exchange.upgrade().map(|exchange| exchange.state());
-        let state = state.ok_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the proxy stops"))?;
+        let state = state.ok_or_else(stopping)?;
         let known = matches!(handed.path.as_str(), "/facts" | "/facts/read" | "/exceptions" | "/exceptions/read");
         if !known {
             return Err(refusal(
@@ -59,6 +60,11 @@ impl Taking {
             "/exceptions/read" => openings::read(self, &may, &handed),
             _ => self.record(&state, &caller, &may, &handed).await,
         }
+    }
+
+    /// The ledger, as long as the proxy runs.
+    pub(super) fn ledger(&self) -> Result<Arc<Ledger>, Answer> {
+        self.ledger.upgrade().ok_or_else(stopping)
     }
 
     /// Who hands it in, and what they may record.
@@ -95,7 +101,7 @@ impl Taking {
         let now_ms = self.clock.now_ms();
         let read = subject::read(posted, &state.policy, &by, Some(may), now_ms, new_id);
         let entries = read.map_err(|faults| refused_entries(&faults))?;
-        let placed = self.ledger.append(entries.clone()).await.map_err(|error| not_placed(&error))?;
+        let placed = self.ledger()?.append(entries.clone()).await.map_err(|error| not_placed(&error))?;
         let mut event = recorded(&entries);
         event.caller = Some(caller.clone());
         if let Err(error) = self.audit.record(event).await {
@@ -129,14 +135,15 @@ impl Taking {
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
         let id = id.ok_or_else(malformed)?;
-        if self.ledger.is_stale() {
+        let ledger = self.ledger()?;
+        if ledger.is_stale() {
             return Err(refusal(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "facts-stale",
                 "this node may lack what another one has recorded",
             ));
         }
-        Ok(Answer { status: StatusCode::OK, json: shown(&self.ledger, &id, self.clock.now_ms(), Some(may)) })
+        Ok(Answer { status: StatusCode::OK, json: shown(&ledger, &id, self.clock.now_ms(), Some(may)) })
     }
 }
 
@@ -186,6 +193,10 @@ pub(crate) fn recorded(entries: &[Entry]) -> Event {
 pub(crate) fn new_id() -> Option<String> {
     let bytes: [u8; 16] = crypto::random().ok()?;
     Some(format!("fa_{}", crypto::base32_crockford(&bytes)))
+}
+
+fn stopping() -> Answer {
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the proxy stops")
 }
 
 fn refused_entries(faults: &[Fault]) -> Answer {

@@ -248,7 +248,7 @@ pub fn start_over(
         certificate_until: Arc::clone(&certificate_until),
         fetching: Arc::clone(&fetching),
         fleet: fleet.clone(),
-        ledger: Arc::clone(&ledger),
+        ledger: Arc::downgrade(&ledger),
     };
     let admin_address = serve_operators(&listen, watched, &access, &records, &gone)?;
     Ok(Running {
@@ -294,7 +294,7 @@ fn serve_operators(
     let (listener, address) = listen::admin(endpoint, listen.socket_mode)?;
     let taking = desk::Taking {
         exchange: watched.exchange.clone(),
-        ledger: Arc::clone(&watched.ledger),
+        ledger: watched.ledger.clone(),
         audit: watched.audit.clone(),
         clock: Arc::clone(&watched.clock),
         records: Arc::clone(records),

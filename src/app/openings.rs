@@ -37,7 +37,7 @@ pub(super) async fn record(taking: &Taking, state: &State, may: &BTreeSet<String
         operators: &state.operators,
         now: taking.clock.now_ms(),
     };
-    let taken = taking.ledger.take_step(step, &house).await.map_err(|why| refused(&why))?;
+    let taken = taking.ledger()?.take_step(step, &house).await.map_err(|why| refused(&why))?;
     if let Err(error) = taking.audit.record(event(&taken)).await {
         tracing::error!(%error, "a step of an exception was recorded, and the audit log could not be written");
         let what = "recorded, but the audit log could not be written: see `sudare exception show`";
@@ -59,7 +59,7 @@ pub(super) fn read(taking: &Taking, may: &BTreeSet<String>, handed: &Handed) -> 
     let malformed = || refusal(StatusCode::BAD_REQUEST, "malformed-json", "expected {} or {\"exception\": \"ex_…\"}");
     let asked: Asked = serde_json::from_slice(&handed.body).map_err(|_quotes_values| malformed())?;
     let id = asked.exception.map(|text| text.parse::<ExceptionId>()).transpose().map_err(|_no_id| malformed())?;
-    let cases = taking.ledger.exceptions().cases();
+    let cases = taking.ledger()?.exceptions().cases();
     let wanted = cases.iter().filter(|case| id.as_ref().is_none_or(|id| case.id() == id));
     // In the order of cases, and in each in that of the ledger: whoever folds them comes to the same.
     let steps: Vec<Value> = wanted.flat_map(|case| case.steps()).map(|(at, step)| json!({ "at": at, "step": step })).collect();

@@ -54,8 +54,8 @@ pub(super) struct Watched {
     pub(super) fetching: Arc<ArcSwap<Fetching>>,
     /// The nodes that share the store, if others may.
     pub(super) fleet: Option<Arc<Fleet>>,
-    /// What is known of data subjects.
-    pub(super) ledger: Arc<Ledger>,
+    /// What is known of data subjects. Weak, for the same reason.
+    pub(super) ledger: Weak<Ledger>,
 }
 
 /// Says how each part is.
@@ -79,7 +79,9 @@ pub(super) fn readiness(watched: Watched) -> Readiness {
             if let Some(condition) = issuers_condition(&watched) {
                 parts.push(Part { name: "issuers", condition });
             }
-            parts.push(Part { name: "facts", condition: facts::condition(&exchange, &watched.ledger) });
+            if let Some(ledger) = watched.ledger.upgrade() {
+                parts.push(Part { name: "facts", condition: facts::condition(&exchange, &ledger) });
+            }
             if let Some(condition) = store_condition(&watched, &store).await {
                 parts.push(Part { name: "store", condition });
             }
@@ -233,7 +235,7 @@ pub(super) fn metrics(watched: Watched) -> Arc<dyn Fn() -> String + Send + Sync>
             field_key_misses: cache.misses,
             log_dropped: log::dropped(),
             fleet: watched.fleet.as_ref().and_then(|fleet| fleet.counted()),
-            facts: Some(facts::counted(&watched.ledger)),
+            facts: watched.ledger.upgrade().map(|ledger| facts::counted(&ledger)),
             certificate_until: Some(watched.certificate_until.load(Ordering::Relaxed)).filter(|until| *until > 0),
         });
         watched.metrics.encode()

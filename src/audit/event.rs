@@ -58,6 +58,9 @@ pub struct Body {
     /// For what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
+    /// Under which version of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<u64>,
     /// Under which exception.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<String>,
@@ -164,6 +167,7 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
         operator: event.operator.clone(),
         reason: event.reason.clone(),
         purpose: text(event.purpose.as_ref().map(PurposeName::as_str)),
+        policy: event.policy,
         exception: text(event.exception.as_ref().map(ExceptionId::as_str)),
         collection: text(event.collection.as_ref().map(CollectionName::as_str)),
         route: event.route.clone(),
@@ -266,6 +270,9 @@ impl fmt::Display for Entry {
         }
         if let Some(purpose) = &self.purpose {
             write!(f, " for {purpose}")?;
+        }
+        if let Some(version) = self.policy {
+            write!(f, " (policy {version})")?;
         }
         if let Some(exception) = &self.exception {
             write!(f, " under {exception}")?;

@@ -127,6 +127,8 @@ pub struct Event {
     pub reason: Option<String>,
     /// For what; under an exception, its name in the policy.
     pub purpose: Option<PurposeName>,
+    /// The version of the policy that allowed it.
+    pub policy: Option<u64>,
     /// Under which exception.
     pub exception: Option<ExceptionId>,
     /// Of which collection.
@@ -165,6 +167,7 @@ impl Event {
             operator: None,
             reason: None,
             purpose: None,
+            policy: None,
             exception: None,
             collection: None,
             route: None,

@@ -247,9 +247,6 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
         terms.since = rules::since(&entry, written);
         let required_node = entry.optional("required");
         let required = required_node.as_ref().map(|node| categories(node, written)).unwrap_or_default();
-        if let Some(node) = &required_node {
-            written.waits.push((node.span.clone(), format!("`required` in [purpose.{}]", shorten(&name.value)), kept::UNCHECKED));
-        }
         let source = entry.optional("source").and_then(|node| node.word(SOURCES)).map(str::to_owned);
         let clauses = clauses(&entry, written);
         entry.refuse_later(&[("retention", LATER)]);

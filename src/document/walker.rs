@@ -71,6 +71,11 @@ impl Walker {
         self.ready.pop_front()
     }
 
+    /// Was the last window given out after the end of the body?
+    pub fn is_through(&self) -> bool {
+        self.finished && self.ready.is_empty()
+    }
+
     /// What is ready now even if it does not fill a window, for feeds; None if nothing is.
     pub fn flush(&mut self) -> Option<Window> {
         let whole = self.machine.anchor();

@@ -3,10 +3,12 @@
 use http::{Method, Response};
 use http_body::Body as _;
 
+use super::request::Allowed;
 use super::{Asker, Context, Error, Exchange, State, exception, headers, view};
 use crate::audit::Kind;
 use crate::base::{Intent, RecordId};
 use crate::dialect::Attachment;
+use crate::field;
 use crate::metrics::RouteClass;
 use crate::upstream::{Outgoing, PassBody};
 
@@ -26,8 +28,13 @@ impl Exchange {
         context.class = Some(RouteClass::Documents);
         context.intent = Some(attachment.intent);
         let grant = self.grant(state, context, &parts.headers, asker)?.grant;
+        let allowed = Allowed::now(state, grant.clone(), self.clock.now_ms())?;
         exception::refuse_attachment(&grant)?;
         let collection = state.collections.get(attachment.collection).ok_or(Error::Internal("no such collection"))?;
+        let document = RecordId::from_text(&attachment.document).ok();
+        if let Some(why) = field::stays_closed(&collection.field_map, allowed.rights(), document.as_ref()) {
+            return Err(Error::AttachmentWithheld { purpose: grant.purpose().clone(), why });
+        }
         let reads = attachment.intent == Intent::Read;
         if !reads {
             view::check_writer(collection, &grant, "attachments")?;

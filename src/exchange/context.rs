@@ -21,6 +21,8 @@ pub struct Context {
     pub caller: Option<CallerName>,
     /// The purpose granted; under an exception, its name in the policy.
     pub purpose: Option<PurposeName>,
+    /// The version of the policy that allows it.
+    pub policy: Option<u64>,
     /// The exception that is used.
     pub exception: Option<ExceptionId>,
     /// The protected collection, if it is one.
@@ -73,6 +75,7 @@ impl Context {
         Event {
             caller: self.caller.clone(),
             purpose: self.purpose.clone(),
+            policy: self.policy.filter(|_| matches!(kind, Kind::Write | Kind::Reveal)),
             exception: self.exception.clone(),
             collection: self.collection.clone(),
             route: self.route.map(str::to_owned),

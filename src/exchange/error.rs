@@ -58,12 +58,6 @@ pub enum Error {
     /// An exception is declared in place of a purpose, and is not open to this request.
     #[error(transparent)]
     Exception(#[from] Closed),
-    /// The purpose does not allow deleting.
-    #[error("{purpose} may not delete: set delete = true in the purpose")]
-    DeleteRefused {
-        /// The purpose granted.
-        purpose: PurposeName,
-    },
     /// A whole copy is asked for, or sent, by a caller that does not see every protected member alike.
     #[error(
         "replication copies documents whole, but {purpose} sees {category} {level}: a copy would lack what it does not see. Replicate for a purpose that sees every protected member clear, or every one sealed"
@@ -81,6 +75,14 @@ pub enum Error {
         "replication copies documents whole, but a stored value of one cannot be shown as the collection stands; an alarm names the collection"
     )]
     CopyNotWhole,
+    /// The terms of the purpose are not met for whom the document is about.
+    #[error("{purpose} may not have attachments of this document: {why}")]
+    AttachmentWithheld {
+        /// The purpose granted.
+        purpose: PurposeName,
+        /// Which rule is in the way.
+        why: String,
+    },
     /// The purpose may write nothing of the collection.
     #[error("{purpose} may write no protected category of this collection, so it may not store {what} in it either")]
     NothingWritable {
@@ -223,9 +225,9 @@ impl Error {
                     | Self::Caller(_)
                     | Self::Purpose(_)
                     | Self::Exception(_)
-                    | Self::DeleteRefused { .. }
                     | Self::ViewNotWhole { .. }
                     | Self::NothingWritable { .. }
+                    | Self::AttachmentWithheld { .. }
                     | Self::CodingUnknown
                     | Self::BodyTooLarge { .. }
                     | Self::BodyTimeout { .. }

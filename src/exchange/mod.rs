@@ -48,7 +48,7 @@ use crate::base::{Clock, CollectionName};
 use crate::caller::Caller;
 use crate::dialect::{self, Documents, Flow, Head, RequestBody, Shape};
 use crate::encoding::Coding;
-use crate::field::Tally;
+use crate::field::{self, Tally};
 use crate::metrics::{Metrics, Phase, RouteClass};
 use crate::upstream::{BodyError, Outgoing};
 
@@ -528,8 +528,14 @@ impl Exchange {
         if documents.needs_whole_view {
             view::check_whole(state, documents.collection, grant)?;
         }
-        if documents.intent == crate::base::Intent::Delete && !grant.may_delete() {
-            return Err(Error::DeleteRefused { purpose: grant.purpose().clone() });
+        // Of a delete that names no document, the body says which.
+        if documents.intent == crate::base::Intent::Delete {
+            let allowed = request::Allowed::now(state, grant.clone(), self.clock.now_ms())?;
+            match request::url_id(documents)? {
+                Some(id) => field::may_remove(&collection.field_map, allowed.rights(), Some(&id))?,
+                None if grant.at_most().may_delete() => {}
+                None => field::may_remove(&collection.field_map, grant, None)?,
+            }
         }
         Ok(session)
     }
@@ -548,6 +554,7 @@ impl Exchange {
         let (grant, used) = request::decide(state, &caller, declared, now_ms)?;
         context.purpose = Some(grant.purpose().clone());
         context.exception = grant.exception().map(|(id, _)| id.clone());
+        context.policy = Some(state.policy.version());
         state.facts_are_fresh(&grant)?;
         Ok(request::Session { caller, declared: declared.map(str::to_owned), grant, used, sought: None, counted: false })
     }

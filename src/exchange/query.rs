@@ -9,11 +9,12 @@ use http::{HeaderMap, StatusCode};
 
 use super::request::Session;
 use super::{Collection, Error, Exchange, State, tokens};
+use crate::base::Condition;
 use crate::base::limits::MAX_ROW_BYTES;
 use crate::dialect::{Documents, Piece, Query, Quote, Terms};
 use crate::document::{self, Rules};
 use crate::field::{self, Probe, ProtectedBody, Sought};
-use crate::purpose::{Grant, Level, Permit};
+use crate::purpose::{Grant, Level, Permit, Row};
 use crate::upstream::Outgoing;
 
 impl Exchange {
@@ -64,8 +65,11 @@ impl Exchange {
         plan: &field::Plan,
         query: Query,
     ) -> Result<Vec<u8>, Error> {
-        let grant = self.fresh_grant(state, session)?;
-        may_search(collection, &grant, &query.search.searched)?;
+        let grant = self.fresh_grant(state, session)?.grant;
+        // Where rows differ, those that may not be found are left out of the reply; out of that of a view nothing can be left.
+        let most = grant.at_most();
+        let row = if documents.view.is_some() { grant.least() } else { &most };
+        may_search(collection, &grant, row, &query.search.searched)?;
         // An index has the order of the stored values, in which equal ones stand together.
         let (equal, other): (Vec<usize>, Vec<usize>) =
             query.presence.iter().partition(|field| shows_equality(collection, **field));
@@ -112,7 +116,9 @@ impl Exchange {
                 }
             }
         }
-        session.sought = query.search.condition.clone().map(|condition| Sought::new(probes, condition));
+        let leaves_out = grant.differs_by_row() && !query.search.searched.is_empty() && documents.view.is_none();
+        let condition = query.search.condition.clone().or_else(|| leaves_out.then(|| Condition::All(Vec::new())));
+        session.sought = condition.map(|condition| Sought::new(probes, condition));
         documents.search = query.search;
         Ok(written)
     }
@@ -156,9 +162,9 @@ fn shows_equality(collection: &Collection, field: usize) -> bool {
     collection.field_map.fields.get(field).is_some_and(|field| field.protection.shows_equality())
 }
 
-/// Every field of the list is seen clear, or the policy lets the purpose search by it.
-fn may_search(collection: &Collection, grant: &Grant, fields: &[usize]) -> Result<(), Error> {
-    check(collection, grant, fields, "search by it", |field| grant.may_search(field.category))
+/// Every field of the list is seen clear in such a row, or the policy lets the purpose search by it.
+fn may_search(collection: &Collection, grant: &Grant, row: &Row, fields: &[usize]) -> Result<(), Error> {
+    check(collection, grant, fields, "search by it", |field| row.may_search(field.category))
 }
 
 /// Every field of the list is seen well enough to be told whether it is there.

@@ -13,12 +13,11 @@ use serde_json::value::RawValue;
 
 use super::admission::Growing;
 use super::ask::Answer;
-use super::request::{Draft, Session, url_id};
+use super::request::{Allowed, Draft, Session, url_id};
 use super::{Conflict, Context, Error, Exchange, State, encoding};
 use crate::crypto;
 use crate::dialect::{Documents, Guard, Head, RefusedCode, RequestBody};
 use crate::field::{Before, Stored, WriteError};
-use crate::purpose::Grant;
 use crate::upstream::{PassBody, UpstreamError};
 
 /// How often what is stored is read, and the write sent, while others change it in between.
@@ -56,9 +55,9 @@ impl Exchange {
         let mut bulk = Bulk::new(draft);
         let mut attempt = 1;
         loop {
-            let grant = self.fresh_grant(state, session)?;
+            let allowed = self.fresh_grant(state, session)?;
             let mut send = parts.clone();
-            let past = self.past(state, documents, &grant, &parts, &bulk.draft).await?;
+            let past = self.past(state, documents, &allowed, &parts, &bulk.draft).await?;
             let guarded = matches!(past, Past::Nothing | Past::Stored { etag: Some(_), .. });
             let protected = match past {
                 Past::Gone(rows) => {
@@ -68,10 +67,10 @@ impl Exchange {
                     }
                     continue;
                 }
-                Past::Unneeded => self.seal(state, documents, &grant, &bulk.draft, Before::default()).await?,
+                Past::Unneeded => self.seal(state, documents, &allowed, &bulk.draft, Before::default()).await?,
                 Past::Nothing => {
                     send.headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
-                    self.seal(state, documents, &grant, &bulk.draft.creating(), Before::default()).await?
+                    self.seal(state, documents, &allowed, &bulk.draft.creating(), Before::default()).await?
                 }
                 Past::Stored { stored, rows, etag, room: _until_sealed } => {
                     if let Some(etag) = etag {
@@ -84,7 +83,7 @@ impl Exchange {
                             *slot = stored.row(answer);
                         }
                     }
-                    self.seal(state, documents, &grant, &bulk.draft, before).await?
+                    self.seal(state, documents, &allowed, &bulk.draft, before).await?
                 }
             };
             let outgoing = self.record_write(state, context, documents, protected).await?;
@@ -107,11 +106,11 @@ impl Exchange {
         &self,
         state: &'s State,
         documents: &Documents,
-        grant: &Grant,
+        allowed: &Allowed,
         parts: &request::Parts,
         draft: &Draft<'s>,
     ) -> Result<Past<'s>, Error> {
-        let needy = draft.needy(state, documents, grant);
+        let needy = draft.needy(state, documents, &allowed.grant);
         if needy.is_empty() {
             return Ok(Past::Unneeded);
         }
@@ -120,7 +119,7 @@ impl Exchange {
         let reading = match state.dialect.reading(documents, head, &draft.facts(), &needy) {
             Ok(reading) => reading,
             Err(refused) if refused.code == RefusedCode::WouldErase => {
-                return Err(would_erase(state, documents, grant, draft, refused.detail));
+                return Err(would_erase(state, documents, allowed, draft, refused.detail));
             }
             Err(refused) => return Err(Error::Dialect(refused)),
         };
@@ -150,7 +149,7 @@ impl Exchange {
                     Guard::Etag => {
                         let Some(etag) = strong_etag(&headers) else {
                             let remedy = "the database gives this document no strong ETag; name a member that it compares in `revision`, or send the whole document for a purpose that sees and writes all fields";
-                            return Err(would_erase(state, documents, grant, draft, remedy.to_owned()));
+                            return Err(would_erase(state, documents, allowed, draft, remedy.to_owned()));
                         };
                         if !condition_holds(&parts.headers, &etag) || !unmodified(&parts.headers, &headers) {
                             return Err(Error::Conflict(Conflict::Condition));
@@ -175,8 +174,8 @@ impl Exchange {
 }
 
 /// Why the write cannot be judged without what is stored, which cannot be read; with the remedy of who knows why.
-fn would_erase(state: &State, documents: &Documents, grant: &Grant, draft: &Draft<'_>, detail: String) -> Error {
-    match draft.seal(state, documents, grant, &Before::default()) {
+fn would_erase(state: &State, documents: &Documents, allowed: &Allowed, draft: &Draft<'_>, detail: String) -> Error {
+    match draft.seal(state, documents, allowed.rights(), &Before::default()) {
         Err(Error::Write(WriteError::WouldErase { purpose, category, reason, .. })) => {
             Error::Write(WriteError::WouldErase { purpose, category, reason, remedy: detail.into() })
         }

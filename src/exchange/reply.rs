@@ -22,7 +22,7 @@ use crate::audit::{self, Kind, Recorded};
 use crate::base::{CollectionName, Intent, RecordId};
 use crate::dialect::{Documents, Flow};
 use crate::document::{Framing, Rules, Walker, Window};
-use crate::field::{self, Found};
+use crate::field::{self, Extent, Found};
 use crate::metrics::Phase;
 use crate::purpose::Level;
 use crate::upstream::{BodyError, PassBody, UpstreamError};
@@ -59,6 +59,8 @@ struct Reply {
     ends: Option<CancellationToken>,
     /// When the caller's token ends, or the exception that it uses, for a feed.
     token_ends: Option<tokio::time::Instant>,
+    /// A window of it was made.
+    in_parts: bool,
     /// The walker may hold what could leave.
     held: bool,
     /// How long the head of a feed waits for its first bytes; None once it is sent, and for other replies.
@@ -133,6 +135,7 @@ impl Exchange {
             deadline: feed.is_none().then(|| tokio::time::Instant::now() + state.limits.total_timeout),
             ends: feed.map(|_| ends),
             token_ends: feed.and(token_ends),
+            in_parts: false,
             held: false,
             head_waits: feed.map(|_| HEAD_PATIENCE),
             body,
@@ -303,8 +306,10 @@ impl Reply {
 
     async fn window(&mut self, window: &Window) -> Result<Bytes, Error> {
         let started = Instant::now();
-        let grant = self.exchange.fresh_grant(&self.state, &self.session)?;
-        self.session.grant = grant;
+        let allowed = self.exchange.fresh_grant(&self.state, &self.session)?;
+        self.session.grant = allowed.grant.clone();
+        // What was handed out before, or is to come, may be about the same people.
+        let whole = !std::mem::replace(&mut self.in_parts, true) && self.ended && self.walker.is_through();
         let collection = self.state.collections.get(self.documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(self.documents.reply).ok_or(Error::Internal("no such row set"))?;
         let tokens = if collection.field_map.has_tokens() {
@@ -325,7 +330,7 @@ impl Reply {
             &collection.field_map,
             plan,
             &self.state.rings(),
-            &self.session.grant,
+            allowed.rights(),
             &window.bytes,
             &window.layout,
             self.url_id.as_ref(),
@@ -337,6 +342,7 @@ impl Reply {
                 tokens: tokens.as_ref(),
                 // What the database has against a search is no list of documents.
                 sought: self.session.sought.as_ref().filter(|_| (200..300).contains(&self.status)),
+                extent: if whole { Extent::Whole } else { Extent::Part },
             },
         )?;
         self.exchange.metrics.phase(Phase::Reveal, started.elapsed());

@@ -1,5 +1,7 @@
 //! The way in: a request body is checked whole, protected, recorded; only then does its first byte go upstream (T27).
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -11,7 +13,7 @@ use crate::dialect::{Documents, RequestBody};
 use crate::document::{self, Layout, Rules};
 use crate::field::{self, Before, Patched, Plan, Protected, RowWrite, WriteError};
 use crate::metrics::Phase;
-use crate::purpose::Grant;
+use crate::purpose::{Grant, Known, Rights};
 use crate::upstream::{Outgoing, PassBody};
 use crate::{crypto, keys};
 
@@ -33,6 +35,32 @@ pub(super) struct Session {
     pub(super) sought: Option<field::Sought>,
     /// What it searches for counts against the caller's budget already.
     pub(super) counted: bool,
+}
+
+/// What a request is allowed, and what is known of the people it is about, as of one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Allowed {
+    pub(super) grant: Grant,
+    /// None where no row turns on it.
+    known: Option<Arc<dyn Known>>,
+}
+
+impl Allowed {
+    /// # Errors
+    ///
+    /// [`Error::FactsStale`].
+    pub(super) fn now(state: &State, grant: Grant, now_ms: u64) -> Result<Self, Error> {
+        let known = if grant.differs_by_row() { Some(state.known(&grant, now_ms)?) } else { None };
+        Ok(Self { grant, known })
+    }
+
+    /// Row by row.
+    pub(super) fn rights(&self) -> Rights<'_> {
+        match &self.known {
+            Some(known) => Rights::new(&self.grant, &**known),
+            None => Rights::from(&self.grant),
+        }
+    }
 }
 
 /// A request body that was checked.
@@ -109,7 +137,7 @@ impl<'s> Draft<'s> {
         &self,
         state: &State,
         documents: &Documents,
-        grant: &Grant,
+        rights: Rights<'_>,
         before: &Before<'_>,
     ) -> Result<Protected, Error> {
         state.standing.may_protect().map_err(Error::Outdated)?;
@@ -122,13 +150,13 @@ impl<'s> Draft<'s> {
                 subject: stored.and_then(|stored| stored.subject(&collection.field_map)),
                 tokens: before.tokens,
             };
-            return Ok(field::protect_patch(&collection.field_map, plan, &state.rings(), grant, format, bytes, layout, of)?);
+            return Ok(field::protect_patch(&collection.field_map, plan, &state.rings(), rights, format, bytes, layout, of)?);
         }
         Ok(field::protect_over(
             &self.collection.field_map,
             self.plan,
             &state.rings(),
-            grant,
+            rights,
             &self.bytes,
             &self.layout,
             &self.rows,
@@ -177,41 +205,48 @@ impl Exchange {
             view::check_whole(state, documents.collection, &session.grant)?;
         }
         // The body may have taken long to arrive; what is written is decided by what holds now.
-        let grant = self.fresh_grant(state, session)?;
+        let allowed = self.fresh_grant(state, session)?;
+        let grant = &allowed.grant;
         for row in &draft.rows {
-            exception::check_row(&grant, row.intent)?;
-        }
-        if draft.rows.iter().any(|row| row.intent == Intent::Delete) && !grant.may_delete() {
-            return Err(Error::DeleteRefused { purpose: grant.purpose().clone() });
+            exception::check_row(grant, row.intent)?;
         }
         if draft.defines {
-            view::check_writer(draft.collection, &grant, "design documents or indexes")?;
+            view::check_writer(draft.collection, grant, "design documents or indexes")?;
         }
         if matches!(documents.request, RequestBody::Plain { .. }) {
-            let removed = state.dialect.removed(documents, &draft.bytes);
+            let removed: Vec<RecordId> =
+                state.dialect.removed(documents, &draft.bytes).iter().filter_map(|id| RecordId::from_text(id).ok()).collect();
+            if draft.rows.iter().any(|row| row.intent == Intent::Delete) || documents.intent == Intent::Delete {
+                // What is removed without being named may be about anybody.
+                let nobody = [None];
+                let named: Vec<Option<&RecordId>> = removed.iter().map(Some).collect();
+                for id in if named.is_empty() && documents.url_id.is_none() { &nobody[..] } else { &named } {
+                    field::may_remove(&draft.collection.field_map, allowed.rights(), *id)?;
+                }
+            }
             if removed.is_empty() {
                 self.record_bodiless(context, documents).await?;
             } else {
                 let mut event = context.event(Kind::Write);
-                event.subjects = removed.iter().filter_map(|id| RecordId::from_text(id).ok()).collect();
+                event.subjects = removed;
                 let _recorded = self.record(event).await?;
             }
             let body = field::ProtectedBody::without_documents(draft.plan, &draft.bytes, &draft.layout)?;
             return Ok(Checked::Ready(Outgoing::Protected(body)));
         }
         let protected = if matches!(documents.request, RequestBody::Patch { .. }) {
-            match self.seal(state, documents, &grant, &draft, Before::default()).await {
+            match self.seal(state, documents, &allowed, &draft, Before::default()).await {
                 // The stored document says whom it is about.
                 Err(Error::Write(WriteError::SubjectMissing { .. }))
-                    if field::patch_needs_subject(&draft.collection.field_map) =>
+                    if field::patch_needs_subject(&draft.collection.field_map) || grant.differs_by_row() =>
                 {
                     return Ok(Checked::Over(draft));
                 }
                 judged => judged?,
             }
-        } else if draft.made_elsewhere || draft.needy(state, documents, &grant).is_empty() {
+        } else if draft.made_elsewhere || draft.needy(state, documents, grant).is_empty() {
             // A revision made elsewhere replaces nothing that could be compared with: what it cannot do alone is refused.
-            self.seal(state, documents, &grant, &draft, Before::default()).await?
+            self.seal(state, documents, &allowed, &draft, Before::default()).await?
         } else {
             return Ok(Checked::Over(draft));
         };
@@ -264,7 +299,7 @@ impl Exchange {
 
     /// The session's grant while it is young; after that what the policy in force now says, if it still says the same (T33). A
     /// token's end is the grant's, however young that is, and so is an exception's.
-    pub(super) fn fresh_grant(&self, state: &State, session: &Session) -> Result<Grant, Error> {
+    pub(super) fn fresh_grant(&self, state: &State, session: &Session) -> Result<Allowed, Error> {
         let now_ms = self.clock.now_ms();
         let caller = &session.caller;
         if caller.vouched.as_ref().is_some_and(|vouched| now_ms >= vouched.until_ms()) {
@@ -275,7 +310,7 @@ impl Exchange {
         let current = self.state.load();
         current.still_open(&session.grant, now_ms).map_err(|_closed| Error::GrantEnded)?;
         if !session.grant.expired(now_ms) {
-            return Ok(session.grant.clone());
+            return Allowed::now(state, session.grant.clone(), now_ms);
         }
         if !current.callers.still_know(caller, now_ms) {
             return Err(Error::GrantEnded);
@@ -286,7 +321,8 @@ impl Exchange {
             return Err(Error::GrantEnded);
         }
         // Categories are indexed by the policy that the plans of this exchange were compiled for.
-        decide(state, caller, declared, now_ms).map(|(grant, _)| grant).map_err(|_refused| Error::GrantEnded)
+        let (grant, _) = decide(state, caller, declared, now_ms).map_err(|_refused| Error::GrantEnded)?;
+        Allowed::now(state, grant, now_ms)
     }
 }
 

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use super::admission::Growing;
-use super::request::Draft;
+use super::request::{Allowed, Draft};
 use super::{Error, Exchange, State};
 use crate::dialect::Documents;
 use crate::document::Layout;
@@ -33,14 +33,15 @@ impl Exchange {
         &self,
         state: &State,
         documents: &Documents,
-        grant: &Grant,
+        allowed: &Allowed,
         draft: &Draft<'_>,
         before: Before<'_>,
     ) -> Result<Protected, Error> {
         let (collection, length) = (&draft.collection.field_map, draft.bytes.len());
         if !collection.has_tokens() {
-            return self.heavy.work(length, || draft.seal(state, documents, grant, &before)).await;
+            return self.heavy.work(length, || draft.seal(state, documents, allowed.rights(), &before)).await;
         }
+        let grant = &allowed.grant;
         let mut tokens = Tokens::default();
         let mut room = Growing::new(1);
         let list = || field::tokens_of_write(collection, draft.plan, grant, &draft.bytes, &draft.layout, &before);
@@ -48,7 +49,7 @@ impl Exchange {
         for _ in 0..ROUNDS {
             self.look(state, grant, std::mem::take(&mut unknown), &mut tokens).await?;
             let round = Before { rows: before.rows.clone(), now_ms: before.now_ms, tokens: Some(&tokens) };
-            match self.heavy.work(length, || draft.seal(state, documents, grant, &round)).await {
+            match self.heavy.work(length, || draft.seal(state, documents, allowed.rights(), &round)).await {
                 Err(Error::Write(WriteError::TokensWanted)) => {}
                 done => return done,
             }

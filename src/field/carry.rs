@@ -13,19 +13,20 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::by_row::{ByRow, Company, about_value, level_of};
 use super::envelope::{self, Suite};
 use super::gaps::Gaps;
 use super::ids::{NoId, Place};
 use super::pairs::{self, Alike, Looks, Pair, canonical};
 use super::plan::{Collection, Field, Meaning, Plan, Protection};
 use super::protect::{RowWrite, Write, WriteError, bound_by, unbound};
-use super::reveal::{RevealError, Window, level_of};
+use super::reveal::{RevealError, Window};
 use super::seal::Sealer;
 use super::stored::{StoredRow, found_in, value_at};
 use crate::base::Intent;
 use crate::document::{Change, Found, Kind, Layout, Member, Selector, Step, at, elements, member, members, splice, unescape};
 use crate::keys::Rings;
-use crate::purpose::{Grant, Level};
+use crate::purpose::{CategoryId, Grant, Level};
 use crate::vault;
 
 /// What the rows of a write get from the documents they replace.
@@ -43,6 +44,8 @@ pub(super) struct Carried {
 
 /// The rows of a write that [`super::protect_over`] judges only beside the documents they replace, in order. None for a caller that sees and may
 /// write everything: then nothing is looked at but its grant.
+///
+/// Where rows differ it goes by the least of them: what the caller was shown may have been less than it would be shown now.
 pub fn rows_that_need_the_stored(
     collection: &Collection,
     plan: &Plan,
@@ -72,7 +75,7 @@ pub(super) fn needs_the_stored(
     let found = layout.rows.get(row).map_or(&[][..], |row| found_in(layout, &row.range));
     let mut has = |index| {
         // Null is what stands for an element by number that is not shown, so it says nothing of it.
-        let unseen = collection.fields.get(index).is_some_and(|field| level_of(grant, field) == Level::Absent);
+        let unseen = collection.fields.get(index).is_some_and(|field| level_of(grant.least(), field) == Level::Absent);
         let says = |found: &Found| !(unseen && found.by_position && found.kind == Kind::Null);
         found.iter().any(|found| plan.meaning(found) == Some(Meaning::Field(index)) && says(found))
     };
@@ -99,16 +102,24 @@ fn needs(
         if !grant.may_write(field.category) {
             return Some((index, "may not write"));
         }
+        // Whether it has to be there is said of documents that are new.
+        if grant.required().contains(&field.category) && !has_category(collection, field.category, has) {
+            return Some((index, "must give a new document"));
+        }
         if !keys.holds(&field.ring) {
             return Some((index, "finds no keys at this proxy for"));
         }
         // A token is taken only where it is stored already.
         if let Protection::Token(kind) = &field.protection
-            && sends_token(index, kind, level_of(grant, field))
+            && sends_token(index, kind, level_of(grant.least(), field))
         {
             return Some((index, "sends a token of"));
         }
-        match level_of(grant, field) {
+        let level = level_of(grant.least(), field);
+        if grant.differs_by_row() && level != Level::Clear {
+            return Some((index, "may not see all of"));
+        }
+        match level {
             // Of a value that is not sealed yet nothing is shown.
             Level::Sealed if !collection.strict => return Some((index, "does not see all of")),
             Level::Generalised => return Some((index, "does not see all of")),
@@ -118,6 +129,10 @@ fn needs(
         }
     }
     None
+}
+
+fn has_category(collection: &Collection, category: CategoryId, has: &mut dyn FnMut(usize) -> bool) -> bool {
+    collection.fields.iter().enumerate().any(|(index, field)| field.category == category && has(index))
 }
 
 /// True where a caller that sends a value of the field has said all there is to say: one member, or one list of values.
@@ -135,10 +150,17 @@ pub(super) fn carry(
     sealer: &mut Sealer<'_>,
     carried: &mut Carried,
 ) -> Result<(), WriteError> {
-    let window = Window::new(write.collection, stored.plan(), write.keys, write.grant, stored.bytes(), stored.ids(), now_ms);
+    let old = stored.range();
+    let of_stored = |company| {
+        let (plan, ids, rows) = (stored.plan(), stored.ids(), stored.index()..stored.index() + 1);
+        ByRow::of(write.collection, plan, write.rights, ids, stored.found_in(&old), rows, company)
+    };
+    let shows = of_stored(Company::DOCUMENT);
+    let allows = of_stored(Company::Nobody);
+    let grant = write.rights.grant();
+    let window = Window::new(write.collection, stored.plan(), write.keys, grant, stored.bytes(), stored.ids(), shows, now_ms);
     let window = window.with(write.tokens());
     let sent = write.layout.rows.get(row).map(|row| row.range.clone()).ok_or(WriteError::Layout)?;
-    let old = stored.range();
     if let Some(field) =
         stored.found_in(&old).iter().filter(|found| found.misfit).find_map(|found| match stored.plan().meaning(found) {
             Some(Meaning::Field(index)) => write.collection.fields.get(index),
@@ -147,7 +169,8 @@ pub(super) fn carry(
     {
         return Err(WriteError::Stored(RevealError::ClearFound { field: field.name.clone() }));
     }
-    let mut way_down = Carrier { write, row, stored, window, sealer, carried, gaps: Gaps::default(), pairs: HashMap::new() };
+    let mut way_down =
+        Carrier { write, row, stored, window, allows, sealer, carried, gaps: Gaps::default(), pairs: HashMap::new() };
     for (index, field) in write.collection.fields.iter().enumerate() {
         let way = Way { field: index, depth: 0, wildcards: 0, place: (u32::try_from(row).ok(), Default::default()) };
         way_down.down(way, field.at.steps(), Sent::Here(sent.clone()), &old)?;
@@ -207,6 +230,8 @@ struct Carrier<'c, 'a, 's> {
     row: usize,
     stored: StoredRow<'c>,
     window: Window<'c>,
+    /// What may be done to what is stored.
+    allows: ByRow<'c>,
     sealer: &'c mut Sealer<'s>,
     carried: &'c mut Carried,
     gaps: Gaps,
@@ -219,13 +244,28 @@ impl<'c> Carrier<'c, '_, '_> {
         self.write.collection.fields.get(way.field).ok_or(WriteError::Layout)
     }
 
-    fn may_write(&self, field: &Field) -> bool {
-        self.write.may_write(field)
+    /// May the caller change or remove a stored value? So say the rules of whom it is about.
+    fn may_write(&self, index: usize, field: &Field, found: &Found) -> bool {
+        let row = self.allows.of_value(self.stored.plan(), self.write.collection, self.stored.ids(), index, found);
+        row.may_write(field.category) && self.write.keys.holds(&field.ring)
+    }
+
+    fn not_writable(&self, index: usize, field: &Field, found: &Found) -> WriteError {
+        let (collection, ids) = (self.write.collection, self.stored.ids());
+        let row = self.allows.of_value(self.stored.plan(), collection, ids, index, found);
+        let about = about_value(self.stored.plan(), collection, ids, index, (found.row, found.wildcards));
+        self.write.refused(row, about, field)
+    }
+
+    /// Could the value have been left out of what the caller read, by what was known then?
+    fn may_hide(&self, field: &Field) -> bool {
+        let rights = self.write.rights;
+        rights.alike().is_none() && level_of(rights.least(), field) == Level::Absent
     }
 
     /// The level at which the caller knows what is stored: without the ring nothing of it is shown but how it is sealed.
-    fn level(&self, field: &Field) -> Level {
-        let level = level_of(self.write.grant, field);
+    fn level(&self, index: usize, field: &Field, found: &Found) -> Level {
+        let level = self.window.level(index, found, field);
         let known = matches!(level, Level::Sealed | Level::Absent) || self.write.keys.holds(&field.ring);
         if known { level } else { Level::Absent }
     }
@@ -310,7 +350,8 @@ impl<'c> Carrier<'c, '_, '_> {
         let field = self.field(way)?;
         let found = self.stored.value_at(old.start, way.field).ok_or(WriteError::Layout)?;
         let shown = self.shown(way.field, field, found)?;
-        let (hidden, writes) = (matches!(shown, Change::Remove), self.may_write(field));
+        let writes = self.may_write(way.field, field, found);
+        let hidden = matches!(shown, Change::Remove) || (self.may_hide(field) && found.kind != Kind::Null);
         let nothing = found.kind == Kind::Null && !field.seal_null;
         match sent {
             Sent::Here(span) => {
@@ -329,7 +370,7 @@ impl<'c> Carrier<'c, '_, '_> {
             }
             Sent::Gap(..) => Ok(()),
             Sent::Nothing | Sent::Removed if nothing || writes => Ok(()),
-            Sent::Nothing | Sent::Removed => Err(self.write.not_writable(field)),
+            Sent::Nothing | Sent::Removed => Err(self.not_writable(way.field, field, found)),
             Sent::Unclear if nothing || (writes && !hidden) => Ok(()),
             Sent::Unclear => Err(self.unclear(field)),
         }
@@ -338,24 +379,31 @@ impl<'c> Carrier<'c, '_, '_> {
     /// A list whose elements are the values.
     fn list(&mut self, way: Way, sent: Sent, old: &Range<usize>) -> Result<(), WriteError> {
         let field = self.field(way)?;
-        let writes = self.may_write(field);
         let mut values = Vec::new();
         for span in elements(self.stored.bytes(), old.clone()) {
             let found = self.stored.value_at(span.start, way.field).ok_or(WriteError::Layout)?;
             values.push((found, self.shown(way.field, field, found)?));
         }
+        // The values of one list are all about one person.
+        let first = values.first().map(|(found, _)| *found);
+        let writes = first.is_none_or(|found| self.may_write(way.field, field, found));
+        let not_writable = |carrier: &Self| match first {
+            Some(found) => carrier.not_writable(way.field, field, found),
+            None => WriteError::Layout,
+        };
+        let may_hide = self.may_hide(field);
         let protected = values.iter().any(|(found, _)| found.kind != Kind::Null || field.seal_null);
         let sent_values: Vec<Range<usize>> = match &sent {
             Sent::Here(span) => elements(self.write.bytes, span.clone()).collect(),
             Sent::Gap(..) | Sent::Nothing | Sent::Removed | Sent::Unclear => Vec::new(),
         };
         match sent {
-            Sent::Here(span) if is_null(self.write.bytes, &span) && protected && !writes => Err(self.write.not_writable(field)),
+            Sent::Here(span) if is_null(self.write.bytes, &span) && protected && !writes => Err(not_writable(self)),
             Sent::Here(span) if is_null(self.write.bytes, &span) => Ok(()),
             Sent::Here(span) if !sent_values.is_empty() => self.list_of_values(way, &span, &sent_values, &values),
             Sent::Here(_) | Sent::Gap(..) => {
                 let mut texts = Vec::new();
-                for (found, _) in values.iter().filter(|(_, shown)| !writes || matches!(shown, Change::Remove)) {
+                for (found, _) in values.iter().filter(|(_, shown)| !writes || may_hide || matches!(shown, Change::Remove)) {
                     texts.push(self.text(way, found)?);
                 }
                 let texts = texts.join(&b","[..]);
@@ -368,7 +416,7 @@ impl<'c> Carrier<'c, '_, '_> {
                 Ok(())
             }
             Sent::Nothing | Sent::Removed if writes || !protected => Ok(()),
-            Sent::Nothing | Sent::Removed => Err(self.write.not_writable(field)),
+            Sent::Nothing | Sent::Removed => Err(not_writable(self)),
             Sent::Unclear if !protected => Ok(()),
             Sent::Unclear => Err(self.unclear(field)),
         }
@@ -383,14 +431,19 @@ impl<'c> Carrier<'c, '_, '_> {
         values: &[(&'c Found, Change)],
     ) -> Result<(), WriteError> {
         let field = self.field(way)?;
-        let (level, writes) = (self.level(field), self.may_write(field));
+        let Some((first, _)) = values.first() else { return Ok(()) };
+        let (level, writes) = (self.level(way.field, field, first), self.may_write(way.field, field, first));
         let texts: Vec<Option<String>> = sent.iter().map(|span| self.write.bytes.get(span.clone()).map(canonical)).collect();
-        let forms: Vec<[Option<String>; 2]> = values.iter().map(|(found, shown)| self.forms(way.field, found, shown)).collect();
+        let forms: Vec<[Option<String>; 3]> = values.iter().map(|(found, shown)| self.forms(way.field, found, shown)).collect();
         // Each stored value goes by what was shown of it, unless its envelope itself was sent.
         let sent_texts: std::collections::HashSet<&String> = texts.iter().flatten().collect();
         let keys: Vec<Option<String>> = forms
             .into_iter()
-            .map(|[shown, envelope]| envelope.filter(|envelope| sent_texts.contains(envelope)).or(shown))
+            .map(|[shown, envelope, coarse]| {
+                let sent = |form: &String| sent_texts.contains(form);
+                let coarse = coarse.filter(|coarse| sent(coarse) && !shown.as_ref().is_some_and(sent));
+                envelope.filter(sent).or(coarse).or(shown)
+            })
             .collect();
         let alike = if matches!(level, Level::Masked | Level::Generalised) { Alike::Unclear } else { Alike::Same };
         let mut behind = Vec::new();
@@ -406,7 +459,7 @@ impl<'c> Carrier<'c, '_, '_> {
                 // Whoever sees nothing of the whole list and may write it says with one value what is in it.
                 Pair::Removed if hidden && !(writes && level == Level::Absent) => behind.push(self.text(way, found)?),
                 Pair::Removed if writes => {}
-                Pair::Removed | Pair::Unclear => return Err(self.write.not_writable(field)),
+                Pair::Removed | Pair::Unclear => return Err(self.not_writable(way.field, field, found)),
             }
         }
         if let (false, Some(last)) = (behind.is_empty(), sent.last().filter(|last| last.end < list.end)) {
@@ -417,19 +470,34 @@ impl<'c> Carrier<'c, '_, '_> {
 
     /// What the caller would be shown of a stored value, by the very rules of a read.
     fn shown(&mut self, index: usize, field: &Field, found: &Found) -> Result<Change, WriteError> {
-        self.window.change(index, field, found, self.level(field)).map_err(WriteError::Stored)
+        self.window.change(index, field, found, self.level(index, field, found)).map_err(WriteError::Stored)
     }
 
     /// What a sent value may equal to stand for a stored one: what was shown of it, and its envelope or token. Never its clear text as such: the
     /// answer would tell a caller that does not see it whether a guess is right.
-    fn forms(&mut self, index: usize, found: &Found, shown: &Change) -> [Option<String>; 2] {
+    /// Where rows differ, also the coarse form, of what the caller sees clear now and may have been shown so when it read.
+    fn forms(&mut self, index: usize, found: &Found, shown: &Change) -> [Option<String>; 3] {
         let stored = self.stored.bytes().get(found.value.clone()).unwrap_or_default();
         let sealed = is_envelope(stored) || unescape(stored).is_some_and(|text| self.window.is_sealed(index, &text));
         let envelope = sealed.then(|| canonical(stored));
+        let coarse = self.once_coarse(index, found);
         match shown {
-            Change::Keep => [Some(canonical(stored)), envelope],
-            Change::Replace(text) => [Some(canonical(text)), envelope],
-            Change::Remove => [None, envelope],
+            Change::Keep => [Some(canonical(stored)), envelope, coarse],
+            Change::Replace(text) => [Some(canonical(text)), envelope, coarse],
+            Change::Remove => [None, envelope, coarse],
+        }
+    }
+
+    fn once_coarse(&mut self, index: usize, found: &Found) -> Option<String> {
+        let field = self.write.collection.fields.get(index)?;
+        let rights = self.write.rights;
+        let once = rights.alike().is_none() && field.generalise.is_some() && rights.grant().may_generalise(field.category);
+        if !once || self.level(index, field, found) != Level::Clear {
+            return None;
+        }
+        match self.window.change(index, field, found, Level::Generalised).ok()? {
+            Change::Replace(text) => Some(canonical(&text)),
+            Change::Keep | Change::Remove => None,
         }
     }
 
@@ -441,14 +509,16 @@ impl<'c> Carrier<'c, '_, '_> {
                 Ok(())
             }
             // It is bound to another id now, but the caller sent it in clear and may write it: it is sealed anew.
-            Err(WriteError::SubjectChanged { .. }) if self.is_all_clear(way) => Ok(()),
+            Err(WriteError::SubjectChanged { .. }) if self.is_all_clear(way, found) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    fn is_all_clear(&self, way: Way) -> bool {
+    fn is_all_clear(&self, way: Way, found: &Found) -> bool {
         let field = self.write.collection.fields.get(way.field);
-        field.is_some_and(|field| self.may_write(field) && level_of(self.write.grant, field) == Level::Clear)
+        field.is_some_and(|field| {
+            self.may_write(way.field, field, found) && self.window.level(way.field, found, field) == Level::Clear
+        })
     }
 
     /// The text of a stored value as it is stored again: its very bytes; sealed anew if it hangs on an old key version; or sealed if it was not
@@ -555,7 +625,7 @@ impl<'c> Carrier<'c, '_, '_> {
 
     fn unclear(&self, field: &Field) -> WriteError {
         WriteError::WouldErase {
-            purpose: self.write.grant.purpose().clone(),
+            purpose: self.write.rights.grant().purpose().clone(),
             category: field.category_name.clone(),
             reason: "does not see all of",
             remedy: "there is no telling which element of the list is which; give the field a `subject`, or change one element at a time".into(),

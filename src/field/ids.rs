@@ -79,6 +79,16 @@ impl Ids {
         self.rows.get(row)
     }
 
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Other people than those whom rows are about, some perhaps more than once.
+    pub(super) fn people(&self) -> impl Iterator<Item = &RecordId> {
+        self.people.values().filter_map(|id| id.as_ref().ok())
+    }
+
     /// Sets the document's id, where the URL or the proxy gives it.
     pub(super) fn set_document(&mut self, row: usize, id: Id) {
         if let Some(row) = self.rows.get_mut(row) {

@@ -12,6 +12,7 @@
 //! Always holds: the keys of a field come from its ring and no other ([`Field::ring`]), and without it nothing of its values is opened, sealed
 //! or removed; no clear text leaves this module but in [`Revealed`], at the level of the grant or from [`open_by_hand`].
 
+mod by_row;
 mod carry;
 mod deterministic;
 mod envelope;
@@ -40,6 +41,7 @@ mod testing;
 mod tokens;
 mod upkeep;
 
+pub use by_row::Extent;
 pub use carry::rows_that_need_the_stored;
 pub use deterministic::{
     NotCanonical, TermError, deterministic_terms, index_terms, may_be_searched, open_deterministic_envelope,
@@ -52,7 +54,8 @@ pub use mask::{Mask, ParseMaskError};
 pub use matching::Sought;
 pub use plan::{Collection, Field, OnBadValue, Plan, Protection, Subject, facts};
 pub use protect::{
-    Patched, Protected, ProtectedBody, RowWrite, WriteError, patch_needs_subject, protect, protect_over, protect_patch,
+    Patched, Protected, ProtectedBody, RowWrite, WriteError, may_remove, patch_needs_subject, protect, protect_over,
+    protect_patch, stays_closed,
 };
 pub use reveal::{Found, RevealError, Revealed, reveal, reveal_found};
 pub use rewrap::{Hangs, Lines, RewrapRow, Trouble, rewrap};

@@ -251,6 +251,16 @@ impl Plan {
         self.meanings.get(usize::from(found.target)).copied()
     }
 
+    /// Does the field say itself whom each of its values is about?
+    pub(super) fn has_own_subject(&self, field: usize) -> bool {
+        self.fields.get(field).is_some_and(|planned| planned.subject_wildcards.is_some())
+    }
+
+    /// Fields that a misfit on the way to this one may hide, itself among them.
+    pub(super) fn neighbours(&self, field: usize) -> &[usize] {
+        self.fields.get(field).map_or(&[], |planned| &planned.neighbours)
+    }
+
     /// True for a row selector without wildcard (`$`, `$.data`): one document stands there, and the URL's id is its id.
     pub(super) fn is_sole_row(&self, set: u16) -> bool {
         self.positions.get(usize::from(set)).is_some_and(|row| wildcards(row).0 == 0)

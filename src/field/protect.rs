@@ -19,6 +19,7 @@ pub use error::WriteError;
 pub use patch::{Patched, patch_needs_subject, protect_patch};
 
 use self::out::Out;
+use super::by_row::{ByRow, Company, about, about_value, level_of};
 use super::carry::{self, Carried};
 use super::envelope::{self, Suite};
 use super::ids::{Id, Ids, NoId, Subjects};
@@ -26,15 +27,14 @@ use super::index::envelope_of;
 use super::mask::has_mask_character;
 use super::open::{NotOpened, Opener, hangs_on_compromised};
 use super::plan::{Collection, Field, Meaning, Plan, Protection, Subject};
-use super::reveal::level_of;
 use super::seal::Sealer;
 use super::stored::{Before, StoredRow};
 use super::tokens::{Tokens, settled};
 use super::{Tally, pseudonym};
-use crate::base::{Bind, Intent, RecordId};
+use crate::base::{Bind, CategoryName, Intent, RecordId};
 use crate::document::{Found, Kind, Layout, Selector, unescape, write_string};
 use crate::keys::Rings;
-use crate::purpose::{Grant, Level, Permit, Upkeep};
+use crate::purpose::{Beside, CategoryId, Level, Permit, Rights, Row, Upkeep};
 
 /// The only body the upstream client takes for a protected collection.
 pub struct ProtectedBody(Bytes);
@@ -112,18 +112,18 @@ pub struct Protected {
     clippy::too_many_arguments,
     reason = "the body, what was found in it, and under which rules it is judged: each comes from another module"
 )]
-pub fn protect(
-    collection: &Collection,
-    plan: &Plan,
-    keys: &Rings,
-    grant: &Grant,
+pub fn protect<'a>(
+    collection: &'a Collection,
+    plan: &'a Plan,
+    keys: &'a Rings,
+    rights: impl Into<Rights<'a>>,
     bytes: &Bytes,
     layout: &Layout,
     rows: &[RowWrite],
     url_id: Option<&RecordId>,
     id_member: &str,
 ) -> Result<Protected, WriteError> {
-    protect_over(collection, plan, keys, grant, bytes, layout, rows, url_id, id_member, &Before::default())
+    protect_over(collection, plan, keys, rights, bytes, layout, rows, url_id, id_member, &Before::default())
 }
 
 /// The same over what is stored: values that are sent back as they were shown, or that the caller may not touch, stay.
@@ -135,11 +135,11 @@ pub fn protect(
     clippy::too_many_arguments,
     reason = "the body, what was found in it, and under which rules it is judged: each comes from another module"
 )]
-pub fn protect_over(
-    collection: &Collection,
-    plan: &Plan,
-    keys: &Rings,
-    grant: &Grant,
+pub fn protect_over<'a>(
+    collection: &'a Collection,
+    plan: &'a Plan,
+    keys: &'a Rings,
+    rights: impl Into<Rights<'a>>,
     bytes: &Bytes,
     layout: &Layout,
     rows: &[RowWrite],
@@ -147,7 +147,7 @@ pub fn protect_over(
     id_member: &str,
     before: &Before<'_>,
 ) -> Result<Protected, WriteError> {
-    settled(before.tokens, over(collection, plan, keys, grant, bytes, layout, rows, url_id, id_member, before))
+    settled(before.tokens, over(collection, plan, keys, rights.into(), bytes, layout, rows, url_id, id_member, before))
 }
 
 #[expect(clippy::too_many_arguments, reason = "as `protect_over`")]
@@ -155,7 +155,7 @@ fn over(
     collection: &Collection,
     plan: &Plan,
     keys: &Rings,
-    grant: &Grant,
+    rights: Rights<'_>,
     bytes: &Bytes,
     layout: &Layout,
     rows: &[RowWrite],
@@ -166,8 +166,10 @@ fn over(
     if layout.rows.is_empty() || layout.odd_rows > 0 {
         return Err(WriteError::NoRows { positions: plan.row_positions() });
     }
-    let mut write = Write { collection, plan, keys, grant, bytes, layout, rows, before, ids: Ids::of(plan, bytes, layout) };
-    write.name_rows(url_id)?;
+    let mut ids = Ids::of(plan, bytes, layout);
+    name_rows(collection, plan, layout, rows, url_id, &mut ids)?;
+    let by_row = ByRow::of(collection, plan, rights, &ids, &layout.found, 0..ids.rows(), Company::Nobody);
+    let write = Write { collection, plan, keys, rights, by_row, bytes, layout, rows, before, ids };
     write.judge()?;
     let mut sealer = Sealer::new(collection, plan, keys, layout.rows.len()).with(before.tokens);
     let carried = write.carry(&mut sealer)?;
@@ -189,7 +191,9 @@ pub(super) struct Write<'a> {
     pub(super) collection: &'a Collection,
     pub(super) plan: &'a Plan,
     pub(super) keys: &'a Rings,
-    pub(super) grant: &'a Grant,
+    pub(super) rights: Rights<'a>,
+    /// What may be done to what is sent.
+    by_row: ByRow<'a>,
     pub(super) bytes: &'a [u8],
     pub(super) layout: &'a Layout,
     rows: &'a [RowWrite],
@@ -216,9 +220,14 @@ impl<'a> Write<'a> {
         self.before.tokens
     }
 
-    /// May this caller give, change or remove values of a field here? Without its ring nobody may: what is stored stays as it is.
-    pub(super) fn may_write(&self, field: &Field) -> bool {
-        self.grant.may_write(field.category) && self.keys.holds(&field.ring)
+    /// May this caller give a value of a field here? Without its ring nobody may: what is stored stays as it is.
+    fn may_write(&self, index: usize, field: &Field, found: &Found) -> bool {
+        self.row_of(index, found).may_write(field.category) && self.keys.holds(&field.ring)
+    }
+
+    /// What goes for whom a value is about.
+    fn row_of(&self, index: usize, found: &Found) -> &'a Row {
+        self.by_row.of_value(self.plan, self.collection, &self.ids, index, found)
     }
 
     fn intent(&self, row: usize) -> Intent {
@@ -229,28 +238,6 @@ impl<'a> Write<'a> {
     fn stored(&self, row: usize) -> Option<StoredRow<'a>> {
         let replaces = !matches!(self.intent(row), Intent::Create | Intent::Delete);
         self.before.rows.get(row).copied().flatten().filter(|_| replaces)
-    }
-
-    /// Gives rows the id of the URL, or the one the proxy assigns.
-    fn name_rows(&mut self, url_id: Option<&RecordId>) -> Result<(), WriteError> {
-        let selector = || self.collection.id.to_string();
-        for (index, row) in self.layout.rows.iter().enumerate() {
-            let in_body = self.ids.row(index).and_then(|ids| ids.document.as_ref());
-            let url_id = url_id.filter(|_| self.plan.is_sole_row(row.set));
-            let assigned = self.rows.get(index).and_then(|row| row.assigned_id.as_deref());
-            let id: Id = match (url_id, assigned, in_body) {
-                (Some(url), _, Some(Ok(id))) if id == url => continue,
-                // An assigned id beside one in the body would write the member twice.
-                (Some(_), _, Some(_)) | (None, Some(_), Some(_)) => return Err(WriteError::IdMismatch { selector: selector() }),
-                (Some(url), _, None) => Ok(url.clone()),
-                (None, Some(assigned), None) => {
-                    Ok(RecordId::from_text(assigned).map_err(|why| WriteError::BadId { selector: selector(), why })?)
-                }
-                (None, None, _) => continue,
-            };
-            self.ids.set_document(index, id);
-        }
-        Ok(())
     }
 
     /// May this grant do this to these rows? Looks at which values there are, not at what they say.
@@ -264,20 +251,25 @@ impl<'a> Write<'a> {
             let row = row_index(found)?;
             // Creating with null stores nothing; replacing with null erases.
             let stores_nothing = found.kind == Kind::Null && !field.seal_null && self.intent(row) != Intent::Replace;
-            if !self.may_write(field) && !stores_nothing && self.stored(row).is_none() {
-                return Err(self.not_writable(field));
+            if !self.may_write(index, field, found) && !stores_nothing && self.stored(row).is_none() {
+                return Err(self.not_writable(index, field, found));
             }
         }
         for row in 0..self.layout.rows.len() {
             match self.intent(row) {
-                Intent::Create => {}
-                Intent::Delete if self.grant.may_delete() => {}
-                Intent::Delete => return Err(WriteError::DeleteRefused { purpose: self.grant.purpose().clone() }),
+                Intent::Create => self.has_required(row)?,
+                Intent::Delete => may_delete(self.rights, about(self.collection, &self.ids, row))?,
                 Intent::Replace | Intent::Read | Intent::PerRow if self.stored(row).is_some() => {}
                 Intent::Replace | Intent::Read | Intent::PerRow => {
-                    if let Some((index, reason)) =
-                        carry::needs_the_stored(self.collection, self.plan, self.keys, self.grant, self.bytes, self.layout, row)
-                    {
+                    if let Some((index, reason)) = carry::needs_the_stored(
+                        self.collection,
+                        self.plan,
+                        self.keys,
+                        self.rights.grant(),
+                        self.bytes,
+                        self.layout,
+                        row,
+                    ) {
                         return Err(self.would_erase(self.field(index)?, reason));
                     }
                 }
@@ -306,28 +298,61 @@ impl<'a> Write<'a> {
         }
         for (at, found, index) in self.values() {
             let field = self.field(index)?;
-            let stays = carried.kept.contains_key(&at) || self.may_write(field);
+            let stays = carried.kept.contains_key(&at) || self.may_write(index, field, found);
             if !stays && self.stored(row_index(found)?).is_some() {
-                return Err(self.not_writable(field));
+                return Err(self.not_writable(index, field, found));
             }
         }
         Ok(carried)
     }
 
-    pub(super) fn not_writable(&self, field: &Field) -> WriteError {
-        if self.grant.may_write(field.category) {
+    fn not_writable(&self, index: usize, field: &Field, found: &Found) -> WriteError {
+        let about = about_value(self.plan, self.collection, &self.ids, index, (found.row, found.wildcards));
+        self.refused(self.row_of(index, found), about, field)
+    }
+
+    /// Why a row does not let a value of this person be stored or removed.
+    pub(super) fn refused(&self, row: &Row, about: Option<&RecordId>, field: &Field) -> WriteError {
+        if row.may_write(field.category) {
             return WriteError::not_held(field);
         }
         WriteError::NotWritable {
-            purpose: self.grant.purpose().clone(),
+            purpose: self.rights.grant().purpose().clone(),
             category: field.category_name.clone(),
-            level: self.grant.level(field.category),
+            level: row.level(field.category),
+            why: self.rights.why_not(about, Some(field.category)),
         }
+    }
+
+    /// A new document has what the purpose requires, but for what it may not have of this person. All that is missing is said at once.
+    fn has_required(&self, row: usize) -> Result<(), WriteError> {
+        let required = self.rights.grant().required();
+        if required.is_empty() {
+            return Ok(());
+        }
+        let given = |category: CategoryId| {
+            self.values().any(|(_, found, index)| {
+                let of = self.collection.fields.get(index).map(|field| field.category);
+                of == Some(category) && found.kind != Kind::Null && row_index(found).ok() == Some(row)
+            })
+        };
+        let mut missing: Vec<CategoryName> = Vec::new();
+        for category in required {
+            let field = self.collection.fields.iter().find(|field| field.category == *category);
+            let Some(field) = field.filter(|_| self.by_row.row(row).may_write(*category)) else { continue };
+            if !given(*category) {
+                missing.push(field.category_name.clone());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(WriteError::CategoryRequired { purpose: self.rights.grant().purpose().clone(), categories: missing })
     }
 
     fn would_erase(&self, field: &Field, reason: &'static str) -> WriteError {
         WriteError::WouldErase {
-            purpose: self.grant.purpose().clone(),
+            purpose: self.rights.grant().purpose().clone(),
             category: field.category_name.clone(),
             reason,
             remedy: if self.keys.holds(&field.ring) {
@@ -488,8 +513,13 @@ impl<'a> Write<'a> {
         }
         // Of a coarse form there is no telling by its looks, unless the value would be made coarser still.
         let replaces = !matches!(self.intent(row_index(found)?), Intent::Create | Intent::Delete);
-        if replaces && level_of(self.grant, field) == Level::Generalised && !self.is_finer_than_shown(field, value) {
-            return Err(WriteError::MaskedValue { field: field.name.clone() });
+        if replaces {
+            let level = level_of(self.row_of(index, found), field);
+            // Whoever sees it clear now is answered by `carry`, which knows what it may have been shown before.
+            let was = level != Level::Clear && field.generalise.is_some() && self.rights.grant().may_generalise(field.category);
+            if (level == Level::Generalised || was) && !self.is_finer_than_shown(field, value) {
+                return Err(WriteError::MaskedValue { field: field.name.clone() });
+            }
         }
         Ok(false)
     }
@@ -516,6 +546,59 @@ impl<'a> Write<'a> {
             },
         }
     }
+}
+
+/// Gives rows the id of the URL, or the one the proxy assigns.
+fn name_rows(
+    collection: &Collection,
+    plan: &Plan,
+    layout: &Layout,
+    rows: &[RowWrite],
+    url_id: Option<&RecordId>,
+    ids: &mut Ids,
+) -> Result<(), WriteError> {
+    let selector = || collection.id.to_string();
+    for (index, row) in layout.rows.iter().enumerate() {
+        let in_body = ids.row(index).and_then(|ids| ids.document.as_ref());
+        let url_id = url_id.filter(|_| plan.is_sole_row(row.set));
+        let assigned = rows.get(index).and_then(|row| row.assigned_id.as_deref());
+        let id: Id = match (url_id, assigned, in_body) {
+            (Some(url), _, Some(Ok(id))) if id == url => continue,
+            // An assigned id beside one in the body would write the member twice.
+            (Some(_), _, Some(_)) | (None, Some(_), Some(_)) => return Err(WriteError::IdMismatch { selector: selector() }),
+            (Some(url), _, None) => Ok(url.clone()),
+            (None, Some(assigned), None) => {
+                Ok(RecordId::from_text(assigned).map_err(|why| WriteError::BadId { selector: selector(), why })?)
+            }
+            (None, None, _) => continue,
+        };
+        ids.set_document(index, id);
+    }
+    Ok(())
+}
+
+/// May a document about this person be removed?
+fn may_delete(rights: Rights<'_>, about: Option<&RecordId>) -> Result<(), WriteError> {
+    if rights.row(about, Beside::Apart).may_delete() {
+        return Ok(());
+    }
+    let why = rights.why_not(about, None);
+    Err(WriteError::DeleteRefused { purpose: rights.grant().purpose().clone(), why })
+}
+
+/// Which term of the purpose, or lack of a known data subject, closes the document with this id altogether; None: nothing does. It is asked of
+/// what is not looked into, as attachments.
+pub fn stays_closed<'a>(collection: &Collection, rights: impl Into<Rights<'a>>, id: Option<&RecordId>) -> Option<String> {
+    rights.into().why_not(id.filter(|_| collection.subject == Subject::DocumentId), None)
+}
+
+/// May the document with this id be removed? Where a member of it says whom it is about, nothing is known of that here.
+///
+/// # Errors
+///
+/// [`WriteError::DeleteRefused`].
+pub fn may_remove<'a>(collection: &Collection, rights: impl Into<Rights<'a>>, id: Option<&RecordId>) -> Result<(), WriteError> {
+    may_delete(rights.into(), id.filter(|_| collection.subject == Subject::DocumentId))
 }
 
 /// Is it bound to whom it is about? A token is bound to nothing, but the vault keeps for whom it is used.

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::by_row::{ByRow, Company, Extent, level_of};
 use super::envelope::{self, Suite};
 use super::ids::{Ids, Subjects};
 use super::open::{NotOpened, Opener};
@@ -17,7 +18,7 @@ use crate::base::{FieldName, Kid, RecordId, RingName};
 use crate::crypto::MacKey;
 use crate::document::{self, Change, Kind, Layout, splice, unescape, write_string};
 use crate::keys::{KeyError, Rings};
-use crate::purpose::{Grant, Level, Permit};
+use crate::purpose::{Grant, Level, Permit, Rights, Row};
 use crate::vault;
 
 /// What [`reveal`] gives.
@@ -119,8 +120,11 @@ pub struct Found<'a> {
     pub tokens: Option<&'a Tokens>,
     /// Fields that were, to be compared.
     pub strip_fields: &'a [usize],
-    /// What a search by an index asked for: rows without it are left out.
+    /// What a search by an index asked for: rows without it are left out, and so are those of people by whose values the caller may not
+    /// search.
     pub sought: Option<&'a Sought>,
+    /// Is it all of the reply?
+    pub extent: Extent,
 }
 
 /// [`reveal_found`], of documents that were not searched for.
@@ -132,17 +136,17 @@ pub struct Found<'a> {
     clippy::too_many_arguments,
     reason = "the window, what was found in it, and under which rules it is shown: each comes from another module"
 )]
-pub fn reveal(
-    collection: &Collection,
-    plan: &Plan,
-    keys: &Rings,
-    grant: &Grant,
+pub fn reveal<'a>(
+    collection: &'a Collection,
+    plan: &'a Plan,
+    keys: &'a Rings,
+    rights: impl Into<Rights<'a>>,
     bytes: &[u8],
     layout: &Layout,
     url_id: Option<&RecordId>,
     now_ms: u64,
 ) -> Result<Revealed, RevealError> {
-    reveal_found(collection, plan, keys, grant, bytes, layout, url_id, now_ms, Found::default())
+    reveal_found(collection, plan, keys, rights, bytes, layout, url_id, now_ms, Found::default())
 }
 
 /// Rewrites one window of a reply under the grant. `url_id` is the id of a document that stands alone
@@ -155,11 +159,26 @@ pub fn reveal(
     clippy::too_many_arguments,
     reason = "the window, what was found in it, and under which rules it is shown: each comes from another module"
 )]
-pub fn reveal_found(
+pub fn reveal_found<'a>(
+    collection: &'a Collection,
+    plan: &'a Plan,
+    keys: &'a Rings,
+    rights: impl Into<Rights<'a>>,
+    bytes: &[u8],
+    layout: &Layout,
+    url_id: Option<&RecordId>,
+    now_ms: u64,
+    how: Found<'_>,
+) -> Result<Revealed, RevealError> {
+    window(collection, plan, keys, rights.into(), bytes, layout, url_id, now_ms, how)
+}
+
+#[expect(clippy::too_many_arguments, reason = "as `reveal_found`")]
+fn window(
     collection: &Collection,
     plan: &Plan,
     keys: &Rings,
-    grant: &Grant,
+    rights: Rights<'_>,
     bytes: &[u8],
     layout: &Layout,
     url_id: Option<&RecordId>,
@@ -167,11 +186,16 @@ pub fn reveal_found(
     how: Found<'_>,
 ) -> Result<Revealed, RevealError> {
     let ids = Ids::of_reply(plan, bytes, layout, url_id);
-    let mut window = Window::new(collection, plan, keys, grant, bytes, &ids, now_ms).with(how.tokens);
-    let matches = match how.sought {
+    let company = Company::Shown { searched: how.searched, extent: how.extent };
+    let by_row = ByRow::of(collection, plan, rights, &ids, &layout.found, 0..layout.rows.len(), company);
+    let mut window = Window::new(collection, plan, keys, rights.grant(), bytes, &ids, by_row, now_ms).with(how.tokens);
+    let mut matches = match how.sought {
         Some(sought) => sought.matches(collection, plan, keys, &ids, bytes, layout, &mut window.tally)?,
         None => Vec::new(),
     };
+    if rights.alike().is_none() && !how.searched.is_empty() {
+        window.only_searchable(how.searched, layout, how.sought.is_some(), &mut matches)?;
+    }
     let left_out = |row: usize| matches.get(row) == Some(&false);
     let mut changes = vec![Change::Keep; layout.found.len()];
     let mut subjects = Subjects::default();
@@ -205,7 +229,7 @@ pub fn reveal_found(
         if found.value.start < decided_until {
             continue;
         }
-        let level = if found.misfit { window.misfit_level(index, field) } else { level_of(grant, field) };
+        let level = if found.misfit { window.misfit_level(index, found, field) } else { window.level(index, found, field) };
         *change = window.change(index, field, found, level)?;
         if !matches!(change, Change::Keep) {
             decided_until = found.value.end;
@@ -220,14 +244,6 @@ pub fn reveal_found(
     Ok(Revealed { bytes: out, tally, subjects: subjects.into_list() })
 }
 
-/// The level at which a field is shown. Without a form to generalise to, that level shows nothing.
-pub(super) fn level_of(grant: &Grant, field: &Field) -> Level {
-    match grant.level(field.category) {
-        Level::Generalised if field.generalise.is_none() => Level::Absent,
-        level @ (Level::Absent | Level::Sealed | Level::Pseudonym | Level::Generalised | Level::Masked | Level::Clear) => level,
-    }
-}
-
 /// One window on its way; also what is stored before a write replaces it (`carry`), to know what of it the caller would be shown.
 pub(super) struct Window<'a> {
     collection: &'a Collection,
@@ -236,6 +252,7 @@ pub(super) struct Window<'a> {
     grant: &'a Grant,
     bytes: &'a [u8],
     ids: &'a Ids,
+    by_row: ByRow<'a>,
     now_ms: u64,
     pub(super) opener: Opener<'a>,
     pseudonyms: Option<Arc<MacKey>>,
@@ -244,6 +261,7 @@ pub(super) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
+    #[expect(clippy::too_many_arguments, reason = "as `reveal_found`")]
     pub(super) fn new(
         collection: &'a Collection,
         plan: &'a Plan,
@@ -251,11 +269,12 @@ impl<'a> Window<'a> {
         grant: &'a Grant,
         bytes: &'a [u8],
         ids: &'a Ids,
+        by_row: ByRow<'a>,
         now_ms: u64,
     ) -> Self {
         let opener = Opener::new(collection, plan, keys);
         let (pseudonyms, tally, tokens) = (None, Tally::default(), None);
-        Self { collection, plan, keys, grant, bytes, ids, now_ms, opener, pseudonyms, tally, tokens }
+        Self { collection, plan, keys, grant, bytes, ids, by_row, now_ms, opener, pseudonyms, tally, tokens }
     }
 
     /// The same, with what the vault knows.
@@ -265,14 +284,68 @@ impl<'a> Window<'a> {
 
     /// A misfit is reported for one of the fields it hides: the least level of all that it may hide. Where it is refused anyway, the one
     /// field decides, so that a mistake is not passed over because a neighbour is absent.
-    fn misfit_level(&self, index: usize, field: &Field) -> Level {
-        let own = level_of(self.grant, field);
+    fn misfit_level(&self, index: usize, found: &document::Found, field: &Field) -> Level {
+        let own = self.level(index, found, field);
         if self.collection.strict {
             return own;
         }
-        let neighbours = self.plan.fields.get(index).map_or(&[][..], |planned| &planned.neighbours);
-        let fields = neighbours.iter().filter_map(|neighbour| self.collection.fields.get(*neighbour));
-        fields.fold(own, |level, field| level.meet(level_of(self.grant, field)))
+        let fields = self.plan.neighbours(index).iter().filter_map(|at| Some((*at, self.collection.fields.get(*at)?)));
+        fields.fold(own, |level, (at, field)| level.meet(self.level(at, found, field)))
+    }
+
+    /// What goes for a value of a field.
+    fn row(&self, index: usize, found: &document::Found) -> &'a Row {
+        self.by_row.of_value(self.plan, self.collection, self.ids, index, found)
+    }
+
+    /// The level at which a value of a field is shown.
+    pub(super) fn level(&self, index: usize, found: &document::Found, field: &Field) -> Level {
+        level_of(self.row(index, found), field)
+    }
+
+    /// Leaves out the rows of people by whose values the caller may not search: that they were found tells what they hold.
+    fn only_searchable(
+        &mut self,
+        searched: &[usize],
+        layout: &Layout,
+        can_sift: bool,
+        matches: &mut Vec<bool>,
+    ) -> Result<(), RevealError> {
+        matches.resize(layout.rows.len(), true);
+        let category = |index: usize| self.collection.fields.get(index).map(|field| field.category).ok_or(RevealError::Layout);
+        let mut hidden = vec![false; layout.rows.len()];
+        for index in searched {
+            let category = category(*index)?;
+            for (row, hidden) in hidden.iter_mut().enumerate() {
+                *hidden |= !self.by_row.row(row).may_search(category);
+            }
+            // Of other people in a row any may be the one who was found.
+            for found in layout.found.iter().filter(|found| self.plan.meaning(found) == Some(Meaning::Field(*index))) {
+                let row = found.row.and_then(|row| usize::try_from(row).ok());
+                if let Some(hidden) = row.and_then(|row| hidden.get_mut(row)) {
+                    *hidden |= !self.row(*index, found).may_search(category);
+                }
+            }
+        }
+        // The frame of a list is no document.
+        let holds = |row: usize| {
+            let of_row = |found: &&document::Found| found.row.and_then(|at| usize::try_from(at).ok()) == Some(row);
+            let values =
+                |found: &document::Found| matches!(self.plan.meaning(found), Some(Meaning::Field(_) | Meaning::Index(..)));
+            layout.found.iter().filter(of_row).any(values)
+        };
+        for (row, (at, matches)) in layout.rows.iter().zip(matches.iter_mut()).enumerate() {
+            if !hidden.get(row).copied().unwrap_or(true) || !*matches {
+                continue;
+            }
+            match (self.plan.is_sole_row(at.set), can_sift) {
+                (true, _) if !holds(row) => {}
+                (true, _) => return Err(RevealError::Stray),
+                (false, false) => return Err(RevealError::Unsifted),
+                (false, true) => *matches = false,
+            }
+        }
+        Ok(())
     }
 
     /// What becomes of one stored value: it stays (null, an envelope), its form at that level takes its place, or it is left out.

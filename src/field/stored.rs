@@ -70,6 +70,11 @@ impl<'a> StoredRow<'a> {
         self.stored.ids.row(self.index)?.about(collection)?.as_ref().ok()
     }
 
+    /// Its number among the documents that were read.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     pub(super) fn plan(&self) -> &'a Plan {
         self.stored.plan
     }

@@ -33,13 +33,12 @@ pub(super) fn id(text: &str) -> RecordId {
 
 /// A field whose category has its name, or `category`.
 pub(super) fn field(name: &str, at: &str, category: &str) -> Field {
-    let index = CATEGORIES.iter().position(|known| *known == category).unwrap();
     Field {
         name: FieldName::new(name),
         at: selector(at),
         place: place("shop", "customers", name),
         ring: RingName::main(),
-        category: CategoryId(u16::try_from(index).unwrap()),
+        category: category_id(category),
         category_name: CategoryName::new(category),
         protection: Protection::Seal,
         mask: Mask::parse("keep-last:4").unwrap(),
@@ -84,7 +83,24 @@ pub(super) fn grant(levels: &[(&str, Level)], writes: Option<&[&str]>) -> Grant 
 }
 
 pub(super) fn full_grant(purpose: &str, levels: &[(&str, Level)], writes: Option<&[&str]>, delete: bool) -> Grant {
-    let categories = CATEGORIES.iter().map(|name| CategorySpec {
+    let purpose = PurposeSpec {
+        reveal: levels.iter().map(|(name, level)| (CategoryName::new(name), *level, 1)).collect(),
+        writes: writes.map(|names| names.iter().map(|name| CategoryName::new(name)).collect()),
+        delete,
+        ..purpose_of(purpose)
+    };
+    let spec = PolicySpec {
+        id: "test".to_string(),
+        version: 1,
+        categories: categories(),
+        purposes: vec![purpose],
+        ..PolicySpec::default()
+    };
+    Policy::compile(spec).unwrap().decide(&CallerName::new("helpdesk"), None, NOW_MS).unwrap()
+}
+
+pub(super) fn categories() -> Vec<CategorySpec> {
+    let category = |name: &&str| CategorySpec {
         name: CategoryName::new(name),
         line: 1,
         dpv: "pd:Name".to_string(),
@@ -92,32 +108,35 @@ pub(super) fn full_grant(purpose: &str, levels: &[(&str, Level)], writes: Option
         mask: None,
         generalise: None,
         clauses: vec![],
-    });
-    let purpose = PurposeSpec {
-        name: PurposeName::new(purpose),
+    };
+    CATEGORIES.iter().map(category).collect()
+}
+
+/// The id of a category.
+pub(super) fn category_id(name: &str) -> CategoryId {
+    let index = CATEGORIES.iter().position(|known| *known == name).unwrap();
+    CategoryId(u16::try_from(index).unwrap())
+}
+
+/// A purpose that shows and stores nothing.
+pub(super) fn purpose_of(name: &str) -> PurposeSpec {
+    PurposeSpec {
+        name: PurposeName::new(name),
         line: 1,
         dpv: None,
         basis: None,
         callers: vec![CallerName::new("helpdesk")],
-        reveal: levels.iter().map(|(name, level)| (CategoryName::new(name), *level, 1)).collect(),
+        reveal: Vec::new(),
         reveal_line: 1,
-        writes: writes.map(|names| names.iter().map(|name| CategoryName::new(name)).collect()),
+        writes: None,
         writes_line: 1,
         search: Vec::new(),
         search_line: 0,
-        delete,
+        delete: false,
         terms: Terms::default(),
         collects: Collects::default(),
         clauses: vec![],
-    };
-    let spec = PolicySpec {
-        id: "test".to_string(),
-        version: 1,
-        categories: categories.collect(),
-        purposes: vec![purpose],
-        ..PolicySpec::default()
-    };
-    Policy::compile(spec).unwrap().decide(&CallerName::new("helpdesk"), None, NOW_MS).unwrap()
+    }
 }
 
 /// Every category at one level; all may be written.

@@ -6,20 +6,21 @@
 //!
 //! Always holds: no body is made while a wish is open; a text that could be a token is never stored as a value.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use super::by_row::level_of;
 use super::deterministic;
 use super::plan::{Collection, Field, Meaning, Plan, Protection};
 use super::protect::WriteError;
-use super::reveal::level_of;
 use super::stored::Before;
 use super::{NotCanonical, TermError, envelope};
 use crate::base::RecordId;
 use crate::base::limits::MAX_TOKENISED_BYTES;
 use crate::document::{Found, Kind as JsonKind, Layout, unescape};
-use crate::purpose::{Grant, Level};
+use crate::purpose::{Grant, Level, Row};
 use crate::vault::{Format, Kind, Known, Scope, Wish};
 
 /// What the vault said of the tokens of one body or window, and what is wanted of it.
@@ -164,11 +165,13 @@ pub fn token_term(collection: &Collection, field: usize, json: &[u8]) -> Result<
 }
 
 /// The tokens whose values a window shows in some form, each once; and texts of which only the vault can tell whether they are tokens.
+/// Where rows differ, also those of rows that show less than others: what is opened and not shown leaves with nobody.
 pub fn tokens_shown(collection: &Collection, plan: &Plan, grant: &Grant, bytes: &[u8], layout: &Layout) -> Vec<(Scope, String)> {
+    let most = most_of(grant);
     let mut wanted = HashSet::new();
     // What is left out is left out, whatever it is.
     let at = |level| level != Level::Absent;
-    shown(collection, plan, grant, bytes, &layout.found, &at, &mut wanted);
+    shown(collection, plan, &most, bytes, &layout.found, &at, &mut wanted);
     wanted.into_iter().collect()
 }
 
@@ -190,7 +193,7 @@ pub fn tokens_of_write(
     layout: &Layout,
     before: &Before<'_>,
 ) -> Vec<(Scope, String)> {
-    let mut wanted = HashSet::new();
+    let (most, mut wanted) = (most_of(grant), HashSet::new());
     for (found, _, kind) in values(collection, plan, &layout.found) {
         let Some(text) = text_of(bytes, found) else { continue };
         if kind.format.is_token(&text).is_none() && kind.format.check(&text).is_ok() {
@@ -198,7 +201,7 @@ pub fn tokens_of_write(
         }
     }
     for stored in before.rows.iter().flatten() {
-        shown(collection, stored.plan(), grant, stored.bytes(), stored.found_in(&stored.range()), &|_| true, &mut wanted);
+        shown(collection, stored.plan(), &most, stored.bytes(), stored.found_in(&stored.range()), &|_| true, &mut wanted);
     }
     wanted.into_iter().collect()
 }
@@ -215,17 +218,22 @@ pub fn tokens_stored(collection: &Collection, plan: &Plan, bytes: &[u8], layout:
     wanted.into_iter().collect()
 }
 
+/// What some row may show.
+fn most_of(grant: &Grant) -> Cow<'_, Row> {
+    grant.alike().map_or_else(|| Cow::Owned(grant.at_most()), Cow::Borrowed)
+}
+
 fn shown(
     collection: &Collection,
     plan: &Plan,
-    grant: &Grant,
+    most: &Row,
     bytes: &[u8],
     found: &[Found],
     at: &dyn Fn(Level) -> bool,
     wanted: &mut HashSet<(Scope, String)>,
 ) {
     for (found, field, kind) in values(collection, plan, found) {
-        let level = level_of(grant, field);
+        let level = level_of(most, field);
         if !at(level) {
             continue;
         }

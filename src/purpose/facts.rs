@@ -45,6 +45,9 @@ impl FactId {
     /// In a grant of an exception, which knows no other: the data subject is one of those whom it names.
     pub(super) const NAMED: Self = Self(0);
 
+    /// [`COMBINED`], whose place is that in [`BUILT_IN`].
+    pub(super) const COMBINED: Self = Self(6);
+
     pub(super) fn at(place: u8) -> Self {
         Self(place)
     }
@@ -71,6 +74,12 @@ impl Facts {
     /// Does it hold?
     pub fn has(self, fact: FactId) -> bool {
         self.0 & fact.bit() != 0
+    }
+
+    /// These facts, in a reply that shows identifying and linkable data of them: [`COMBINED`].
+    #[must_use]
+    pub fn combined(self) -> Self {
+        self.with(FactId::COMBINED)
     }
 
     pub(super) fn bits(self) -> u64 {

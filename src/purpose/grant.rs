@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::facts::{FactId, Facts};
-use super::rows::{Conditions, Row};
+use super::rows::{Conditions, Kinds, Row};
 use super::rules::Opens;
 use super::{CategoryId, Level};
 use crate::base::limits::GRANT_LIFETIME_MS;
@@ -20,6 +20,8 @@ pub(super) struct Cell {
     pub(super) purpose: PurposeName,
     /// The least that any row shows and allows.
     pub(super) row: Row,
+    /// What a new document must have.
+    pub(super) required: Box<[CategoryId]>,
     /// What rows depend on; None: all are the same.
     pub(super) conditions: Option<Conditions>,
     pub(super) scope: Box<str>,
@@ -87,6 +89,50 @@ impl Grant {
         self.cell.conditions.as_ref().is_some_and(|conditions| conditions.combines(held))
     }
 
+    /// The least that any row shows and allows.
+    pub fn least(&self) -> &Row {
+        &self.cell.row
+    }
+
+    /// The one row there is, where none differs from another.
+    pub fn alike(&self) -> Option<&Row> {
+        self.cell.conditions.is_none().then_some(&self.cell.row)
+    }
+
+    /// Do rows differ by anything that is known of people?
+    pub fn turns_on_people(&self) -> bool {
+        self.turns_on().any(|fact| fact != FactId::COMBINED)
+    }
+
+    /// Do rows differ by what a reply shows of one data subject?
+    pub fn turns_on_combination(&self) -> bool {
+        self.turns_on().any(|fact| fact == FactId::COMBINED)
+    }
+
+    /// Could some row show the category in its coarse form?
+    pub fn may_generalise(&self, category: CategoryId) -> bool {
+        match &self.cell.conditions {
+            None => self.cell.row.level(category) == Level::Generalised,
+            Some(conditions) => conditions.rules().may_be(category, Level::Generalised),
+        }
+    }
+
+    /// The categories that a new document must have.
+    pub fn required(&self) -> &[CategoryId] {
+        &self.cell.required
+    }
+
+    /// What a category of a reply adds to what may combine.
+    pub(crate) fn kinds(&self, category: CategoryId) -> Kinds {
+        self.cell.conditions.as_ref().map(|conditions| conditions.rules().kinds(category)).unwrap_or_default()
+    }
+
+    /// Which rule about people keeps a new value of a category from being stored where these facts hold, or (None) the document from being
+    /// removed.
+    pub(super) fn why_not(&self, facts: Facts, category: Option<CategoryId>) -> Option<String> {
+        self.cell.conditions.as_ref()?.rules().why_not(facts.bits(), category)
+    }
+
     /// The purpose that was decided for.
     pub fn purpose(&self) -> &PurposeName {
         &self.cell.purpose
@@ -121,6 +167,7 @@ impl Grant {
         self.data_view() == other.data_view()
             && self.scope() == other.scope()
             && self.cell.row.same_rights(&other.cell.row)
+            && self.cell.required == other.cell.required
             && rules(self) == rules(other)
     }
 

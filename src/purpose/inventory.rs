@@ -106,7 +106,8 @@ pub(super) fn list(spec: &PolicySpec) -> Vec<Listed> {
         add(Kind::Recipient, format!("recipient.{}", recipient.name), recipient.line, &recipient.clauses, waits);
     }
     for limit in &spec.limits {
-        let words: Vec<&str> = limit.when.iter().chain(&limit.unless).map(|(fact, _)| fact.as_str()).collect();
+        let words = limit.when.iter().chain(&limit.unless).map(|(fact, _)| fact.as_str());
+        let words: Vec<&str> = words.filter(|fact| *fact != facts::COMBINED).collect();
         let waits = (!words.is_empty()).then(|| words.join(", "));
         add(Kind::Limit, format!("limit.{}", limit.name), limit.line, &limit.clauses, waits);
     }
@@ -126,9 +127,6 @@ fn purpose_waits(spec: &PolicySpec, purpose: &PurposeSpec) -> Option<String> {
     let mut waits: Vec<String> = terms_wait(&purpose.terms, facts::CONSENT, facts::OBJECTION).into_iter().collect();
     if let Some((version, _)) = purpose.terms.since.filter(|_| spec.change.gate != ChangeGate::Publication) {
         waits.push(facts::told_of(version));
-    }
-    if !purpose.collects.required.is_empty() {
-        waits.push("required".to_owned());
     }
     (!waits.is_empty()).then(|| waits.join(", "))
 }

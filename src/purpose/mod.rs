@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `spec`, `rules`, `asked` | the policy as the file says it |
 //! | `check` | everything that can be wrong with it |
-//! | `policy`, `grant`, `rows`, `facts` | compiled: the decision, and what one row shows |
+//! | `policy`, `grant`, `rows`, `rights`, `facts` | compiled: the decision, and what one row shows |
 //! | `opening` | what an approved exception opens |
 //! | `explain`, `test` | why; and whether it is what was promised |
 //! | `inventory`, `register`, `coverage` | rule by rule; the published clauses; which clause is kept by which rule and test |
@@ -32,6 +32,7 @@ mod level;
 mod opening;
 mod policy;
 mod register;
+mod rights;
 mod rows;
 mod rules;
 mod spec;
@@ -50,6 +51,8 @@ pub use level::Level;
 pub use opening::{Named, Opened, Opening, StaysClosed};
 pub use policy::{CategoryId, Policy, PolicyError, Refusal};
 pub use register::{Class, ClauseKind, ClauseSpec, Later, Question, Register};
+pub use rights::{Beside, Rights};
+pub(crate) use rows::Kinds;
 pub use rows::Row;
 pub use rules::{
     AgeSpec, Always, AlwaysSpec, ChangeGate, ChangeSpec, Collects, Consent, ExceptionSpec, FactSpec, LimitSpec, NeverSpec, Opens,

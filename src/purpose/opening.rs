@@ -170,6 +170,7 @@ impl Policy {
         let cell = Cell {
             caller: opening.caller.clone(),
             row: rules.floor(),
+            required: Box::default(),
             conditions: Conditions::of(rules),
             scope: Box::from(self.scope_of(opening.exception, opening.caller)),
             data_view,

@@ -291,10 +291,13 @@ fn cell(
     let name_of = |at| spec.categories.get(at).map(|category: &CategorySpec| category.name.to_string());
     let data_view = data_view(&purpose.name, None, rules.ceiling().levels(), rows, name_of);
     let scope = recipient.map_or(purpose.name.as_str(), |recipient| recipient.name.as_str());
+    let place = |name: &CategoryName| spec.categories.iter().zip(0_u16..).find(|(category, _)| category.name == *name);
+    let required = purpose.collects.required.iter().filter_map(place).map(|(_, at)| CategoryId(at)).collect();
     Cell {
         caller: caller.clone(),
         purpose: purpose.name.clone(),
         row: rules.floor(),
+        required,
         conditions: Conditions::of(rules),
         scope: Box::from(scope),
         data_view,

@@ -15,6 +15,22 @@ use super::{CategoryId, Level};
 /// Facts that one caller and purpose may depend on; there are as many rows as they have combinations.
 pub(super) const MAX_RELEVANT: usize = 12;
 
+/// Of what kinds data of one person are, for [`Conditions::combines`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kinds(u8);
+
+impl Kinds {
+    /// These and those.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Are both among them, what identifies and what does so in combination?
+    pub(crate) fn combine(self) -> bool {
+        self.0 == IDENTIFYING | LINKABLE
+    }
+}
+
 /// Leaves `masked`, `generalised` or clear, and identifies.
 const IDENTIFYING: u8 = 1;
 /// Leaves in any form that tells something, and identifies in combination.
@@ -78,6 +94,7 @@ impl Row {
 /// One limit, for one caller and purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Limit {
+    name: Box<str>,
     /// Any of these must hold; 0: it always applies.
     when: u64,
     /// None of these may hold.
@@ -113,6 +130,8 @@ pub(super) struct Rules {
     delete: bool,
     /// What the purpose reveals, by kind: for [`Conditions::combines`].
     kinds: Box<[u8]>,
+    /// The facts that may matter, by name.
+    names: Box<[(u64, Box<str>)]>,
 }
 
 /// Where rows may differ: the rules and the rows that were needed so far.
@@ -146,6 +165,7 @@ impl Rules {
             stops |= other;
         }
         let limits = spec.limits.iter().filter(|limit| touches(spec, limit, purpose)).map(|limit| Limit {
+            name: Box::from(limit.name.as_str()),
             when: any(&limit.when, table),
             unless: any(&limit.unless, table),
             caps: each(&|category| said(&limit.at_most, &category.name).map_or(Level::Clear, |said| said.level)),
@@ -167,6 +187,7 @@ impl Rules {
             delete: purpose.delete,
             // From what the purpose reveals, whatever narrows it: so that no rule that narrows can undo a combination.
             kinds: spec.categories.iter().map(|category| kind(category.nature, revealed(category))).collect(),
+            names: table.names().map(|name| (bit(table, name), Box::from(name))).collect(),
         }
     }
 
@@ -182,6 +203,7 @@ impl Rules {
             by_sight: false,
             delete: false,
             kinds: levels.iter().map(|_| 0).collect(),
+            names: Box::new([(FactId::NAMED.bit(), Box::from("a data subject whom the exception names"))]),
         }
     }
 
@@ -209,6 +231,36 @@ impl Rules {
     /// What a row shows at most: only what applies to every one.
     pub(super) fn ceiling(&self) -> Row {
         self.narrowed(|limit| limit.when | limit.unless == 0)
+    }
+
+    /// Could some row show the category at this level? True at least where one could; it is asked about levels that lie on one way down.
+    pub(super) fn may_be(&self, category: CategoryId, level: Level) -> bool {
+        let at = usize::from(category.0);
+        let most = self.levels.get(at).copied().unwrap_or(Level::Absent);
+        most == level
+            || (most.meet(level) == level && self.limits.iter().any(|limit| limit.caps.get(at).is_some_and(|cap| *cap == level)))
+    }
+
+    pub(super) fn kinds(&self, category: CategoryId) -> Kinds {
+        Kinds(self.kinds.get(usize::from(category.0)).copied().unwrap_or(0))
+    }
+
+    /// Which rule about people is in the way of storing a new value of the category, or (None) of removing the document.
+    pub(super) fn why_not(&self, facts: u64, category: Option<CategoryId>) -> Option<String> {
+        let names =
+            |bits: u64| -> Vec<&str> { self.names.iter().filter(|(bit, _)| bit & bits != 0).map(|(_, name)| &**name).collect() };
+        let missing = names(self.needs & !facts);
+        if !missing.is_empty() {
+            return Some(format!("for this person it needs {}, of which nothing is on record", missing.join(" and ")));
+        }
+        let stops = names(self.stops & facts);
+        if !stops.is_empty() {
+            return Some(format!("for this person there is on record: {}", stops.join(", ")));
+        }
+        let at = usize::from(category?.0);
+        let closes = |limit: &&Limit| limit.applies(facts) && limit.caps.get(at).is_some_and(|cap| *cap != Level::Clear);
+        let limits: Vec<&str> = self.limits.iter().filter(closes).map(|limit| &*limit.name).collect();
+        (!limits.is_empty()).then(|| format!("for this person limit {} applies", limits.join(" and ")))
     }
 
     /// True if some row may show a category as a pseudonym.

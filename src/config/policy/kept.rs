@@ -11,8 +11,6 @@ use crate::purpose::Always;
 
 /// Why a rule waits.
 pub(super) const UNKNOWN: &str = "nothing is known of data subjects when requests are served";
-/// Why a rule waits.
-pub(super) const UNCHECKED: &str = "nothing looks yet whether a new document has all that it must";
 
 /// Rules that this release does not keep when it serves: to serve without them would reveal more than the policy says.
 pub(in super::super) fn check_waiting(report: &Report<'_>, written: &Written, policies: Policies) {

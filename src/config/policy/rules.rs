@@ -101,7 +101,8 @@ pub(super) fn read_limits(root: &Section<'_>, written: &mut Written) {
         if report.errors() > before {
             written.said.push(at);
         }
-        if !when.is_empty() || !unless.is_empty() {
+        // What a reply shows together is seen without knowing anybody.
+        if when.iter().chain(&unless).any(|(fact, _)| fact != facts::COMBINED) {
             written.waits.push((
                 name.span.clone(),
                 format!("[limit.{}] with `when` or `unless`", shorten(&name.value)),

@@ -18,7 +18,7 @@ use crate::vault::Misfit;
 #[non_exhaustive]
 pub enum WriteError {
     /// The grant has no right to write the category.
-    #[error("{}", not_writable(purpose, category, *level))]
+    #[error("{}", not_writable(purpose, category, *level, why.as_deref()))]
     NotWritable {
         /// The purpose of the request.
         purpose: PurposeName,
@@ -26,12 +26,24 @@ pub enum WriteError {
         category: CategoryName,
         /// What it may read of it.
         level: Level,
+        /// The rule about people that is in the way; None: the policy lets this purpose write it of nobody.
+        why: Option<String>,
     },
     /// The grant has no right to remove documents.
-    #[error("{purpose} may not delete documents; the policy allows it with `delete = true`")]
+    #[error("{}", delete_refused(purpose, why.as_deref()))]
     DeleteRefused {
         /// The purpose of the request.
         purpose: PurposeName,
+        /// The rule about people that is in the way; None: the policy lets this purpose remove nothing.
+        why: Option<String>,
+    },
+    /// A new document lacks what the purpose must have.
+    #[error("{purpose} stores no new document without {}: send a value, not null", listed(categories))]
+    CategoryRequired {
+        /// The purpose of the request.
+        purpose: PurposeName,
+        /// All that is missing.
+        categories: Vec<CategoryName>,
     },
     /// The field's ring is not held: its values are neither made nor removed here.
     #[error(
@@ -208,6 +220,7 @@ impl WriteError {
         match self {
             Self::NotWritable { .. } => "not-writable",
             Self::DeleteRefused { .. } => "delete-refused",
+            Self::CategoryRequired { .. } => "category-required",
             Self::WouldErase { .. } => "would-erase",
             Self::MaskedValue { .. } => "masked-value",
             Self::ForeignEnvelope { .. } => "foreign-envelope",
@@ -233,11 +246,24 @@ impl WriteError {
     }
 }
 
-fn not_writable(purpose: &PurposeName, category: &CategoryName, level: Level) -> String {
-    match level {
+/// Why a purpose may not remove documents, or this one.
+pub(crate) fn delete_refused(purpose: &PurposeName, why: Option<&str>) -> String {
+    match why {
+        Some(why) => format!("{purpose} may not delete this document: {why}"),
+        None => format!("{purpose} may not delete documents; the policy allows it with `delete = true`"),
+    }
+}
+
+fn listed(categories: &[CategoryName]) -> String {
+    categories.iter().map(CategoryName::as_str).collect::<Vec<_>>().join(" and ")
+}
+
+fn not_writable(purpose: &PurposeName, category: &CategoryName, level: Level, why: Option<&str>) -> String {
+    let what = match level {
         Level::Absent => format!("{purpose} may neither read nor write {category}"),
         Level::Sealed | Level::Pseudonym | Level::Generalised | Level::Masked | Level::Clear => {
             format!("{purpose} may read {category} {}, not write it", level.as_str())
         }
-    }
+    };
+    why.map_or_else(|| what.clone(), |why| format!("{what}: {why}"))
 }

@@ -13,13 +13,14 @@ use serde_json::Value;
 use super::{Before, Protected, ProtectedBody, RowWrite, Write, WriteError, unbound};
 use crate::base::{Intent, PatchFormat, RecordId};
 use crate::document::{Layout, Selector, Step, Touched, touched};
+use crate::field::by_row::{ByRow, Company};
 use crate::field::carry::Carried;
 use crate::field::ids::{Ids, NoId, Subjects};
 use crate::field::plan::{Collection, Field, Plan, Subject};
 use crate::field::seal::Sealer;
 use crate::field::tokens::{Tokens, settled};
 use crate::keys::Rings;
-use crate::purpose::{Grant, Level};
+use crate::purpose::{Beside, Level, Rights, Row};
 
 mod operations;
 
@@ -53,17 +54,19 @@ fn is_about_it(collection: &Collection, field: &Field) -> bool {
     clippy::too_many_arguments,
     reason = "the patch, what was found in it, and under which rules it is judged: each comes from another module"
 )]
-pub fn protect_patch(
-    collection: &Collection,
-    plan: &Plan,
-    keys: &Rings,
-    grant: &Grant,
+pub fn protect_patch<'a>(
+    collection: &'a Collection,
+    plan: &'a Plan,
+    keys: &'a Rings,
+    rights: impl Into<Rights<'a>>,
     format: PatchFormat,
     bytes: &Bytes,
     layout: &Layout,
-    of: Patched<'_>,
+    of: Patched<'a>,
 ) -> Result<Protected, WriteError> {
-    let patch = Patch { collection, plan, keys, grant, of };
+    let rights = rights.into();
+    let patch = Patch { collection, plan, keys, rights, of };
+    patch.knows_whom()?;
     let outcome = match format {
         PatchFormat::Merge => patch.merge(bytes, layout),
         PatchFormat::Json => patch.operations(bytes),
@@ -90,7 +93,7 @@ struct Patch<'a> {
     collection: &'a Collection,
     plan: &'a Plan,
     keys: &'a Rings,
-    grant: &'a Grant,
+    rights: Rights<'a>,
     of: Patched<'a>,
 }
 
@@ -132,6 +135,34 @@ impl Patch<'_> {
         Ok(true)
     }
 
+    /// What is allowed turns on whom the document is about, and only the stored one says so.
+    fn knows_whom(&self) -> Result<(), WriteError> {
+        let Subject::At(selector) = &self.collection.subject else { return Ok(()) };
+        let Some(field) = self.collection.fields.first() else { return Ok(()) };
+        if self.of.subject.is_some() || self.rights.alike().is_some() || !self.rights.grant().turns_on_people() {
+            return Ok(());
+        }
+        Err(WriteError::SubjectMissing {
+            field: field.name.clone(),
+            bind: "data subject",
+            selector: selector.to_string(),
+            remedy: "what this purpose may do turns on it; PUT the whole document, with it".into(),
+        })
+    }
+
+    /// Whom a field of the patched document is about. Of other people in it a patch may say little, and nobody is taken for another.
+    fn about(&self, field: &Field) -> Option<&RecordId> {
+        match (&field.subject, &self.collection.subject) {
+            (Some(_), _) | (None, Subject::None) => None,
+            (None, Subject::DocumentId) => Some(self.of.id),
+            (None, Subject::At(_)) => self.of.subject,
+        }
+    }
+
+    fn row(&self, field: &Field) -> &Row {
+        self.rights.row(self.about(field), Beside::Apart)
+    }
+
     fn judge_merge(&self, piece: &Value) -> Result<(), WriteError> {
         let id = touched(piece, &self.collection.id);
         if id.removed || id.replaced {
@@ -170,11 +201,13 @@ impl Patch<'_> {
         if !done.any() {
             return Ok(());
         }
-        if !self.grant.may_write(field.category) {
+        let row = self.row(field);
+        if !row.may_write(field.category) {
             return Err(WriteError::NotWritable {
-                purpose: self.grant.purpose().clone(),
+                purpose: self.rights.grant().purpose().clone(),
                 category: field.category_name.clone(),
-                level: self.grant.level(field.category),
+                level: row.level(field.category),
+                why: self.rights.why_not(self.about(field), Some(field.category)),
             });
         }
         if !self.keys.holds(&field.ring) {
@@ -182,13 +215,22 @@ impl Patch<'_> {
         }
         let would_erase = |reason| {
             Err(WriteError::WouldErase {
-                purpose: self.grant.purpose().clone(),
+                purpose: self.rights.grant().purpose().clone(),
                 category: field.category_name.clone(),
                 reason,
                 remedy: "PUT the whole document, which is compared with what is stored".into(),
             })
         };
-        match self.grant.level(field.category) {
+        // The caller may have been shown less than it would be shown now.
+        if self.rights.alike().is_none() {
+            if done.replaced && self.rights.least().level(field.category) == Level::Absent {
+                return would_erase("may not see all of");
+            }
+            if (done.set || done.replaced) && self.rights.grant().may_generalise(field.category) {
+                return would_erase("may see a stand-in of");
+            }
+        }
+        match row.level(field.category) {
             Level::Absent if done.replaced => would_erase("does not see"),
             Level::Masked | Level::Generalised | Level::Pseudonym if done.set || done.replaced => {
                 would_erase("sees a stand-in of")
@@ -227,11 +269,13 @@ impl Patch<'_> {
         let rows = vec![RowWrite { intent: Intent::Create, assigned_id: None }; layout.rows.len()];
         let before = Before { tokens: self.of.tokens, ..Before::default() };
         let ids = Ids::of(self.plan, bytes, layout);
+        let by_row = ByRow::of(self.collection, self.plan, self.rights, &ids, &layout.found, 0..ids.rows(), Company::Nobody);
         let mut write = Write {
             collection: self.collection,
             plan: self.plan,
             keys: self.keys,
-            grant: self.grant,
+            rights: self.rights,
+            by_row,
             bytes,
             layout,
             rows: &rows,

@@ -73,9 +73,9 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Purpose(PolicyRefusal::Missing { .. }) => (S::FORBIDDEN, "purpose-missing"),
         Error::Purpose(PolicyRefusal::NotAllowed { .. } | PolicyRefusal::NoneNamed { .. }) => (S::FORBIDDEN, "purpose-refused"),
         Error::Exception(_) => (S::FORBIDDEN, "exception-closed"),
-        Error::DeleteRefused { .. } => (S::FORBIDDEN, "delete-refused"),
         Error::ViewNotWhole { .. } | Error::CopyNotWhole => (S::FORBIDDEN, "view-not-whole"),
         Error::NothingWritable { .. } => (S::FORBIDDEN, "not-writable"),
+        Error::AttachmentWithheld { .. } => (S::FORBIDDEN, "attachment-withheld"),
         Error::FeedEnded => (S::SERVICE_UNAVAILABLE, "feed-ended"),
         Error::SearchRefused { .. } => (S::FORBIDDEN, "search-refused"),
         Error::Term(error) => (term_status(error), error.code()),
@@ -130,7 +130,8 @@ fn write_status(error: &WriteError) -> StatusCode {
             StatusCode::FORBIDDEN
         }
         WriteError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        WriteError::WouldErase { .. }
+        WriteError::CategoryRequired { .. }
+        | WriteError::WouldErase { .. }
         | WriteError::MaskedValue { .. }
         | WriteError::ForeignEnvelope { .. }
         | WriteError::SubjectMissing { .. }
@@ -234,10 +235,10 @@ fn sentence(error: &Error) -> String {
         | Error::Caller(_)
         | Error::Purpose(_)
         | Error::Exception(_)
-        | Error::DeleteRefused { .. }
         | Error::ViewNotWhole { .. }
         | Error::CopyNotWhole
         | Error::NothingWritable { .. }
+        | Error::AttachmentWithheld { .. }
         | Error::FeedEnded
         | Error::SearchRefused { .. }
         | Error::Term(_)

@@ -60,6 +60,7 @@ async fn two_nodes_append_thousands_of_entries_at_once() {
         }
         let took = begun.elapsed();
         let fresh = ledger(store);
+        fresh.read().await.unwrap();
         for ledger in [&one, &other, &fresh] {
             ledger.read().await.unwrap();
             let all = u64::try_from(2 * EACH).unwrap();

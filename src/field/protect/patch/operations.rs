@@ -206,7 +206,7 @@ impl Patch<'_> {
     }
 
     fn sees_elements(&self, field: &Field) -> bool {
-        self.grant.level(field.category) != crate::purpose::Level::Absent
+        self.rights.least().level(field.category) != crate::purpose::Level::Absent
     }
 
     /// T35: what values are bound to stays, or goes with them.

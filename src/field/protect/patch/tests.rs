@@ -2,6 +2,7 @@ use super::*;
 use crate::document::Rules;
 use crate::document::walk;
 use crate::field::testing::*;
+use crate::purpose::Grant;
 
 /// What goes to the database for a patch of `c-1`, opened again so that tests can read it, and how many values were sealed.
 fn patched_as(collection: &Collection, grant: &Grant, format: PatchFormat, body: &str) -> Result<String, WriteError> {
