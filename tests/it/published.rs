@@ -62,8 +62,11 @@ strict  = true
     );
     let policy: toml::Table = fs::read_to_string(folder.path().join("policy.toml")).unwrap().parse().unwrap();
     let facts = policy.get("fact").and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::keys).map(String::as_str);
-    let recorded: Vec<String> =
-        ["consent", "objection", "age", "notice", "acceptance"].into_iter().chain(facts).map(|word| format!("\"{word}\"")).collect();
+    let recorded: Vec<String> = ["consent", "objection", "age", "notice", "acceptance"]
+        .into_iter()
+        .chain(facts)
+        .map(|word| format!("\"{word}\""))
+        .collect();
     for caller in callers.chain([PLATFORM]) {
         let credential = Proxy::credential(caller);
         let (_, secret) = credential.split_once('.').unwrap();
@@ -98,8 +101,7 @@ impl Shop {
         let credential = Proxy::credential(caller);
         let mut headers = vec![("sudare-credential", credential.as_str()), ("data-purpose", purpose)];
         if body.is_some() {
-            let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-            headers.push(("content-type", kind));
+            headers.push(("content-type", "application/json"));
         }
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         send_on(stream, method, path, &headers, body.into()).await.expect("a whole reply")
@@ -116,8 +118,13 @@ impl Shop {
         self.ask(caller, purpose, Method::PUT, &format!("/customers/{id}"), Some(document)).await.outcome()
     }
 
-    async fn add(&self, caller: &str, purpose: &str, id: &str, patch: Value) -> (u16, String) {
-        self.ask(caller, purpose, Method::PATCH, &format!("/customers/{id}"), Some(patch)).await.outcome()
+    /// A caller changes what it sees of a document, and saves it.
+    async fn add(&self, caller: &str, purpose: &str, id: &str, more: Value) -> (u16, String) {
+        let mut document = self.read(caller, purpose, id).await;
+        for (name, value) in more.as_object().unwrap() {
+            document[name] = value.clone();
+        }
+        self.write(caller, purpose, id, document).await
     }
 
     /// Records what is known of somebody, as a consent platform does.
@@ -140,7 +147,7 @@ async fn a_purpose_that_was_not_published_is_refused() {
         let callers: Vec<&str> = policy.lines().filter_map(|line| line.strip_prefix("[caller.")?.strip_suffix(']')).collect();
         assert!(callers.len() > 5, "{name}");
         for caller in callers {
-            for purpose in ["resale", "dpv:SellDataToThirdParties", "dpv:Marketing"] {
+            for purpose in ["resale", "dpv:SellDataToThirdParties", "dpv:AnyPurpose"] {
                 let answer = shop.ask(caller, purpose, Method::GET, "/customers/c-1", None).await;
                 assert_eq!(answer.outcome(), (403, "purpose-refused".to_owned()), "{name}: {caller} for {purpose}");
             }
