@@ -2,6 +2,7 @@
 //! told. Acceptance check 8 of the register of clauses: a police grant opens only the people and fields it names, dies at its time, is in the
 //! audit, and does not appear in the person's report while it is withheld.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -86,7 +87,7 @@ impl Office {
         let mut more = format!("[caller.console]\ncredential_sha256 = \"{hash}\"\nrecords = [\"exception\"]\n");
         for name in ["anna", "bruno", "chen"] {
             let public = keys::make_operator(&desk.path().join(format!("{name}.operator.pem"))).unwrap();
-            more += &format!("[operator.{name}]\npublic_key = \"{}\"\n", crypto::base64url(&public.0));
+            writeln!(more, "[operator.{name}]\npublic_key = \"{}\"", crypto::base64url(&public.0)).unwrap();
         }
         fs::write(desk.path().join("credential"), format!("console.{secret}\n")).unwrap();
         let policy = setup.policy.clone() + EXCEPTIONS;
@@ -233,7 +234,7 @@ async fn a_police_grant_opens_only_whom_and_what_it_names_and_ends_by_hand() {
 async fn it_dies_on_the_millisecond_under_a_feed_and_a_clock_that_goes_back_revives_nothing() {
     let database = SlowDatabase::start().await;
     let clock = Arc::new(FixedClock::at(SystemClock.now_ms()));
-    let office = Office::open(Setup::couchdb(database.address), Arc::clone(&clock) as Arc<dyn Clock>).await;
+    let office = Office::open(Setup::couchdb(database.address), clock.clone()).await;
     let person = PERSON.replace("\"id\":\"c-1\"", "\"_id\":\"c-1\"");
     let write = async {
         let waiting = database.asked().await;
