@@ -241,7 +241,7 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
         let search = search_node.as_ref().map(|node| categories(node, written)).unwrap_or_default();
         let delete = entry.optional("delete").and_then(|node| node.boolean()).unwrap_or(false);
         let mut terms = rules::terms(&entry, written);
-        terms.since = rules::since(&entry, written);
+        terms.since = rules::since(&entry);
         let required_node = entry.optional("required");
         let required = required_node.as_ref().map(|node| categories(node, written)).unwrap_or_default();
         let source = entry.optional("source").and_then(|node| node.word(SOURCES)).map(str::to_owned);

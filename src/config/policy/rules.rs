@@ -43,7 +43,7 @@ pub(super) fn terms(entry: &Section<'_>, written: &mut Written) -> Terms {
 }
 
 /// `since` of a purpose.
-pub(super) fn since(entry: &Section<'_>, written: &mut Written) -> Option<(u64, Line)> {
+pub(super) fn since(entry: &Section<'_>) -> Option<(u64, Line)> {
     let node = entry.optional("since")?;
     let version = node.integer(2..=u64::MAX >> 1, "")?;
     Some((version, line(entry.report(), &node.span)))
