@@ -591,7 +591,7 @@ struct LedgerRow {
 async fn the_ledger_of_facts_reads() {
     use sudare::store::{Change, Row, Rows, Store, Table};
     use sudare::subject::{About, Ledger, Standing, Topic};
-    let vector: LedgerRows = read("ledger.json");
+    let vector: LedgerRows = serde_json::from_str(include_str!("vectors/v1/ledger.json")).unwrap();
     let secret = HEXLOWER.decode(vector.version_secret_hex.as_bytes()).unwrap().try_into().unwrap();
     let controller = Controller::new(&vector.controller);
     let kid: Kid = vector.kid.parse().unwrap();

@@ -306,7 +306,7 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
     let apart = crate::audit::operators_dir(&settings.audit.dir);
     let dir = if of_operators { apart.as_path() } else { settings.audit.dir.as_path() };
     if of_operators && !apart.exists() {
-        return Err(failed(format!("{}: operators have destroyed no key yet, so there is no log of it", apart.display())));
+        return Err(failed(format!("{}: operators have done nothing by hand yet, so there is no log of it", apart.display())));
     }
     let keys = || crate::keys::KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed);
     let sound = match command {
@@ -315,10 +315,8 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
             let table = format.format == Kind::Table;
             let sound = audit::verify(dir, &keys()?, &given(&checkpoint, key)?, format.into(), out).map_err(failed)?;
             if table && !of_operators && apart.exists() {
-                let said = writeln!(
-                    out,
-                    "what operators did to the key ring stands in a log of its own: `sudare audit verify --operators`"
-                );
+                let said =
+                    writeln!(out, "what operators did by hand stands in a log of its own: `sudare audit verify --operators`");
                 said.map_err(failed)?;
             }
             Ok(sound)

@@ -443,7 +443,7 @@ pub(super) enum AuditCommand {
 /// Which log.
 #[derive(Debug, Args)]
 pub(super) struct Which {
-    /// The log of what operators did to the key ring; it stands apart, for it is written while the proxy writes its own
+    /// The log of what operators did by hand, to keys, exceptions and facts; it stands apart, for it is written while the proxy writes its own
     #[arg(long)]
     pub(super) operators: bool,
 }

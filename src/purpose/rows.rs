@@ -203,7 +203,7 @@ impl Rules {
             by_sight: false,
             delete: false,
             kinds: levels.iter().map(|_| 0).collect(),
-            names: Box::new([(FactId::NAMED.bit(), Box::from("a data subject whom the exception names"))]),
+            names: Box::new([(FactId::NAMED.bit(), Box::from("the exception to name them"))]),
         }
     }
 

@@ -479,7 +479,7 @@ async fn what_may_not_be_destroyed_yet_or_ever_is_refused_with_the_way_to_it() {
         ("keys operator Alice", 2, "cannot be the name of an operator"),
         ("keys operator alice", 1, "nothing is overwritten"),
         ("keys receipt nowhere", 1, "nowhere: cannot be read"),
-        ("audit verify --operators", 1, "operators have destroyed no key yet"),
+        ("audit verify --operators", 1, "operators have done nothing by hand yet"),
     ] {
         shop.run(words).refused(code, sentence);
     }
