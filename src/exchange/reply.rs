@@ -60,8 +60,8 @@ struct Reply {
     ends: Option<CancellationToken>,
     /// When the caller's token ends, or the exception that it uses, for a feed.
     token_ends: Option<tokio::time::Instant>,
-    /// A window of it was made.
-    in_parts: bool,
+    /// Whether the next window may be all there is.
+    extent: Extent,
     /// The walker may hold what could leave.
     held: bool,
     /// How long the head of a feed waits for its first bytes; None once it is sent, and for other replies.
@@ -136,7 +136,7 @@ impl Exchange {
             deadline: feed.is_none().then(|| tokio::time::Instant::now() + state.limits.total_timeout),
             ends: feed.map(|_| ends),
             token_ends: feed.and(token_ends),
-            in_parts: false,
+            extent: Extent::Whole,
             held: false,
             head_waits: feed.map(|_| HEAD_PATIENCE),
             body,
@@ -310,7 +310,7 @@ impl Reply {
         let allowed = self.exchange.fresh_grant(&self.state, &self.session)?;
         self.session.grant = allowed.grant.clone();
         // What was handed out before, or is to come, may be about the same people.
-        let whole = !std::mem::replace(&mut self.in_parts, true) && self.ended && self.walker.is_through();
+        let whole = std::mem::replace(&mut self.extent, Extent::Part) == Extent::Whole && self.ended && self.walker.is_through();
         let collection = self.state.collections.get(self.documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(self.documents.reply).ok_or(Error::Internal("no such row set"))?;
         let tokens = if collection.field_map.has_tokens() {

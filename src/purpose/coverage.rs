@@ -74,9 +74,7 @@ pub struct Clause {
     pub kind: ClauseKind,
     /// How it is kept now.
     pub status: Status,
-    /// How it will be kept once this release keeps what it waits for; only of what is not yet.
-    pub then: Option<Status>,
-    /// What it waits for.
+    /// Which later release it waits for.
     pub waits: Vec<String>,
     /// Rules that name it.
     pub rules: Vec<String>,
@@ -112,8 +110,6 @@ pub enum FlawKind {
     Question,
     /// A rule that no test holds.
     Untested,
-    /// A rule that this release does not keep when it serves.
-    NotYet,
     /// A word that promises more than can be proved.
     AbsoluteWord,
     /// The text does not say how long data are kept.
@@ -133,7 +129,6 @@ impl FlawKind {
             Self::NoBasis => "no legal basis",
             Self::Question => "open question",
             Self::Untested => "rule untested",
-            Self::NotYet => "not yet",
             Self::AbsoluteWord => "absolute word",
             Self::NoRetention => "no retention",
             Self::NoContact => "no contact",
@@ -231,8 +226,7 @@ fn judged(clause: &ClauseSpec, rules: &[Listed], held: &BTreeMap<String, Held>, 
     let names: BTreeSet<usize> =
         own.iter().filter_map(|rule| held.get(&rule.label)).flat_map(|held| held.tests.clone()).collect();
     let tested = own.iter().all(|rule| held.get(&rule.label).is_some_and(|held| held.survivors.is_empty()));
-    let mut waits: Vec<String> = clause.waits_for.iter().map(|later| (*later).as_str().to_owned()).collect();
-    waits.extend(own.iter().filter_map(|rule| Some(format!("{}: {}", rule.label, rule.waits.as_ref()?))));
+    let waits: Vec<String> = clause.waits_for.iter().map(|later| (*later).as_str().to_owned()).collect();
     let status = match (own.is_empty(), clause.class) {
         (false, _) if tested => Status::RuleAndTest,
         (false, _) => Status::RuleUntested,
@@ -242,14 +236,12 @@ fn judged(clause: &ClauseSpec, rules: &[Listed], held: &BTreeMap<String, Held>, 
     };
     // Something that people keep, or that nothing keeps, does not wait for a rule; but where a later release is named, it does.
     let not_yet = !waits.is_empty();
-    let then = (not_yet && clause.waits_for.is_empty()).then_some(status);
     Clause {
         id: clause.id.clone(),
         section: clause.section.clone(),
         says: clause.says.clone(),
         kind: clause.kind,
         status: if not_yet { Status::NotYet } else { status },
-        then,
         waits,
         rules: own.iter().map(|rule| rule.label.clone()).collect(),
         tests: names.iter().filter_map(|at| tests.get(*at)).map(|test| test.name.clone()).collect(),
@@ -305,20 +297,6 @@ fn of_rules(policy: &Policy, register: &Register, rules: &[Listed], held: &BTree
             let message = format!("no test notices {label} {}", held.survivors.join("; "));
             add(FlawKind::Untested, Weight::Note, rule, message, "write a [[test]] that fails then");
         }
-    }
-    let waiting: Vec<&Listed> = rules.iter().filter(|rule| rule.waits.is_some()).collect();
-    if !waiting.is_empty() {
-        let each = |rule: &&Listed| format!("{} ({})", rule.label, rule.waits.as_deref().unwrap_or_default());
-        let list: Vec<String> = waiting.iter().map(each).collect();
-        let clauses: BTreeSet<String> = waiting.iter().flat_map(|rule| rule.clauses.clone()).collect();
-        flaws.push(Flaw {
-            kind: FlawKind::NotYet,
-            weight: Weight::Note,
-            line: 0,
-            clauses: clauses.into_iter().collect(),
-            message: format!("this release does not keep when it serves, and `sudare serve` refuses: {}", list.join("; ")),
-            remedy: "`sudare policy` works with all of it".to_owned(),
-        });
     }
     for purpose in policy.purposes().iter().filter(|purpose| purpose.basis.is_none()) {
         flaws.push(Flaw {

@@ -44,6 +44,7 @@ mod rewrap;
 mod rings;
 mod rotation;
 mod roundtrips;
+mod rows;
 mod searches;
 mod semantics;
 mod smuggling;

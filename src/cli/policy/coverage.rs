@@ -100,7 +100,6 @@ fn clause_json(clause: &Clause) -> Value {
         "section": clause.section,
         "says": clause.says,
         "status": clause.status.as_str(),
-        "then": clause.then.map(Status::as_str),
         "waits_for": clause.waits,
         "rules": clause.rules,
         "tests": clause.tests,
@@ -151,26 +150,17 @@ pub(super) fn summary(coverage: &Coverage) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, status)| format!("{count} {status}"))
         .collect();
-    let then = coverage.clauses.iter().filter(|clause| clause.then == Some(Status::RuleAndTest)).count();
-    let then = if then == 0 {
-        String::new()
-    } else {
-        format!(" Of those that are not yet, {then} have a rule and a test already and wait for what is known of data subjects.")
-    };
     let (tried, noticed) = coverage.mutants;
     format!(
-        "{} clauses: {}.{then} {noticed} of {tried} changes to the rules are noticed by a test.",
+        "{} clauses: {}. {noticed} of {tried} changes to the rules are noticed by a test.",
         coverage.clauses.len(),
         counts.join(", ")
     )
 }
 
-/// The status, and what it will be.
+/// The status, as it is printed.
 pub(super) fn status(clause: &Clause) -> String {
-    match clause.then {
-        Some(then) => format!("{} ({})", clause.status.as_str(), then.as_str()),
-        None => clause.status.as_str().to_owned(),
-    }
+    clause.status.as_str().to_owned()
 }
 
 /// The rules, or what shows it where there is none.
