@@ -110,7 +110,6 @@ pub(super) fn both(path: &Path, environment: Environment<'_>, policies: Policies
 
     let mut policy = None;
     if let (Some(written), Some(policy_report)) = (&written, &policy_report) {
-        policy::kept::check_waiting(policy_report, written, policies);
         policy::kept::check_always(policy_report, &tree, &service.collections, written);
         let clauses = register.iter().flat_map(|register| written.clauses.iter().map(move |clause| (register, clause)));
         for (register, clause) in clauses {

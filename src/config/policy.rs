@@ -1,8 +1,7 @@
 //! Reads `policy.toml`: categories, purposes, recipients; what narrows and opens in `policy/rules.rs`, tests in `policy/asked.rs`.
 //!
 //! Always holds: the [`PolicySpec`] names only categories, purposes, callers and facts that exist; what does not is reported here
-//! with its place and left out. Rules that this release does not keep when it serves are collected in [`Written::waits`]: whoever serves
-//! refuses them one by one, for to ignore them would reveal more. Called by [`super::load`].
+//! with its place and left out. Called by [`super::load`].
 
 mod asked;
 pub(super) mod kept;
@@ -71,8 +70,6 @@ pub(super) struct Written {
     pub(super) callers_unsure: bool,
     /// Every test: its line, and all of its text.
     pub(super) tests: Vec<(Line, Range<usize>)>,
-    /// What this release does not keep when it serves: where it stands, what it is, and why.
-    pub(super) waits: Vec<(Range<usize>, String, &'static str)>,
     /// Every exception: where it stands, its name, how many must agree to it.
     pub(super) exceptions: Vec<(Range<usize>, String, u8)>,
     /// Every clause that a rule names.
@@ -244,7 +241,7 @@ fn read_purposes(root: &Section<'_>, written: &mut Written) {
         let search = search_node.as_ref().map(|node| categories(node, written)).unwrap_or_default();
         let delete = entry.optional("delete").and_then(|node| node.boolean()).unwrap_or(false);
         let mut terms = rules::terms(&entry, written);
-        terms.since = rules::since(&entry, written);
+        terms.since = rules::since(&entry);
         let required_node = entry.optional("required");
         let required = required_node.as_ref().map(|node| categories(node, written)).unwrap_or_default();
         let source = entry.optional("source").and_then(|node| node.word(SOURCES)).map(str::to_owned);

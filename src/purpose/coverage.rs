@@ -231,8 +231,7 @@ fn judged(clause: &ClauseSpec, rules: &[Listed], held: &BTreeMap<String, Held>, 
     let names: BTreeSet<usize> =
         own.iter().filter_map(|rule| held.get(&rule.label)).flat_map(|held| held.tests.clone()).collect();
     let tested = own.iter().all(|rule| held.get(&rule.label).is_some_and(|held| held.survivors.is_empty()));
-    let mut waits: Vec<String> = clause.waits_for.iter().map(|later| (*later).as_str().to_owned()).collect();
-    waits.extend(own.iter().filter_map(|rule| Some(format!("{}: {}", rule.label, rule.waits.as_ref()?))));
+    let waits: Vec<String> = clause.waits_for.iter().map(|later| (*later).as_str().to_owned()).collect();
     let status = match (own.is_empty(), clause.class) {
         (false, _) if tested => Status::RuleAndTest,
         (false, _) => Status::RuleUntested,
@@ -305,20 +304,6 @@ fn of_rules(policy: &Policy, register: &Register, rules: &[Listed], held: &BTree
             let message = format!("no test notices {label} {}", held.survivors.join("; "));
             add(FlawKind::Untested, Weight::Note, rule, message, "write a [[test]] that fails then");
         }
-    }
-    let waiting: Vec<&Listed> = rules.iter().filter(|rule| rule.waits.is_some()).collect();
-    if !waiting.is_empty() {
-        let each = |rule: &&Listed| format!("{} ({})", rule.label, rule.waits.as_deref().unwrap_or_default());
-        let list: Vec<String> = waiting.iter().map(each).collect();
-        let clauses: BTreeSet<String> = waiting.iter().flat_map(|rule| rule.clauses.clone()).collect();
-        flaws.push(Flaw {
-            kind: FlawKind::NotYet,
-            weight: Weight::Note,
-            line: 0,
-            clauses: clauses.into_iter().collect(),
-            message: format!("this release does not keep when it serves, and `sudare serve` refuses: {}", list.join("; ")),
-            remedy: "`sudare policy` works with all of it".to_owned(),
-        });
     }
     for purpose in policy.purposes().iter().filter(|purpose| purpose.basis.is_none()) {
         flaws.push(Flaw {

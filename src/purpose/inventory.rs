@@ -1,11 +1,10 @@
-//! The policy rule by rule: which clauses each keeps, what it waits for in this release, and what the policy is without it.
+//! The policy rule by rule: which clauses each keeps, and what the policy is without it.
 //!
 //! Always holds: every rule of a policy is listed once; a mutant differs from the policy in one rule only. Used by `coverage`.
 
 use super::asked::{TestSpec, Under};
-use super::facts;
 use super::policy::said;
-use super::rules::{ChangeGate, Consent, FactSpec, Terms};
+use super::rules::{ChangeGate, Consent, FactSpec};
 use super::spec::{LevelList, Line, PolicySpec, PurposeSpec};
 use super::{EVERY, Level};
 use crate::base::{CallerName, CategoryName, PurposeName};
@@ -51,8 +50,6 @@ pub struct Listed {
     pub line: Line,
     /// The clauses it keeps.
     pub clauses: Vec<String>,
-    /// What this release does not keep of it when it serves; None: it keeps all of it.
-    pub waits: Option<String>,
 }
 
 /// The policy with one rule, or one part of a rule, taken away or made to show more.
@@ -84,61 +81,37 @@ impl Mutant {
 /// Every rule, in the order of the questions they answer.
 pub(super) fn list(spec: &PolicySpec) -> Vec<Listed> {
     let mut rules = Vec::new();
-    let mut add = |kind, label: String, line, clauses: &[String], waits| {
-        rules.push(Listed { label, kind, line, clauses: clauses.to_vec(), waits });
+    let mut add = |kind, label: String, line, clauses: &[String]| {
+        rules.push(Listed { label, kind, line, clauses: clauses.to_vec() });
     };
     if spec.change.line > 0 || !spec.change.clauses.is_empty() {
-        let waits = (spec.change.gate != ChangeGate::Publication).then(|| format!("change = \"{}\"", spec.change.gate.as_str()));
-        add(Kind::Change, "policy.change".to_owned(), spec.change.line, &spec.change.clauses, waits);
+        add(Kind::Change, "policy.change".to_owned(), spec.change.line, &spec.change.clauses);
     }
     for age in &spec.ages {
-        add(Kind::Age, format!("age.{}", age.name), age.line, &age.clauses, Some("the ages of data subjects".to_owned()));
+        add(Kind::Age, format!("age.{}", age.name), age.line, &age.clauses);
     }
     for category in &spec.categories {
-        add(Kind::Category, format!("category.{}", category.name), category.line, &category.clauses, None);
+        add(Kind::Category, format!("category.{}", category.name), category.line, &category.clauses);
     }
     for purpose in &spec.purposes {
-        let waits = purpose_waits(spec, purpose);
-        add(Kind::Purpose, format!("purpose.{}", purpose.name), purpose.line, &purpose.clauses, waits);
+        add(Kind::Purpose, format!("purpose.{}", purpose.name), purpose.line, &purpose.clauses);
     }
     for recipient in &spec.recipients {
-        let waits = terms_wait(&recipient.terms, facts::CONSENT_TO_RECIPIENT, facts::OBJECTION_TO_RECIPIENT);
-        add(Kind::Recipient, format!("recipient.{}", recipient.name), recipient.line, &recipient.clauses, waits);
+        add(Kind::Recipient, format!("recipient.{}", recipient.name), recipient.line, &recipient.clauses);
     }
     for limit in &spec.limits {
-        let words = limit.when.iter().chain(&limit.unless).map(|(fact, _)| fact.as_str());
-        let words: Vec<&str> = words.filter(|fact| *fact != facts::COMBINED).collect();
-        let waits = (!words.is_empty()).then(|| words.join(", "));
-        add(Kind::Limit, format!("limit.{}", limit.name), limit.line, &limit.clauses, waits);
+        add(Kind::Limit, format!("limit.{}", limit.name), limit.line, &limit.clauses);
     }
     for never in &spec.nevers {
-        add(Kind::Never, format!("never.{}", never.name), never.line, &never.clauses, None);
+        add(Kind::Never, format!("never.{}", never.name), never.line, &never.clauses);
     }
     for always in &spec.always {
-        add(Kind::Always, format!("always.{}", always.what.as_str()), always.line, &always.clauses, None);
+        add(Kind::Always, format!("always.{}", always.what.as_str()), always.line, &always.clauses);
     }
     for exception in &spec.exceptions {
-        add(Kind::Exception, format!("exception.{}", exception.name), exception.line, &exception.clauses, None);
+        add(Kind::Exception, format!("exception.{}", exception.name), exception.line, &exception.clauses);
     }
     rules
-}
-
-fn purpose_waits(spec: &PolicySpec, purpose: &PurposeSpec) -> Option<String> {
-    let mut waits: Vec<String> = terms_wait(&purpose.terms, facts::CONSENT, facts::OBJECTION).into_iter().collect();
-    if let Some((version, _)) = purpose.terms.since.filter(|_| spec.change.gate != ChangeGate::Publication) {
-        waits.push(facts::told_of(version));
-    }
-    (!waits.is_empty()).then(|| waits.join(", "))
-}
-
-fn terms_wait(terms: &Terms, yes: &str, no: &str) -> Option<String> {
-    let consent = match terms.consent {
-        Consent::None => None,
-        Consent::OptIn => Some(yes),
-        Consent::OptOut => Some(no),
-    };
-    let words: Vec<&str> = consent.into_iter().chain(terms.needs.iter().map(|(fact, _)| fact.as_str())).collect();
-    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// Every policy that differs from this one in one rule and promises less. They have no tests of their own.

@@ -1,29 +1,12 @@
-//! Whether what the policy says can be kept: by this release when it serves, and by the other file.
+//! Whether what the policy says can be kept by the other file.
 
 use toml::de::DeTable;
 
-use super::super::build::Policies;
 use super::super::collections;
 use super::super::report::{Draft, Report};
 use super::super::tree::shorten;
 use super::Written;
 use crate::purpose::Always;
-
-/// Why a rule waits.
-pub(super) const UNKNOWN: &str = "nothing is known of data subjects when requests are served";
-
-/// Rules that this release does not keep when it serves: to serve without them would reveal more than the policy says.
-pub(in super::super) fn check_waiting(report: &Report<'_>, written: &Written, policies: Policies) {
-    if policies == Policies::LookedAt {
-        return;
-    }
-    for (span, what, why) in &written.waits {
-        report.push(
-            Draft::error(span, format!("{what} cannot be kept yet: {why}"))
-                .remedy("remove it to serve; `sudare policy` works with it. Sudare refuses to start rather than ignore it"),
-        );
-    }
-}
 
 /// What the policy promises for everything must be so in the other file.
 pub(in super::super) fn check_always(

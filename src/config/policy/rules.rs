@@ -4,11 +4,11 @@
 use super::super::names::{check_dpv, check_name};
 use super::super::report::{Draft, Report};
 use super::super::tree::{Node, Section, Text, shorten};
-use super::{KINDS, Written, categories, clauses, kept, line, read_levels, without_repeats};
+use super::{KINDS, Written, categories, clauses, line, read_levels, without_repeats};
 use crate::base::{CallerName, PurposeName};
 use crate::purpose::{
-    AgeSpec, Always, AlwaysSpec, ChangeGate, Consent, ExceptionSpec, FactSpec, FactTable, LimitSpec, Line, NeverSpec, Opens,
-    Tell, Terms, facts,
+    AgeSpec, Always, AlwaysSpec, Consent, ExceptionSpec, FactSpec, FactTable, LimitSpec, Line, NeverSpec, Opens, Tell, Terms,
+    facts,
 };
 
 /// `[fact]` and `[age]`.
@@ -36,24 +36,15 @@ pub(super) fn terms(entry: &Section<'_>, written: &mut Written) -> Terms {
     let words = [("none", Consent::None), ("opt-in", Consent::OptIn), ("opt-out", Consent::OptOut)];
     let consent_node = entry.optional("consent");
     let consent = consent_node.as_ref().and_then(|node| node.word(&words)).unwrap_or_default();
-    if let Some(node) = consent_node.as_ref().filter(|_| consent != Consent::None) {
-        written.waits.push((node.span.clone(), format!("`consent` in {}", entry.title), kept::UNKNOWN));
-    }
     let needs_node = entry.optional("needs");
     let needs = needs_node.as_ref().map(|node| known_facts(node, written)).unwrap_or_default();
-    if let Some(node) = needs_node.as_ref().filter(|node| !node.is_empty_list()) {
-        written.waits.push((node.span.clone(), format!("`needs` in {}", entry.title), kept::UNKNOWN));
-    }
     let consent_line = consent_node.map_or(0, |node| line(report, &node.span));
     Terms { consent, consent_line, needs, since: None }
 }
 
 /// `since` of a purpose.
-pub(super) fn since(entry: &Section<'_>, written: &mut Written) -> Option<(u64, Line)> {
+pub(super) fn since(entry: &Section<'_>) -> Option<(u64, Line)> {
     let node = entry.optional("since")?;
-    if written.spec.change.gate != ChangeGate::Publication {
-        written.waits.push((node.span.clone(), format!("`since` in {}", entry.title), kept::UNKNOWN));
-    }
     let version = node.integer(2..=u64::MAX >> 1, "")?;
     Some((version, line(entry.report(), &node.span)))
 }
@@ -100,14 +91,6 @@ pub(super) fn read_limits(root: &Section<'_>, written: &mut Written) {
         let at = line(report, &name.span);
         if report.errors() > before {
             written.said.push(at);
-        }
-        // What a reply shows together is seen without knowing anybody.
-        if when.iter().chain(&unless).any(|(fact, _)| fact != facts::COMBINED) {
-            written.waits.push((
-                name.span.clone(),
-                format!("[limit.{}] with `when` or `unless`", shorten(&name.value)),
-                kept::UNKNOWN,
-            ));
         }
         written.caps.extend(super::reveals(&format!("limit \"{}\"", shorten(&name.value)), at_most.each));
         if named {
