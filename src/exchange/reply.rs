@@ -37,7 +37,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 const HEAD_PATIENCE: Duration = Duration::from_millis(500);
 
 /// One reply under way.
-#[expect(clippy::struct_excessive_bools, reason = "each tells of another moment of one reply")]
 struct Reply {
     exchange: Arc<Exchange>,
     state: Arc<State>,
