@@ -34,6 +34,8 @@ use crate::base::limits::STACK_BYTES;
 pub use access::Access;
 pub use desk::{Answer, Desk, Handed};
 
+/// What is read, and never posted to.
+const PAGES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Connections at a time; for one more the longest of them ends.
 const MAX_CONNECTIONS: usize = 64;
 /// Bytes of a request's head.
@@ -204,7 +206,8 @@ where
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let pages = pages.clone();
         async move {
-            Ok::<_, Infallible>(if request.method() == Method::POST {
+            let of_a_page = PAGES.contains(&request.uri().path());
+            Ok::<_, Infallible>(if request.method() == Method::POST && !of_a_page {
                 desk::answer(&pages.desk, request).await
             } else {
                 page(&pages, &request, uid).await
@@ -229,7 +232,7 @@ where
 
 async fn page<B>(pages: &Pages, request: &Request<B>, uid: Option<u32>) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and POST\n".to_owned());
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
@@ -255,7 +258,10 @@ async fn page<B>(pages: &Pages, request: &Request<B>, uid: Option<u32>) -> Respo
         "/metrics" => {
             with_type(text(StatusCode::OK, (pages.metrics)()), "application/openmetrics-text; version=1.0.0; charset=utf-8")
         }
-        _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz and /metrics; POST /facts and /facts/read\n".to_owned()),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "here are /healthz, /readyz and /metrics; POST /facts, /facts/read, /exceptions and /exceptions/read\n".to_owned(),
+        ),
     }
 }
 
