@@ -3,6 +3,7 @@
 # Sudare with six protected fields, all on loopback. Sourced, with `here` and `root` set, and `say` and `die` defined. Leaves:
 #   work        a folder, removed at the end, with document.json in it
 #   database, keeper, rival   nginx: serves what is stored, keeps what it is sent, passes through; rival_pid is the worker
+#   others      with rivals=yes: the names of other pass-through proxies, haproxy and caddy, with port_of and pid_of each
 #   headers     the credential and the purpose, a line each
 #   audit_root  where audit logs go, unless in work
 #   serve NAME BINARY         starts a Sudare over the database on port ${port_of[NAME]} with process id ${pid_of[NAME]}
@@ -12,6 +13,12 @@ missing=
 command -v wrk >/dev/null || missing="$missing wrk"
 command -v curl >/dev/null || missing="$missing curl"
 command -v "${extra:-true}" >/dev/null || missing="$missing $extra_package"
+others=
+if [ "${rivals:-no}" = yes ]; then
+  others="haproxy caddy"
+  [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null || missing="$missing haproxy"
+  command -v caddy >/dev/null || missing="$missing caddy"
+fi
 [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || missing="$missing nginx-light"
 if [ -n "$missing" ]; then
   say "installing$missing"
@@ -146,6 +153,42 @@ TOML
 # One worker, as nginx has one.
 export TOKIO_WORKER_THREADS=1
 declare -A port_of pid_of
+pass_through() { # name, command ...: another proxy, as a plain pass-through with one thread
+  local name=$1; shift
+  "$@" >"$work/$name.out" 2>"$work/$name.err" &
+  pid_of[$name]=$!
+  pids+=("$!")
+  wait_for "$name" answers "${port_of[$name]}"
+}
+if [ -n "$others" ]; then
+  port_of[haproxy]=$(free_port) port_of[caddy]=$(free_port)
+  cat >"$work/haproxy.cfg" <<CONF
+global
+  nbthread 1
+defaults
+  mode http
+  http-reuse always
+  timeout connect 5s
+  timeout client 75s
+  timeout server 75s
+frontend rival
+  bind 127.0.0.1:${port_of[haproxy]}
+  default_backend database
+backend database
+  server database 127.0.0.1:$database
+CONF
+  pass_through haproxy "$(command -v haproxy || echo /usr/sbin/haproxy)" -db -f "$work/haproxy.cfg"
+  cat >"$work/Caddyfile" <<CONF
+{
+  admin off
+  auto_https off
+}
+http://127.0.0.1:${port_of[caddy]} {
+  reverse_proxy 127.0.0.1:$database
+}
+CONF
+  XDG_CONFIG_HOME=$work XDG_DATA_HOME=$work GOMAXPROCS=1 pass_through caddy caddy run --config "$work/Caddyfile" --adapter caddyfile
+fi
 start() { # name, binary, the database's port
   port_of[$1]=$(free_port)
   configure "${port_of[$1]}" "$3" >"$work/$1.toml"

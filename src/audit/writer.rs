@@ -36,6 +36,9 @@ const MAX_RECORDS: usize = 16_384;
 const MAX_NOTES: usize = 4_096;
 /// How often an unhealthy log tries the disk again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Notes, for which nobody waits, may wait so long for an event that somebody waits for, and then become durable with it
+/// (docs/decisions/0035).
+const NOTES_WAIT: Duration = Duration::from_millis(10);
 
 /// The log: a handle on its writer thread. Clones share the thread; it ends with [`Log::close`] or with the last clone.
 #[derive(Clone)]
@@ -75,6 +78,8 @@ struct Queue {
     /// Those the thread is at.
     taken: usize,
     notes: usize,
+    /// What the thread is doing while it has no batch.
+    rest: Rest,
     /// Since when the thread is at a batch.
     busy_since: Option<Instant>,
     /// Notes that found no room since the last commit.
@@ -84,6 +89,18 @@ struct Queue {
     /// No more jobs are taken.
     closed: bool,
     ended: bool,
+}
+
+/// To wake a thread is a call to the system and a change of thread, so it is woken only when it must.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// It looks at the queue again by itself.
+    #[default]
+    Awake,
+    /// It has just been at a batch and waits for [`NOTES_WAIT`]: an event that somebody waits for wakes it, a note does not.
+    Dozing,
+    /// Everything wakes it.
+    Asleep,
 }
 
 /// One event, its lines ready but for number, link and time.
@@ -251,7 +268,7 @@ impl Shared {
     }
 
     fn push(&self, job: Job) -> Result<(), AuditError> {
-        {
+        let wakes = {
             let mut queue = self.lock();
             if queue.closed {
                 return Err(AuditError::Closed);
@@ -267,9 +284,21 @@ impl Shared {
                 }
                 queue.notes += 1;
             }
+            let wakes = match queue.rest {
+                Rest::Awake => false,
+                Rest::Dozing => job.tell.is_some(),
+                Rest::Asleep => true,
+            };
+            if wakes {
+                // Once is enough.
+                queue.rest = Rest::Awake;
+            }
             queue.jobs.push(job);
+            wakes
+        };
+        if wakes {
+            self.wake.notify_one();
         }
-        self.wake.notify_one();
         Ok(())
     }
 
@@ -316,20 +345,32 @@ impl Shared {
         }
     }
 
+    /// Waits to be woken, at most for `pause`. True if it was that long.
+    fn wait<'q>(&self, queue: MutexGuard<'q, Queue>, pause: Option<Duration>) -> (MutexGuard<'q, Queue>, bool) {
+        let Some(pause) = pause else { return (self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner), false) };
+        let (queue, waited) = self.wake.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner);
+        (queue, waited.timed_out())
+    }
+
     /// Waits for jobs, for the end, for the next checkpoint or, while the log is interrupted, for the next try. True if these are
     /// the last.
     fn next_batch(&self, gap: &mut Gap, checkpoint: Option<Duration>) -> (Vec<Job>, bool) {
         let mut queue = self.lock();
         (queue.busy_since, queue.taken) = (None, 0);
-        while queue.jobs.is_empty() && !queue.closed {
-            if let Some(pause) = if gap.interrupted { Some(RETRY) } else { checkpoint } {
-                let (again, waited) = self.wake.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner);
-                queue = again;
-                if waited.timed_out() {
-                    break;
-                }
-            } else {
-                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        let mut doze = true;
+        while queue.jobs.len() == queue.notes && !queue.closed {
+            // Notes alone: they wait for company until the doze is over.
+            if !doze && !queue.jobs.is_empty() {
+                break;
+            }
+            let longest = if gap.interrupted { Some(RETRY) } else { checkpoint };
+            let pause = if doze { Some(longest.map_or(NOTES_WAIT, |longest| longest.min(NOTES_WAIT))) } else { longest };
+            queue.rest = if doze { Rest::Dozing } else { Rest::Asleep };
+            let timed_out;
+            (queue, timed_out) = self.wait(queue, pause);
+            queue.rest = Rest::Awake;
+            if timed_out && !std::mem::take(&mut doze) {
+                break;
             }
         }
         gap.dropped += std::mem::take(&mut queue.dropped);

@@ -3,7 +3,7 @@
 //! Always holds: one sequence of bytes has one spelling; every other spelling (padding, white space, upper case, tail bits that are not
 //! zero, Crockford's `i`, `l`, `o`) is refused.
 
-use data_encoding::BASE64URL_NOPAD;
+use base64_simd::URL_SAFE_NO_PAD;
 
 /// The text is not the one canonical spelling of any bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -14,16 +14,12 @@ const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Bytes as base64url text.
 pub fn base64url(bytes: &[u8]) -> String {
-    BASE64URL_NOPAD.encode(bytes)
+    URL_SAFE_NO_PAD.encode_to_string(bytes)
 }
 
 /// Appends bytes as base64url text, without an allocation of its own.
 pub fn base64url_append(bytes: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + BASE64URL_NOPAD.encode_len(bytes.len()), 0);
-    if let Some(slot) = out.get_mut(start..) {
-        BASE64URL_NOPAD.encode_mut(bytes, slot);
-    }
+    URL_SAFE_NO_PAD.encode_append(bytes, out);
 }
 
 /// Bytes of base64url text.
@@ -44,8 +40,7 @@ pub fn from_base64url(text: &[u8]) -> Result<Vec<u8>, TextError> {
 /// [`TextError`] for any but the canonical spelling; `out` is then empty.
 pub fn base64url_decode_into(text: &[u8], out: &mut Vec<u8>) -> Result<(), TextError> {
     out.clear();
-    out.resize(BASE64URL_NOPAD.decode_len(text.len()).map_err(|_wrong_length| TextError)?, 0);
-    if BASE64URL_NOPAD.decode_mut(text, out).is_err() {
+    if URL_SAFE_NO_PAD.decode_append(text, out).is_err() {
         out.clear();
         return Err(TextError);
     }
@@ -103,6 +98,17 @@ mod tests {
     fn base64url_refuses_what_is_not_canonical() {
         assert_eq!(base64url(&[0xfb, 0xff]), "-_8");
         assert_eq!(from_base64url(b"-_8").unwrap(), [0xfb, 0xff]);
+        // Long enough for the vectors, with one wrong character at every place of each.
+        let long: Vec<u8> = (0..=255).collect();
+        let text = base64url(&long);
+        assert_eq!(from_base64url(text.as_bytes()).unwrap(), long);
+        for at in 0..text.len() {
+            for wrong in *b"+/=. \n\x00\xff" {
+                let mut text = text.clone().into_bytes();
+                text[at] = wrong;
+                assert_eq!(from_base64url(&text), Err(TextError), "{wrong} at {at}");
+            }
+        }
         for wrong in ["-_9", "-_8=", "+/8", "-_8 ", " -_8", "-\n_8", "-_8-_", "A", "é"] {
             assert_eq!(from_base64url(wrong.as_bytes()), Err(TextError), "{wrong}");
         }
@@ -121,6 +127,20 @@ mod tests {
     }
 
     proptest! {
+        /// One codec against another, also where they refuse.
+        #[test]
+        fn base64url_is_what_another_codec_says(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "[0-9a-zA-Z_=+-]{0,90}", bit: prop::sample::Index) {
+            use data_encoding::BASE64URL_NOPAD;
+            prop_assert_eq!(base64url(&bytes), BASE64URL_NOPAD.encode(&bytes));
+            prop_assert_eq!(from_base64url(text.as_bytes()).ok(), BASE64URL_NOPAD.decode(text.as_bytes()).ok());
+            let mut changed = base64url(&bytes).into_bytes();
+            if !changed.is_empty() {
+                let bit = bit.index(changed.len() * 8);
+                changed[bit / 8] ^= 1 << (bit % 8);
+                prop_assert_eq!(from_base64url(&changed).ok(), BASE64URL_NOPAD.decode(&changed).ok());
+            }
+        }
+
         #[test]
         fn both_round_trip(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             prop_assert_eq!(from_base64url(base64url(&bytes).as_bytes()).unwrap(), bytes.clone());

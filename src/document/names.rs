@@ -48,7 +48,15 @@ pub(super) struct Names {
     shapes: Vec<Shape>,
 }
 
+/// So many names at a time in open objects are kept without a list that grows.
+const USUAL: usize = 40;
+
 impl Names {
+    /// With room for what most bodies have.
+    pub(super) fn roomy() -> Self {
+        Self { entries: Vec::with_capacity(USUAL), starts: Vec::with_capacity(8), ..Self::default() }
+    }
+
     /// An object begins. `element_of` is given if it is an element of an array that may hold many of its kind: what the map looks for in it.
     #[inline]
     pub(super) fn open(&mut self, element_of: Option<&[NodeId]>) {

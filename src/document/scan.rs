@@ -1,7 +1,10 @@
 //! The tokens of JSON: strings, numbers, words. Each function reads one token that may not be all there yet.
 //!
 //! A function gives the offset after the token, or None when the bytes end inside it. Then [`Resume`] remembers how far it came, so that a
-//! token that arrives in many pieces is looked at once, not once a piece. Accepts what serde_json accepts as a `Value`.
+//! token that arrives in many pieces is looked at once, not once a piece. Accepts what serde_json accepts as a `Value`. Strings are searched sixteen
+//! bytes at a time (docs/decisions/0036).
+
+use wide::u8x16;
 
 /// How far an unfinished string or number was read. The default is "not begun".
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,64 +38,41 @@ pub(super) enum Fault {
     NumberRange { at: usize },
 }
 
-/// 1 in each of eight bytes.
-const ONES: u64 = u64::MAX / 255;
-/// The high bit of each of eight bytes.
-const HIGH: u64 = ONES << 7;
+/// Bytes that are looked at together.
+const BLOCK: usize = 16;
 
-/// Marks (in the high bit of its byte) the first quote, backslash or control character of eight bytes. Bytes after the first mark may be
-/// marked wrongly, because of the borrow.
-#[inline]
-fn stops(word: u64) -> u64 {
-    let control = word.wrapping_sub(ONES * 0x20);
-    let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
-    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
-    // A byte of 0x80 or more is none of them; of the others the exclusive or leaves the high bit as it is.
-    (control | quote | backslash) & !word & HIGH
+/// One bit for each byte of a block, the first one lowest: which are a quote, a backslash or a control character, and which are 0x80 or more.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "once a block; measured, a call costs more than the block")]
+fn marks(block: &[u8; BLOCK]) -> (u32, u32) {
+    let bytes = u8x16::new(*block);
+    let stops =
+        bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
+    (stops.to_bitmask(), bytes.to_bitmask())
 }
 
-/// The first quote, backslash or control character at or after `at`, or the end. Gathers the bytes passed over, by or, into `seen`.
+/// The first quote, backslash or control character at or after `at`, or the end. `wide` becomes true if a byte of 0x80 or more is passed over.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "once a token; measured, a call costs a tenth of the walk")]
-fn plain_until(buf: &[u8], mut at: usize, seen: &mut u64) -> usize {
-    // Two words at a time: most names and many values end in the first turn.
-    while let Some(block) = buf.get(at..).and_then(<[u8]>::first_chunk::<16>) {
-        let [first, second] = words(block);
-        let (near, far) = (stops(first), stops(second));
-        if near | far != 0 {
-            let (marks, base) = if near == 0 { (far, at + 8) } else { (near, at) };
-            *seen |= first & below(near) | if near == 0 { second & below(far) } else { 0 };
-            return base + offset(marks);
+fn plain_until(buf: &[u8], mut at: usize, wide: &mut bool) -> usize {
+    while let Some(block) = buf.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
+        let (stops, high) = marks(block);
+        if stops != 0 {
+            // All bits below the first stop.
+            *wide |= high & (stops & stops.wrapping_neg()).wrapping_sub(1) != 0;
+            return at + usize::try_from(stops.trailing_zeros()).unwrap_or(0);
         }
-        *seen |= first | second;
-        at += 16;
+        *wide |= high != 0;
+        at += BLOCK;
     }
     while let Some(byte) = buf.get(at) {
         if *byte < 0x20 || *byte == b'"' || *byte == b'\\' {
             break;
         }
-        *seen |= u64::from(*byte);
+        *wide |= *byte >= 0x80;
         at += 1;
     }
     at
-}
-
-#[inline]
-fn words(block: &[u8; 16]) -> [u64; 2] {
-    let all = u128::from_le_bytes(*block);
-    [all & u128::from(u64::MAX), all >> 64].map(|half| u64::try_from(half).unwrap_or(0))
-}
-
-/// All bits below the first marked byte.
-#[inline]
-fn below(marks: u64) -> u64 {
-    (marks & marks.wrapping_neg()).wrapping_sub(1)
-}
-
-/// The number of the first marked byte.
-#[inline]
-fn offset(marks: u64) -> usize {
-    usize::try_from(marks.trailing_zeros() / 8).unwrap_or(0)
 }
 
 /// Reads the string whose opening quote stands at `quote`.
@@ -100,9 +80,8 @@ fn offset(marks: u64) -> usize {
 #[expect(clippy::inline_always, reason = "once a token; measured, a call costs a tenth of the walk")]
 pub(super) fn string(buf: &[u8], quote: usize, resume: &mut Resume) -> Result<Option<usize>, Fault> {
     if resume.at == 0 {
-        let mut seen = 0;
-        let at = plain_until(buf, quote + 1, &mut seen);
-        let wide = seen & HIGH != 0;
+        let mut wide = false;
+        let at = plain_until(buf, quote + 1, &mut wide);
         if !wide && buf.get(at) == Some(&b'"') {
             resume.escaped = false;
             return Ok(Some(at + 1));
@@ -115,9 +94,7 @@ pub(super) fn string(buf: &[u8], quote: usize, resume: &mut Resume) -> Result<Op
 #[inline(never)]
 fn rest_of_string(buf: &[u8], quote: usize, resume: &mut Resume) -> Result<Option<usize>, Fault> {
     loop {
-        let mut seen = 0;
-        let at = plain_until(buf, resume.at, &mut seen);
-        resume.wide |= seen & HIGH != 0;
+        let at = plain_until(buf, resume.at, &mut resume.wide);
         resume.at = at;
         match buf.get(at) {
             None => return Ok(None),
@@ -308,9 +285,9 @@ mod tests {
                 block[*at] = *byte;
             }
             let stop = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-            let (mut seen, plain) = (0, block.iter().take_while(|byte| !stop(**byte)).count());
-            prop_assert_eq!(plain_until(&block, 0, &mut seen), plain);
-            prop_assert_eq!(seen & HIGH != 0, block[..plain].iter().any(|byte| *byte >= 0x80));
+            let (mut wide, plain) = (false, block.iter().take_while(|byte| !stop(**byte)).count());
+            prop_assert_eq!(plain_until(&block, 0, &mut wide), plain);
+            prop_assert_eq!(wide, block[..plain].iter().any(|byte| *byte >= 0x80));
         }
     }
 }

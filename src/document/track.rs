@@ -103,6 +103,12 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
+    /// With room for what most bodies have.
+    pub(super) fn roomy() -> Self {
+        let layout = Layout { found: Vec::with_capacity(8), ..Layout::default() };
+        Self { live: Vec::with_capacity(4), sets: Vec::with_capacity(8), layout, ..Self::default() }
+    }
+
     /// A JSON text begins.
     pub(super) fn begin(&mut self) {
         self.live.clear();

@@ -70,7 +70,7 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(rules: Rules) -> Self {
-        let mut tracker = Tracker::default();
+        let mut tracker = Tracker::roomy();
         tracker.begin();
         let state = match rules.framing {
             Framing::Document => State::Value,
@@ -86,7 +86,7 @@ impl Machine {
             depth: 0,
             objects: 0,
             hot: true,
-            names: Names::default(),
+            names: Names::roomy(),
             tracker,
         }
     }

@@ -328,12 +328,14 @@ impl Exchange {
                 let coding = if documents.request == RequestBody::None { None } else { encoding::of_request(&parts.headers)? };
                 headers::prepare_documents(&mut parts.headers, parts.version, &documents, &state.purpose_header)?;
                 let host = parts.headers.get(http::header::HOST).cloned();
-                let response =
-                    self.ask_database(&state, context, &mut session, &mut documents, (parts, body, coding), &ends).await?;
+                // In boxes, here and below: this future is moved to the heap for every request, and without them that is ten kilobytes
+                // (docs/decisions/0037).
+                let replied = self.ask_database(&state, context, &mut session, &mut documents, (parts, body, coding), &ends);
+                let response = Box::pin(replied).await?;
                 headers::check_redirect(response.status(), response.headers(), host.as_ref())?;
-                self.reveal(state, context, session, documents, response, ends).await
+                Box::pin(self.reveal(state, context, session, documents, response, ends)).await
             }
-            Shape::Attachment(attachment) => self.attachment(&state, context, &attachment, parts, body, &asker).await,
+            Shape::Attachment(attachment) => Box::pin(self.attachment(&state, context, &attachment, parts, body, &asker)).await,
         }
     }
 

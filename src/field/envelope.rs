@@ -20,6 +20,9 @@ pub(crate) const PREFIX: &str = "sdr1.";
 /// Bytes of a payload before the ciphertext: bind, nonce.
 const HEAD_BYTES: usize = 1 + 2 * NONCE_HALF_BYTES;
 
+/// Characters of a key id.
+const KID_CHARS: usize = 8;
+
 /// How a value is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Suite {
@@ -82,9 +85,8 @@ impl<'a> Envelope<'a> {
 
     /// The same, faster where the key is the one expected.
     pub(crate) fn parse_expecting(text: &'a str, expected: Option<Kid>) -> Result<Self, EnvelopeError> {
-        let mut parts = text.strip_prefix(PREFIX).ok_or(EnvelopeError::Malformed)?.splitn(3, '.');
-        let (suite, kid, payload) = (parts.next(), parts.next(), parts.next());
-        let (Some(suite), Some(kid), Some(payload)) = (suite, kid, payload) else { return Err(EnvelopeError::Malformed) };
+        let text = text.strip_prefix(PREFIX).ok_or(EnvelopeError::Malformed)?;
+        let (suite, kid, payload) = usual_parts(text).or_else(|| parts(text)).ok_or(EnvelopeError::Malformed)?;
         let suite = match suite {
             "x" => Suite::X,
             "d" => Suite::D,
@@ -119,6 +121,20 @@ impl<'a> Envelope<'a> {
         }
         Ok(Payload { prefix: *prefix, suffix: *suffix, sealed })
     }
+}
+
+/// Suite, key id and payload, where they stand in the suites that we open. A point inside of the key id makes it none, here as there.
+fn usual_parts(text: &str) -> Option<(&str, &str, &str)> {
+    let (suite, rest) = text.split_at_checked(1).filter(|(suite, _)| matches!(*suite, "x" | "d"))?;
+    let (kid, rest) = rest.strip_prefix('.')?.split_at_checked(KID_CHARS)?;
+    Some((suite, kid, rest.strip_prefix('.')?))
+}
+
+/// The same, wherever the points stand.
+fn parts(text: &str) -> Option<(&str, &str, &str)> {
+    let (suite, rest) = text.split_once('.')?;
+    let (kid, payload) = rest.split_once('.')?;
+    Some((suite, kid, payload))
 }
 
 impl<'a> Payload<'a> {

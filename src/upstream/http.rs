@@ -34,7 +34,8 @@ pub(super) struct HttpDatabase {
     connector: Connector,
     /// For messages.
     place: String,
-    authority: Authority,
+    /// For a Host field that the caller did not send.
+    host: HeaderValue,
     base_path: String,
     scheme: Scheme,
     authorization: Option<HeaderValue>,
@@ -67,7 +68,7 @@ impl HttpDatabase {
                 };
                 (address, authority, base_path.clone(), place)
             }
-            // The authority of a Unix socket only fills a Host field that the caller did not send.
+            // Of a Unix socket, it only fills a Host field that the caller did not send.
             Endpoint::Unix(path) => {
                 (Address::Unix(path.clone()), Authority::from_static("localhost"), String::new(), path.display().to_string())
             }
@@ -86,7 +87,7 @@ impl HttpDatabase {
             client,
             connector,
             place,
-            authority,
+            host: host_field(&authority, &scheme)?,
             base_path,
             scheme,
             authorization: config.authorization.clone(),
@@ -231,6 +232,7 @@ impl HttpDatabase {
                 }
             }
         }
+        headers.entry(header::HOST).or_insert_with(|| self.host.clone());
         if let Some(authorization) = lent {
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
@@ -247,7 +249,9 @@ impl HttpDatabase {
         };
         let mut parts = ::http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
+        // By scheme and authority the client finds its pool, of which there is one: the shorter the sooner, for it hashes them three times
+        // for every request. Where the connector connects to is its own affair.
+        parts.authority = Some(Authority::from_static("d"));
         parts.path_and_query = Some(path);
         Uri::from_parts(parts).map_err(|error| UpstreamError::Endpoint(error.to_string()))
     }
@@ -355,6 +359,16 @@ fn parse_authority(text: &str, default_port: u16) -> Result<(Authority, String),
         (Some(_) | None, _) => return Err(wrong()),
     };
     Ok((authority, host_and_port))
+}
+
+/// The Host field: the port only where it is not the scheme's own.
+fn host_field(authority: &Authority, scheme: &Scheme) -> Result<HeaderValue, UpstreamError> {
+    let usual = if *scheme == Scheme::HTTPS { 443 } else { 80 };
+    let text = match authority.port_u16() {
+        Some(port) if port == usual => authority.host(),
+        _ => authority.as_str(),
+    };
+    HeaderValue::from_str(text).map_err(|_not_a_field| UpstreamError::Endpoint(format!("{text:?} is not a host")))
 }
 
 fn check_base_path(path: &str) -> Result<(), UpstreamError> {

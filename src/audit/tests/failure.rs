@@ -204,6 +204,35 @@ fn t25_one_sync_serves_all_who_wait() {
     assert_eq!(verify(&config.dir, &[key(1)], &Given::default()).unwrap().events, 403);
 }
 
+/// A note alone becomes durable by itself; one that is soon followed by an event that somebody waits for becomes durable with that one.
+#[test]
+fn notes_wait_for_company_and_not_for_long() {
+    const ROUNDS: usize = 50;
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let faults = Faults::new(Duration::ZERO);
+    block(async {
+        let log = open_faulty(&config, &faults);
+        let syncs = || faults.syncs.load(Ordering::SeqCst);
+        for alone in 0..3 {
+            let before = syncs();
+            log.note(reveal(alone));
+            wait_until(|| syncs() > before && log.waiting() == 0).await;
+        }
+        let before = syncs();
+        for exchange in 0..ROUNDS {
+            log.record(reveal(u64::try_from(exchange).unwrap())).await.unwrap();
+            log.note(reveal(1000));
+            // Far shorter than the wait; on a busy machine some of these are longer, but not all.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(syncs() - before < 2 * ROUNDS - 1, "{} syncs for {ROUNDS} of each", syncs() - before);
+        log.close().await;
+    });
+    // With a start and a stop.
+    assert_eq!(verify(&config.dir, &[key(1)], &Given::default()).unwrap().events, u64::try_from(3 + 2 * ROUNDS + 2).unwrap());
+}
+
 async fn wait_until(condition: impl Fn() -> bool) {
     let asked = Instant::now();
     while !condition() {
