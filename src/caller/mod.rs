@@ -13,7 +13,7 @@ mod certificate;
 mod secrets;
 mod token;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -161,8 +161,9 @@ impl Callers {
     pub fn with_issuers(entries: Vec<(CallerName, Means)>, issuers: Vec<Issuer>) -> Result<Self, CallerConfigError> {
         let mut callers = Self { by_token: token::Desks::new(issuers), ..Self::default() };
         let mut by_hash: HashMap<[u8; 32], CallerName> = HashMap::new();
+        let mut known: HashSet<CallerName> = HashSet::with_capacity(entries.len());
         for (name, means) in entries {
-            if callers.names.contains(&name) {
+            if !known.insert(name.clone()) {
                 return Err(CallerConfigError::Twice(name));
             }
             let same = match means {

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -32,8 +32,8 @@ const PAGE: usize = 256;
 const GROUP: usize = 512;
 /// Entries that may wait.
 const MOST_WAITING: usize = 65_536;
-/// Times that another number is tried, where other nodes took the one before.
-const TIMES: u32 = 64;
+/// For how long other numbers are tried, where other nodes took the one before: a node with much to write takes several in a row.
+const TRY_FOR: Duration = Duration::from_secs(10);
 
 /// Why the ledger cannot be read, or an entry cannot be placed. Never a value.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -69,7 +69,7 @@ pub enum LedgerError {
     #[error("the ledger of facts: no randomness to seal a row with")]
     Random,
     /// Other nodes wrote each time.
-    #[error("the ledger of facts: other nodes took the next row in each of {TIMES} attempts; nothing was recorded")]
+    #[error("the ledger of facts: other nodes took the next row for 10 s, each time; nothing was recorded: send it again")]
     Contended,
     /// Too much waits.
     #[error("the ledger of facts: too much waits to be recorded: the store is too slow; nothing was recorded")]
@@ -356,7 +356,8 @@ impl Ledger {
         if head.untold || self.fault().is_some() {
             self.catch_up(head).await?;
         }
-        for _ in 0..TIMES {
+        let begun = Instant::now();
+        while begun.elapsed() < TRY_FOR {
             let drafted = self.draft(head, calls.clone());
             if drafted.fresh.is_empty() {
                 return Ok(drafted.outcomes);
