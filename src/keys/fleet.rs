@@ -312,10 +312,13 @@ impl Standing {
     ///
     /// [`KeyError::Outdated`]; [`KeyError::NotLooked`] after it stood still, until it has looked.
     pub fn may_protect(&self) -> Result<(), KeyError> {
+        // In this order: what a look found is set before it is said that it was made. Asked the other way round, a node that wakes could
+        // hear that nothing is lacking from before the look, and that it has looked from after it.
+        let silent = self.silent();
         if let Some(Behind { held, newest, why }) = self.behind.load().as_deref().cloned() {
             return Err(KeyError::Outdated { held, newest, why });
         }
-        if self.silent() >= GONE_AFTER { Err(KeyError::NotLooked) } else { Ok(()) }
+        if silent >= GONE_AFTER { Err(KeyError::NotLooked) } else { Ok(()) }
     }
 
     /// What it lacks, for `/readyz`.
@@ -331,12 +334,12 @@ impl Standing {
     /// It has looked, or tried to, and began with it then. A store that is away stops nobody.
     pub fn looked_at(&self, then: Instant) {
         let since = then.saturating_duration_since(self.begun).as_millis();
-        self.looked.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.looked.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Release);
     }
 
     /// How long it has not looked.
     pub fn silent(&self) -> Duration {
-        match self.looked.load(Ordering::Relaxed) {
+        match self.looked.load(Ordering::Acquire) {
             u64::MAX => Duration::ZERO,
             looked => self.begun.elapsed().saturating_sub(Duration::from_millis(looked)),
         }
