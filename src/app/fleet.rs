@@ -265,7 +265,8 @@ impl Fleet {
             }
             Some((newest, why)) => {
                 let since = *seen.lacking_since.get_or_insert_with(Instant::now);
-                let over = refused || since.elapsed() >= grace;
+                // Grace is for what was not lacking before: who stopped writing goes on with the ring, and not because it has looked again.
+                let over = refused || self.standing.behind().is_some() || since.elapsed() >= grace;
                 over.then_some(Behind { held: mine.revision, newest, why })
             }
         };
