@@ -102,7 +102,7 @@ async fn what_a_caller_may_record_is_recorded_and_nothing_else() {
     let said: Vec<(&Value, &Value)> = events.iter().map(|event| (&event["caller"], &event["recorded"])).collect();
     let (shop, yes, no) = (json!("shop"), json!({ "consent to marketing": 1 }), json!({ "refusal of marketing": 1 }));
     assert_eq!(said, [(&shop, &yes), (&shop, &yes), (&shop, &no)]);
-    assert!(!log.contains("c-1") && !log.contains("secret-evidence"), "{log}");
+    assert!(!names_somebody(&log) && !log.contains("secret-evidence"), "{log}");
     assert!(events[0]["subjects"][0].as_str().is_some_and(|name| name.starts_with("psn1_")));
 }
 
@@ -164,7 +164,7 @@ async fn an_operator_records_by_hand_and_through_a_running_proxy() {
     done(&format!("import {name}"), "1 of 2 lines recorded; 1 were recorded before, and changed nothing");
     done(&format!("import {name}"), "0 of 2 lines recorded; 2 were recorded before");
     let log = fs::read_to_string(folder.path().join("data/audit/operators/00000001.jsonl")).unwrap();
-    assert!(log.contains("\"operator\":\"ann\"") && log.contains("sudare subject") && !log.contains("c-1"), "{log}");
+    assert!(log.contains("\"operator\":\"ann\"") && log.contains("sudare subject") && !names_somebody(&log), "{log}");
 
     let mut proxy = Proxy::start(folder, file.clone()).await;
     wrong("show c-1", 1, "a running `sudare serve` holds this store: give --via");
@@ -211,4 +211,9 @@ async fn a_ledger_that_is_not_whole_is_refused_at_start() {
     let mut again = Proxy::start(folder, proxy.file.clone()).await;
     assert_eq!(again.running.as_ref().unwrap().ledger().entries(), 3);
     again.stop().await;
+}
+
+/// Is the data subject of these tests in a log by its id? Not within a word, where a MAC may have it by chance.
+fn names_somebody(log: &str) -> bool {
+    ["\"c-1", " c-1", "/c-1"].iter().any(|id| log.contains(id))
 }
