@@ -151,7 +151,8 @@ impl Taking {
 pub(crate) fn shown(ledger: &Ledger, id: &RecordId, now_ms: u64, may: Option<&BTreeSet<String>>) -> Value {
     let sees = |names: &[&str]| may.is_none_or(|may| names.iter().any(|name| may.contains(*name)));
     let known = ledger.people().all_of(id, now_ms);
-    let (statements, told, accepted) = known.clone().unwrap_or_default();
+    let is_known = known.is_some();
+    let (statements, told, accepted) = known.unwrap_or_default();
     let one = |statement: &Statement| {
         let (kind, name, visible) = match &statement.topic {
             Topic::Choice(About::Purpose(name)) => ("purpose", Value::from(name.as_str()), sees(&["consent", "objection"])),
@@ -172,7 +173,7 @@ pub(crate) fn shown(ledger: &Ledger, id: &RecordId, now_ms: u64, may: Option<&BT
     let version = |version: u64| (version > 0 && sees(&["notice", "acceptance"])).then_some(version);
     json!({
         "subject": id.as_str(),
-        "known": known.is_some(),
+        "known": is_known,
         "statements": statements.iter().filter_map(one).collect::<Vec<_>>(),
         "told_of_version": version(told),
         "accepted_version": version(accepted),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::StartError;
+use super::fleet::changed;
 use crate::admin::Condition;
 use crate::base::Clock;
 use crate::config::Settings;
@@ -84,17 +85,6 @@ fn tell(stale: bool, ledger: &Ledger, error: Option<&LedgerError>) {
         why,
         "the facts of data subjects are stale: what turns on them is refused until they are fresh"
     );
-}
-
-async fn changed(changes: &mut Option<Changes>) {
-    match changes {
-        Some(watched) => {
-            if watched.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-        None => std::future::pending().await,
-    }
 }
 
 /// For `/readyz`. Stale facts take a node out of service only if its policy asks for any.

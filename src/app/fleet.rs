@@ -299,8 +299,8 @@ impl Fleet {
     }
 }
 
-/// Until the ring is announced; for ever if that is not listened for.
-async fn changed(changes: &mut Option<Changes>) {
+/// Until it is announced; for ever if that is not listened for.
+pub(super) async fn changed(changes: &mut Option<Changes>) {
     match changes {
         Some(watched) => {
             if watched.changed().await.is_err() {

@@ -123,10 +123,25 @@ pub fn report(
     format: Format,
     out: &mut dyn Write,
 ) -> Result<bool, AuditCommandError> {
-    let mut shown = 0_u64;
-    let mut printed = Ok(());
+    let (shown, found) = events(dir, keys, filter, &mut |_entry| true, format, out)?;
+    if format == Format::Table {
+        writeln!(out, "{}", count(shown, "event fits", "events fit"))?;
+    }
+    outcome(found, format, out)
+}
+
+/// Prints the events that fit and are `wanted`: how many, and whether the log is sound.
+fn events(
+    dir: &Path,
+    keys: &[audit::Key],
+    filter: &Filter,
+    wanted: &mut dyn FnMut(&Entry) -> bool,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(u64, Result<VerifyReport, VerifyError>), AuditCommandError> {
+    let (mut shown, mut printed) = (0_u64, Ok(()));
     let found = audit::report(dir, keys, filter, &mut |entry| {
-        if printed.is_ok() {
+        if wanted(entry) && printed.is_ok() {
             printed = event(entry, format, out);
             shown += 1;
         }
@@ -135,10 +150,7 @@ pub fn report(
     if let Err(VerifyError::Unreadable(error)) = found {
         return Err(error.into());
     }
-    if format == Format::Table {
-        writeln!(out, "{}", count(shown, "event fits", "events fit"))?;
-    }
-    outcome(found, format, out)
+    Ok((shown, found))
 }
 
 /// What may be said of an exception to a person whom it names.
@@ -163,27 +175,16 @@ pub fn handed_out(
     format: Format,
     out: &mut dyn Write,
 ) -> Result<bool, AuditCommandError> {
-    let (mut shown, mut printed) = (0_u64, Ok(()));
     let mut under: Vec<(String, Option<Explained>)> = Vec::new();
-    let found = audit::report(dir, keys, filter, &mut |entry| {
-        if let Some(id) = &entry.exception {
-            if !under.iter().any(|(known, _)| known == id) {
-                under.push((id.clone(), explain(id)));
-            }
-            let told = under.iter().any(|(known, told)| known == id && told.is_some());
-            if !told || entry.kind == audit::Kind::Exception.as_str() {
-                return;
-            }
+    let mut wanted = |entry: &Entry| {
+        let Some(id) = &entry.exception else { return true };
+        if !under.iter().any(|(known, _)| known == id) {
+            under.push((id.clone(), explain(id)));
         }
-        if printed.is_ok() {
-            printed = event(entry, format, out);
-            shown += 1;
-        }
-    });
-    printed?;
-    if let Err(VerifyError::Unreadable(error)) = found {
-        return Err(error.into());
-    }
+        let told = under.iter().any(|(known, told)| known == id && told.is_some());
+        told && entry.kind != audit::Kind::Exception.as_str()
+    };
+    let (shown, found) = events(dir, keys, filter, &mut wanted, format, out)?;
     for Explained { text, json } in under.iter().filter_map(|(_, told)| told.as_ref()) {
         match format {
             Format::Table => writeln!(out, "{text}")?,

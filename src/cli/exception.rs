@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::operators::{make, read, signature_beside};
 use super::{Trouble, failed, words, wrong};
 use crate::base::{Clock as _, ExceptionId, SystemClock};
 use crate::config::Settings;
@@ -238,13 +239,7 @@ fn sign(request: &Path, options: &ApproveOptions, out: &mut dyn Write) -> Result
         return Ok(0);
     };
     let signer = keys::operator_key(key).map_err(failed)?;
-    let name = key.file_name().and_then(|name| name.to_str()).unwrap_or("operator");
-    let name = name.strip_suffix(".operator.pem").or_else(|| name.strip_suffix(".pem")).unwrap_or(name);
-    let to = options.out.clone().unwrap_or_else(|| {
-        let mut beside = request.to_path_buf().into_os_string();
-        beside.push(format!(".{name}.sig"));
-        PathBuf::from(beside)
-    });
+    let to = options.out.clone().unwrap_or_else(|| signature_beside(request, key));
     make(&to, Detached::sign(&asked.text, &signer).to_text().as_bytes())?;
     let (public, to) = (crypto::base64url(&signer.public().0), to.display());
     write!(
@@ -342,24 +337,6 @@ fn all(errors: &[ExceptionError]) -> String {
 fn evidence(text: &str) -> Result<(String, String), String> {
     let (word, said) = text.split_once('=').ok_or("write WORD=TEXT, for instance case-number=K-17/2026")?;
     Ok((word.to_owned(), said.to_owned()))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
-    fs::read(path).map_err(|error| failed(format!("{}: cannot be read: {error}", path.display())))
-}
-
-/// A new file; nothing is overwritten.
-fn make(path: &Path, bytes: &[u8]) -> Result<(), Trouble> {
-    let mut options = fs::OpenOptions::new();
-    let made =
-        options.write(true).create_new(true).open(path).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    made.map_err(|error| {
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            failed(format!("{}: is there already, and nothing is overwritten: name another file", path.display()))
-        } else {
-            failed(format!("{}: cannot be written: {error}", path.display()))
-        }
-    })
 }
 
 /// One word of a person for one of several.

@@ -14,6 +14,7 @@ pub mod init;
 pub mod keys;
 mod leakage;
 mod meter;
+mod operators;
 pub mod policy;
 mod seal;
 mod serve;
@@ -32,7 +33,7 @@ use clap::Parser as _;
 
 use words::{
     AuditCommand, CallerCommand, Changing, Command, File, Format, KeysCommand, KeysWords, Kind, PolicyCommand, SweepCommand,
-    Words,
+    Times, Words,
 };
 
 use crate::base::limits::STACK_BYTES;
@@ -324,20 +325,9 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
         AuditCommand::Checkpoint { .. } => audit::checkpoint(dir, &keys()?, out).map(|()| true),
         AuditCommand::Key { format, .. } => audit::key(dir, &keys()?, format.into(), out).map(|()| true),
         AuditCommand::Report {
-            file,
-            subject,
-            for_subject,
-            via,
-            credential,
-            caller,
-            purpose,
-            category,
-            since,
-            until,
-            format,
-            ..
+            file, subject, for_subject, via, credential, caller, purpose, category, times, format, ..
         } => {
-            let filter = filter(subject, caller.as_deref(), purpose.as_deref(), category.as_deref(), since, until)?;
+            let filter = filter(subject, caller.as_deref(), purpose.as_deref(), category.as_deref(), times)?;
             note_unknown(&settings, &filter);
             if for_subject {
                 let openings = exception::Openings::open(&exception::door(file, via, credential))?;
@@ -347,8 +337,8 @@ fn audit_command(command: AuditCommand, out: &mut dyn Write) -> Result<u8, Troub
                 audit::report(dir, &keys()?, &filter, format.into(), out)
             }
         }
-        AuditCommand::Combined { within, caller, since, until, format, .. } => {
-            let filter = filter(None, caller.as_deref(), None, None, since, until)?;
+        AuditCommand::Combined { within, caller, times, format, .. } => {
+            let filter = filter(None, caller.as_deref(), None, None, times)?;
             note_unknown(&settings, &filter);
             let within_ms = i64::from(within).saturating_mul(3_600_000);
             combined::combined(dir, &keys()?, &settings.policy, &filter, within_ms, format.into(), out)
@@ -363,8 +353,7 @@ fn filter(
     caller: Option<&str>,
     purpose: Option<&str>,
     category: Option<&str>,
-    since: Option<String>,
-    until: Option<String>,
+    Times { since, until }: Times,
 ) -> Result<crate::audit::Filter, Trouble> {
     let filter = crate::audit::Filter {
         subject: subject.map(|id| RecordId::from_text(&id)).transpose().map_err(|error| wrong(format!("--subject: {error}")))?,

@@ -8,11 +8,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 
 use super::meter::{Meter, thousands};
+use super::operators::{DURABLE_TIMEOUT, account};
 use super::{FAILED, Trouble, failed, wrong};
 use crate::audit::{self, Event, Kind, Recorded};
 use crate::base::{CategoryName, CollectionName, RecordId, SystemClock};
@@ -25,8 +25,6 @@ use crate::keys::Rings;
 const MAX_TOLD: u64 = 100;
 /// Longest reason, in characters.
 const MAX_REASON: usize = 200;
-/// An operator's run can wait for a slow disk; a request cannot.
-const DURABLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What both commands take.
 #[derive(Debug, Args)]
@@ -100,7 +98,7 @@ pub(super) fn open(options: &Options, reason: &str, out: &mut dyn Write) -> Resu
         }
     })?;
     let told = |kind| Event {
-        operator: Some(format!("uid {}", rustix::process::getuid().as_raw())),
+        operator: Some(account()),
         reason: Some(reason.to_owned()),
         collection: Some(CollectionName::new(&options.collection)),
         route: Some("sudare open".to_owned()),

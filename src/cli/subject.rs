@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::exception::door;
 use super::meter::thousands;
+use super::operators::account;
 use super::words::{Format, Kind};
 use super::{Trouble, failed, runtime, wrong};
 use crate::app::desk;
@@ -204,7 +205,7 @@ fn version(record: &str, options: VersionOptions) -> (Posted, Common) {
 }
 
 fn operator_of(named: Option<String>) -> Recorder {
-    Recorder::Operator(named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())))
+    Recorder::Operator(named.unwrap_or_else(account))
 }
 
 /// `recorded: consent to recommend of c-17 (row 12 of the ledger); nothing was known of them before`

@@ -393,12 +393,8 @@ pub(super) enum AuditCommand {
         /// Only this caller
         #[arg(long)]
         caller: Option<String>,
-        /// From this time on: RFC 3339, or a date, which is its midnight in UTC
-        #[arg(long, value_name = "TIME")]
-        since: Option<String>,
-        /// Before this time: RFC 3339, or a date, which is its midnight in UTC
-        #[arg(long, value_name = "TIME")]
-        until: Option<String>,
+        #[command(flatten)]
+        times: Times,
         #[command(flatten)]
         format: Format,
     },
@@ -429,12 +425,8 @@ pub(super) enum AuditCommand {
         /// Only where values of this category were shown or protected
         #[arg(long)]
         category: Option<String>,
-        /// From this time on: RFC 3339, or a date, which is its midnight in UTC
-        #[arg(long, value_name = "TIME")]
-        since: Option<String>,
-        /// Before this time: RFC 3339, or a date, which is its midnight in UTC
-        #[arg(long, value_name = "TIME")]
-        until: Option<String>,
+        #[command(flatten)]
+        times: Times,
         #[command(flatten)]
         format: Format,
     },
@@ -453,6 +445,17 @@ pub(super) struct File {
     /// The engineers' file; policy.toml is named in it
     #[arg(short = 'c', long = "config", value_name = "FILE", default_value = "sudare.toml")]
     pub(super) config: PathBuf,
+}
+
+/// From when to when.
+#[derive(Debug, Args)]
+pub(super) struct Times {
+    /// From this time on: RFC 3339, or a date, which is its midnight in UTC
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<String>,
+    /// Before this time: RFC 3339, or a date, which is its midnight in UTC
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
 }
 
 /// Which of several rings; without, every one that this node holds.

@@ -11,9 +11,9 @@ use clap::Args;
 use http::{Request, StatusCode, Uri};
 use serde_json::{Value, json};
 
-use super::super::{Trouble, failed, runtime, words, wrong};
+use super::super::{Trouble, failed, operators, runtime, words, wrong};
 use crate::app::openings;
-use crate::audit::{self, AuditError, Log};
+use crate::audit::Log;
 use crate::base::{Clock as _, ExceptionId, SystemClock};
 use crate::config::{self, Environment, Settings};
 use crate::keys::{KeyRing, Operator};
@@ -23,9 +23,6 @@ use crate::store::{Rows, Store, StoreError};
 use crate::subject::Ledger;
 use crate::subject::exception::{Case, ExceptionError, House, Register, Standing, Step};
 
-const DURABLE_TIMEOUT: Duration = Duration::from_secs(30);
-const LOG_TRIES: u32 = 100;
-const LOG_PAUSE: Duration = Duration::from_millis(100);
 /// A running proxy may wait for its store.
 const ASK_WITHIN: Duration = Duration::from_secs(30);
 /// Largest answer of a running proxy.
@@ -79,9 +76,12 @@ pub(super) struct Recorded {
 impl Door {
     pub(super) fn open(options: &Options, settings: Settings) -> Result<Self, Trouble> {
         let runtime = runtime().map_err(failed)?;
-        let way = match (&options.via, &options.credential) {
-            (Some(url), Some(credential)) => via(url, credential, &runtime)?,
-            _ => Way::Store(ledger(&settings, &runtime)?),
+        let way = if let Some((service, credential)) = options.proxy()? {
+            let register = Register::default();
+            read(&service, &credential, &register, &json!({}), &runtime)?;
+            Way::Proxy { service, credential, register }
+        } else {
+            Way::Store(ledger(&settings, &runtime)?)
         };
         Ok(Self { settings, way, runtime })
     }
@@ -162,22 +162,10 @@ impl Door {
     }
 }
 
-/// The audit log of operators; another command may be recording.
+/// The audit log of operators.
 pub(in super::super) fn log(settings: &Settings) -> Result<Log, Trouble> {
     let keys = KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed)?;
-    let config = audit::Config {
-        durable_timeout: DURABLE_TIMEOUT,
-        dir: audit::operators_dir(&settings.audit.dir),
-        ..settings.audit.clone()
-    };
-    // Log::open starts a thread of its own, and needs no runtime.
-    for _ in 0..LOG_TRIES {
-        match Log::open(&config, keys.clone(), Arc::new(SystemClock)) {
-            Err(AuditError::InUse(_)) => std::thread::sleep(LOG_PAUSE),
-            other => return other.map_err(failed),
-        }
-    }
-    Err(failed(AuditError::InUse(config.dir)))
+    operators::log(settings, &keys)
 }
 
 /// The collections of the configuration.
@@ -204,14 +192,6 @@ pub(in super::super) fn ledger(settings: &Settings, runtime: &tokio::runtime::Ru
     let _entered = runtime.enter();
     ledger.read_blocking().map_err(failed)?;
     Ok(ledger)
-}
-
-/// A running proxy, and what its ledger has.
-fn via(url: &str, credential: &str, runtime: &tokio::runtime::Runtime) -> Result<Way, Trouble> {
-    let (service, credential) = client(url, credential)?;
-    let register = Register::default();
-    read(&service, &credential, &register, &json!({}), runtime)?;
-    Ok(Way::Proxy { service, credential, register })
 }
 
 fn client(url: &str, credential: &str) -> Result<(Service, zeroize::Zeroizing<String>), Trouble> {

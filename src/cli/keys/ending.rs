@@ -4,19 +4,18 @@
 //! signatures fit, and it stands in the audit log of operators, which is free while `sudare serve` writes its own. A private key never
 //! leaves its file.
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::super::operators::{self, account, make, read, signature_beside};
 use super::super::{FAILED, Trouble, complain, failed, runtime, words, wrong};
 use super::census::{self, Way};
 use super::table::time;
-use crate::audit::{self, AuditError, Event, Kind, Log};
+use crate::audit::{self, AuditError, Event, Kind};
 use crate::base::{Kid, SystemClock};
 use crate::config::{self, Environment, Settings};
 use crate::crypto;
@@ -24,12 +23,6 @@ use crate::keys::{
     self, Approved, Checked, Config, DestroyError, DestroyReport, Destruction, KeyError, KeyRing, MAIN_RING, Noted, Receipt,
     ReceiptReport, Stage, Written,
 };
-
-/// An operator's command can wait for a slow disk.
-const DURABLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long another command may hold the operators' log.
-const LOG_TRIES: u32 = 100;
-const LOG_PAUSE: Duration = Duration::from_millis(100);
 
 /// What ends a version.
 #[derive(Debug, Subcommand)]
@@ -170,13 +163,7 @@ fn sign(options: &SignOptions, out: &mut dyn Write) -> Result<u8, Trouble> {
         return Ok(0);
     };
     let signer = keys::operator_key(key).map_err(failed)?;
-    let name = key.file_name().and_then(|name| name.to_str()).unwrap_or("operator");
-    let name = name.strip_suffix(".operator.pem").or_else(|| name.strip_suffix(".pem")).unwrap_or(name);
-    let to = to.clone().unwrap_or_else(|| {
-        let mut beside = request.clone().into_os_string();
-        beside.push(format!(".{name}.sig"));
-        PathBuf::from(beside)
-    });
+    let to = to.clone().unwrap_or_else(|| signature_beside(request, key));
     let text = written.sign(&signer);
     make(&to, text.as_bytes())?;
     writeln!(out, "signed with the key {}: {}", crypto::base64url(&signer.public().0), to.display()).map_err(failed)?;
@@ -327,17 +314,12 @@ fn recorded(
     let keys = KeyRing::open(&settings.keys).and_then(|ring| ring.audit_keys()).map_err(failed)?;
     let (kid, signer) =
         keys.first().map(|(kid, _, signer)| (*kid, Arc::clone(signer))).ok_or_else(|| failed(AuditError::NoKey))?;
-    let config = audit::Config {
-        durable_timeout: DURABLE_TIMEOUT,
-        dir: audit::operators_dir(&settings.audit.dir),
-        ..settings.audit.clone()
-    };
     let runtime = runtime().map_err(failed)?;
-    let log = opened(&config, &keys)?;
+    let log = operators::log(settings, &keys)?;
     let mut record = |stage: Stage, noted: &Noted| {
         let Noted { receipt, kids, signers, census, revision } = noted.clone();
         let event = Event {
-            operator: Some(format!("uid {}", rustix::process::getuid().as_raw())),
+            operator: Some(account()),
             route: Some("sudare keys destroy".to_owned()),
             code: Some(if stage == Stage::Intended { "intended" } else { "done" }.to_owned()),
             destruction: Some(audit::Destruction {
@@ -354,17 +336,6 @@ fn recorded(
     let ended = act(&mut record, (kid, &signer));
     runtime.block_on(log.close());
     ended.map_err(trouble)
-}
-
-/// Another command may be recording.
-fn opened(config: &audit::Config, keys: &[audit::Key]) -> Result<Log, Trouble> {
-    for _ in 0..LOG_TRIES {
-        match Log::open(config, keys.to_vec(), Arc::new(SystemClock)) {
-            Err(AuditError::InUse(_)) => std::thread::sleep(LOG_PAUSE),
-            other => return other.map_err(failed),
-        }
-    }
-    Err(failed(AuditError::InUse(config.dir.clone())))
 }
 
 fn receipts(options: &ReceiptOptions, out: &mut dyn Write) -> Result<u8, Trouble> {
@@ -474,22 +445,4 @@ fn trouble(error: DestroyError) -> Trouble {
     } else {
         failed(error)
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
-    fs::read(path).map_err(|error| failed(format!("{}: cannot be read: {error}", path.display())))
-}
-
-/// A new file; nothing is overwritten.
-fn make(path: &Path, bytes: &[u8]) -> Result<(), Trouble> {
-    let mut options = fs::OpenOptions::new();
-    let made =
-        options.write(true).create_new(true).open(path).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    made.map_err(|error| {
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            failed(format!("{}: is there already, and nothing is overwritten: name another file", path.display()))
-        } else {
-            failed(format!("{}: cannot be written: {error}", path.display()))
-        }
-    })
 }
