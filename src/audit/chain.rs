@@ -4,6 +4,7 @@
 //! bytes without the line end (what `sha256sum` prints for it), and stands in the next line as `prev`. The audit key also
 //! makes pseudonyms, but of texts that begin with a zero byte, where these begin with `{`; so no MAC serves twice.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
@@ -51,9 +52,13 @@ pub(super) fn rfc3339(ms: u64) -> String {
 pub(super) fn push_event(out: &mut Vec<u8>, link: &mut Link, tree: &mut Tree, key: &MacKey, time: &str, body: &str) {
     let seq = link.seq.saturating_add(1);
     let start = out.len();
-    out.extend_from_slice(
-        format!("{{\"seq\":{seq},\"prev\":\"{}\",\"time\":\"{time}\",{body}", HEXLOWER.encode(&link.hash)).as_bytes(),
-    );
+    let mut prev = [0; 64];
+    HEXLOWER.encode_mut(&link.hash, &mut prev);
+    out.extend_from_slice(b"{\"seq\":");
+    push_number(out, seq);
+    for part in [b",\"prev\":\"", prev.as_slice(), b"\",\"time\":\"", time.as_bytes(), b"\",", body.as_bytes()] {
+        out.extend_from_slice(part);
+    }
     let hash = finish(out, start, key);
     tree.push(out.get(start..out.len().saturating_sub(1)).unwrap_or_default());
     *link = Link { seq, hash };
@@ -74,13 +79,23 @@ pub(super) fn header(segment: u64, controller: &str, link: &mut Link, tree: &Tre
 
 /// Adds MAC and line end to the line that begins at `start`; returns the line's hash.
 fn finish(out: &mut Vec<u8>, start: usize, key: &MacKey) -> Hash {
+    authenticate(out, start, key);
+    let hash = hash(out.get(start..).unwrap_or_default());
+    out.push(b'\n');
+    hash
+}
+
+/// Adds the MAC over the bytes from `start`.
+fn authenticate(out: &mut Vec<u8>, start: usize, key: &MacKey) {
     let mac = key.mac(out.get(start..).unwrap_or_default());
     out.extend_from_slice(MAC_BEFORE);
     crypto::base64url_append(&mac, out);
     out.extend_from_slice(MAC_AFTER);
-    let hash = hash(out.get(start..).unwrap_or_default());
-    out.push(b'\n');
-    hash
+}
+
+/// In decimal. Writing to memory does not fail.
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    write!(out, "{number}").ok();
 }
 
 /// Does the MAC at the end of a line fit? `None` if there is none.
@@ -177,8 +192,7 @@ impl Head {
             HEXLOWER.encode(hash)
         )
         .into_bytes();
-        finish(&mut out, 0, key);
-        out.pop();
+        authenticate(&mut out, 0, key);
         if out.len() >= HEAD_BYTES {
             return None; // cannot be: six numbers of 20 digits leave room for 60 bytes more
         }

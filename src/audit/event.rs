@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
+use data_encoding::HEXLOWER;
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -18,11 +20,17 @@ use crate::purpose::Level;
 pub(super) const MAX_SUBJECTS: usize = 4096;
 
 /// Names with how often each, in the order they were counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts(pub Vec<(String, u32)>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts<T = String>(pub Vec<(T, u32)>);
+
+impl<T> Default for Counts<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 /// Levels with the categories shown at each.
-pub type Shown = BTreeMap<String, Counts>;
+pub type Shown<T = String> = BTreeMap<T, Counts<T>>;
 
 /// One event as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,65 +46,66 @@ pub struct Entry {
     pub body: Body,
 }
 
-/// What happened.
+/// What happened. Its texts are its own where it was read; where a line is written they are those of the event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Body {
+#[serde(bound(deserialize = "T: Deserialize<'de> + Ord"))]
+pub struct Body<T = String> {
     /// A [`Kind`]'s word.
-    pub kind: String,
+    pub kind: T,
     /// Joins the events of one request: 16 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exchange: Option<String>,
+    pub exchange: Option<T>,
     /// Who asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caller: Option<String>,
+    pub caller: Option<T>,
     /// Who did it by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operator: Option<String>,
+    pub operator: Option<T>,
     /// Why, in the operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<T>,
     /// For what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub purpose: Option<String>,
+    pub purpose: Option<T>,
     /// Under which version of the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<u64>,
     /// Under which exception.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exception: Option<String>,
+    pub exception: Option<T>,
     /// Of which collection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub collection: Option<String>,
+    pub collection: Option<T>,
     /// Method and route pattern.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<String>,
+    pub route: Option<T>,
     /// Pseudonyms of the data subjects, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub subjects: Vec<String>,
+    pub subjects: Vec<T>,
     /// What left, by level and category.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub shown: Shown,
+    pub shown: Shown<T>,
     /// What was protected, by category.
     #[serde(default, skip_serializing_if = "Counts::is_empty")]
-    pub protected: Counts,
+    pub protected: Counts<T>,
     /// How many stored values a write left as they were.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub kept: u32,
     /// Values that look personal at paths that are no field, by category and path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub unmapped: BTreeMap<String, Counts>,
+    pub unmapped: BTreeMap<T, Counts<T>>,
     /// What was recorded of data subjects.
     #[serde(default, skip_serializing_if = "Counts::is_empty")]
-    pub recorded: Counts,
+    pub recorded: Counts<T>,
     /// The status sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The code sent, or what the log says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
+    pub code: Option<T>,
     /// Which configuration was put in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub configuration: Option<String>,
+    pub configuration: Option<T>,
     /// Which key versions are destroyed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destruction: Option<Destruction>,
@@ -139,73 +148,81 @@ pub(super) fn bodies(key: &MacKey, event: &Event) -> Vec<String> {
     let mut subjects: Vec<String> = Vec::with_capacity(event.subjects.len());
     let mut seen = std::collections::HashSet::new();
     for subject in &event.subjects {
-        if seen.insert(subject.as_str()) {
+        if event.subjects.len() == 1 || seen.insert(subject.as_str()) {
             subjects.push(pseudonym(key, subject));
         }
     }
+    let mut parts = subjects.chunks(MAX_SUBJECTS);
     let mut shown = Shown::new();
     for (category, level, count) in &event.shown {
-        shown.entry(level.as_str().to_string()).or_default().add(category.as_str(), *count);
+        shown.entry(level.as_str()).or_default().add(category.as_str(), *count);
     }
     let mut protected = Counts::default();
     for (category, count) in &event.protected {
         protected.add(category.as_str(), *count);
     }
-    let mut unmapped: BTreeMap<String, Counts> = BTreeMap::new();
+    let mut unmapped: BTreeMap<&str, Counts<&str>> = BTreeMap::new();
     for (path, category, count) in &event.unmapped {
-        unmapped.entry((*category).to_owned()).or_default().add(path.as_str(), *count);
+        unmapped.entry(category).or_default().add(path.as_str(), *count);
     }
     let mut recorded = Counts::default();
     for (what, count) in &event.recorded {
-        recorded.add(what, *count);
+        recorded.add(what.as_str(), *count);
     }
-    let text = |name: Option<&str>| name.map(str::to_string);
+    let mut exchange = [0; 16];
+    HEXLOWER.encode_mut(&event.exchange.to_be_bytes(), &mut exchange);
     let mut body = Body {
-        kind: event.kind.as_str().to_string(),
-        exchange: Some(format!("{:016x}", event.exchange)),
-        caller: text(event.caller.as_ref().map(CallerName::as_str)),
-        operator: event.operator.clone(),
-        reason: event.reason.clone(),
-        purpose: text(event.purpose.as_ref().map(PurposeName::as_str)),
+        kind: event.kind.as_str(),
+        exchange: Some(std::str::from_utf8(&exchange).unwrap_or_default()),
+        caller: event.caller.as_ref().map(CallerName::as_str),
+        operator: event.operator.as_deref(),
+        reason: event.reason.as_deref(),
+        purpose: event.purpose.as_ref().map(PurposeName::as_str),
         policy: event.policy,
-        exception: text(event.exception.as_ref().map(ExceptionId::as_str)),
-        collection: text(event.collection.as_ref().map(CollectionName::as_str)),
-        route: event.route.clone(),
-        subjects: Vec::new(),
+        exception: event.exception.as_ref().map(ExceptionId::as_str),
+        collection: event.collection.as_ref().map(CollectionName::as_str),
+        route: event.route.as_deref(),
+        subjects: texts(parts.next().unwrap_or_default()),
         shown,
         protected,
         kept: event.kept,
         unmapped,
         recorded,
         status: event.status,
-        code: event.code.clone(),
-        configuration: event.configuration.clone(),
+        code: event.code.as_deref(),
+        configuration: event.configuration.as_deref(),
         destruction: event.destruction.clone(),
         count: None,
     };
-    let mut parts = subjects.chunks(MAX_SUBJECTS);
-    body.subjects = parts.next().unwrap_or_default().to_vec();
     let mut out = vec![body.to_members()];
     for part in parts {
         // The counts stand on the first line only, so that adding up a log counts nothing twice.
         (body.shown, body.protected, body.kept) = (Shown::new(), Counts::default(), 0);
         body.recorded = Counts::default();
-        body.subjects = part.to_vec();
+        body.subjects = texts(part);
         out.push(body.to_members());
     }
     out
 }
 
-/// The body of an event about the log itself.
-pub(super) fn own_body(kind: Kind, code: Option<&str>, count: Option<u64>) -> String {
-    Body { kind: kind.as_str().to_string(), code: code.map(str::to_string), count, ..Body::default() }.to_members()
+fn texts(subjects: &[String]) -> Vec<&str> {
+    subjects.iter().map(String::as_str).collect()
 }
 
-impl Body {
+/// The body of an event about the log itself.
+pub(super) fn own_body(kind: Kind, code: Option<&str>, count: Option<u64>) -> String {
+    Body { kind: kind.as_str(), code, count, ..Body::default() }.to_members()
+}
+
+impl Body<&str> {
     fn to_members(&self) -> String {
         // Strings, numbers and maps of them always serialize; were one not to, the event would still be there, without detail.
-        let text = serde_json::to_string(self).unwrap_or_else(|_never| format!("{{\"kind\":\"{}\"}}", Kind::Alarm.as_str()));
-        text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or_default().to_string()
+        let mut text = serde_json::to_string(self).unwrap_or_else(|_never| format!("{{\"kind\":\"{}\"}}", Kind::Alarm.as_str()));
+        if text.starts_with('{') && text.ends_with('}') {
+            text.pop();
+            text.remove(0);
+        }
+        text
     }
 }
 
@@ -215,20 +232,22 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-impl Counts {
+impl<T> Counts<T> {
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    fn add(&mut self, name: &str, count: u32) {
-        match self.0.iter_mut().find(|(there, _)| there == name) {
+impl<T: PartialEq> Counts<T> {
+    fn add(&mut self, name: T, count: u32) {
+        match self.0.iter_mut().find(|(there, _)| *there == name) {
             Some((_, sum)) => *sum = sum.saturating_add(count),
-            None => self.0.push((name.to_string(), count)),
+            None => self.0.push((name, count)),
         }
     }
 }
 
-impl Serialize for Counts {
+impl<T: Serialize> Serialize for Counts<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, count) in &self.0 {
@@ -238,15 +257,15 @@ impl Serialize for Counts {
     }
 }
 
-impl<'de> Deserialize<'de> for Counts {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Counts<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Counts;
+        struct InOrder<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
+            type Value = Counts<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("names with counts")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts<T>, A::Error> {
                 let mut counts = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     counts.push(entry);
@@ -254,7 +273,7 @@ impl<'de> Deserialize<'de> for Counts {
                 Ok(Counts(counts))
             }
         }
-        deserializer.deserialize_map(InOrder)
+        deserializer.deserialize_map(InOrder(PhantomData))
     }
 }
 

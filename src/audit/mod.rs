@@ -10,7 +10,7 @@
 //! `exchange` records through [`Log`], `app` opens and closes it, `cli/audit` reads with [`verify`], [`tail`] and [`report`].
 //!
 //! Where to look: `event` what a line says · `chain` how lines, headers and the head are spelled and linked · `writer` the
-//! thread that makes them durable · `disk` files · `walk` reading back with every check · `report` questions to the log · `combined` what callers may have put together · `tree`,
+//! thread that makes them durable · `queue` what waits for it · `disk` files · `walk` reading back with every check · `report` questions to the log · `combined` what callers may have put together · `tree`,
 //! `note`, `checkpoint` the log's Merkle tree, how its root is signed, and the log held against what was signed.
 
 mod chain;
@@ -19,6 +19,7 @@ mod combined;
 mod disk;
 mod event;
 mod note;
+mod queue;
 mod recover;
 mod report;
 #[cfg(test)]

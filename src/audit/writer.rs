@@ -13,8 +13,8 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use super::chain::{self, Head, Key, Link};
 use super::disk::{Disk, Folder, bytes};
 use super::event::{bodies, own_body};
+use super::queue::{Batch, MAX_NOTES, Queue};
 use super::recover::{End, recover};
 use super::tree::Tree;
 use super::{AuditError, Config, Event, Kind, Recorded, note};
@@ -30,16 +31,8 @@ use crate::base::limits::STACK_BYTES;
 use crate::base::{Clock, Controller};
 use crate::crypto::MacKey;
 
-/// Events that may wait to be durable at one time; more than the proxy has connections.
-const MAX_RECORDS: usize = 16_384;
-/// Notes that may wait; beyond it they are counted, and the count is recorded.
-const MAX_NOTES: usize = 4_096;
 /// How often an unhealthy log tries the disk again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Notes, for which nobody waits, may wait so long for an event that somebody waits for, and then become durable with it
-/// (docs/decisions/0035).
-const NOTES_WAIT: Duration = Duration::from_millis(10);
-
 /// The log: a handle on its writer thread. Clones share the thread; it ends with [`Log::close`] or with the last clone.
 #[derive(Clone)]
 pub struct Log {
@@ -54,8 +47,7 @@ struct Handle {
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
-    wake: Condvar,
+    queue: Queue,
     healthy: AtomicBool,
     /// When the last batch became durable, in milliseconds since 1970.
     durable_ms: AtomicU64,
@@ -70,46 +62,6 @@ pub struct Lag {
     pub oldest: Duration,
     /// When events last became durable, in milliseconds since 1970.
     pub durable_ms: u64,
-}
-
-#[derive(Default)]
-struct Queue {
-    jobs: Vec<Job>,
-    /// Those the thread is at.
-    taken: usize,
-    notes: usize,
-    /// What the thread is doing while it has no batch.
-    rest: Rest,
-    /// Since when the thread is at a batch.
-    busy_since: Option<Instant>,
-    /// Notes that found no room since the last commit.
-    dropped: u64,
-    /// Set by [`Log::close`]: told when the thread has ended.
-    closing: Vec<oneshot::Sender<()>>,
-    /// No more jobs are taken.
-    closed: bool,
-    ended: bool,
-}
-
-/// To wake a thread is a call to the system and a change of thread, so it is woken only when it must.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Rest {
-    /// It looks at the queue again by itself.
-    #[default]
-    Awake,
-    /// It has just been at a batch and waits for [`NOTES_WAIT`]: an event that somebody waits for wakes it, a note does not.
-    Dozing,
-    /// Everything wakes it.
-    Asleep,
-}
-
-/// One event, its lines ready but for number, link and time.
-struct Job {
-    bodies: Vec<String>,
-    /// Who waits; `None` for a note.
-    tell: Option<oneshot::Sender<Result<(), AuditError>>>,
-    /// An alarm: it is true whether or not somebody still waits, and is written as soon as the disk takes it.
-    lasting: bool,
 }
 
 impl Log {
@@ -143,11 +95,10 @@ impl Log {
             first.push(own_body(Kind::Alarm, Some("torn-line-cut-off"), Some(torn)));
         }
         first.push(own_body(Kind::Start, None, None));
-        writer.commit(first.iter())?;
+        writer.commit(first.iter().map(String::as_str))?;
         writer.checkpoint();
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
-            wake: Condvar::new(),
+            queue: Queue::default(),
             healthy: AtomicBool::new(true),
             durable_ms: AtomicU64::new(writer.clock.now_ms()),
         });
@@ -174,7 +125,12 @@ impl Log {
         let handle = &self.handle;
         let (tell, told) = oneshot::channel();
         let lasting = event.kind == Kind::Alarm;
-        handle.shared.push(Job { bodies: bodies(&handle.key, &event), tell: Some(tell), lasting })?;
+        let calls = handle.shared.queue.push(&bodies(&handle.key, &event), Some(tell), lasting)?;
+        if let Some(call) = calls {
+            // What else is ready on this thread comes first, so that its events go with this one (docs/decisions/0039).
+            tokio::task::yield_now().await;
+            drop(call);
+        }
         match tokio::time::timeout(handle.durable_timeout, told).await {
             Ok(Ok(answer)) => answer.map(|()| Recorded(())),
             Ok(Err(_writer_gone)) => Err(AuditError::Closed),
@@ -185,49 +141,40 @@ impl Log {
     /// Queues without waiting (closing events); bounded, dropping is counted and the count is itself recorded.
     #[expect(clippy::needless_pass_by_value, reason = "as record takes it, and as nobody needs it afterwards")]
     pub fn note(&self, event: Event) {
-        let job = Job { bodies: bodies(&self.handle.key, &event), tell: None, lasting: true };
         // Overloaded is counted by `push`; after the end there is no log to count in.
-        self.handle.shared.push(job).ok();
+        self.handle.shared.queue.push(&bodies(&self.handle.key, &event), None, true).map(drop).ok();
     }
 
     /// True while events can be made durable, for /readyz: the last batch was, and none hangs in the disk for longer than
     /// `durable_timeout`. It comes back by itself when the disk does.
     pub fn healthy(&self) -> bool {
         let handle = &self.handle;
-        let hangs = || handle.shared.lock().busy_since.is_some_and(|since| since.elapsed() > handle.durable_timeout);
+        let hangs = || handle.shared.queue.behind().1 > handle.durable_timeout;
         handle.shared.healthy.load(Ordering::Acquire) && !hangs()
     }
 
     /// How far behind it is, for the metrics.
     pub fn lag(&self) -> Lag {
         let shared = &self.handle.shared;
-        let (waiting, busy_since) = {
-            let queue = shared.lock();
-            (queue.jobs.len() + queue.taken, queue.busy_since)
-        };
-        let oldest = busy_since.map(|since| since.elapsed()).unwrap_or_default();
+        let (waiting, oldest) = shared.queue.behind();
         Lag { waiting, oldest, durable_ms: shared.durable_ms.load(Ordering::Relaxed) }
     }
 
     /// How many wait for the writer to take them.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.handle.shared.lock().jobs.len()
+        self.handle.shared.queue.waiting()
+    }
+
+    /// Does the writer wait to be called?
+    #[cfg(test)]
+    pub(super) fn sleeps(&self) -> bool {
+        self.handle.shared.queue.sleeps()
     }
 
     /// Writes what is queued and a stop event, ends the thread and lets go of the folder.
     pub async fn close(&self) {
-        let told = {
-            let mut queue = self.handle.shared.lock();
-            if queue.ended {
-                return;
-            }
-            let (tell, told) = oneshot::channel();
-            queue.closing.push(tell);
-            queue.closed = true;
-            told
-        };
-        self.handle.shared.wake.notify_one();
+        let Some(told) = self.handle.shared.queue.close() else { return };
         // An error means that the thread is gone, which is what was asked for.
         told.await.ok();
     }
@@ -241,8 +188,7 @@ impl fmt::Debug for Log {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.wake.notify_one();
+        self.shared.queue.abandon();
     }
 }
 
@@ -252,70 +198,30 @@ struct Ended<'s>(&'s Shared);
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.0.healthy.store(false, Ordering::Release);
-        let mut queue = self.0.lock();
-        (queue.closed, queue.ended) = (true, true);
-        queue.jobs.clear();
-        for tell in queue.closing.drain(..) {
-            tell.send(()).ok();
-        }
+        self.0.queue.end();
     }
 }
 
 impl Shared {
-    /// A thread that panicked while it held the lock left no half-made state: every change is one push or one take.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, job: Job) -> Result<(), AuditError> {
-        let wakes = {
-            let mut queue = self.lock();
-            if queue.closed {
-                return Err(AuditError::Closed);
-            }
-            let records = queue.jobs.len().saturating_sub(queue.notes);
-            if job.tell.is_some() && records >= MAX_RECORDS {
-                return Err(AuditError::Overloaded);
-            }
-            if job.tell.is_none() {
-                if queue.notes >= MAX_NOTES {
-                    queue.dropped += 1;
-                    return Err(AuditError::Overloaded);
-                }
-                queue.notes += 1;
-            }
-            let wakes = match queue.rest {
-                Rest::Awake => false,
-                Rest::Dozing => job.tell.is_some(),
-                Rest::Asleep => true,
-            };
-            if wakes {
-                // Once is enough.
-                queue.rest = Rest::Awake;
-            }
-            queue.jobs.push(job);
-            wakes
-        };
-        if wakes {
-            self.wake.notify_one();
-        }
-        Ok(())
-    }
-
     /// The thread's life: batch after batch, until the log is closed and the last one is written.
     fn run<D: Disk>(&self, mut writer: Writer<D>) {
         let mut gap = Gap::default();
+        let mut batch = Batch::default();
         loop {
-            let (jobs, closing) = self.next_batch(&mut gap, writer.until_checkpoint());
-            let waited_for = |job: &Job| job.lasting || job.tell.as_ref().is_none_or(|tell| !tell.is_closed());
-            let jobs: Vec<Job> = gap.kept.drain(..).chain(jobs).filter(waited_for).collect();
+            batch.clear();
+            let longest = if gap.interrupted { Some(RETRY) } else { writer.until_checkpoint() };
+            let (closing, dropped) = self.queue.take(&mut batch, longest);
+            gap.dropped += dropped;
+            batch.jobs.retain(|job| job.lasting || job.tell.as_ref().is_none_or(|tell| !tell.is_closed()));
             let first: Vec<String> = gap.bodies().into_iter().chain(writer.alarm()).collect();
             let last = closing.then(|| own_body(Kind::Stop, None, None));
-            if jobs.is_empty() && first.is_empty() && !closing {
+            if batch.jobs.is_empty() && first.is_empty() && !closing {
                 writer.checkpoint_if_due();
                 continue;
             }
-            let outcome = writer.commit(first.iter().chain(jobs.iter().flat_map(|job| &job.bodies)).chain(&last));
+            let events = gap.kept.iter().map(String::as_str).chain(batch.jobs.iter().map(|job| batch.text_of(job)));
+            let own = first.iter().map(String::as_str);
+            let outcome = writer.commit(own.chain(events.flat_map(str::lines)).chain(last.as_deref()));
             self.healthy.store(outcome.is_ok(), Ordering::Release);
             match &outcome {
                 Ok(()) => {
@@ -325,16 +231,18 @@ impl Shared {
                 }
                 Err(_) => gap.interrupted = true,
             }
-            for mut job in jobs {
+            let mut jobs = std::mem::take(&mut batch.jobs);
+            for mut job in jobs.drain(..) {
                 if let Some(tell) = job.tell.take() {
                     gap.refused += u64::from(outcome.is_err() && !job.lasting);
                     // One that stopped waiting meanwhile needs no answer.
                     tell.send(outcome.clone()).ok();
                 }
                 if outcome.is_err() && job.lasting {
-                    gap.keep(job);
+                    gap.keep(batch.text_of(&job));
                 }
             }
+            batch.jobs = jobs;
             if closing {
                 writer.checkpoint();
                 return;
@@ -343,40 +251,6 @@ impl Shared {
                 writer.checkpoint_if_due();
             }
         }
-    }
-
-    /// Waits to be woken, at most for `pause`. True if it was that long.
-    fn wait<'q>(&self, queue: MutexGuard<'q, Queue>, pause: Option<Duration>) -> (MutexGuard<'q, Queue>, bool) {
-        let Some(pause) = pause else { return (self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner), false) };
-        let (queue, waited) = self.wake.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner);
-        (queue, waited.timed_out())
-    }
-
-    /// Waits for jobs, for the end, for the next checkpoint or, while the log is interrupted, for the next try. True if these are
-    /// the last.
-    fn next_batch(&self, gap: &mut Gap, checkpoint: Option<Duration>) -> (Vec<Job>, bool) {
-        let mut queue = self.lock();
-        (queue.busy_since, queue.taken) = (None, 0);
-        let mut doze = true;
-        while queue.jobs.len() == queue.notes && !queue.closed {
-            // Notes alone: they wait for company until the doze is over.
-            if !doze && !queue.jobs.is_empty() {
-                break;
-            }
-            let longest = if gap.interrupted { Some(RETRY) } else { checkpoint };
-            let pause = if doze { Some(longest.map_or(NOTES_WAIT, |longest| longest.min(NOTES_WAIT))) } else { longest };
-            queue.rest = if doze { Rest::Dozing } else { Rest::Asleep };
-            let timed_out;
-            (queue, timed_out) = self.wait(queue, pause);
-            queue.rest = Rest::Awake;
-            if timed_out && !std::mem::take(&mut doze) {
-                break;
-            }
-        }
-        gap.dropped += std::mem::take(&mut queue.dropped);
-        queue.notes = 0;
-        (queue.busy_since, queue.taken) = (Some(Instant::now()), queue.jobs.len());
-        (std::mem::take(&mut queue.jobs), queue.closed)
     }
 }
 
@@ -388,8 +262,8 @@ struct Gap {
     refused: u64,
     /// Notes and alarms that were lost.
     dropped: u64,
-    /// Those that were not.
-    kept: Vec<Job>,
+    /// The lines of those that were not.
+    kept: Vec<String>,
 }
 
 impl Gap {
@@ -399,8 +273,8 @@ impl Gap {
         interrupted.into_iter().chain(dropped).collect()
     }
 
-    fn keep(&mut self, job: Job) {
-        if self.kept.len() < MAX_NOTES { self.kept.push(job) } else { self.dropped += 1 }
+    fn keep(&mut self, lines: &str) {
+        if self.kept.len() < MAX_NOTES { self.kept.push(lines.to_owned()) } else { self.dropped += 1 }
     }
 }
 
@@ -463,11 +337,11 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Makes one line of each body durable, all or none of them.
-    fn commit<'b>(&mut self, bodies: impl Iterator<Item = &'b String>) -> Result<(), AuditError> {
+    fn commit<'b>(&mut self, bodies: impl Iterator<Item = &'b str>) -> Result<(), AuditError> {
         self.try_commit(bodies).map_err(failed)
     }
 
-    fn try_commit<'b>(&mut self, bodies: impl Iterator<Item = &'b String>) -> io::Result<()> {
+    fn try_commit<'b>(&mut self, bodies: impl Iterator<Item = &'b str>) -> io::Result<()> {
         self.take_back()?;
         let time = self.time();
         if self.end.len >= self.segment_bytes && self.end.line > 1 {

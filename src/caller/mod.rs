@@ -95,6 +95,8 @@ pub enum Means {
 pub struct Callers {
     /// In the order of the configuration.
     names: Vec<CallerName>,
+    /// The same, to ask for one.
+    known: HashSet<CallerName>,
     by_name: HashMap<Box<str>, (CallerName, [u8; 32])>,
     by_spiffe: HashMap<Box<str>, CallerName>,
     by_subject: HashMap<Box<str>, CallerName>,
@@ -161,9 +163,8 @@ impl Callers {
     pub fn with_issuers(entries: Vec<(CallerName, Means)>, issuers: Vec<Issuer>) -> Result<Self, CallerConfigError> {
         let mut callers = Self { by_token: token::Desks::new(issuers), ..Self::default() };
         let mut by_hash: HashMap<[u8; 32], CallerName> = HashMap::new();
-        let mut known: HashSet<CallerName> = HashSet::with_capacity(entries.len());
         for (name, means) in entries {
-            if !known.insert(name.clone()) {
+            if !callers.known.insert(name.clone()) {
                 return Err(CallerConfigError::Twice(name));
             }
             let same = match means {
@@ -221,7 +222,7 @@ impl Callers {
     /// Does what [`Callers::identify`] found out still hold? For replies that last (T33).
     pub fn still_know(&self, caller: &Caller, now_ms: u64) -> bool {
         let vouched = caller.vouched.as_ref();
-        self.names.contains(&caller.name) && vouched.is_none_or(|vouched| self.by_token.still(&caller.name, vouched, now_ms))
+        self.known.contains(&caller.name) && vouched.is_none_or(|vouched| self.by_token.still(&caller.name, vouched, now_ms))
     }
 
     /// All callers, in the order of the configuration.

@@ -204,6 +204,46 @@ fn t25_one_sync_serves_all_who_wait() {
     assert_eq!(verify(&config.dir, &[key(1)], &Given::default()).unwrap().events, 403);
 }
 
+/// What is ready at one time on a thread becomes durable at one time, also if whoever had undertaken to call the writer goes away.
+#[test]
+fn t25_events_of_one_turn_of_the_runtime_share_a_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    let faults = Faults::new(Duration::ZERO);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let log = open_faulty(&config, &faults);
+        for leaves in [false, true] {
+            // Until the writer sleeps, and is woken by being called only.
+            wait_until(|| log.sleeps()).await;
+            let before = faults.syncs.load(Ordering::SeqCst);
+            let mut tasks = tokio::task::JoinSet::new();
+            if leaves {
+                let mut first = Box::pin(log.record(reveal(99)));
+                let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(first.as_mut().poll(cx).is_ready())).await;
+                assert!(!polled, "it waits for the others");
+                let other = log.clone();
+                tasks.spawn(async move { other.record(reveal(100)).await.map(|_| ()) });
+                tokio::task::yield_now().await;
+                drop(first);
+            } else {
+                for exchange in 0..16 {
+                    let log = log.clone();
+                    tasks.spawn(async move { log.record(reveal(exchange)).await.map(|_| ()) });
+                }
+            }
+            while let Some(task) = tasks.join_next().await {
+                task.unwrap().unwrap();
+            }
+            assert_eq!(faults.syncs.load(Ordering::SeqCst) - before, 1);
+        }
+        log.close().await;
+    });
+    // 16 and one, with a start and a stop; whoever left is not written, unless the writer was quicker.
+    let events = verify(&config.dir, &[key(1)], &Given::default()).unwrap().events;
+    assert!((19..=20).contains(&events), "{events}");
+}
+
 /// A note alone becomes durable by itself; one that is soon followed by an event that somebody waits for becomes durable with that one.
 #[test]
 fn notes_wait_for_company_and_not_for_long() {
