@@ -9,6 +9,7 @@ use crate::config::Settings;
 use crate::exchange::{Collection, Gates, Limits, Newest, State};
 use crate::field::Protection;
 use crate::keys::{Config, KeyError, KeyRing, LineName, Other, Rings};
+use crate::metrics::OfCategory;
 use crate::store::{Rows, Store};
 use crate::subject::Ledger;
 use crate::upstream::Upstream;
@@ -115,6 +116,7 @@ pub(super) fn state(
     Ok(State {
         dialect: settings.dialect,
         collections,
+        counters: settings.policy.categories().iter().map(|_| OfCategory::default()).collect(),
         policy: settings.policy,
         callers: settings.callers,
         store,

@@ -4,6 +4,8 @@
 //! only when its grant has changed (T33): a value sealed under a key made since would not open in it. Clients of feeds connect
 //! again and go on where they were, as they do when the database restarts.
 
+use std::time::Instant;
+
 use arc_swap::ArcSwap;
 use http::Response;
 use tokio_util::sync::CancellationToken;
@@ -59,10 +61,11 @@ impl Exchange {
         body: Outgoing,
         ends: &CancellationToken,
     ) -> Result<Response<PassBody>, Error> {
+        let started = Instant::now();
         tokio::select! {
             biased;
             () = ends.cancelled() => Err(Error::FeedEnded),
-            answered = self.answered(state, state.upstream.feed(parts, body)) => answered,
+            outcome = state.upstream.feed(parts, body) => self.answered(state, started, outcome),
         }
     }
 }

@@ -29,7 +29,6 @@ mod state;
 mod tokens;
 mod view;
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -376,10 +375,10 @@ impl Exchange {
                     Flow::Whole => self.forward(state, parts, outgoing).await?,
                     Flow::Feed(_) => {
                         context.held.feed(self.feed()?);
-                        return self.forward_feed(state, parts, outgoing, ends).await;
+                        return Box::pin(self.forward_feed(state, parts, outgoing, ends)).await;
                     }
                 },
-                Checked::Over(draft) => self.replace(state, context, session, documents, parts, draft).await?,
+                Checked::Over(draft) => Box::pin(self.replace(state, context, session, documents, parts, draft)).await?,
             };
             match again {
                 Some(again) if !documents.search.searched.is_empty() && !Arc::ptr_eq(&asked_under, &state.rings()) => {
@@ -421,17 +420,18 @@ impl Exchange {
 
     /// Asks the database.
     async fn forward(&self, state: &State, parts: http::request::Parts, body: Outgoing) -> Result<Response<PassBody>, Error> {
-        self.answered(state, state.upstream.send(parts, body)).await
+        let started = Instant::now();
+        let outcome = state.upstream.send(parts, body).await;
+        self.answered(state, started, outcome)
     }
 
-    /// Waits for the head of a reply, and counts how it went.
-    async fn answered(
+    /// Counts how a request to the database went. (No future that takes another one: it would have room for it twice.)
+    fn answered(
         &self,
         state: &State,
-        reply: impl Future<Output = Result<Response<PassBody>, UpstreamError>>,
+        started: Instant,
+        outcome: Result<Response<PassBody>, UpstreamError>,
     ) -> Result<Response<PassBody>, Error> {
-        let started = Instant::now();
-        let outcome = reply.await;
         self.metrics.upstream_circuit(state.upstream.circuit_open());
         match &outcome {
             Ok(_) => self.metrics.upstream_answered(started.elapsed()),
@@ -476,13 +476,13 @@ impl Exchange {
     /// Counts what was done to the values of a window or a body.
     fn count(&self, state: &State, collection: &CollectionName, tally: &Tally) {
         for (category, level, count) in &tally.shown {
-            if let Some(category) = state.category_name(*category) {
-                self.metrics.values_shown(&category, level.as_str(), *count);
+            if let Some((name, counters)) = state.category(*category) {
+                self.metrics.values_shown(counters, name, level.as_str(), *count);
             }
         }
         for (category, count) in &tally.protected {
-            if let Some(category) = state.category_name(*category) {
-                self.metrics.values_protected(&category, *count);
+            if let Some((name, counters)) = state.category(*category) {
+                self.metrics.values_protected(counters, name, *count);
             }
         }
         if tally.kept > 0 {

@@ -135,7 +135,7 @@ impl Exchange {
         let Some(view) = &documents.view else { return Ok(()) };
         let collection = state.collections.get(documents.collection).ok_or(Error::Internal("no such collection"))?;
         let plan = collection.plans.get(view.row_set).ok_or(Error::Internal("no such row set"))?;
-        let answer = self.ask(state, headers, plan, view.definition.clone(), MAX_ROW_BYTES).await?;
+        let answer = Box::pin(self.ask(state, headers, plan, view.definition.clone(), MAX_ROW_BYTES)).await?;
         let unreadable = |why: &str| Error::ReplyUnreadable { status: answer.status.as_u16(), why: why.to_owned() };
         let definition = match answer.status {
             StatusCode::OK => {

@@ -13,6 +13,7 @@ use crate::dialect::Dialect;
 use crate::field;
 use crate::keys::fleet::Standing;
 use crate::keys::{Operator, Rings};
+use crate::metrics::OfCategory;
 use crate::purpose::{CategoryId, Grant, Known, Policy, facts};
 use crate::store::Rows;
 use crate::subject::{Ledger, Question};
@@ -29,6 +30,8 @@ pub struct State {
     pub collections: Vec<Collection>,
     /// Who may see what.
     pub policy: Arc<Policy>,
+    /// Counters of the policy's categories.
+    pub counters: Vec<OfCategory>,
     /// Who may ask.
     pub callers: Callers,
     /// The rings it was built with, each of one revision. What is used is the newest.
@@ -100,6 +103,12 @@ impl State {
     /// Name of a category for the audit.
     pub(super) fn category_name(&self, id: CategoryId) -> Option<CategoryName> {
         self.policy.categories().get(usize::from(id.0)).map(|category| category.name.clone())
+    }
+
+    /// The name of a category, and its counters.
+    pub(super) fn category(&self, id: CategoryId) -> Option<(&CategoryName, &OfCategory)> {
+        let at = usize::from(id.0);
+        self.policy.categories().get(at).map(|category| &category.name).zip(self.counters.get(at))
     }
 
     /// Says what holds of data subjects for a grant of this policy, from now on: asked for with each grant, and kept no longer than it.

@@ -34,7 +34,7 @@ use vitals::{Board, Process};
 
 pub use admission::Reserved;
 pub use store::StoreCall;
-pub use values::Looked;
+pub use values::{Looked, OfCategory};
 pub use vitals::{Facts, Fleet, Loaded, Vitals};
 
 /// What the dialect took a request for.
@@ -509,8 +509,12 @@ mod tests {
         metrics.request(RouteClass::Outside, None, 999, "");
         metrics.wire_refused("host-missing");
         metrics.tls_refused("expired");
-        metrics.values_shown(&CategoryName::new("phone"), "masked", 3);
-        metrics.values_protected(&CategoryName::new("name"), 2);
+        let of = OfCategory::default();
+        metrics.values_shown(&of, &CategoryName::new("phone"), "clear", 1);
+        for count in [1, 2] {
+            metrics.values_shown(&of, &CategoryName::new("phone"), "masked", count);
+        }
+        metrics.values_protected(&of, &CategoryName::new("name"), 2);
         metrics.values_kept(4);
         metrics.clear_found(&CollectionName::new("customers"), 1);
         metrics.bad_values(&CollectionName::new("customers"), 5);
@@ -543,6 +547,7 @@ mod tests {
             r#"sudare_wire_refusals_total{reason="host-missing"} 1"#,
             r#"sudare_tls_refusals_total{reason="expired"} 1"#,
             r#"sudare_values_shown_total{category="phone",level="masked"} 3"#,
+            r#"sudare_values_shown_total{category="phone",level="clear"} 1"#,
             r#"sudare_values_protected_total{category="name"} 2"#,
             "sudare_values_kept_total 4",
             r#"sudare_clear_found_total{collection="customers"} 1"#,
@@ -583,7 +588,7 @@ mod tests {
     #[test]
     fn t13_names_in_labels_are_escaped() {
         let metrics = Metrics::new(Duration::from_secs(7));
-        metrics.values_protected(&CategoryName::new("a\"b\\c\nd"), 1);
+        metrics.values_protected(&OfCategory::default(), &CategoryName::new("a\"b\\c\nd"), 1);
         assert!(metrics.encode().contains(r#"{category="a\"b\\c\nd"} 1"#), "{}", metrics.encode());
     }
 }

@@ -1,5 +1,7 @@
 //! What was done with values: shown, protected, kept; and those that are not as they should be.
 
+use std::sync::OnceLock;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
@@ -68,18 +70,32 @@ impl Values {
     }
 }
 
+/// The counters of one category, looked up by their labels once: each request counts several. Made where a configuration is.
+#[derive(Debug, Default)]
+pub struct OfCategory {
+    /// By level, in the order in which levels came up.
+    shown: [OnceLock<(&'static str, Counter)>; 6],
+    protected: OnceLock<Counter>,
+}
+
 impl Metrics {
-    /// Values of a category went out at a level, given by its fixed word.
-    pub fn values_shown(&self, category: &CategoryName, level: &'static str, count: u32) {
-        self.values
-            .shown
-            .get_or_create(&[("category", Word::Category(category.clone())), ("level", Word::Fixed(level))])
-            .inc_by(count.into());
+    /// Values of a category went out at a level, given by its fixed word. `known` is that category's.
+    pub fn values_shown(&self, known: &OfCategory, category: &CategoryName, level: &'static str, count: u32) {
+        let found = || {
+            self.values
+                .shown
+                .get_or_create_owned(&[("category", Word::Category(category.clone())), ("level", Word::Fixed(level))])
+        };
+        let mut known = known.shown.iter().map(|place| place.get_or_init(|| (level, found())));
+        let counter = known.find(|(there, _)| *there == level);
+        // There are as many places as levels.
+        counter.map_or_else(found, |(_, counter)| counter.clone()).inc_by(count.into());
     }
 
-    /// Values of a category were sealed.
-    pub fn values_protected(&self, category: &CategoryName, count: u32) {
-        self.values.protected.get_or_create(&[("category", Word::Category(category.clone()))]).inc_by(count.into());
+    /// Values of a category were sealed. `known` is that category's.
+    pub fn values_protected(&self, known: &OfCategory, category: &CategoryName, count: u32) {
+        let found = || self.values.protected.get_or_create_owned(&[("category", Word::Category(category.clone()))]);
+        known.protected.get_or_init(found).inc_by(count.into());
     }
 
     /// Values of a write kept what is stored.
