@@ -6,6 +6,7 @@
 #   others      with rivals=yes: the names of other pass-through proxies, haproxy and caddy, with port_of and pid_of each
 #   headers     the credential and the purpose, a line each
 #   audit_root  where audit logs go, unless in work
+#   admin       the port of /metrics of what is started next, if there is to be one
 #   serve NAME BINARY         starts a Sudare over the database on port ${port_of[NAME]} with process id ${pid_of[NAME]}
 
 # --- what is needed -----------------------------------------------------------------------------------------------------
@@ -120,11 +121,14 @@ callers = ["shop"]
 reveal  = { name = "clear", address = "clear", phone = "clear", email = "clear", id-card = "clear", birth-date = "clear" }
 POLICY
 configure() { # port to listen on, the database's port, what else
+  local admin_line=
+  [ -z "${admin:-}" ] || admin_line="admin = \"127.0.0.1:$admin\""
   cat <<TOML
 controller = "bench"
 policy     = "policy.toml"
 [listen]
 address = "127.0.0.1:$1"
+$admin_line
 [upstream]
 url     = "http://127.0.0.1:$2"
 dialect = "rest"

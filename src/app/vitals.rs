@@ -229,6 +229,8 @@ pub(super) fn metrics(watched: Watched) -> Arc<dyn Fn() -> String + Send + Sync>
             audit_waiting: lag.waiting,
             audit_oldest: lag.oldest,
             audit_durable: Duration::from_millis(lag.durable_ms),
+            audit_events: lag.events,
+            audit_commits: lag.commits,
             audit_free_bytes: free_bytes(&watched.audit_dir),
             field_keys: cache.entries,
             field_key_hits: cache.hits,

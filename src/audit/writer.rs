@@ -51,9 +51,11 @@ struct Shared {
     healthy: AtomicBool,
     /// When the last batch became durable, in milliseconds since 1970.
     durable_ms: AtomicU64,
+    events: AtomicU64,
+    commits: AtomicU64,
 }
 
-/// How far the log is behind.
+/// How far the log is, and how far behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lag {
     /// Events that are not durable yet.
@@ -62,6 +64,10 @@ pub struct Lag {
     pub oldest: Duration,
     /// When events last became durable, in milliseconds since 1970.
     pub durable_ms: u64,
+    /// Events that became durable since the start.
+    pub events: u64,
+    /// In so many commits, each with one sync.
+    pub commits: u64,
 }
 
 impl Log {
@@ -101,6 +107,8 @@ impl Log {
             queue: Queue::default(),
             healthy: AtomicBool::new(true),
             durable_ms: AtomicU64::new(writer.clock.now_ms()),
+            events: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
         });
         let ours = Arc::clone(&shared);
         let spawned = thread::Builder::new().name("audit".to_string()).stack_size(STACK_BYTES).spawn(move || {
@@ -157,7 +165,14 @@ impl Log {
     pub fn lag(&self) -> Lag {
         let shared = &self.handle.shared;
         let (waiting, oldest) = shared.queue.behind();
-        Lag { waiting, oldest, durable_ms: shared.durable_ms.load(Ordering::Relaxed) }
+        let told = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Lag {
+            waiting,
+            oldest,
+            durable_ms: told(&shared.durable_ms),
+            events: told(&shared.events),
+            commits: told(&shared.commits),
+        }
     }
 
     /// How many wait for the writer to take them.
@@ -219,6 +234,7 @@ impl Shared {
                 writer.checkpoint_if_due();
                 continue;
             }
+            let before = writer.end.link.seq;
             let events = gap.kept.iter().map(String::as_str).chain(batch.jobs.iter().map(|job| batch.text_of(job)));
             let own = first.iter().map(String::as_str);
             let outcome = writer.commit(own.chain(events.flat_map(str::lines)).chain(last.as_deref()));
@@ -226,6 +242,8 @@ impl Shared {
             match &outcome {
                 Ok(()) => {
                     self.durable_ms.store(writer.clock.now_ms(), Ordering::Relaxed);
+                    self.events.fetch_add(writer.end.link.seq.saturating_sub(before), Ordering::Relaxed);
+                    self.commits.fetch_add(1, Ordering::Relaxed);
                     gap = Gap::default();
                     writer.signed.untold = false;
                 }

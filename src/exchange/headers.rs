@@ -5,6 +5,7 @@ use http::{StatusCode, Version};
 
 use crate::base::Intent;
 use crate::dialect::Documents;
+use crate::upstream::{remove_all, remove_hop_by_hop};
 
 use super::Error;
 
@@ -12,22 +13,6 @@ use super::Error;
 pub(super) const CREDENTIAL: HeaderName = HeaderName::from_static("sudare-credential");
 /// Tells the reader what the grant allows at most.
 pub(super) const DATA_VIEW: HeaderName = HeaderName::from_static("data-view");
-
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-/// Belong to one connection (RFC 9110 section 7.6.1); never forwarded.
-static HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// Say something of the body's bytes, which we change.
 static ABOUT_BYTES: [HeaderName; 11] = [
@@ -79,27 +64,6 @@ pub(super) fn purpose<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<O
     }
 }
 
-/// Removes what belongs to one connection.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|text| text.split(','))
-            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-            // Framing and routing are never a matter of one hop, whatever the other side says.
-            .filter(|name| name != header::CONTENT_LENGTH && name != header::HOST)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-}
-
 /// Gateways in front of the proxy say in these what they were asked. There the query stands as the client sent it (T14).
 const TARGETS_AS_SENT: [&str; 7] = [
     "x-original-url",
@@ -124,7 +88,7 @@ pub(super) fn strip_targets_as_sent(headers: &mut HeaderMap) {
 fn strip_ours(headers: &mut HeaderMap, version: Version, purpose_header: &HeaderName) {
     headers.remove(CREDENTIAL);
     headers.remove(purpose_header);
-    strip_hop_by_hop(headers);
+    remove_hop_by_hop(headers);
     // What we received, not what we send on (RFC 9110, section 7.6.3).
     let via = match version {
         Version::HTTP_2 => "2.0 sudare",
@@ -152,9 +116,7 @@ pub(super) fn prepare_documents(
     }
     strip_ours(headers, version, purpose_header);
     strip_targets_as_sent(headers);
-    for name in &ABOUT_BYTES {
-        headers.remove(name);
-    }
+    remove_all(headers, &ABOUT_BYTES);
     headers.remove(header::EXPECT);
     headers.remove(header::IF_RANGE);
     headers.remove(header::IF_MODIFIED_SINCE);
@@ -171,10 +133,8 @@ pub(super) fn prepare_documents(
 
 /// Makes the head of a reply to documents ready to send: what it says of the body's bytes is gone, nobody may store it.
 pub(super) fn finish_documents(headers: &mut HeaderMap, data_view: &str, purpose_header: &HeaderName) {
-    strip_hop_by_hop(headers);
-    for name in &ABOUT_BYTES {
-        headers.remove(name);
-    }
+    remove_hop_by_hop(headers);
+    remove_all(headers, &ABOUT_BYTES);
     headers.remove(header::ACCEPT_RANGES);
     headers.remove(header::CONTENT_RANGE);
     forbid_caches(headers, purpose_header);
@@ -185,7 +145,7 @@ pub(super) fn finish_documents(headers: &mut HeaderMap, data_view: &str, purpose
 
 /// Makes the head of a reply with an attachment ready to send: its bytes are the stored ones, but not everybody's.
 pub(super) fn finish_attachment(headers: &mut HeaderMap, purpose_header: &HeaderName) {
-    strip_hop_by_hop(headers);
+    remove_hop_by_hop(headers);
     forbid_caches(headers, purpose_header);
 }
 

@@ -49,7 +49,7 @@ use crate::dialect::{self, Documents, Flow, Head, RequestBody, Shape};
 use crate::encoding::Coding;
 use crate::field::{self, Tally};
 use crate::metrics::{Metrics, Phase, RouteClass};
-use crate::upstream::{BodyError, Outgoing};
+use crate::upstream::{BodyError, Outgoing, remove_hop_by_hop};
 
 use admission::{Failures, Seldom, Strangers};
 use body::{Arriving, Late, Pace};
@@ -414,7 +414,7 @@ impl Exchange {
         headers::prepare_pass(&mut parts.headers, parts.version, &state.purpose_header);
         let outgoing = if lent { Outgoing::Empty } else { Outgoing::Passed(body) };
         let mut response = self.forward(state, parts, outgoing).await?;
-        headers::strip_hop_by_hop(response.headers_mut());
+        remove_hop_by_hop(response.headers_mut());
         Ok(response)
     }
 

@@ -22,6 +22,10 @@ pub struct Vitals {
     pub audit_oldest: Duration,
     /// When events last became durable, since 1970.
     pub audit_durable: Duration,
+    /// Events that became durable since the start.
+    pub audit_events: u64,
+    /// Commits that made them durable.
+    pub audit_commits: u64,
     /// Room on the disk of the audit log.
     pub audit_free_bytes: Option<u64>,
     /// Keys of fields that are kept.
@@ -115,6 +119,8 @@ impl Collector for Board {
         gauge(&mut out, "audit_oldest", help, Some(&Unit::Seconds), vitals.audit_oldest.as_secs_f64())?;
         let help = "When events last became durable, since 1970";
         gauge(&mut out, "audit_durable_timestamp", help, Some(&Unit::Seconds), vitals.audit_durable.as_secs_f64())?;
+        counter(&mut out, "audit_events", "Events that became durable", None, vitals.audit_events)?;
+        counter(&mut out, "audit_commits", "Commits that made them durable, each with one sync", None, vitals.audit_commits)?;
         if let Some(free) = vitals.audit_free_bytes {
             gauge(&mut out, "audit_free", "Room on the disk of the audit log", Some(&Unit::Bytes), whole(free))?;
         }

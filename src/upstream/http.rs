@@ -22,10 +22,15 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::circuit::{Circuit, Sends};
+use super::hop::{remove_all, remove_hop_by_hop};
 use super::{Config, Endpoint, Outgoing, PassBody, Patience, UpstreamError};
 use crate::net::tls::client::Refused;
 use crate::net::{Address, Connector, Traffic};
 use body::{Progress, ReplyBody, SendBody, overdue};
+
+/// Would change the framing of a request: they go whatever the caller removed before (T10).
+static FRAMING: [header::HeaderName; 6] =
+    [header::TRANSFER_ENCODING, header::TE, header::TRAILER, header::UPGRADE, header::CONNECTION, header::EXPECT];
 
 /// A database that speaks HTTP/1.1.
 #[derive(Debug)]
@@ -209,11 +214,7 @@ impl HttpDatabase {
         // What the front hung on the request is not for the connection (T28).
         parts.extensions.clear();
         let headers = &mut parts.headers;
-        // The caller removed what is hop-by-hop; these would change the framing, so they go whatever the caller did (T10).
-        for name in [header::TRANSFER_ENCODING, header::TE, header::TRAILER, header::UPGRADE, header::CONNECTION, header::EXPECT]
-        {
-            headers.remove(name);
-        }
+        remove_all(headers, &FRAMING);
         match &body {
             SendBody::Passed { body, .. } => {
                 // Of a GET or HEAD hyper sends a body only if the head announces it; else it would be dropped.
@@ -410,27 +411,6 @@ fn check_framing(status: StatusCode, headers: &HeaderMap) -> Result<(), &'static
         (Some(coding), None, None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         (Some(_), ..) => Err("its Transfer-Encoding is not exactly chunked"),
     }
-}
-
-/// Takes what belongs to the connection between the database and us (RFC 9110 section 7.6.1).
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<header::HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        // Never the length, or a reply would lose its end (T10).
-        .filter(|name| *name != header::CONTENT_LENGTH)
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::TE, header::TRAILER, header::UPGRADE] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
 }
 
 #[cfg(test)]

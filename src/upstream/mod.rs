@@ -18,7 +18,10 @@ use crate::net::tls::client::Client as Tls;
 
 pub mod circuit;
 pub mod embedded;
+mod hop;
 mod http;
+
+pub use hop::{remove_all, remove_hop_by_hop};
 
 /// A body that passes through untouched, or a reply of the database.
 pub type PassBody = UnsyncBoxBody<Bytes, BodyError>;

@@ -24,7 +24,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use serde::de::IgnoredAny;
-use sudare::crypto::{MacKey, Secret, XaesKey};
+use sudare::caller::{Callers, Means, Presented};
+use sudare::crypto::{MacKey, Secret, XaesKey, sha256};
 use sudare::document::{Rules, walk};
 use sudare::field::Protection;
 use sudare::purpose::Level;
@@ -63,7 +64,10 @@ const CASES: &[Case] = &[
     ("protect-over-a-value (baseline)", 100, || over_a_value(|baseline| drop(black_box(baseline.protect())))),
     ("reveal-over-a-value (baseline)", 100, || over_a_value(|baseline| drop(black_box(baseline.reveal())))),
     ("rewrap-typical", 100, rewrapping),
-    ("decide", 1000, deciding),
+    ("decide", 1000, || deciding(1000)),
+    ("decide-100000-callers", 1000, || deciding(100_000)),
+    ("identify", 1000, || identifying(1)),
+    ("identify-100000-callers", 1000, || identifying(100_000)),
     ("seal-32-bytes", 500, sealing),
     ("open-32-bytes", 500, opening),
     ("mac-32-bytes", 500, mac),
@@ -163,10 +167,22 @@ fn rewrapping() -> Box<dyn Fn()> {
     })
 }
 
-fn deciding() -> Box<dyn Fn()> {
-    let scene = Scene::new(&Shape { callers: 1000, categories: 100, ..Shape::default() });
+fn deciding(callers: usize) -> Box<dyn Fn()> {
+    let scene = Scene::new(&Shape { callers, categories: 100, ..Shape::default() });
     let who = caller(517);
     Box::new(move || drop(black_box(scene.policy.decide(&who, Some("purpose-0"), 0).unwrap())))
+}
+
+/// The last of so many callers by the secret it sends.
+fn identifying(callers: usize) -> Box<dyn Fn()> {
+    let secret = |number: usize| format!("{number:043}");
+    let entry = |number| (caller(number), Means::CredentialSha256(sha256(secret(number).as_bytes())));
+    let known = Callers::new((0..callers).map(entry).collect()).unwrap();
+    let sent = format!("{}.{}", caller(callers - 1), secret(callers - 1));
+    Box::new(move || {
+        let presented = Presented { credentials: &[sent.as_bytes()], uid: None, certificate: None, token: None, now_ms: 0 };
+        drop(black_box(known.identify(black_box(&presented)).unwrap()));
+    })
 }
 
 fn sealing() -> Box<dyn Fn()> {

@@ -199,6 +199,8 @@ fn t25_one_sync_serves_all_who_wait() {
             task.unwrap().unwrap();
         }
         assert_eq!(faults.syncs.load(Ordering::SeqCst) - before, 2, "one for the first, one for the 400");
+        let Lag { events, commits, .. } = log.lag();
+        assert_eq!((events, commits), (401, 2));
         log.close().await;
     });
     assert_eq!(verify(&config.dir, &[key(1)], &Given::default()).unwrap().events, 403);
