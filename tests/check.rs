@@ -749,7 +749,7 @@ fn files_that_cannot_be_read() {
     fs::write(folder.file(), b"controller = \"\xff\"\n").unwrap();
     let (not_text, code) = folder.check(Format::Text);
     assert_eq!(code, 2);
-    fs::write(folder.file(), vec![b'#'; (1 << 20) + 1]).unwrap();
+    fs::write(folder.file(), vec![b'#'; (16 << 20) + 1]).unwrap();
     let (large, code) = folder.check(Format::Text);
     assert_eq!(code, 2);
     fs::write(folder.file(), b"").unwrap();

@@ -213,7 +213,7 @@ fn versions(count: u32, later: u32) -> Vec<(LineName, Kid, State, [u8; 32])> {
 }
 
 /// A policy in which the first purpose shows and lets write everything, to every caller.
-fn policy(shape: &Shape) -> Policy {
+pub(crate) fn policy(shape: &Shape) -> Policy {
     let names: Vec<CategoryName> =
         names(shape.categories.max(shape.fields)).iter().map(|name| CategoryName::new(&name.replace('_', "-"))).collect();
     let category = |name: &CategoryName| CategorySpec {

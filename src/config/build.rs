@@ -3,6 +3,7 @@
 //! Always holds: nothing is built from a file with a mistake, and a mistake in one file does not hide those of the other.
 //! Names that a broken statement may have held are not reported as missing. Called by [`super::load`].
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -224,8 +225,9 @@ fn check_callers(service: &Report<'_>, report: &Report<'_>, callers: &callers::W
     }
     let before = report.errors();
     let names: Vec<&str> = callers.names.iter().map(|name| name.value.as_str()).collect();
+    let known: HashSet<&str> = names.iter().copied().collect();
     for caller in &policy.callers {
-        if !names.contains(&caller.value.as_str()) && !service.source.has_lost(&caller.value) {
+        if !known.contains(caller.value.as_str()) && !service.source.has_lost(&caller.value) {
             let remedy = format!(
                 "add [caller.{}] to {}, or use one of: {}",
                 shorten(&caller.value),
@@ -569,12 +571,11 @@ fn check_files(report: &Report<'_>, service: &Service) {
 fn warn_of_loose_ends(report: &Report<'_>, service: &Service, written: Option<&policy::Written>) {
     let Some(written) = written else { return };
     keys::warn(report, &service.keys, &service.collections, written);
+    let of_purposes = written.spec.purposes.iter().flat_map(|purpose| &purpose.callers);
+    let of_exceptions = written.spec.exceptions.iter().flat_map(|exception| &exception.callers);
+    let of_use: HashSet<&str> = of_purposes.chain(of_exceptions).map(CallerName::as_str).collect();
     for caller in &service.callers.names {
-        let excepted =
-            written.spec.exceptions.iter().any(|exception| exception.callers.iter().any(|name| name.as_str() == caller.value));
-        if !excepted
-            && !written.spec.purposes.iter().any(|purpose| purpose.callers.iter().any(|name| name.as_str() == caller.value))
-        {
+        if !of_use.contains(caller.value.as_str()) {
             report.push(
                 Draft::warning(
                     &caller.span,
@@ -622,8 +623,8 @@ fn settings(
 ) -> Option<Settings> {
     let (dialect, collections) = parts?;
     let limits = service.limits?;
-    let own = |name: &CallerName| service.callers.limits.iter().find(|(own, _)| own == name).map(|(_, limits)| *limits);
-    let limits_of = |name: &CallerName| (name.clone(), own(name).unwrap_or(limits.caller));
+    let own: HashMap<&CallerName, CallerLimits> = service.callers.limits.iter().map(|(name, limits)| (name, *limits)).collect();
+    let limits_of = |name: &CallerName| (name.clone(), own.get(name).copied().unwrap_or(limits.caller));
     let caller_limits = service.callers.entries.iter().map(|(name, _)| limits_of(name)).collect();
     Some(Settings {
         // The caller fills in what was read, and from where.

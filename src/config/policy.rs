@@ -7,7 +7,7 @@ mod asked;
 pub(super) mod kept;
 mod rules;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use super::methods::{parse_generalise, parse_mask};
@@ -277,15 +277,16 @@ fn reveals(by: &str, levels: Vec<(String, Level, Range<usize>)>) -> Vec<Reveal> 
 
 /// Reports names that stand in a list twice, and leaves them out.
 fn without_repeats(report: &Report<'_>, names: Vec<Text>, what: &str) -> Vec<Text> {
+    let mut seen = HashSet::new();
     let mut kept: Vec<Text> = Vec::new();
     for name in names {
-        if kept.iter().any(|before| before.value == name.value) {
+        if seen.insert(name.value.clone()) {
+            kept.push(name);
+        } else {
             report.push(
                 Draft::error(&name.span, format!("{what} \"{}\" stands here twice", shorten(&name.value)))
                     .remedy("keep one of the two"),
             );
-        } else {
-            kept.push(name);
         }
     }
     kept

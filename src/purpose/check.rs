@@ -6,7 +6,7 @@
 mod rules;
 mod tests_of;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::Level;
 use super::dpv::{self, Known};
@@ -14,7 +14,7 @@ use super::policy::said;
 use super::policy::{PolicyError, repeated};
 use super::rules::NeverSpec;
 use super::spec::{EVERY, LevelList, Line, PolicySpec, PurposeSpec, RecipientSpec};
-use crate::base::CategoryName;
+use crate::base::{CallerName, CategoryName};
 
 /// Checks the whole policy. Gives the warnings, or everything that is wrong, each in the order of the lines.
 pub(super) fn check(spec: &PolicySpec) -> Result<Vec<PolicyError>, Vec<PolicyError>> {
@@ -210,10 +210,15 @@ impl Findings<'_> {
     /// Two purposes of one caller with one DPV id can be declared by name only.
     fn shared_dpv(&mut self) {
         let spec = self.spec;
-        let callers: BTreeSet<_> = spec.purposes.iter().flat_map(|purpose| &purpose.callers).collect();
-        for caller in callers {
-            let own = spec.purposes.iter().filter(|purpose| purpose.callers.contains(caller));
-            for (id, first, line) in repeated(own.filter_map(|purpose| Some((purpose.dpv.as_deref()?, purpose.line)))) {
+        let mut by_caller: BTreeMap<&CallerName, Vec<(&str, Line)>> = BTreeMap::new();
+        for purpose in &spec.purposes {
+            let Some(id) = purpose.dpv.as_deref() else { continue };
+            for caller in &purpose.callers {
+                by_caller.entry(caller).or_default().push((id, purpose.line));
+            }
+        }
+        for (caller, own) in by_caller {
+            for (id, first, line) in repeated(own.into_iter()) {
                 let message = format!("{caller} has two purposes that are {id} (the other in line {first})");
                 self.warn(line, message, format!("{caller} must declare them by name; or give one a narrower dpv id"));
             }

@@ -64,8 +64,10 @@ const CASES: &[Case] = &[
     ("protect-over-a-value (baseline)", 100, || over_a_value(|baseline| drop(black_box(baseline.protect())))),
     ("reveal-over-a-value (baseline)", 100, || over_a_value(|baseline| drop(black_box(baseline.reveal())))),
     ("rewrap-typical", 100, rewrapping),
-    ("decide", 1000, || deciding(1000)),
-    ("decide-100000-callers", 1000, || deciding(100_000)),
+    ("decide", 1000, || deciding(1000, 100)),
+    ("decide-100000-callers", 1000, || deciding(100_000, 6)),
+    ("policy-1000-callers", 1, || compiling(1000)),
+    ("policy-10000-callers", 1, || compiling(10_000)),
     ("identify", 1000, || identifying(1)),
     ("identify-100000-callers", 1000, || identifying(100_000)),
     ("seal-32-bytes", 500, sealing),
@@ -167,10 +169,16 @@ fn rewrapping() -> Box<dyn Fn()> {
     })
 }
 
-fn deciding(callers: usize) -> Box<dyn Fn()> {
-    let scene = Scene::new(&Shape { callers, categories: 100, ..Shape::default() });
+fn deciding(callers: usize, categories: usize) -> Box<dyn Fn()> {
+    let scene = Scene::new(&Shape { callers, categories, ..Shape::default() });
     let who = caller(517);
     Box::new(move || drop(black_box(scene.policy.decide(&who, Some("purpose-0"), 0).unwrap())))
+}
+
+/// What a reload pays: proportional to what the policy says.
+fn compiling(callers: usize) -> Box<dyn Fn()> {
+    let shape = Shape { callers, ..Shape::default() };
+    Box::new(move || drop(black_box(setup::policy(black_box(&shape)))))
 }
 
 /// The last of so many callers by the secret it sends.
