@@ -1,4 +1,4 @@
-//! The log's one writer: a thread that takes everything waiting, writes it, syncs once, and then answers all (group commit).
+//! The log's one writer: a thread that takes what waits in the [`Queue`], writes it, syncs once, and then answers all (group commit).
 //!
 //! Always holds: an answer `Ok` is given after fdatasync only; a batch that fails leaves nothing behind, for the segment is cut
 //! back to its last durable length before anything else is written; an event nobody waits for any more is not written, unless

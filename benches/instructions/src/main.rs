@@ -170,7 +170,7 @@ fn rewrapping() -> Box<dyn Fn()> {
 }
 
 fn deciding(callers: usize, categories: usize) -> Box<dyn Fn()> {
-    let scene = Scene::new(&Shape { callers, categories, ..Shape::default() });
+    let scene = Scene::new(&Shape { categories, callers, ..Shape::default() });
     let who = caller(517);
     Box::new(move || drop(black_box(scene.policy.decide(&who, Some("purpose-0"), 0).unwrap())))
 }
