@@ -3,6 +3,8 @@
 //! Always holds: no two callers are known by the same thing, and what may be the secret itself (instead of its hash) is
 //! never shown. Called by [`super::load`].
 
+use std::collections::HashMap;
+
 use super::limits::of_caller;
 use super::listen::Sees;
 use super::names::check_name;
@@ -52,6 +54,8 @@ pub(super) fn read(root: &Section<'_>, sees: Sees, issuers: &[Text], limits: Cal
                 .remedy("run `sudare caller add NAME` and paste the lines it prints"),
         );
     }
+    // Where a caller stands that could be taken for another one, by what tells: each compared with all would be slow for many.
+    let mut told: HashMap<Tells, usize> = HashMap::new();
     for (name, node) in table.entries() {
         let named = check_name(report, &name, "a caller");
         written.names.push(name.clone());
@@ -69,7 +73,9 @@ pub(super) fn read(root: &Section<'_>, sees: Sees, issuers: &[Text], limits: Cal
         let records = entry.optional("records").and_then(|node| node.texts());
         written.records.extend(records.map(|records| (CallerName::new(&name.value), records)));
         let Some(means) = means(&entry, around) else { continue };
-        let twin = written.entries.iter().find_map(|(other, theirs)| Some((other, same(theirs, &means)?)));
+        let tells = tells(&means);
+        let mut near = tells.iter().filter_map(|tells| written.entries.get(*told.get(tells)?));
+        let twin = near.find_map(|(other, theirs)| Some((other, same(theirs, &means)?)));
         if let Some((other, what)) = twin {
             report.push(
                 Draft::error(
@@ -84,10 +90,30 @@ pub(super) fn read(root: &Section<'_>, sees: Sees, issuers: &[Text], limits: Cal
                 }),
             );
         } else if named {
+            for tells in tells {
+                told.entry(tells).or_insert(written.entries.len());
+            }
             written.entries.push((CallerName::new(&name.value), means));
         }
     }
     written
+}
+
+/// One thing by which a caller is told from others: which kind, of which issuer if of any, and its bytes.
+type Tells = (u8, String, Vec<u8>);
+
+/// By what a caller is told. The first caller of an issuer says by which claim all of them are.
+fn tells(means: &Means) -> Vec<Tells> {
+    let one = |kind: u8, bytes: &[u8]| vec![(kind, String::new(), bytes.to_vec())];
+    match means {
+        Means::CredentialSha256(hash) => one(0, hash),
+        Means::Spiffe(id) => one(1, id.as_bytes()),
+        Means::Subject(subject) => one(2, subject.as_bytes()),
+        Means::Uid(uid) => one(3, &uid.to_le_bytes()),
+        Means::Token { issuer, equals, .. } => {
+            vec![(4, issuer.to_string(), Vec::new()), (5, issuer.to_string(), equals.as_bytes().to_vec())]
+        }
+    }
 }
 
 /// What two callers have in common that tells who they are.
